@@ -1,0 +1,32 @@
+// Moving numbers without computing on them: strided copies, fills, conversions, and the one sum
+// that the gradient engine needs.
+#pragma once
+
+#include <cstdint>
+
+namespace fovea::kernels {
+
+// The most axes a strided copy can have.
+inline constexpr int max_copy_rank = 8;
+
+// dst[i0 * dst_strides[0] + ...] = src[i0 * src_strides[0] + ...] for every index below `sizes`.
+//
+// `elem_size` is 1, 4 or 8 bytes; strides count elements. Source strides may be zero (a broadcast)
+// or negative (a reversed axis, `src` then points at its last element); no two indices may name the
+// same element of `dst`, and the two blocks do not overlap.
+void copy_strided(int elem_size, const int64_t* sizes, int rank, const void* src,
+                  const int64_t* src_strides, void* dst, const int64_t* dst_strides);
+
+// n copies of the element at `pattern`, which has `elem_size` (1, 4 or 8) bytes.
+void fill(int elem_size, void* dst, int64_t n, const void* pattern);
+
+// y += x.    T: float, double, int64_t
+template <class T>
+void add_into(T* y, const T* x, int64_t n);
+
+// dst[i] = src[i] as C++ converts it; to bool: "is not zero", so NaN is true.
+// From and To: float, double, int64_t, bool
+template <class From, class To>
+void convert(const From* src, To* dst, int64_t n);
+
+}  // namespace fovea::kernels

@@ -1,0 +1,92 @@
+#include <fovea/core/kernels/norm.h>
+#include <fovea/core/kernels/row_sums.h>
+
+namespace fovea::kernels::FOVEA_ISA {
+namespace {
+
+// Two passes on purpose: mean(x^2) - mean(x)^2 cancels when the mean is large.
+template <class T>
+void layer_norm(const T* x, const T* g, const T* b, T eps, int64_t rows, int64_t C, T* y, T* mu,
+                T* r) {
+  const T n = static_cast<T>(C);
+  for (int64_t row = 0; row < rows; ++row, x += C, y += C) {
+    const T mean = row_sum<T>(C, [&](int64_t c) { return x[c]; }) / n;
+    const T var = row_sum<T>(C, [&](int64_t c) { return (x[c] - mean) * (x[c] - mean); }) / n;
+    const T scale = 1 / square_root(var + eps);
+#pragma omp simd
+    for (int64_t c = 0; c < C; ++c) y[c] = g[c] * ((x[c] - mean) * scale) + b[c];
+    mu[row] = mean;
+    r[row] = scale;
+  }
+}
+
+template <class T>
+void layer_norm_backward(const T* x, const T* g, const T* mu, const T* r, const T* dy, int64_t rows,
+                         int64_t C, T* dx, T* dg, T* db) {
+  const T n = static_cast<T>(C);
+  for (int64_t row = 0; row < rows; ++row, x += C, dy += C, dx += C) {
+    const T mean = mu[row], scale = r[row];
+    T sum_d = 0, sum_dh = 0;
+#pragma omp simd reduction(+ : sum_d, sum_dh)
+    for (int64_t c = 0; c < C; ++c) {
+      const T h = (x[c] - mean) * scale;
+      const T d = g[c] * dy[c];
+      sum_d += d;
+      sum_dh += d * h;
+      dg[c] += dy[c] * h;
+      db[c] += dy[c];
+    }
+    const T mean_d = sum_d / n, mean_dh = sum_dh / n;
+#pragma omp simd
+    for (int64_t c = 0; c < C; ++c) {
+      const T h = (x[c] - mean) * scale;
+      dx[c] = scale * (g[c] * dy[c] - mean_d - h * mean_dh);
+    }
+  }
+}
+
+template <class T>
+void rms_norm(const T* x, const T* g, T eps, int64_t rows, int64_t C, T* y, T* r) {
+  const T n = static_cast<T>(C);
+  for (int64_t row = 0; row < rows; ++row, x += C, y += C) {
+    const T mean_square = row_sum<T>(C, [&](int64_t c) { return x[c] * x[c]; }) / n;
+    const T scale = 1 / square_root(mean_square + eps);
+#pragma omp simd
+    for (int64_t c = 0; c < C; ++c) y[c] = g[c] * (x[c] * scale);
+    r[row] = scale;
+  }
+}
+
+template <class T>
+void rms_norm_backward(const T* x, const T* g, const T* r, const T* dy, int64_t rows, int64_t C,
+                       T* dx, T* dg) {
+  const T n = static_cast<T>(C);
+  for (int64_t row = 0; row < rows; ++row, x += C, dy += C, dx += C) {
+    const T scale = r[row];
+    T sum_dh = 0;
+#pragma omp simd reduction(+ : sum_dh)
+    for (int64_t c = 0; c < C; ++c) {
+      const T h = x[c] * scale;
+      sum_dh += g[c] * dy[c] * h;
+      dg[c] += dy[c] * h;
+    }
+    const T mean_dh = sum_dh / n;
+#pragma omp simd
+    for (int64_t c = 0; c < C; ++c) dx[c] = scale * (g[c] * dy[c] - x[c] * scale * mean_dh);
+  }
+}
+
+template <class T>
+constexpr NormRows<T> rows_of = {
+    .layer_norm = layer_norm<T>,
+    .layer_norm_backward = layer_norm_backward<T>,
+    .rms_norm = rms_norm<T>,
+    .rms_norm_backward = rms_norm_backward<T>,
+};
+
+}  // namespace
+
+extern const NormTable norm_table;
+const NormTable norm_table = {.f32 = rows_of<float>, .f64 = rows_of<double>};
+
+}  // namespace fovea::kernels::FOVEA_ISA

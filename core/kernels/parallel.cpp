@@ -1,0 +1,104 @@
+#include <fovea/core/kernels/parallel.h>
+
+#include <omp.h>
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <vector>
+
+namespace fovea::kernels {
+namespace {
+
+std::atomic<int>& thread_limit() {
+  static std::atomic<int> limit{omp_get_max_threads()};
+  return limit;
+}
+
+// Carries an exception out of the parallel region: OpenMP ends the program when one crosses it.
+// Of several, the one of the lowest chunk is kept, whichever thread was faster.
+class FirstFailure {
+ public:
+  void keep(int64_t chunk, std::exception_ptr error) {
+    const std::lock_guard lock(mutex_);
+    if (error_ && chunk_ <= chunk) return;
+    chunk_ = chunk;
+    error_ = std::move(error);
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::mutex mutex_;
+  int64_t chunk_ = 0;
+  std::exception_ptr error_;
+};
+
+#if defined(__linux__)
+std::vector<int> allowed_processors() {
+  std::vector<int> processors;
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return processors;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) processors.push_back(cpu);
+  return processors;
+}
+
+bool pin_this_thread(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  return pthread_setaffinity_np(pthread_self(), sizeof(set), &set) == 0;
+}
+#endif
+
+}  // namespace
+
+int num_threads() { return thread_limit().load(std::memory_order_relaxed); }
+
+void set_num_threads(int n) { thread_limit().store(std::max(1, n), std::memory_order_relaxed); }
+
+bool pin_threads() {
+#if defined(__linux__)
+  const std::vector<int> processors = allowed_processors();
+  const int threads = num_threads();
+  if (static_cast<std::size_t>(threads) > processors.size()) return false;
+  std::atomic<bool> pinned{true};
+#pragma omp parallel num_threads(threads)
+  if (!pin_this_thread(processors[static_cast<std::size_t>(omp_get_thread_num())])) pinned = false;
+  return pinned;
+#else
+  return false;
+#endif
+}
+
+namespace detail {
+
+bool in_parallel() { return omp_in_parallel() != 0; }
+
+// The team always has num_threads() members, even for fewer chunks: libgomp ends the threads that
+// a smaller team leaves out and has to create them again for the next larger one. The static
+// schedule gives a thread the same part of the rows in operation after operation, so that it
+// finds them in its own cache.
+void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f) {
+  FirstFailure failure;
+  const int64_t chunks = chunk_count(n, grain);
+#pragma omp parallel for schedule(static) num_threads(num_threads())
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const int64_t begin = chunk * grain;
+    try {
+      fn(f, begin, std::min(n, begin + grain));
+    } catch (...) {
+      failure.keep(chunk, std::current_exception());
+    }
+  }
+  failure.rethrow();
+}
+
+}  // namespace detail
+}  // namespace fovea::kernels

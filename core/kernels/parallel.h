@@ -1,0 +1,53 @@
+// Loops over several threads whose results do not depend on how many threads there are.
+//
+// A range is cut into chunks of `grain` elements; the cuts depend on n and grain alone, and threads
+// only decide who runs a chunk. A kernel that reduces writes one partial result per chunk
+// (chunk index = begin / grain, chunk_count() of them) and adds them up in chunk order afterwards.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+namespace fovea::kernels {
+
+// Threads that parallel_for may use. The default is OpenMP's: OMP_NUM_THREADS or the processors
+// this process may run on. set_num_threads(n) takes n < 1 as 1.
+int num_threads();
+void set_num_threads(int n);
+
+// Ties thread i to the i-th processor this process may run on; false where that is impossible
+// (more threads than processors, or not Linux). For benches, once, at the start. Never done
+// unasked: it binds the calling thread too, and two pinned processes would share one processor
+// while another idles.
+bool pin_threads();
+
+constexpr int64_t chunk_count(int64_t n, int64_t grain) { return (n + grain - 1) / grain; }
+
+namespace detail {
+using ChunkFn = void (*)(void* f, int64_t begin, int64_t end);
+void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f);
+bool in_parallel();
+}  // namespace detail
+
+// Calls f(begin, end) once for every chunk [i * grain, min(n, (i + 1) * grain)), grain >= 1.
+// Runs on the calling thread, chunk after chunk, when there is a single chunk, one thread, or when
+// called from inside another parallel_for. If chunks throw, the exception of the first of them (in
+// chunk order) leaves parallel_for; whether the chunks after it have run is not defined.
+template <class F>
+void parallel_for(int64_t n, int64_t grain, F&& f) {
+  if (n <= 0) return;
+  if (n <= grain) {
+    f(int64_t{0}, n);
+  } else if (num_threads() == 1 || detail::in_parallel()) {
+    for (int64_t begin = 0; begin < n; begin += grain) f(begin, std::min(n, begin + grain));
+  } else {
+    using Callable = std::remove_reference_t<F>;
+    const detail::ChunkFn call = [](void* g, int64_t begin, int64_t end) {
+      (*static_cast<Callable*>(g))(begin, end);
+    };
+    detail::run_chunks(n, grain, call, const_cast<std::remove_const_t<Callable>*>(&f));
+  }
+}
+
+}  // namespace fovea::kernels

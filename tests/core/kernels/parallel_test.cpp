@@ -1,0 +1,92 @@
+#include <fovea/core/kernels/parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+using namespace fovea::kernels;
+
+namespace {
+
+using Chunks = std::vector<std::pair<int64_t, int64_t>>;
+
+Chunks chunks_of(int64_t n, int64_t grain) {
+  std::mutex mutex;
+  Chunks chunks;
+  parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    const std::lock_guard lock(mutex);
+    chunks.emplace_back(begin, end);
+  });
+  std::sort(chunks.begin(), chunks.end());
+  return chunks;
+}
+
+// Restores the number of threads when a test case ends.
+struct Threads {
+  int before = num_threads();
+  explicit Threads(int n) { set_num_threads(n); }
+  ~Threads() { set_num_threads(before); }
+};
+
+}  // namespace
+
+TEST_CASE("parallel_for: chunks depend on n and grain, not on the number of threads") {
+  for (const int threads : {1, 2, 3, 4, 8}) {
+    const Threads guard(threads);
+    CHECK(chunks_of(10, 4) == Chunks{{0, 4}, {4, 8}, {8, 10}});
+    CHECK(chunks_of(8, 4) == Chunks{{0, 4}, {4, 8}});
+    CHECK(chunks_of(3, 4) == Chunks{{0, 3}});
+    CHECK(chunks_of(3, 1) == Chunks{{0, 1}, {1, 2}, {2, 3}});
+    CHECK(chunks_of(0, 4).empty());
+    CHECK(chunks_of(-1, 4).empty());
+    CHECK(chunks_of(1000, 7).size() == static_cast<std::size_t>(chunk_count(1000, 7)));
+  }
+}
+
+TEST_CASE("parallel_for: a call from inside another runs on the thread that makes it") {
+  const Threads guard(4);
+  std::vector<int> counts(64);
+  parallel_for(8, 1, [&](int64_t outer, int64_t) {
+    CHECK(detail::in_parallel());
+    parallel_for(8, 1, [&](int64_t inner, int64_t) {
+      ++counts[static_cast<std::size_t>(8 * outer + inner)];
+    });
+  });
+  CHECK(std::all_of(counts.begin(), counts.end(), [](int n) { return n == 1; }));
+}
+
+TEST_CASE("parallel_for: the exception of the first chunk that throws reaches the caller") {
+  for (const int threads : {1, 2, 3, 8}) {
+    const Threads guard(threads);
+    const auto run = [] {
+      parallel_for(100, 1, [](int64_t i, int64_t) {
+        if (i >= 40) throw std::runtime_error("chunk " + std::to_string(i));
+      });
+    };
+    CHECK_THROWS_WITH_AS(run(), "chunk 40", std::runtime_error);
+    CHECK(chunks_of(5, 2).size() == 3);  // and the threads still work
+  }
+}
+
+TEST_CASE("parallel_for: at least one thread, and a const callable will do") {
+  const Threads guard(0);
+  CHECK(num_threads() == 1);
+  set_num_threads(2);
+  std::atomic<int64_t> sum = 0;
+  const auto add = [&](int64_t begin, int64_t end) {
+    for (; begin < end; ++begin) sum += begin;
+  };
+  parallel_for(100, 9, add);
+  CHECK(sum == 4950);
+}
+
+TEST_CASE("pin_threads: refuses more threads than processors") {
+  const Threads guard(1 << 20);
+  CHECK_FALSE(pin_threads());
+}
