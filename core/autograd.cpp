@@ -1,0 +1,127 @@
+#include <fovea/core/autograd.h>
+
+#include <mutex>
+
+namespace fovea {
+namespace {
+
+struct Registry {
+  std::mutex mutex;
+  std::vector<OpInfo*> ops;
+};
+Registry& registry() {
+  static Registry* instance = new Registry;
+  return *instance;
+}
+
+}  // namespace
+
+// --- Saved, Node -------------------------------------------------------------------------------
+
+void Saved::overwritten() const {
+  state_error("backward",
+              "a saved tensor {} was overwritten after the forward (version {}, now {}): "
+              "write to a clone() instead",
+              tensor_.shape().str(), version_, tensor_.impl()->storage->version());
+}
+
+Node::~Node() = default;
+
+void Node::bury(Node* node) noexcept {
+  // Deleting a node drops its inputs, which may drop theirs, and so on for a million nodes. The
+  // first call on this thread works the queue off; the calls that it causes only add to it.
+  static thread_local constinit Node* queue = nullptr;
+  static thread_local constinit bool working = false;
+  node->next_dead = queue;
+  queue = node;
+  if (working) return;
+  working = true;
+  while (queue != nullptr) {
+    Node* dead = queue;
+    queue = dead->next_dead;
+    delete dead;
+  }
+  working = false;
+}
+
+Node::Extra& Node::extra() {
+  if (!more) more = std::make_unique<Extra>();
+  return *more;
+}
+
+Tensor& Node::pending_of(std::size_t output) {
+  if (output == 0) return pending;
+  more->pending.resize(more->shapes.size());
+  return more->pending[output - 1];
+}
+
+std::vector<OpInfo> registered_ops() {
+  const std::lock_guard lock(registry().mutex);
+  std::vector<OpInfo> all;
+  for (const OpInfo* op : registry().ops) all.push_back(*op);
+  return all;
+}
+
+namespace detail {
+
+const OpInfo* register_op(const char* name, bool differentiable) {
+  const std::lock_guard lock(registry().mutex);
+  registry().ops.push_back(new OpInfo{name, differentiable});
+  return registry().ops.back();
+}
+
+bool any_requires_grad(std::span<const Input> inputs) {
+  for (const Input& input : inputs)
+    if (input.tensor->defined() && input.tensor->requires_grad()) return true;
+  return false;
+}
+
+void connect(Edge& edge, const Tensor& input) {
+  if (!input.defined() || !input.requires_grad()) return;
+  edge.node = input.impl()->node;
+  edge.output_nr = input.impl()->output_nr;
+}
+
+void attach(Tensor& y, Node* node, std::uint32_t output_nr) {
+  TensorImpl& impl = *y.impl();
+  if (impl.node)
+    state_error(node->op->name, "record: output {} has a history already: it must be fresh",
+                output_nr);
+  if (output_nr == 0) {
+    node->shape = impl.shape;
+  } else {
+    node->extra().shapes.push_back(impl.shape);
+  }
+  if (!is_floating(impl.dtype)) return;  // an output of indices carries no gradient
+  node->dtype = impl.dtype;
+  impl.node = Ref<Node>::share(node);
+  impl.output_nr = output_nr;
+}
+
+SavedOutput::SavedOutput(const Tensor& y)
+    : storage(y.impl()->storage), data(y.impl()->data), version(storage->version()) {
+  if (!y.is_contiguous())
+    state_error("record", "an output {} with gaps cannot be kept: it must be contiguous",
+                y.shape().str());
+}
+
+Tensor SavedOutput::get(Node& self) const {
+  if (storage->version() != version)
+    state_error(self.op->name,
+                "backward: its output {} was overwritten after the forward: write to a "
+                "clone() instead",
+                self.shape.str());
+  auto* impl = new TensorImpl;
+  impl->dtype = self.dtype;
+  impl->numel = self.shape.numel();
+  impl->data = data;
+  impl->storage = storage;
+  impl->shape = self.shape;
+  impl->strides = contiguous_strides(self.shape);
+  if (grad_enabled()) impl->node = Ref<Node>::share(&self);
+  return Tensor(Ref<TensorImpl>::adopt(impl));
+}
+
+}  // namespace detail
+
+}  // namespace fovea

@@ -1,0 +1,413 @@
+// The walk backwards over the record: what gives leaves their gradients, and grad() its results.
+#include <fovea/core/autograd.h>
+#include <fovea/core/diagnose.h>
+#include <fovea/core/kernels/copy.h>
+
+namespace fovea {
+namespace {
+
+// Collects the gradient of a leaf. It has no edges: here a walk ends.
+struct LeafNode final : Node {
+  LeafNode(const Shape& leaf_shape, DType leaf_dtype) : Node(nullptr) {
+    shape = leaf_shape;
+    dtype = leaf_dtype;
+    module = nullptr;
+  }
+  std::span<Edge> edges() override { return {}; }
+  Grads backward(std::span<const Tensor>, Wanted) override { return {}; }
+  void release_saved() override {}
+
+  Tensor grad;
+};
+
+// --- adding gradients ----------------------------------------------------------------------------
+
+// Nobody else can see these numbers, so they may be added to in place.
+bool is_exclusive(const Tensor& x) {
+  return x.impl()->refs.load(std::memory_order_acquire) == 1 && x.is_contiguous() &&
+         !x.impl()->storage->is_shared();
+}
+
+void add_in_place(Tensor& sum, const Tensor& x) {
+  const Tensor dense = x.contiguous();
+  dispatch_float(sum.dtype(), "backward", [&]<class T>() {
+    kernels::add_into(reinterpret_cast<T*>(sum.raw_data()), dense.data<T>(), sum.numel());
+  });
+}
+
+// s = a + b as a recorded op of its own: the engine is below the elementwise family.
+Tensor recorded_sum(const Tensor& a, const Tensor& b) {
+  Tensor s;
+  {
+    const NoGrad computing;
+    s = a.clone();
+    add_in_place(s, b);
+  }
+  return record<"accumulate">(s, {a, b}, [](const Tensor& ds, Wanted) { return Grads(ds, ds); });
+}
+
+void accumulate(Tensor& sum, Tensor x) {
+  if (!sum.defined()) {
+    sum = std::move(x);
+  } else if (grad_enabled()) {
+    sum = recorded_sum(sum, x);
+  } else if (is_exclusive(sum)) {
+    add_in_place(sum, x);
+  } else if (is_exclusive(x)) {
+    add_in_place(x, sum);
+    sum = std::move(x);
+  } else {
+    sum = sum.clone();
+    add_in_place(sum, x);
+  }
+}
+
+void accumulate_leaf(LeafNode& leaf, Tensor dy) {
+  // The leaf owns its gradient: a caller's seed, or a tensor that went to two leaves, is copied.
+  const bool own = leaf.grad.defined() || is_exclusive(dy);
+  accumulate(leaf.grad, own ? std::move(dy) : dy.clone());
+}
+
+// --- the walk --------------------------------------------------------------------------------
+
+struct Target {  // an input of grad(): where its gradient is caught
+  Node* node;
+  std::uint32_t output_nr;
+  Tensor grad;
+};
+
+bool fits(const Tensor& g, const Node& node, std::uint32_t output) {
+  return g.shape() == node.output_shape(output) && g.dtype() == node.dtype;
+}
+
+// During a walk only what create_graph asks for is recorded. The walk looks for NaN itself, so that
+// the op is named whose backward it was; and what a backward computes is no path that was cut.
+class WalkMode {
+ public:
+  explicit WalkMode(const BackwardOptions& options) : before_(autograd_mode) {
+    autograd_mode = {.grad_enabled = options.create_graph};
+  }
+  ~WalkMode() { autograd_mode = before_; }
+  WalkMode(const WalkMode&) = delete;
+  WalkMode& operator=(const WalkMode&) = delete;
+
+  bool traces_non_finite() const { return before_.trace_non_finite; }
+
+ private:
+  AutogradMode before_;
+};
+
+// One pass over the graph. The nodes hold its state, so that an op costs no look-up; a walk inside
+// a walk (checkpoint) sets aside what it finds and puts it back. Whatever happens, the destructor
+// leaves no gradient behind on a node.
+class Walk {
+ public:
+  Walk(BackwardOptions options, std::span<Target> targets, bool to_leaves)
+      : mode_(options), options_(options), targets_(targets), to_leaves_(to_leaves) {}
+  ~Walk() {
+    for (Node* node : order_) forget(*node);
+    for (Suspended& s : suspended_) resume(s);
+  }
+  Walk(const Walk&) = delete;
+  Walk& operator=(const Walk&) = delete;
+
+  void add_root(const Tensor& output, Tensor seed) {
+    search(output.impl()->node.get());
+    accumulate(output.impl()->node->pending_of(output.impl()->output_nr), std::move(seed));
+  }
+
+  void run() {
+    // Every consumer of a node stands behind it in order_.
+    while (!order_.empty()) {
+      Node& node = *order_.back();
+      if (node.needed) visit(node);
+      forget(node);
+      order_.pop_back();
+    }
+  }
+
+ private:
+  struct Suspended {
+    Node* node;
+    std::uint64_t walk;
+    bool needed;
+    std::uint32_t next_edge;
+    Tensor pending;
+    std::vector<Tensor> more_pending;
+  };
+
+  static void forget(Node& node) {
+    node.walk = 0;
+    node.pending = {};
+    if (node.more) node.more->pending.clear();
+  }
+
+  static void resume(Suspended& s) {
+    s.node->walk = s.walk;
+    s.node->needed = s.needed;
+    s.node->next_edge = s.next_edge;
+    s.node->pending = std::move(s.pending);
+    if (s.node->more) s.node->more->pending = std::move(s.more_pending);
+  }
+
+  // Depth first with a stack of our own; a node enters order_ after everything it depends on.
+  // Roots found later stand behind those found before, so one order serves several roots.
+  void search(Node* root) {
+    enter(root);
+    while (!stack_.empty()) {
+      Node* node = stack_.back();
+      const std::span<Edge> edges = node->edges();
+      if (node->next_edge < edges.size()) {
+        Node* input = edges[node->next_edge++].node.get();
+        if (input != nullptr) enter(input);
+      } else {
+        for (const Edge& edge : edges) node->needed |= edge.node && edge.node->needed;
+        order_.push_back(node);
+        stack_.pop_back();
+      }
+    }
+  }
+
+  void enter(Node* node) {
+    if (node->walk == id_) return;
+    if (node->walk != 0) suspend(*node);
+    node->walk = id_;
+    node->next_edge = 0;
+    node->needed = (to_leaves_ && node->is_leaf()) || is_target(*node);
+    stack_.push_back(node);
+  }
+
+  void suspend(Node& node) {
+    suspended_.push_back({&node, node.walk, node.needed, node.next_edge, std::move(node.pending),
+                          node.more ? std::move(node.more->pending) : std::vector<Tensor>()});
+    forget(node);
+  }
+
+  bool is_target(const Node& node) const {
+    for (const Target& target : targets_)
+      if (target.node == &node) return true;
+    return false;
+  }
+
+  void visit(Node& node) {
+    const std::size_t outputs = node.num_outputs();
+    if (outputs == 1) {
+      Tensor dy = std::move(node.pending);
+      finish(node, std::span(&dy, 1));
+    } else {
+      std::vector<Tensor> dys(outputs);
+      for (std::size_t i = 0; i < outputs; ++i) dys[i] = std::move(node.pending_of(i));
+      finish(node, dys);
+    }
+  }
+
+  // The gradients by the node's outputs are complete: show them, then pass them on.
+  void finish(Node& node, std::span<Tensor> dys) {
+    if (node.more) call_hooks(node, dys);
+    bool any = false;
+    for (Tensor& dy : dys) any |= dy.defined();
+    if (!any) return;  // nothing that we came from used this node
+    for (Target& target : targets_)
+      if (target.node == &node) target.grad = dys[target.output_nr];
+    if (node.is_leaf()) {
+      if (to_leaves_) accumulate_leaf(static_cast<LeafNode&>(node), std::move(dys[0]));
+      return;
+    }
+    for (Tensor& dy : dys)
+      if (dy.defined() && !dy.is_contiguous()) dy = dy.contiguous();
+    pass_on(node, dys);
+  }
+
+  static void call_hooks(Node& node, std::span<Tensor> dys) {
+    for (auto& [output, hook] : node.more->hooks) {
+      if (!dys[output].defined()) continue;
+      Tensor replaced = hook(dys[output]);
+      if (!replaced.defined()) continue;
+      if (!fits(replaced, node, output))
+        shape_error("hook", "returned a gradient {} {} for a tensor {} {}: they must agree",
+                    replaced.shape().str(), name_of(replaced.dtype()),
+                    node.output_shape(output).str(), name_of(node.dtype));
+      dys[output] = std::move(replaced);
+    }
+    for (auto& [output, kept] : node.more->retained)
+      if (dys[output].defined()) accumulate(kept, dys[output]);
+  }
+
+  void pass_on(Node& node, std::span<Tensor> dys) {
+    const std::span<Edge> edges = node.edges();
+    std::uint64_t mask = 0;
+    for (std::size_t i = 0; i < edges.size() && i < 64; ++i)
+      if (edges[i].node && edges[i].node->needed) mask |= std::uint64_t{1} << i;
+    if (mask == 0 && edges.size() <= 64) return;
+
+    const ModuleTrail trail(node.module);
+    if (node.freed)
+      state_error(node.op->name,
+                  "backward: its saved tensors were freed by an earlier backward(): pass "
+                  "retain_graph = true to the first one");
+    Grads grads = node.backward(dys, Wanted(mask));
+    if (grads.size() != edges.size())
+      state_error(node.op->name, "backward returned {} gradients for {} inputs", grads.size(),
+                  edges.size());
+    if (mode_.traces_non_finite()) detail::check_finite_grads(node, dys, grads);
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      Edge& edge = edges[i];
+      if (!grads[i].defined() || !edge.node || !edge.node->needed) continue;
+      check_grad(node, i, grads[i], edge);
+      accumulate(edge.node->pending_of(edge.output_nr), std::move(grads[i]));
+    }
+    if (!options_.retain_graph && !options_.create_graph) {
+      node.release_saved();
+      node.freed = true;
+    }
+  }
+
+  static void check_grad(const Node& node, std::size_t i, const Tensor& g, const Edge& edge) {
+    if (fits(g, *edge.node, edge.output_nr)) return;
+    shape_error(node.op->name,
+                "backward returned a gradient {} {} for input {}, which is {} {}: they must agree",
+                g.shape().str(), name_of(g.dtype()), i,
+                edge.node->output_shape(edge.output_nr).str(), name_of(edge.node->dtype));
+  }
+
+  static std::uint64_t next_id() {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+  }
+
+  WalkMode mode_;
+  BackwardOptions options_;
+  std::span<Target> targets_;
+  bool to_leaves_;
+  std::uint64_t id_ = next_id();
+  std::vector<Node*, PoolAllocator<Node*>> stack_, order_;
+  std::vector<Suspended> suspended_;
+};
+
+// The seed of a walk: given, or 1 for a tensor of one element.
+Tensor checked_seed(const char* what, const Tensor& output, const Tensor& seed) {
+  if (!output.requires_grad())
+    state_error(what,
+                "the tensor {} needs no gradient: nothing it was computed from does, or it was "
+                "computed under NoGrad or detached",
+                output.shape().str());
+  if (!seed.defined()) {
+    if (output.numel() != 1)
+      state_error(what, "the tensor {} has {} elements: without a seed it must have exactly one",
+                  output.shape().str(), output.numel());
+    return full(output.shape(), 1.0, output.dtype());
+  }
+  if (!(seed.shape() == output.shape()) || seed.dtype() != output.dtype())
+    shape_error(what, "seed {} {} for a tensor {} {}: they must agree", seed.shape().str(),
+                name_of(seed.dtype()), output.shape().str(), name_of(output.dtype()));
+  return seed;
+}
+
+// Where the gradient of x is kept, if it is: in its leaf, or beside an inner tensor's node.
+Tensor* kept_gradient(const TensorImpl& x) {
+  Node* node = x.node.get();
+  if (node == nullptr) return nullptr;
+  if (node->is_leaf()) return &static_cast<LeafNode*>(node)->grad;
+  if (node->more)
+    for (auto& [output, kept] : node->more->retained)
+      if (output == x.output_nr) return &kept;
+  return nullptr;
+}
+
+}  // namespace
+
+// --- gradients of a Tensor -----------------------------------------------------------------------
+
+bool Tensor::is_leaf() const { return !impl_->node || impl_->node->is_leaf(); }
+
+Tensor& Tensor::set_requires_grad(bool on) {
+  if (!is_leaf())
+    state_error("set_requires_grad",
+                "the tensor {} was made by {}: only a leaf can be told to collect "
+                "a gradient; detach() gives one",
+                shape().str(), impl_->node->op->name);
+  if (on && !is_floating(dtype()))
+    dtype_error("set_requires_grad", "a {} tensor cannot have a gradient: it must be f32 or f64",
+                name_of(dtype()));
+  if (on && !impl_->node) {
+    impl_->node = Ref<Node>::adopt(new LeafNode(shape(), dtype()));
+  } else if (!on) {
+    impl_->node = {};
+  }
+  return *this;
+}
+
+Tensor Tensor::grad() const {
+  const Tensor* kept = kept_gradient(*impl_);
+  return kept ? *kept : Tensor();
+}
+
+void Tensor::set_grad(const Tensor& grad) {
+  if (!requires_grad() || !is_leaf())
+    state_error("set_grad", "the tensor {} is not a leaf that requires a gradient", shape().str());
+  if (grad.defined() && (!(grad.shape() == shape()) || grad.dtype() != dtype()))
+    shape_error("set_grad", "a gradient {} {} for a tensor {} {}: they must agree",
+                grad.shape().str(), name_of(grad.dtype()), shape().str(), name_of(dtype()));
+  static_cast<LeafNode&>(*impl_->node).grad = grad;
+}
+
+void Tensor::zero_grad() {
+  if (Tensor* kept = kept_gradient(*impl_)) *kept = {};
+}
+
+void Tensor::retain_grad() {
+  if (!requires_grad())
+    state_error("retain_grad", "the tensor {} needs no gradient", shape().str());
+  if (kept_gradient(*impl_)) return;  // leaves keep theirs anyway
+  impl_->node->extra().retained.emplace_back(impl_->output_nr, Tensor());
+}
+
+void Tensor::register_hook(std::function<Tensor(const Tensor&)> hook) {
+  if (!requires_grad())
+    state_error("register_hook", "the tensor {} needs no gradient", shape().str());
+  impl_->node->extra().hooks.emplace_back(impl_->output_nr, std::move(hook));
+}
+
+void Tensor::backward(const Tensor& seed, BackwardOptions options) const {
+  Walk walk(options, {}, /*to_leaves=*/true);
+  walk.add_root(*this, checked_seed("backward", *this, seed));
+  walk.run();
+}
+
+std::vector<Tensor> grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+                         std::span<const Tensor> seeds, BackwardOptions options,
+                         bool allow_unused) {
+  if (!seeds.empty() && seeds.size() != outputs.size())
+    value_error("grad", "{} seeds for {} outputs: one each, or none at all", seeds.size(),
+                outputs.size());
+  std::vector<Target> targets;
+  for (const Tensor& input : inputs) {
+    if (!input.requires_grad())
+      state_error("grad", "input {} of shape {} needs no gradient", targets.size(),
+                  input.shape().str());
+    targets.push_back({input.impl()->node.get(), input.impl()->output_nr, {}});
+  }
+  {
+    Walk walk(options, targets, /*to_leaves=*/false);
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      walk.add_root(outputs[i],
+                    checked_seed("grad", outputs[i], seeds.empty() ? Tensor() : seeds[i]));
+    walk.run();
+  }
+  std::vector<Tensor> grads;
+  for (Target& target : targets) {
+    if (!target.grad.defined() && !allow_unused)
+      state_error("grad",
+                  "no output depends on input {} of shape {}: pass allow_unused = true to get "
+                  "an undefined tensor for it",
+                  grads.size(), target.node->shape.str());
+    grads.push_back(std::move(target.grad));
+  }
+  return grads;
+}
+
+Tensor grad(const Tensor& output, const Tensor& input, BackwardOptions options) {
+  return grad(std::span(&output, 1), std::span(&input, 1), {}, options)[0];
+}
+
+}  // namespace fovea

@@ -1,0 +1,193 @@
+#include <fovea/core/diagnose.h>
+
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <fmt/format.h>
+
+namespace fovea {
+namespace {
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+  std::int64_t bad = 0;  // NaN or infinite
+};
+
+Range range_of(const Tensor& x) {
+  const NoGrad guard;
+  const Tensor dense = x.contiguous();
+  Range range;
+  dispatch_float(x.dtype(), "trace", [&]<class T>() {
+    const T* values = dense.data<T>();
+    for (std::int64_t i = 0; i < dense.numel(); ++i) {
+      if (!std::isfinite(values[i])) {
+        ++range.bad;
+      } else {
+        range.low = std::min(range.low, static_cast<double>(values[i]));
+        range.high = std::max(range.high, static_cast<double>(values[i]));
+      }
+    }
+  });
+  return range;
+}
+
+bool is_finite(const Tensor& x) {
+  return !x.defined() || !is_floating(x.dtype()) || range_of(x).bad == 0;
+}
+
+std::string describe(const char* what, std::size_t i, const Tensor& x) {
+  if (!x.defined() || !is_floating(x.dtype())) return {};
+  const Range range = range_of(x);
+  const std::string values =
+      range.low <= range.high
+          ? fmt::format("finite values in [{:.4g}, {:.4g}]", range.low, range.high)
+          : "no finite value";
+  return fmt::format("; {} {} {}: {}, {} of {} not finite", what, i, x.shape().str(), values,
+                     range.bad, x.numel());
+}
+
+// The leaves that `start` was computed from, found without recursion.
+std::vector<Ref<Node>> leaves_under(const Ref<Node>& start) {
+  std::vector<Ref<Node>> leaves;
+  std::vector<Node*> stack{start.get()};
+  std::unordered_set<const Node*> seen{start.get()};
+  if (start->is_leaf()) leaves.push_back(start);
+  while (!stack.empty()) {
+    Node* node = stack.back();
+    stack.pop_back();
+    for (const Edge& edge : node->edges()) {
+      if (!edge.node || !seen.insert(edge.node.get()).second) continue;
+      if (edge.node->is_leaf()) leaves.push_back(edge.node);
+      stack.push_back(edge.node.get());
+    }
+  }
+  return leaves;
+}
+
+std::string place(const char* op, const std::string* module) {
+  return module ? fmt::format("{} in {}", op, *module) : std::string(op);
+}
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+namespace detail {
+
+void after_forward(const OpInfo* op, std::span<const Tensor> outputs, std::span<const Input> inputs,
+                   bool cut) {
+  if (cut && autograd_mode.audit) autograd_mode.audit->note_cut(op, inputs);
+  if (!autograd_mode.trace_non_finite) return;
+  for (const Input& input : inputs)
+    if (!is_finite(*input.tensor)) return;  // it came in; not this op's doing
+  for (std::size_t k = 0; k < outputs.size(); ++k) {
+    if (is_finite(outputs[k])) continue;
+    std::string inputs_text;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      inputs_text += describe("input", i, *inputs[i].tensor);
+    raise<NonFiniteError>(op->name, "forward: the first NaN or infinity{}{}",
+                          describe("output", k, outputs[k]), inputs_text);
+  }
+}
+
+void check_finite_grads(const Node& node, std::span<const Tensor> dys, Grads& grads) {
+  for (const Tensor& dy : dys)
+    if (!is_finite(dy)) return;
+  for (std::size_t i = 0; i < grads.size(); ++i) {
+    if (is_finite(grads[i])) continue;
+    std::string outputs_text;
+    for (std::size_t k = 0; k < dys.size(); ++k)
+      outputs_text += describe("gradient by output", k, dys[k]);
+    raise<NonFiniteError>(node.op->name, "backward: the first NaN or infinity{}{}",
+                          describe("gradient by input", i, grads[i]), outputs_text);
+  }
+}
+
+}  // namespace detail
+
+void GradientAudit::note_cut(const OpInfo* op, std::span<const detail::Input> inputs) {
+  Cut cut{place(op->name, ModuleTrail::current()), {}};
+  if (!grad_enabled() && op->differentiable) cut.where += " (under NoGrad)";
+  for (const detail::Input& input : inputs)
+    if (input.tensor->defined() && input.tensor->requires_grad())
+      for (Ref<Node>& leaf : leaves_under(input.tensor->impl()->node))
+        cut.leaves.push_back(std::move(leaf));
+  cuts_.push_back(std::move(cut));
+}
+
+std::vector<GradientAudit::Finding> GradientAudit::findings(
+    std::span<const std::pair<std::string, Tensor>> parameters) const {
+  std::vector<Finding> found;
+  for (const auto& [name, parameter] : parameters) {
+    const Tensor g = parameter.grad();
+    if (g.defined()) {
+      const Range range = range_of(g);
+      if (range.bad > 0) {
+        found.push_back({name, Kind::non_finite, {}});
+      } else if (g.numel() > 0 && range.low == 0 && range.high == 0) {
+        found.push_back({name, Kind::zero, {}});
+      }
+      continue;
+    }
+    std::string cut_by;
+    for (const Cut& cut : cuts_)
+      for (const Ref<Node>& leaf : cut.leaves)
+        if (cut_by.empty() && leaf == parameter.impl()->node) cut_by = cut.where;
+    found.push_back({name, Kind::none, cut_by});
+  }
+  return found;
+}
+
+std::string GradientAudit::report(
+    std::span<const std::pair<std::string, Tensor>> parameters) const {
+  constexpr const char* kinds[] = {"no gradient", "zero gradient", "non-finite gradient"};
+  std::string text;
+  for (const Finding& f : findings(parameters)) {
+    text += fmt::format("{}: {}", f.parameter, kinds[static_cast<int>(f.kind)]);
+    if (f.kind == Kind::none)
+      text += f.cut_by.empty() ? ": the loss does not depend on it" : ": cut by " + f.cut_by;
+    text += '\n';
+  }
+  return text.empty() ? "every parameter got a finite, non-zero gradient\n" : text;
+}
+
+std::string graph_to_dot(const Tensor& output,
+                         std::span<const std::pair<std::string, Tensor>> names) {
+  std::string dot =
+      "digraph fovea {\n  rankdir=BT;\n  node [shape=box, fontname=\"sans-serif\"];\n";
+  if (!output.requires_grad()) return dot + "}\n";
+  std::unordered_map<const Node*, std::string> leaf_names;
+  for (const auto& [name, tensor] : names) leaf_names[tensor.impl()->node.get()] = name;
+
+  std::unordered_map<const Node*, std::size_t> ids;
+  std::vector<Node*> queue;
+  const auto id_of = [&](Node* node) {
+    const auto [it, fresh] = ids.emplace(node, ids.size());
+    if (fresh) queue.push_back(node);
+    return it->second;
+  };
+  id_of(output.impl()->node.get());
+  for (std::size_t next = 0; next < queue.size(); ++next) {
+    Node* node = queue[next];
+    std::string label = node->is_leaf() ? leaf_names[node] : place(node->op->name, node->module);
+    const std::string gap = label.empty() ? "" : "\\n";
+    dot += fmt::format("  n{} [label=\"{}{}{}\"{}];\n", ids[node], escaped(label), gap,
+                       node->shape.str(),
+                       node->is_leaf() ? ", style=filled, fillcolor=\"#cfe3f7\"" : "");
+    for (const Edge& edge : node->edges())
+      if (edge.node) dot += fmt::format("  n{} -> n{};\n", id_of(edge.node.get()), ids[node]);
+  }
+  return dot + "}\n";
+}
+
+}  // namespace fovea

@@ -1,0 +1,67 @@
+// Finding out what went wrong in training: the first NaN, the parameter without a gradient, the
+// graph.
+#pragma once
+
+#include <fovea/core/autograd.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fovea {
+
+/// Inside this scope the first op whose output, or whose backward's result, holds a NaN or an
+/// infinity that its inputs did not hold throws NonFiniteError: op, module, and the range of every
+/// input. Costs one pass over every result; nothing outside the scope.
+class TraceNonFinite {
+ public:
+  TraceNonFinite() : before_(std::exchange(autograd_mode.trace_non_finite, true)) {}
+  ~TraceNonFinite() { autograd_mode.trace_non_finite = before_; }
+  TraceNonFinite(const TraceNonFinite&) = delete;
+  TraceNonFinite& operator=(const TraceNonFinite&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// Which parameters got no gradient, a zero one or a non-finite one, and which op cut the path.
+/// Make one, compute the loss inside its scope, call backward(), then ask:
+///   GradientAudit audit;  model_loss().backward();  fmt::print("{}", audit.report(parameters));
+class GradientAudit {
+ public:
+  enum class Kind { none, zero, non_finite };
+  struct Finding {
+    std::string parameter;
+    Kind kind;
+    std::string cut_by;  ///< "detach in encoder.layers.0"; empty where no cut was seen
+  };
+
+  GradientAudit() : before_(std::exchange(autograd_mode.audit, this)) {}
+  ~GradientAudit() { autograd_mode.audit = before_; }
+  GradientAudit(const GradientAudit&) = delete;
+  GradientAudit& operator=(const GradientAudit&) = delete;
+
+  std::vector<Finding> findings(std::span<const std::pair<std::string, Tensor>> parameters) const;
+  std::string report(std::span<const std::pair<std::string, Tensor>> parameters) const;
+
+  void note_cut(const OpInfo* op, std::span<const detail::Input> inputs);  ///< called by record()
+
+ private:
+  struct Cut {
+    std::string where;
+    std::vector<Ref<Node>> leaves;  ///< what the cut value depended on
+  };
+  GradientAudit* before_;
+  std::vector<Cut> cuts_;
+};
+
+/// The graph behind `output` in Graphviz's DOT language: ops with their module and output shape,
+/// leaves by the names given (others by their shape).
+std::string graph_to_dot(const Tensor& output,
+                         std::span<const std::pair<std::string, Tensor>> names = {});
+
+namespace detail {
+void check_finite_grads(const Node& node, std::span<const Tensor> dys, Grads& grads);
+}
+
+}  // namespace fovea

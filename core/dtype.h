@@ -1,0 +1,72 @@
+// The four element types and the way from a run-time DType to a C++ type.
+#pragma once
+
+#include <fovea/core/error.h>
+
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+namespace fovea {
+
+/// f32 is the default; f64 is what gradient checks run in; i64 holds indices; boolean holds masks.
+enum class DType : std::uint8_t { f32, f64, i64, boolean };
+
+constexpr std::int64_t size_of(DType dtype) {
+  return dtype == DType::boolean ? 1 : dtype == DType::f32 ? 4 : 8;
+}
+
+constexpr std::string_view name_of(DType dtype) {
+  constexpr std::string_view names[] = {"f32", "f64", "i64", "bool"};
+  return names[static_cast<int>(dtype)];
+}
+
+constexpr bool is_floating(DType dtype) { return dtype == DType::f32 || dtype == DType::f64; }
+
+template <class T>
+constexpr DType dtype_of() {
+  if constexpr (std::is_same_v<T, float>) {
+    return DType::f32;
+  } else if constexpr (std::is_same_v<T, double>) {
+    return DType::f64;
+  } else if constexpr (std::is_same_v<T, std::int64_t>) {
+    return DType::i64;
+  } else {
+    static_assert(std::is_same_v<T, bool>, "a Tensor holds float, double, int64_t or bool");
+    return DType::boolean;
+  }
+}
+
+/// Calls `f.template operator()<T>()` with T = float or double; anything else is a DTypeError that
+/// names `op`. Usage: dispatch_float(x.dtype(), "exp", [&]<class T>() { ... });
+template <class F>
+decltype(auto) dispatch_float(DType dtype, std::string_view op, F&& f) {
+  if (dtype == DType::f32) return f.template operator()<float>();
+  if (dtype == DType::f64) return f.template operator()<double>();
+  dtype_error(op, "needs f32 or f64, and got {}", name_of(dtype));
+}
+
+/// As dispatch_float, with int64_t among the types.
+template <class F>
+decltype(auto) dispatch_number(DType dtype, std::string_view op, F&& f) {
+  if (dtype == DType::i64) return f.template operator()<std::int64_t>();
+  if (dtype == DType::boolean) dtype_error(op, "needs f32, f64 or i64, and got bool");
+  return dispatch_float(dtype, op, f);
+}
+
+/// As dispatch_float, over all four types.
+template <class F>
+decltype(auto) dispatch_all(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::f64:
+      return f.template operator()<double>();
+    case DType::i64:
+      return f.template operator()<std::int64_t>();
+    default:
+      return f.template operator()<bool>();
+  }
+}
+
+}  // namespace fovea

@@ -1,0 +1,96 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ragged.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace fovea {
+namespace {
+
+Shape packed_shape(const Shape& padded, std::int64_t rows) {
+  Shape shape(padded.begin() + 1, padded.end());
+  shape[0] = rows;
+  return shape;
+}
+
+// Copies the rows of every sequence between the two layouts.
+Tensor moved(const Tensor& x, const RaggedIndex& index, std::int64_t T, bool to_packed) {
+  const Tensor dense = x.contiguous();
+  Shape padded = dense.shape();
+  if (!to_packed) {
+    padded.insert(0, index.batch_size());
+    padded[1] = T;
+  }
+  Tensor y =
+      to_packed ? empty(packed_shape(padded, index.total()), x.dtype()) : zeros(padded, x.dtype());
+  const std::int64_t rows = std::max<std::int64_t>(1, padded[0] * padded[1]);
+  const std::int64_t row_bytes = padded.numel() / rows * size_of(x.dtype());
+  for (std::int64_t b = 0; b < index.batch_size(); ++b) {
+    const std::int64_t packed_at = index.offset(b) * row_bytes, padded_at = b * T * row_bytes;
+    std::memcpy(y.raw_data() + (to_packed ? packed_at : padded_at),
+                dense.raw_data() + (to_packed ? padded_at : packed_at),
+                static_cast<std::size_t>(index.length(b) * row_bytes));
+  }
+  return y;
+}
+
+// The two are each other's transpose, so each is the other's backward.
+Tensor pack_rows(const Tensor& x, const RaggedIndex& index, std::int64_t T);
+
+Tensor pad_rows(const Tensor& x, const RaggedIndex& index, std::int64_t T) {
+  return record<"pad_ragged">(moved(x, index, T, false), {x}, [index, T](const Tensor& dy, Wanted) {
+    return Grads(pack_rows(dy, index, T));
+  });
+}
+
+Tensor pack_rows(const Tensor& x, const RaggedIndex& index, std::int64_t T) {
+  return record<"pack_ragged">(moved(x, index, T, true), {x}, [index, T](const Tensor& dy, Wanted) {
+    return Grads(pad_rows(dy, index, T));
+  });
+}
+
+}  // namespace
+
+RaggedIndex::RaggedIndex(const std::vector<std::int64_t>& lengths) {
+  std::vector<std::int64_t> offsets{0};
+  for (const std::int64_t length : lengths) {
+    if (length < 0) value_error("RaggedIndex", "length {}: it must not be negative", length);
+    offsets.push_back(offsets.back() + length);
+  }
+  offsets_ = std::make_shared<const std::vector<std::int64_t>>(std::move(offsets));
+}
+
+RaggedIndex RaggedIndex::equal(std::int64_t B, std::int64_t T) {
+  return RaggedIndex(std::vector<std::int64_t>(static_cast<std::size_t>(B), T));
+}
+
+std::int64_t RaggedIndex::max_length() const {
+  std::int64_t longest = 0;
+  for (std::int64_t b = 0; b < batch_size(); ++b) longest = std::max(longest, length(b));
+  return longest;
+}
+
+std::vector<std::int64_t> RaggedIndex::lengths() const {
+  std::vector<std::int64_t> all;
+  for (std::int64_t b = 0; b < batch_size(); ++b) all.push_back(length(b));
+  return all;
+}
+
+Ragged pack(const Tensor& x, const RaggedIndex& index) {
+  if (x.rank() < 2 || x.dim(0) != index.batch_size())
+    shape_error("pack", "a tensor {} for {} sequences: it must be (B, T, ...)", x.shape().str(),
+                index.batch_size());
+  if (index.max_length() > x.dim(1))
+    value_error("pack", "a sequence of length {} in a tensor {}: T must be at least that",
+                index.max_length(), x.shape().str());
+  return {pack_rows(x, index, x.dim(1)), index};
+}
+
+Tensor pad(const Ragged& x) {
+  if (x.values.rank() < 1 || x.values.dim(0) != x.index.total())
+    shape_error("pad", "values {} for sequences of {} rows in all: the first sizes must agree",
+                x.values.shape().str(), x.index.total());
+  return pad_rows(x.values, x.index, x.index.max_length());
+}
+
+}  // namespace fovea

@@ -1,0 +1,46 @@
+// Ragged: sequences of unequal length, packed without padding.
+#pragma once
+
+#include <fovea/core/tensor.h>
+
+#include <memory>
+#include <vector>
+
+namespace fovea {
+
+/// Where the sequences of a packed batch lie: sequence b owns rows offset(b) .. offset(b + 1).
+/// Cheap to copy.
+class RaggedIndex {
+ public:
+  /// ValueError for a negative length.
+  explicit RaggedIndex(const std::vector<std::int64_t>& lengths);
+  /// B sequences of T rows each.
+  static RaggedIndex equal(std::int64_t B, std::int64_t T);
+
+  std::int64_t batch_size() const { return static_cast<std::int64_t>(offsets_->size()) - 1; }
+  std::int64_t total() const { return offsets_->back(); }
+  std::int64_t length(std::int64_t b) const { return offset(b + 1) - offset(b); }
+  std::int64_t offset(std::int64_t b) const { return (*offsets_)[static_cast<std::size_t>(b)]; }
+  std::int64_t max_length() const;
+  const std::vector<std::int64_t>& offsets() const { return *offsets_; }
+  std::vector<std::int64_t> lengths() const;
+  bool operator==(const RaggedIndex& other) const { return *offsets_ == *other.offsets_; }
+
+ private:
+  std::shared_ptr<const std::vector<std::int64_t>> offsets_;
+};
+
+/// values: (sum of lengths, ...), the rows of sequence 0, then those of sequence 1, ...
+struct Ragged {
+  Tensor values;
+  RaggedIndex index;
+};
+
+/// Drops the padding.    x: (B, T, ...)  ->  values (sum of lengths, ...).   ShapeError, ValueError
+/// where the lengths do not fit x.
+Ragged pack(const Tensor& x, const RaggedIndex& index);
+
+/// Puts zeros behind the short sequences.    ->  (B, T, ...), T the longest length
+Tensor pad(const Ragged& x);
+
+}  // namespace fovea

@@ -1,0 +1,288 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
+#include <fovea/core/safetensors.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <set>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace fovea {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the format's numbers are little endian");
+
+using Json = nlohmann::json;
+
+constexpr std::string_view kOp = "safetensors";
+constexpr std::string_view kMetadata = "__metadata__";
+constexpr std::size_t kLengthBytes = 8;
+constexpr std::uint64_t kMaxHeader = 100'000'000;  // as the reference implementation has it
+
+struct TypeSize {
+  std::string_view name;
+  std::int64_t bytes;
+};
+constexpr TypeSize kTypes[] = {
+    {"F64", 8},  {"F32", 4}, {"F16", 2},     {"BF16", 2},    {"I64", 8},    {"I32", 4},
+    {"I16", 2},  {"I8", 1},  {"U64", 8},     {"U32", 4},     {"U16", 2},    {"U8", 1},
+    {"BOOL", 1}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}};
+
+constexpr DType kTensorTypes[] = {DType::f32, DType::f64, DType::i64, DType::boolean};
+
+// Reads the header; every complaint begins with the file's name.
+class HeaderParser {
+ public:
+  explicit HeaderParser(std::string_view source) : source_(source) {}
+
+  void parse(std::string_view header, std::size_t data_size);
+
+  Metadata metadata;
+  std::vector<SafetensorsEntry> entries;
+
+ private:
+  template <class... Args>
+  [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
+    format_error(kOp, "{}: {}", source_, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  Json parse_json(std::string_view header) const;
+  void read_metadata(const Json& object);
+  SafetensorsEntry read_entry(const std::string& name, const Json& object) const;
+  std::int64_t read_size(const std::string& name, std::string_view key, const Json& value) const;
+  const Json& member(const std::string& name, const Json& object, const char* key) const;
+  void check_size(const SafetensorsEntry& entry) const;
+  void check_coverage(std::size_t data_size) const;
+
+  std::string source_;
+};
+
+void HeaderParser::parse(std::string_view header, std::size_t data_size) {
+  const Json root = parse_json(header);
+  if (!root.is_object()) fail("the header is not a JSON object");
+  for (const auto& [name, value] : root.items()) {
+    if (name == kMetadata) {
+      read_metadata(value);
+    } else {
+      entries.push_back(read_entry(name, value));
+    }
+  }
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
+  });
+  check_coverage(data_size);
+}
+
+// nlohmann's parser keeps the last of several values under one name: the names are watched here.
+Json HeaderParser::parse_json(std::string_view header) const {
+  std::vector<std::set<std::string>> open_objects;
+  const auto watch = [&](int, Json::parse_event_t event, const Json& value) {
+    if (event == Json::parse_event_t::object_start) open_objects.emplace_back();
+    if (event == Json::parse_event_t::object_end) open_objects.pop_back();
+    if (event == Json::parse_event_t::key) {
+      const auto& name = value.get_ref<const std::string&>();
+      if (!open_objects.back().insert(name).second) fail("'{}': the name occurs twice", name);
+    }
+    return true;
+  };
+  try {
+    return Json::parse(header, watch);
+  } catch (const Json::exception& error) {
+    fail("the header is not valid JSON: {}", error.what());
+  }
+}
+
+void HeaderParser::read_metadata(const Json& object) {
+  if (!object.is_object()) fail("'{}' is not an object", kMetadata);
+  for (const auto& [key, value] : object.items()) {
+    if (!value.is_string()) fail("'{}': '{}' is not a string", kMetadata, key);
+    metadata[key] = value.get<std::string>();
+  }
+}
+
+SafetensorsEntry HeaderParser::read_entry(const std::string& name, const Json& object) const {
+  if (!object.is_object()) fail("'{}' is not an object", name);
+  const Json& dtype = member(name, object, "dtype");
+  const Json& shape = member(name, object, "shape");
+  const Json& offsets = member(name, object, "data_offsets");
+  if (!dtype.is_string()) fail("'{}': dtype is not a string", name);
+  if (!shape.is_array()) fail("'{}': shape is not an array", name);
+  if (!offsets.is_array() || offsets.size() != 2)
+    fail("'{}': data_offsets is not an array of two numbers", name);
+  SafetensorsEntry entry;
+  entry.name = name;
+  entry.dtype = dtype.get<std::string>();
+  for (const Json& size : shape) entry.shape.push_back(read_size(name, "shape", size));
+  entry.begin = static_cast<std::size_t>(read_size(name, "data_offsets", offsets[0]));
+  entry.end = static_cast<std::size_t>(read_size(name, "data_offsets", offsets[1]));
+  check_size(entry);
+  return entry;
+}
+
+const Json& HeaderParser::member(const std::string& name, const Json& object,
+                                 const char* key) const {
+  const auto found = object.find(key);
+  if (found == object.end()) fail("'{}': {} is missing", name, key);
+  return *found;
+}
+
+std::int64_t HeaderParser::read_size(const std::string& name, std::string_view key,
+                                     const Json& value) const {
+  constexpr auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > largest)
+    fail("'{}': {} holds {}: must be an integer from 0 to 2^63 - 1", name, key, value.dump());
+  return value.get<std::int64_t>();
+}
+
+void HeaderParser::check_size(const SafetensorsEntry& entry) const {
+  const auto* type = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                  [&](const TypeSize& t) { return t.name == entry.dtype; });
+  if (type == std::end(kTypes)) fail("'{}': unknown dtype {}", entry.name, entry.dtype);
+  std::int64_t bytes = type->bytes;
+  for (const std::int64_t size : entry.shape)
+    if (__builtin_mul_overflow(bytes, size, &bytes))
+      fail("'{}': shape ({}) has more than 2^63 bytes", entry.name, fmt::join(entry.shape, ", "));
+  if (entry.begin > entry.end || entry.end - entry.begin != static_cast<std::uint64_t>(bytes))
+    fail("'{}': data_offsets [{}, {}]: {} of shape ({}) needs {} bytes", entry.name, entry.begin,
+         entry.end, entry.dtype, fmt::join(entry.shape, ", "), bytes);
+}
+
+// Sorted by their first byte, the entries must follow one another from the first byte to the last.
+void HeaderParser::check_coverage(std::size_t data_size) const {
+  std::size_t covered = 0;
+  const std::string* previous = nullptr;
+  for (const SafetensorsEntry& entry : entries) {
+    if (entry.end > data_size)
+      fail("'{}': ends at byte {} of {}: the file is cut off", entry.name, entry.end, data_size);
+    if (entry.begin < covered) fail("'{}' overlaps '{}'", entry.name, *previous);
+    if (entry.begin > covered)
+      fail("'{}': bytes {} to {} before it belong to no entry", entry.name, covered, entry.begin);
+    covered = entry.end;
+    previous = &entry.name;
+  }
+  if (covered != data_size) fail("{} bytes at the end belong to no entry", data_size - covered);
+}
+
+}  // namespace
+
+SafetensorsFile SafetensorsFile::read(const std::filesystem::path& path) {
+  return parse(read_file(path), path.string());
+}
+
+SafetensorsFile SafetensorsFile::parse(std::string bytes, std::string source) {
+  std::uint64_t header_size = 0;
+  if (bytes.size() < kLengthBytes)
+    format_error(kOp, "{}: {} bytes: must begin with the 8 bytes of the header's length", source,
+                 bytes.size());
+  std::memcpy(&header_size, bytes.data(), kLengthBytes);
+  if (header_size > kMaxHeader)
+    format_error(kOp, "{}: a header of {} bytes: at most {} are allowed", source, header_size,
+                 kMaxHeader);
+  if (header_size > bytes.size() - kLengthBytes)
+    format_error(kOp, "{}: a header of {} bytes in a file of {}: the file is cut off", source,
+                 header_size, bytes.size());
+  SafetensorsFile file;
+  file.source_ = std::move(source);
+  file.bytes_ = std::move(bytes);
+  file.data_begin_ = kLengthBytes + header_size;
+  HeaderParser parser(file.source_);
+  parser.parse(std::string_view(file.bytes_).substr(kLengthBytes, header_size),
+               file.bytes_.size() - file.data_begin_);
+  file.metadata_ = std::move(parser.metadata);
+  file.entries_ = std::move(parser.entries);
+  return file;
+}
+
+const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(),
+                   [&](const SafetensorsEntry& entry) { return entry.name == name; });
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+Tensor SafetensorsFile::tensor(std::string_view name) const {
+  const SafetensorsEntry* entry = find(name);
+  if (!entry) state_error(kOp, "{}: there is no '{}'", source_, name);
+  const auto* dtype =
+      std::find_if(std::begin(kTensorTypes), std::end(kTensorTypes),
+                   [&](DType type) { return safetensors_dtype(type) == entry->dtype; });
+  if (dtype == std::end(kTensorTypes))
+    dtype_error(kOp, "{}: '{}' is {}: a tensor holds F32, F64, I64 or BOOL", source_, name,
+                entry->dtype);
+  if (entry->shape.size() > kMaxRank)
+    shape_error(kOp, "{}: '{}' has {} axes: a tensor has at most {}", source_, name,
+                entry->shape.size(), kMaxRank);
+  const std::string_view data =
+      std::string_view(bytes_).substr(data_begin_ + entry->begin, entry->end - entry->begin);
+  // A bool of another value than 0 and 1 is undefined behaviour where it is used.
+  if (*dtype == DType::boolean &&
+      !std::all_of(data.begin(), data.end(), [](char c) { return c == 0 || c == 1; }))
+    format_error(kOp, "{}: '{}': a BOOL must be 0 or 1", source_, name);
+  Tensor result = empty(Shape(entry->shape.begin(), entry->shape.end()), *dtype);
+  if (!data.empty()) std::memcpy(result.raw_data(), data.data(), data.size());
+  return result;
+}
+
+std::string_view safetensors_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return "F32";
+    case DType::f64:
+      return "F64";
+    case DType::i64:
+      return "I64";
+    case DType::boolean:
+      break;
+  }
+  return "BOOL";
+}
+
+namespace {
+
+// The header's text, filled up with spaces so that the numbers begin aligned.
+std::string dump_header(const nlohmann::ordered_json& header) try {
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  return text;
+} catch (const Json::exception& error) {
+  value_error(kOp, "a name or a metadata text is not valid UTF-8: {}", error.what());
+}
+
+}  // namespace
+
+std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata) {
+  std::vector<std::size_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return size_of(tensors[a].second.dtype()) > size_of(tensors[b].second.dtype());
+  });
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header[std::string(kMetadata)] = metadata;
+  std::string data;
+  std::set<std::string_view> names{kMetadata};
+  const NoGrad guard;
+  for (const std::size_t i : order) {
+    const auto& [name, tensor] = tensors[i];
+    if (!names.insert(name).second) value_error(kOp, "the name '{}' is taken already", name);
+    const Tensor dense = tensor.contiguous();
+    const std::size_t begin = data.size();
+    data.append(reinterpret_cast<const char*>(dense.raw_data()),
+                static_cast<std::size_t>(dense.numel() * size_of(dense.dtype())));
+    header[name] = {{"dtype", safetensors_dtype(dense.dtype())},
+                    {"shape", std::vector(dense.shape().begin(), dense.shape().end())},
+                    {"data_offsets", {begin, data.size()}}};
+  }
+  const std::string text = dump_header(header);
+  const std::uint64_t header_size = text.size();
+  std::string bytes(kLengthBytes, '\0');
+  std::memcpy(bytes.data(), &header_size, kLengthBytes);
+  return bytes + text + data;
+}
+
+}  // namespace fovea

@@ -1,0 +1,61 @@
+// safetensors: the file format in which weights travel between frameworks.
+//
+//   8 bytes: length of the header, little endian | header: JSON | the tensors' bytes, back to back
+//   {"__metadata__": {"key": "text"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0,
+//   24]}}
+//
+// https://github.com/huggingface/safetensors, "Format". A file is read only if all of it makes
+// sense: every byte belongs to exactly one entry, and every size follows from dtype and shape.
+#pragma once
+
+#include <fovea/core/state.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fovea {
+
+struct SafetensorsEntry {
+  std::string name;
+  std::string dtype;  ///< as in the file: "F32", "BF16"; a Tensor can hold F32, F64, I64 and BOOL
+  std::vector<std::int64_t> shape;
+  std::size_t begin = 0, end = 0;  ///< its bytes, counted from the end of the header
+};
+
+class SafetensorsFile {
+ public:
+  /// Reads and checks a whole file. FormatError names the file, the entry and the rule.
+  static SafetensorsFile read(const std::filesystem::path& path);
+  /// The same from memory; `source` stands for the file's name in errors.
+  static SafetensorsFile parse(std::string bytes, std::string source);
+
+  const std::string& source() const { return source_; }
+  const Metadata& metadata() const { return metadata_; }
+  const std::vector<SafetensorsEntry>& entries() const { return entries_; }  ///< as the bytes lie
+  const SafetensorsEntry* find(std::string_view name) const;  ///< null where there is none
+
+  /// A copy of an entry's numbers. DTypeError for a dtype that a Tensor does not have, StateError
+  /// for a name that is not in the file.
+  Tensor tensor(std::string_view name) const;
+
+ private:
+  SafetensorsFile() = default;
+
+  std::string source_;
+  std::string bytes_;
+  std::size_t data_begin_ = 0;
+  Metadata metadata_;
+  std::vector<SafetensorsEntry> entries_;
+};
+
+/// The bytes of a file. Wider types come first, so that every tensor lies aligned, else the list's
+/// order is kept. ValueError for a name that is given twice.
+std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata = {});
+
+/// "F32" for f32, and so on.
+std::string_view safetensors_dtype(DType dtype);
+
+}  // namespace fovea

@@ -1,0 +1,66 @@
+#include <fovea/core/error.h>
+#include <fovea/core/shape.h>
+
+namespace fovea {
+
+Dims::Dims(std::initializer_list<std::int64_t> values) {
+  for (const std::int64_t v : values) push_back(v);
+}
+
+void Dims::push_back(std::int64_t value) {
+  if (rank_ == kMaxRank) shape_error("Shape", "more than {} axes", kMaxRank);
+  values_[rank_++] = value;
+}
+
+void Dims::insert(std::int64_t at, std::int64_t value) {
+  push_back(value);
+  for (std::int64_t i = rank_ - 1; i > at; --i) std::swap(values_[i], values_[i - 1]);
+}
+
+void Dims::erase(std::int64_t at) {
+  for (std::int64_t i = at; i + 1 < rank_; ++i) values_[i] = values_[i + 1];
+  --rank_;
+}
+
+std::string Dims::str() const {
+  std::string text = "(";
+  for (std::int64_t i = 0; i < rank_; ++i) text += (i > 0 ? ", " : "") + std::to_string(values_[i]);
+  return text + (rank_ == 1 ? ",)" : ")");
+}
+
+Strides contiguous_strides(const Shape& shape) {
+  Strides strides = shape;
+  std::int64_t step = 1;
+  for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
+    strides[i] = step;
+    step *= shape[i];
+  }
+  return strides;
+}
+
+std::int64_t normalize_axis(std::string_view op, std::int64_t axis, std::int64_t rank) {
+  if (axis < -rank || axis >= rank)
+    index_error(op, "axis {} of a tensor with {} axes: the axis must lie in [{}, {})", axis, rank,
+                -rank, rank);
+  return axis < 0 ? axis + rank : axis;
+}
+
+Shape broadcast_shapes(std::string_view op, const Shape& a, const Shape& b) {
+  if (a == b) return a;
+  Shape wide = a.rank() >= b.rank() ? a : b;
+  const Shape& narrow = a.rank() >= b.rank() ? b : a;
+  const std::int64_t lead = wide.rank() - narrow.rank();
+  for (std::int64_t i = 0; i < narrow.rank(); ++i) {
+    std::int64_t& size = wide[lead + i];
+    if (size == narrow[i] || narrow[i] == 1) continue;
+    if (size != 1)
+      shape_error(op,
+                  "shapes {} and {} do not broadcast: sizes, aligned at the right, must be "
+                  "equal or 1",
+                  a.str(), b.str());
+    size = narrow[i];
+  }
+  return wide;
+}
+
+}  // namespace fovea

@@ -1,0 +1,49 @@
+// State: named tensors are the one protocol behind parameters(), save, load and resume. Whatever
+// can be saved (a model, an optimiser, a generator) gives a list of them, and is restored through
+// one.
+#pragma once
+
+#include <fovea/core/tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fovea {
+
+class Rng;
+class SafetensorsFile;
+
+/// Names and tensors in a fixed order: {"encoder.weight", tensor}, ...
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// What else a file carries, as text: options, a vocabulary.
+using Metadata = std::map<std::string, std::string>;
+
+/// Appends `more` to `list`, each name with `prefix` and a dot in front: one file then holds
+/// "model.*" and "optimizer.*".
+void append(NamedTensors& list, const std::string& prefix, const NamedTensors& more);
+
+/// Writes a safetensors file, complete or not at all.
+void save(const std::filesystem::path& path, const NamedTensors& tensors,
+          const Metadata& metadata = {});
+
+struct LoadOptions {
+  bool strict = true;  ///< false: names that only the file or only the list has are passed over
+};
+
+/// Overwrites the numbers of `tensors` with those of the file and returns the file's metadata. All
+/// names, dtypes and shapes are compared first: on any error, which lists every misfit, nothing was
+/// written.
+Metadata load_into(const std::filesystem::path& path, const NamedTensors& tensors,
+                   LoadOptions options = {});
+Metadata load_into(const SafetensorsFile& file, const NamedTensors& tensors,
+                   LoadOptions options = {});
+
+/// A generator's place as i64 (3): seed, stream, position. So it takes part in save and load_into.
+Tensor rng_to_tensor(const Rng& rng);
+void rng_from_tensor(Rng& rng, const Tensor& state);
+
+}  // namespace fovea

@@ -1,0 +1,131 @@
+// Storage: the reference-counted bytes under a tensor, and the pool that they come from.
+//
+// The pool never gives memory back to the system while the program trains: a fresh page costs about
+// as much as computing on it, and after the first steps a training loop allocates nothing. Blocks
+// are 64-byte aligned. Memory claims are tested with the counters below.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace fovea {
+
+/// Counts of the whole program. Those of tensor data are exact to 16 KiB for each other thread.
+struct MemoryStats {
+  std::int64_t live_bytes;          ///< bytes of tensor data alive now
+  std::int64_t peak_bytes;          ///< highest live_bytes since the last reset_peak_memory()
+  std::int64_t allocations;         ///< tensor storages made since the start
+  std::int64_t system_allocations;  ///< times the pool asked the system for memory
+  std::int64_t system_bytes;        ///< bytes that the pool holds from the system
+};
+
+MemoryStats memory_stats();
+void reset_peak_memory();
+
+/// A block of at least `bytes` from the pool; `capacity` is what pool_free must be told.
+struct PoolBlock {
+  void* data;
+  std::size_t capacity;
+};
+enum class Fit {
+  loose,  ///< a free block of up to twice the size will do
+  exact,  ///< the same bytes always have the same capacity, so that it need not be remembered
+};
+PoolBlock pool_allocate(std::size_t bytes, Fit fit = Fit::loose);
+void pool_free(void* data, std::size_t capacity) noexcept;
+
+/// Allocator for the standard containers on top of the pool.
+template <class T>
+struct PoolAllocator {
+  using value_type = T;
+  PoolAllocator() = default;
+  template <class U>
+  PoolAllocator(const PoolAllocator<U>&) {}
+  T* allocate(std::size_t n);
+  void deallocate(T* data, std::size_t n) noexcept;
+  bool operator==(const PoolAllocator&) const = default;
+};
+
+/// Objects that live in the pool: `struct Node : Pooled`. Sized delete finds the block's class.
+struct Pooled {
+  static void* operator new(std::size_t bytes);
+  static void operator delete(void* data, std::size_t bytes) noexcept;
+};
+
+/// One block: this header (a cache line), then the data. Shared by a tensor and its views.
+class alignas(64) Storage {
+ public:
+  static Storage* make(std::size_t bytes);  ///< one reference; data not initialised
+
+  std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
+  std::size_t bytes() const { return bytes_; }
+
+  /// Counts the writes; a tensor saved for backward remembers the value it saw.
+  std::uint32_t version() const { return version_.load(std::memory_order_relaxed); }
+  void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+
+  bool is_shared() const { return refs_.load(std::memory_order_acquire) > 1; }
+  void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept {
+    // The last owner needs no atomic read-modify-write: nobody else can touch the count.
+    if (refs_.load(std::memory_order_acquire) == 1 ||
+        refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      destroy();
+  }
+
+ private:
+  Storage(std::size_t bytes, std::size_t capacity) : bytes_(bytes), capacity_(capacity) {}
+  void destroy() noexcept;
+
+  std::atomic<std::uint32_t> refs_{1};
+  std::atomic<std::uint32_t> version_{0};
+  std::size_t bytes_;
+  std::size_t capacity_;
+};
+
+/// Owning pointer to anything with retain() and release().
+template <class T>
+class Ref {
+ public:
+  Ref() = default;
+  static Ref adopt(T* p) { return Ref(p); }  ///< takes over one reference
+  static Ref share(T* p) {                   ///< adds one
+    if (p) p->retain();
+    return Ref(p);
+  }
+  Ref(const Ref& other) : p_(other.p_) {
+    if (p_) p_->retain();
+  }
+  Ref(Ref&& other) noexcept : p_(std::exchange(other.p_, nullptr)) {}
+  Ref& operator=(Ref other) noexcept {
+    std::swap(p_, other.p_);
+    return *this;
+  }
+  ~Ref() {
+    if (p_) p_->release();
+  }
+
+  T* get() const { return p_; }
+  T* operator->() const { return p_; }
+  T& operator*() const { return *p_; }
+  explicit operator bool() const { return p_ != nullptr; }
+  bool operator==(const Ref&) const = default;
+  T* detach() { return std::exchange(p_, nullptr); }  ///< gives the reference to the caller
+
+ private:
+  explicit Ref(T* p) : p_(p) {}
+  T* p_ = nullptr;
+};
+
+template <class T>
+T* PoolAllocator<T>::allocate(std::size_t n) {
+  return static_cast<T*>(Pooled::operator new(n * sizeof(T)));
+}
+template <class T>
+void PoolAllocator<T>::deallocate(T* data, std::size_t n) noexcept {
+  Pooled::operator delete(data, n * sizeof(T));
+}
+
+}  // namespace fovea

@@ -1,0 +1,250 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/kernels/copy.h>
+#include <fovea/core/random.h>
+#include <fovea/core/tensor.h>
+
+#include <cmath>
+#include <cstring>
+
+namespace fovea {
+namespace {
+
+Tensor make(const Shape& shape, DType dtype, Ref<Storage> storage, std::byte* data) {
+  auto* impl = new TensorImpl;
+  impl->dtype = dtype;
+  impl->shape = shape;
+  impl->numel = shape.numel();
+  impl->data = data;
+  impl->storage = std::move(storage);
+  return Tensor(Ref<TensorImpl>::adopt(impl));
+}
+
+// Row-major without gaps; axes of size 1 may have any stride.
+bool is_dense(const Shape& shape, const Strides& strides) {
+  std::int64_t expected = 1;
+  for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
+    if (shape[i] != 1 && strides[i] != expected) return false;
+    expected *= shape[i];
+  }
+  return true;
+}
+
+Tensor dense_copy(const Tensor& x) {
+  Tensor y = empty(x.shape(), x.dtype());
+  if (x.is_contiguous()) {
+    std::memcpy(y.raw_data(), x.raw_data(),
+                static_cast<std::size_t>(x.numel() * size_of(x.dtype())));
+  } else {
+    kernels::copy_strided(static_cast<int>(size_of(x.dtype())), x.shape().data(),
+                          static_cast<int>(x.rank()), x.raw_data(), x.strides().data(),
+                          y.raw_data(), y.strides().data());
+  }
+  return y;
+}
+
+Tensor converted(const Tensor& x, DType dtype) {
+  const Tensor dense = x.is_contiguous() ? x : dense_copy(x);
+  Tensor y = empty(x.shape(), dtype);
+  dispatch_all(x.dtype(), [&]<class From>() {
+    dispatch_all(dtype, [&]<class To>() {
+      kernels::convert(dense.data<From>(), y.mutable_data<To>(), x.numel());
+    });
+  });
+  return y;
+}
+
+std::size_t checked_bytes(const Shape& shape, DType dtype) {
+  constexpr std::int64_t most = std::int64_t{1} << 48;  // what an address can tell apart
+  std::int64_t bytes = size_of(dtype);
+  for (const std::int64_t size : shape) {
+    if (size < 0) shape_error("empty", "shape {}: sizes must not be negative", shape.str());
+    if (__builtin_mul_overflow(bytes, size, &bytes) || bytes > most)
+      shape_error("empty", "shape {}: more than 2^48 bytes of {}", shape.str(), name_of(dtype));
+  }
+  return static_cast<std::size_t>(bytes);
+}
+
+}  // namespace
+
+TensorImpl::~TensorImpl() = default;
+
+std::int64_t Tensor::dim(std::int64_t axis) const {
+  return shape()[normalize_axis("dim", axis, rank())];
+}
+
+void Tensor::wrong_type(DType asked) const {
+  dtype_error("data", "asked for {}, and the tensor {} holds {}: use to()", name_of(asked),
+              shape().str(), name_of(dtype()));
+}
+
+double Tensor::item_as_double() const {
+  if (numel() != 1)
+    shape_error("item", "the tensor {} has {} elements: item() takes exactly one", shape().str(),
+                numel());
+  return dispatch_all(dtype(), [&]<class T>() { return static_cast<double>(*data<T>()); });
+}
+
+template <class T>
+std::vector<T> Tensor::to_vector() const {
+  const NoGrad guard;
+  const Tensor dense = to(dtype_of<T>()).contiguous();
+  return std::vector<T>(dense.data<T>(), dense.data<T>() + numel());
+}
+template std::vector<float> Tensor::to_vector() const;
+template std::vector<double> Tensor::to_vector() const;
+template std::vector<std::int64_t> Tensor::to_vector() const;
+template <>
+std::vector<bool> Tensor::to_vector() const {
+  const std::vector<std::int64_t> numbers = to_vector<std::int64_t>();
+  return std::vector<bool>(numbers.begin(), numbers.end());
+}
+
+// dx = dy
+Tensor Tensor::contiguous() const {
+  if (is_contiguous()) return *this;
+  return record<"contiguous">(dense_copy(*this), {*this},
+                              [](const Tensor& dy, Wanted) { return Grads(dy); });
+}
+
+Tensor Tensor::clone() const {
+  return record<"clone">(dense_copy(*this), {*this},
+                         [](const Tensor& dy, Wanted) { return Grads(dy); });
+}
+
+// dx = dy, rounded back to x's type
+Tensor Tensor::to(DType wanted) const {
+  if (wanted == dtype()) return *this;
+  Tensor y = converted(*this, wanted);
+  if (!is_floating(wanted)) return record_cut<"to_integer">(std::move(y), {*this});
+  return record<"to">(std::move(y), {*this},
+                      [from = dtype()](const Tensor& dy, Wanted) { return Grads(dy.to(from)); });
+}
+
+Tensor Tensor::detach() const {
+  return record_cut<"detach">(alias(*this, shape(), strides()), {*this});
+}
+
+void Tensor::copy_from(const Tensor& source) {
+  if (!(shape() == source.shape()))
+    shape_error("copy_from", "from {} to {}: shapes must be equal", source.shape().str(),
+                shape().str());
+  if (dtype() != source.dtype())
+    dtype_error("copy_from", "from {} to {}: types must be equal", name_of(source.dtype()),
+                name_of(dtype()));
+  impl_->storage->bump_version();
+  kernels::copy_strided(static_cast<int>(size_of(dtype())), shape().data(),
+                        static_cast<int>(rank()), source.raw_data(), source.strides().data(),
+                        raw_data(), strides().data());
+}
+
+void Tensor::fill(double value) { copy_from(full(shape(), value, dtype())); }
+
+// --- factories -------------------------------------------------------------------------------
+
+Tensor empty(const Shape& shape, DType dtype) {
+  auto storage = Ref<Storage>::adopt(Storage::make(checked_bytes(shape, dtype)));
+  std::byte* data = storage->data();
+  Tensor y = make(shape, dtype, std::move(storage), data);
+  y.impl()->strides = contiguous_strides(shape);
+  return y;
+}
+
+Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides, std::int64_t offset) {
+  Tensor y = make(shape, base.dtype(), base.impl()->storage,
+                  base.raw_data() + offset * size_of(base.dtype()));
+  y.impl()->strides = strides;
+  y.impl()->contiguous = is_dense(shape, strides);
+  return y;
+}
+
+Tensor full(const Shape& shape, double value, DType dtype) {
+  Tensor y = empty(shape, dtype);
+  dispatch_all(dtype, [&]<class T>() {
+    const T element = static_cast<T>(value);
+    kernels::fill(sizeof(T), y.raw_data(), y.numel(), &element);
+  });
+  return y;
+}
+
+Tensor zeros(const Shape& shape, DType dtype) { return full(shape, 0.0, dtype); }
+Tensor ones(const Shape& shape, DType dtype) { return full(shape, 1.0, dtype); }
+Tensor scalar(double value, DType dtype) { return full({}, value, dtype); }
+
+Tensor arange(std::int64_t end) { return arange(0.0, static_cast<double>(end), 1.0, DType::i64); }
+
+Tensor arange(double start, double end, double step, DType dtype) {
+  if (!(step != 0.0) || !std::isfinite((end - start) / step))
+    value_error("arange", "from {} to {} by {}: the step must not be 0, and all must be finite",
+                start, end, step);
+  const double count = std::max(0.0, std::ceil((end - start) / step));
+  Tensor y = empty({static_cast<std::int64_t>(count)}, dtype);
+  dispatch_all(dtype, [&]<class T>() {
+    T* values = y.mutable_data<T>();
+    for (std::int64_t i = 0; i < y.numel(); ++i)
+      values[i] = static_cast<T>(start + static_cast<double>(i) * step);
+  });
+  return y;
+}
+
+Tensor eye(std::int64_t n, DType dtype) {
+  Tensor y = zeros({n, n}, dtype);
+  dispatch_all(dtype, [&]<class T>() {
+    for (std::int64_t i = 0; i < n; ++i) y.mutable_data<T>()[i * n + i] = T(1);
+  });
+  return y;
+}
+
+Tensor rand(const Shape& shape, Rng& rng, DType dtype) {
+  Tensor y = empty(shape, dtype);
+  dispatch_float(dtype, "rand", [&]<class T>() {
+    rng.fill_uniform(std::span(y.mutable_data<T>(), static_cast<std::size_t>(y.numel())));
+  });
+  return y;
+}
+
+Tensor randn(const Shape& shape, Rng& rng, DType dtype) {
+  Tensor y = empty(shape, dtype);
+  dispatch_float(dtype, "randn", [&]<class T>() {
+    rng.fill_normal(std::span(y.mutable_data<T>(), static_cast<std::size_t>(y.numel())));
+  });
+  return y;
+}
+
+template <class T>
+Tensor from_data(std::span<const T> values, const Shape& shape) {
+  if (static_cast<std::int64_t>(values.size()) != shape.numel())
+    shape_error("from_data", "{} values for shape {}: the shape needs {}", values.size(),
+                shape.str(), shape.numel());
+  Tensor y = empty(shape, dtype_of<T>());
+  if (!values.empty()) std::memcpy(y.raw_data(), values.data(), values.size_bytes());
+  return y;
+}
+template Tensor from_data(std::span<const float>, const Shape&);
+template Tensor from_data(std::span<const double>, const Shape&);
+template Tensor from_data(std::span<const std::int64_t>, const Shape&);
+template Tensor from_data(std::span<const bool>, const Shape&);
+
+Tensor from_data(const std::vector<bool>& values, const Shape& shape) {
+  const std::vector<std::int64_t> numbers(values.begin(), values.end());
+  return from_data(numbers, shape).to(DType::boolean);
+}
+
+Tensor tensor(std::initializer_list<float> values) {
+  return from_data(std::span<const float>(values.begin(), values.size()),
+                   {static_cast<std::int64_t>(values.size())});
+}
+
+Tensor tensor(std::initializer_list<std::initializer_list<float>> rows) {
+  const std::size_t columns = rows.size() == 0 ? 0 : rows.begin()->size();
+  std::vector<float> values;
+  for (const auto& row : rows) {
+    if (row.size() != columns)
+      shape_error("tensor", "a row of {} values after rows of {}: rows must be equally long",
+                  row.size(), columns);
+    values.insert(values.end(), row);
+  }
+  return from_data(values,
+                   {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(columns)});
+}
+
+}  // namespace fovea

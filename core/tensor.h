@@ -1,0 +1,181 @@
+// Tensor: a value handle over shared, strided numbers, with the record of how they were computed.
+//
+// Copying a Tensor shares the numbers, clone() copies them. Row-major, batch first. Views (reshape,
+// transpose, slice, expand) share storage. mutable_data() is the one door for writing.
+#pragma once
+
+#include <fovea/core/dtype.h>
+#include <fovea/core/shape.h>
+#include <fovea/core/storage.h>
+
+#include <functional>
+#include <iosfwd>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace fovea {
+
+class Rng;
+class Tensor;
+struct Node;
+
+/// What a Tensor points to. Made by empty() and by views; ops fill it and never change its shape.
+struct TensorImpl : Pooled {
+  std::atomic<std::uint32_t> refs{1};
+  DType dtype = DType::f32;
+  bool contiguous = true;
+  std::uint32_t output_nr = 0;  ///< which output of `node` this is
+  std::int64_t numel = 0;
+  std::byte* data = nullptr;  ///< the first element, inside `storage`
+  Ref<Storage> storage;
+  Ref<Node> node;  ///< the op that made it, or the accumulator of a leaf; null: no gradient
+  Shape shape;
+  Strides strides;
+
+  TensorImpl() = default;
+  ~TensorImpl();  // out of line: Node is incomplete here
+  void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept {
+    if (refs.load(std::memory_order_acquire) == 1 ||
+        refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      delete this;
+  }
+};
+
+/// What backward() and grad() may be told.
+struct BackwardOptions {
+  bool retain_graph = false;  ///< keep the saved tensors for another backward()
+  /// Record the backward itself, for second derivatives; implies retain_graph. Better with grad():
+  /// after backward() the leaves' gradients hold the graph, which holds the leaves, until
+  /// zero_grad().
+  bool create_graph = false;
+};
+
+class Tensor {
+ public:
+  Tensor() = default;  ///< undefined: no numbers, only defined() and assignment may be used
+  explicit Tensor(Ref<TensorImpl> impl) : impl_(std::move(impl)) {}
+
+  // `softmax(x) = y` does not compile: a temporary cannot be assigned to.
+  Tensor(const Tensor&) = default;
+  Tensor(Tensor&&) noexcept = default;
+  Tensor& operator=(const Tensor&) & = default;
+  Tensor& operator=(Tensor&&) & noexcept = default;
+
+  bool defined() const { return static_cast<bool>(impl_); }
+  const Shape& shape() const { return impl_->shape; }
+  const Strides& strides() const { return impl_->strides; }
+  std::int64_t rank() const { return impl_->shape.rank(); }
+  std::int64_t numel() const { return impl_->numel; }
+  std::int64_t dim(std::int64_t axis) const;  ///< size of an axis; negative counts from the end
+  DType dtype() const { return impl_->dtype; }
+  bool is_contiguous() const { return impl_->contiguous; }
+
+  /// The first element, for reading. T must be the tensor's type, else DTypeError.
+  template <class T>
+  const T* data() const {
+    check_type(dtype_of<T>());
+    return reinterpret_cast<const T*>(impl_->data);
+  }
+  /// The first element, for writing. Tells every graph that saved this tensor that it has changed.
+  template <class T>
+  T* mutable_data() {
+    check_type(dtype_of<T>());
+    impl_->storage->bump_version();
+    return reinterpret_cast<T*>(impl_->data);
+  }
+  std::byte* raw_data() const { return impl_->data; }  ///< for copy kernels; does not bump
+
+  /// The number in a tensor of one element, converted to T. ShapeError otherwise.
+  template <class T = float>
+  T item() const {
+    return static_cast<T>(item_as_double());
+  }
+  /// All elements in row-major order, converted to T.
+  template <class T>
+  std::vector<T> to_vector() const;
+
+  // Each of these is recorded: gradients flow through.
+  Tensor contiguous() const;  ///< itself when it is dense already, else a dense copy
+  Tensor clone() const;       ///< a dense copy
+  Tensor to(DType dtype) const;
+
+  /// The same numbers without their history.
+  Tensor detach() const;
+
+  /// Overwrites the numbers with those of `source` (same shape and dtype; else an error, nothing
+  /// written). Not recorded; bumps the version.
+  void copy_from(const Tensor& source);
+  void fill(double value);
+
+  // --- gradients ---------------------------------------------------------------------------------
+  bool requires_grad() const { return static_cast<bool>(impl_->node); }
+  bool is_leaf() const;  ///< made by hand, not by a recorded op
+  /// Makes a leaf that collects a gradient (or stops collecting). StateError on an inner tensor,
+  /// DTypeError unless f32 or f64.
+  Tensor& set_requires_grad(bool on = true);
+  Tensor grad() const;  ///< the gradient collected so far; undefined if there is none
+  void set_grad(const Tensor& grad);
+  void zero_grad();    ///< forgets the gradient
+  void retain_grad();  ///< makes an inner tensor keep its gradient, readable by grad()
+
+  /// Calls `hook` with this tensor's gradient when it is complete; a defined result replaces it.
+  void register_hook(std::function<Tensor(const Tensor&)> hook);
+
+  /// Gives every leaf that this tensor depends on its gradient, added to what the leaf has already.
+  /// seed: the derivative by this tensor, of its shape; may be left out for one element (then 1).
+  /// StateError: needs no gradient, no seed for a non-scalar, graph freed or a saved tensor
+  /// changed.
+  void backward(const Tensor& seed = {}, BackwardOptions options = {}) const;
+
+  TensorImpl* impl() const { return impl_.get(); }
+  TensorImpl* release_impl() && { return impl_.detach(); }
+
+ private:
+  void check_type(DType asked) const {
+    if (impl_->dtype != asked) wrong_type(asked);
+  }
+  [[noreturn]] void wrong_type(DType asked) const;
+  double item_as_double() const;
+
+  Ref<TensorImpl> impl_;
+};
+
+// --- factories: no history; shape first, then dtype ----------------------------------------------
+Tensor empty(const Shape& shape, DType dtype = DType::f32);  ///< numbers not initialised
+Tensor zeros(const Shape& shape, DType dtype = DType::f32);
+Tensor ones(const Shape& shape, DType dtype = DType::f32);
+Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
+Tensor arange(std::int64_t end);  ///< 0, 1, ..., end - 1 as i64
+Tensor arange(double start, double end, double step = 1.0, DType dtype = DType::f32);
+Tensor eye(std::int64_t n, DType dtype = DType::f32);
+Tensor rand(const Shape& shape, Rng& rng, DType dtype = DType::f32);   ///< uniform in [0, 1)
+Tensor randn(const Shape& shape, Rng& rng, DType dtype = DType::f32);  ///< mean 0, variance 1
+
+/// A tensor of `shape` with a copy of `values` in row-major order; ShapeError if the counts differ.
+template <class T>
+Tensor from_data(std::span<const T> values, const Shape& shape);
+template <class T>
+Tensor from_data(const std::vector<T>& values, const Shape& shape) {
+  return from_data(std::span<const T>(values), shape);
+}
+Tensor from_data(const std::vector<bool>& values, const Shape& shape);
+
+/// tensor({1, 2, 3}) and tensor({{1, 2}, {3, 4}}): f32 vectors and matrices written by hand.
+Tensor tensor(std::initializer_list<float> values);
+Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
+Tensor scalar(double value, DType dtype = DType::f32);  ///< rank 0
+
+/// A view of `base`'s storage with other sizes; no bounds are checked and nothing is recorded.
+/// For the view ops in core/ops/layout.cpp.
+Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides,
+             std::int64_t offset = 0);
+
+/// The numbers of x without its history, for use inside an op: unlike detach() it is no end of a
+/// path that the gradient audit should report.
+inline Tensor numbers_of(const Tensor& x) { return alias(x, x.shape(), x.strides()); }
+
+std::ostream& operator<<(std::ostream& out, const Tensor& x);  ///< as core/print.h formats it
+
+}  // namespace fovea

@@ -1,0 +1,141 @@
+// checkpoint() gives what the function gives, gradients included, and keeps less.
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/random.h>
+#include <fovea/tests/support/compare.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::max_difference;
+
+namespace {
+
+using Function = std::function<Tensor(std::span<const Tensor>)>;
+
+Tensor random_leaf(const Shape& shape, std::uint64_t seed) {
+  Rng rng(seed);
+  return randn(shape, rng, DType::f64).set_requires_grad();
+}
+
+struct Outcome {
+  Tensor value;
+  std::vector<Tensor> gradients;
+};
+
+Outcome outcome(const Tensor& y, const std::vector<Tensor>& leaves) {
+  return {y.detach(), grad(std::span(&y, 1), leaves)};
+}
+
+void check_equal(const Outcome& a, const Outcome& b) {
+  CHECK(max_difference(a.value, b.value) == 0);
+  for (std::size_t i = 0; i < a.gradients.size(); ++i)
+    CHECK(max_difference(a.gradients[i], b.gradients[i]) <= 1e-14);
+}
+
+}  // namespace
+
+TEST_CASE("values and gradients are those of the plain function, captured parameters included") {
+  const Tensor x = random_leaf({4, 3}, 1), z = random_leaf({4, 3}, 2), w = random_leaf({3, 3}, 3);
+  const Function f = [&w](std::span<const Tensor> in) { return tanh(matmul(in[0] * in[1], w)); };
+  const Tensor inputs[] = {x, z};
+  const std::vector<Tensor> leaves{x, z, w};
+  check_equal(outcome(sum(checkpoint(f, inputs)), leaves), outcome(sum(f(inputs)), leaves));
+}
+
+TEST_CASE("a captured parameter used outside as well, and checkpoints inside checkpoints") {
+  const Tensor x = random_leaf({4, 3}, 1), w = random_leaf({3, 3}, 3);
+  const Function inner = [&w](std::span<const Tensor> in) { return tanh(matmul(in[0], w)); };
+  const Function plain = [&](std::span<const Tensor> in) {
+    const Tensor h = inner(in) + 1.0;
+    return inner({&h, 1});
+  };
+  const Function nested = [&](std::span<const Tensor> in) {
+    const Tensor h = checkpoint(inner, in) + 1.0;
+    return checkpoint(inner, {&h, 1});
+  };
+  const std::vector<Tensor> leaves{x, w};
+  const auto loss = [&](const Tensor& y) { return sum(y) + sum(w * w) + sum(x); };
+  const Outcome expected = outcome(loss(plain({&x, 1})), leaves);
+  check_equal(outcome(loss(checkpoint(nested, {&x, 1})), leaves), expected);
+  loss(checkpoint(nested, {&x, 1})).backward();
+  CHECK(max_difference(w.grad(), expected.gradients[1]) <= 1e-14);
+}
+
+TEST_CASE("one input computed from another: the partial derivatives are kept apart") {
+  const Tensor x = random_leaf({3}, 1);
+  const Tensor h = x * x;
+  const Tensor inputs[] = {x, h};
+  const Function f = [](std::span<const Tensor> in) { return in[0] * in[1]; };
+  CHECK(max_difference(grad(sum(checkpoint(f, inputs)), x), 3.0 * (x * x).detach()) <= 1e-14);
+}
+
+TEST_CASE("a function that returns its input, and one that needs no gradient") {
+  const Tensor x = random_leaf({3}, 1), constant = ones({3}, DType::f64);
+  const Function same = [](std::span<const Tensor> in) { return in[0]; };
+  CHECK(max_difference(grad(sum(checkpoint(same, {&x, 1}) * 2.0), x), constant * 2.0) == 0);
+  CHECK_FALSE(checkpoint(same, {&constant, 1}).requires_grad());
+  const Function twice = [](std::span<const Tensor> in) { return in[0] * 2.0; };
+  const NoGrad guard;
+  CHECK_FALSE(checkpoint(twice, {&x, 1}).requires_grad());
+}
+
+TEST_CASE("an overwritten input is an error") {
+  const Tensor x = random_leaf({3}, 1);
+  Tensor h = x * 2.0;
+  const Function f = [](std::span<const Tensor> in) { return exp(in[0]); };
+  const Tensor y = sum(checkpoint(f, {&h, 1}));
+  h.fill(0);
+  CHECK_THROWS_AS(y.backward(), StateError);
+}
+
+TEST_CASE("a chain of checkpointed blocks keeps only the blocks' inputs") {
+  constexpr std::int64_t n = 10'000, blocks = 10, bytes = 8 * n;
+  const Tensor x = random_leaf({n}, 1);
+  const Function block = [](std::span<const Tensor> in) {
+    Tensor h = in[0];
+    for (int i = 0; i < 10; ++i) h = tanh(h);
+    return h;
+  };
+  const auto run = [&](bool checkpointed) {
+    const std::int64_t before = memory_stats().live_bytes;
+    Tensor h = x;
+    for (int b = 0; b < blocks; ++b) h = checkpointed ? checkpoint(block, {&h, 1}) : block({&h, 1});
+    const std::int64_t kept = memory_stats().live_bytes - before;
+    reset_peak_memory();
+    const Tensor g = grad(sum(h), x);
+    const std::int64_t peak = memory_stats().peak_bytes - before;
+    return std::tuple{kept / bytes, peak / bytes, g};
+  };
+  const auto [plain_kept, plain_peak, plain_gradient] = run(false);
+  const auto [kept, peak, gradient] = run(true);
+  CHECK(plain_kept == 100);
+  CHECK(kept == blocks);
+  CHECK(plain_peak >= 100);
+  CHECK(peak <= blocks + 10 + 5);  // one block at a time is computed again
+  CHECK(max_difference(gradient, plain_gradient) == 0);
+}
+
+TEST_CASE("backward_by_twin differentiates twice") {
+  const Tensor x = random_leaf({3}, 1);
+  const auto cube = [](const Tensor& in) {
+    Tensor y;
+    {
+      const NoGrad computing;
+      y = in * in * in;
+    }
+    return record<"test_cube">(y, {in}, [in = keep(in)](const Tensor& dy, Wanted wanted) -> Grads {
+      if (!grad_enabled()) return {dy * 3.0 * in.get() * in.get()};
+      const auto twin = [](const std::vector<Tensor>& t) {
+        return std::vector<Tensor>{t[0] * t[0] * t[0]};
+      };
+      const Tensor inputs[] = {in};
+      return backward_by_twin(twin, inputs, {&dy, 1}, wanted);
+    });
+  };
+  const Tensor first = grad(sum(cube(x)), x, {.create_graph = true});
+  CHECK(max_difference(first, 3.0 * (x * x).detach()) <= 1e-14);
+  CHECK(max_difference(grad(sum(first), x), 6.0 * x.detach()) <= 1e-14);
+}

@@ -1,0 +1,141 @@
+// What the library says when training goes wrong.
+#include <fovea/core/diagnose.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/tests/support/compare.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+using Kind = GradientAudit::Kind;
+
+namespace {
+
+Tensor leaf(std::initializer_list<float> values) { return tensor(values).set_requires_grad(); }
+
+using Named = std::vector<std::pair<std::string, Tensor>>;
+
+}  // namespace
+
+TEST_CASE("the first NaN forward: op, module and ranges of the inputs") {
+  const std::string path = "encoder.layers.1";
+  const ModuleTrail trail(&path);
+  const TraceNonFinite trace;
+  CHECK(message_of<NonFiniteError>([] {
+          log(tensor({4, -1, 2}));
+        }) ==
+        "log: forward: the first NaN or infinity; output 0 (3,): finite values in [0.6931, 1.386], "
+        "1 of 3 not finite; input 0 (3,): finite values in [-1, 4], 0 of 3 not finite, in "
+        "encoder.layers.1");
+  CHECK(message_of<NonFiniteError>([] { div(tensor({1}), tensor({0})); }) ==
+        "div: forward: the first NaN or infinity; output 0 (1,): no finite value, 1 of 1 not "
+        "finite; input 0 (1,): finite values in [1, 1], 0 of 1 not finite; input 1 (1,): finite "
+        "values in [0, 0], 0 of 1 not finite, in encoder.layers.1");
+}
+
+TEST_CASE("an op that was given a NaN is not blamed") {
+  const Tensor bad = log(tensor({-1}));
+  const TraceNonFinite trace;
+  CHECK_NOTHROW(exp(bad));
+}
+
+TEST_CASE("nothing is looked at outside the scope") {
+  { const TraceNonFinite trace; }
+  CHECK_NOTHROW(log(tensor({-1})));
+}
+
+TEST_CASE("the first NaN backward: the op whose backward it was, and where that was recorded") {
+  const Tensor x = leaf({0, 4});
+  const std::string path = "decoder";
+  Tensor root;
+  {
+    const ModuleTrail trail(&path);
+    root = sqrt(x);  // its derivative at 0 is infinite
+  }
+  const TraceNonFinite trace;
+  CHECK(message_of<NonFiniteError>([&] { sum(root * 2.0).backward(); }) ==
+        "sqrt: backward: the first NaN or infinity; gradient by input 0 (2,): finite values in "
+        "[0.5, 0.5], 1 of 2 not finite; gradient by output 0 (2,): finite values in [2, 2], 0 of 2 "
+        "not finite, in decoder");
+}
+
+TEST_CASE("a composed backward is named as a whole, and not by the ops it is made of") {
+  const Tensor x = leaf({0});
+  const Tensor y = record<"test_composed">(
+      tensor({0}), {x}, [](const Tensor& dy, Wanted) { return Grads(dy / 0.0); });
+  const TraceNonFinite trace;
+  CHECK(message_of<NonFiniteError>([&] { y.backward(); }).starts_with("test_composed: backward: "));
+}
+
+TEST_CASE("the audit is silent when all is well") {
+  const Tensor w = leaf({1, 2});
+  const GradientAudit audit;
+  sum(w * w).backward();
+  const Named parameters{{"w", w}};
+  CHECK(audit.findings(parameters).empty());
+  CHECK(audit.report(parameters) == "every parameter got a finite, non-zero gradient\n");
+}
+
+TEST_CASE("the audit names the parameter and the op that cut the path") {
+  const Tensor used = leaf({1}), detached = leaf({2}), ungraded = leaf({3}), unused = leaf({4}),
+               zero = leaf({5}), infinite = leaf({0}), counted = leaf({6});
+  const std::string path = "encoder.gru";
+  const GradientAudit audit;
+  Tensor loss = used * 1.0;
+  {
+    const ModuleTrail trail(&path);
+    loss = loss + (detached * 2.0).detach();
+  }
+  const auto without_record = [&] {
+    const NoGrad guard;
+    return ungraded * 2.0;
+  };
+  loss = loss + without_record() + zero * 0.0 + sqrt(infinite) + argmax(counted).to(DType::f32);
+  loss.backward();
+  const Named parameters{{"used", used},      {"detached", detached}, {"ungraded", ungraded},
+                         {"unused", unused},  {"zero", zero},         {"infinite", infinite},
+                         {"counted", counted}};
+  CHECK(audit.report(parameters) ==
+        "detached: no gradient: cut by detach in encoder.gru\n"
+        "ungraded: no gradient: cut by mul_number (under NoGrad)\n"
+        "unused: no gradient: the loss does not depend on it\n"
+        "zero: zero gradient\n"
+        "infinite: non-finite gradient\n"
+        "counted: no gradient: cut by argmax\n");
+  const auto findings = audit.findings(parameters);
+  REQUIRE(findings.size() == 6);
+  CHECK(findings[0].kind == Kind::none);
+  CHECK(findings[3].kind == Kind::zero);
+  CHECK(findings[4].kind == Kind::non_finite);
+}
+
+TEST_CASE("what a backward computes is no path that was cut") {
+  const Tensor a = leaf({1}), b = leaf({2});
+  const GradientAudit audit;
+  const Tensor unused = a * b;
+  (a * a * a).backward();
+  const Named parameters{{"b", b}};
+  CHECK(audit.report(parameters) == "b: no gradient: the loss does not depend on it\n");
+}
+
+TEST_CASE("the drawn graph shows ops, modules, shapes and the names of leaves") {
+  const Tensor w = leaf({1, 2, 3}), x = leaf({4, 5, 6});
+  const std::string path = "model.\"head\"";
+  Tensor h;
+  {
+    const ModuleTrail trail(&path);
+    h = w * x;
+  }
+  const Named names{{"weight", w}};
+  const std::string dot = graph_to_dot(sum(h + h), names);
+  const auto contains = [&](const char* text) { return dot.find(text) != std::string::npos; };
+  CHECK(dot.starts_with("digraph fovea {\n"));
+  CHECK(dot.ends_with("}\n"));
+  CHECK(contains("label=\"sum\\n()\""));
+  CHECK(contains("label=\"mul in model.\\\"head\\\"\\n(3,)\""));
+  CHECK(contains("label=\"weight\\n(3,)\", style=filled"));
+  CHECK(contains("label=\"(3,)\", style=filled"));
+  CHECK(contains("n2 -> n1"));
+  CHECK(graph_to_dot(tensor({1})).find("label=") == std::string::npos);
+}

@@ -1,0 +1,96 @@
+#include <fovea/core/mask.h>
+#include <fovea/tests/support/compare.h>
+
+#include <type_traits>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+using Corner = Mask::Corner;
+
+namespace {
+
+Tensor bools(const std::vector<bool>& values, const Shape& shape) {
+  return from_data(values, shape);
+}
+
+}  // namespace
+
+TEST_CASE("a bool tensor is not a mask: it does not say whether true is kept") {
+  static_assert(!std::is_convertible_v<Tensor, Mask>);
+  static_assert(!std::is_constructible_v<Mask, Tensor>);
+  static_assert(!std::is_assignable_v<Mask&, Tensor>);
+}
+
+TEST_CASE("the shapes of the masks") {
+  CHECK(Mask::none().describe(1, 2, 3) == "###\n###\n");
+  CHECK(Mask::causal().describe(1, 3, 3) == "#..\n##.\n###\n");
+  CHECK(Mask::causal(Corner::top_left).describe(1, 2, 4) == "#...\n##..\n");
+  CHECK(Mask::causal(Corner::bottom_right).describe(1, 2, 4) == "###.\n####\n");
+  CHECK(Mask::causal(Corner::bottom_right).describe(1, 3, 2) == "..\n#.\n##\n");
+  CHECK(Mask::lengths({2, 0}).describe(2, 1, 3, 0) == "##.\n");
+  CHECK(Mask::lengths({2, 0}).describe(2, 1, 3, 1) == "...\n");
+  CHECK(Mask::window(1, 0).describe(1, 3, 3) == "#..\n##.\n.##\n");
+  CHECK(Mask::window(-1, 1).describe(1, 3, 4) == "##..\n###.\n####\n");
+  CHECK(Mask::window(0, -1).describe(1, 2, 3) == "###\n.##\n");
+}
+
+TEST_CASE("keep and drop are opposites") {
+  const Tensor table = bools({true, false, false, true}, {2, 2});
+  CHECK(Mask::keep(table).describe(1, 2, 2) == "#.\n.#\n");
+  CHECK(Mask::drop(table).describe(1, 2, 2) == ".#\n#.\n");
+  CHECK(table.to_vector<bool>() == std::vector<bool>{true, false, false, true});
+}
+
+TEST_CASE("tables stretch, and later writes do not reach the mask") {
+  Tensor rows = bools({true, false}, {2, 1, 1});
+  const Mask mask = Mask::keep(rows);
+  rows.mutable_data<bool>()[1] = true;
+  CHECK(mask.describe(2, 1, 3, 0) == "###\n");
+  CHECK(mask.describe(2, 1, 3, 1) == "...\n");
+  CHECK(Mask::keep(bools({true, false}, {1, 2})).describe(3, 2, 2, 2) == "#.\n#.\n");
+  CHECK(Mask::keep(bools({true, false}, {2, 1})).describe(3, 2, 2, 2) == "##\n..\n");
+}
+
+TEST_CASE("& keeps what both keep") {
+  const Mask both = Mask::causal() & Mask::lengths({3, 1});
+  CHECK(both.describe(2, 3, 3, 0) == "#..\n##.\n###\n");
+  CHECK(both.describe(2, 3, 3, 1) == "#..\n#..\n#..\n");
+  CHECK((both & Mask::none()).describe(2, 3, 3, 1) == both.describe(2, 3, 3, 1));
+  CHECK((Mask::none() & Mask::none()).keeps_all());
+  CHECK_FALSE(both.keeps_all());
+}
+
+TEST_CASE("the written-out mask has a batch axis only if the rows differ") {
+  CHECK(Mask::causal().to_tensor(5, 3, 3).shape() == Shape{1, 3, 3});
+  CHECK(Mask::lengths({1, 2}).to_tensor(2, 3, 4).shape() == Shape{2, 3, 4});
+  CHECK(Mask::none().to_tensor(5, 0, 3).numel() == 0);
+}
+
+TEST_CASE("masks that do not fit") {
+  CHECK(message_of<ShapeError>([] { Mask::causal().to_tensor(1, 2, 3); }) ==
+        "Mask::causal: 2 queries and 3 keys: with unequal lengths say Corner::top_left or "
+        "Corner::bottom_right");
+  CHECK(message_of<ValueError>([] {
+          Mask::lengths({2, -1});
+        }) == "Mask::lengths: length -1: it must not be negative");
+  CHECK(message_of<ShapeError>([] {
+          Mask::lengths({2, 1}).to_tensor(3, 1, 4);
+        }) == "Mask::lengths: 2 lengths for a batch of 3: there must be one a row");
+  CHECK(message_of<ValueError>([] { Mask::lengths({5}).to_tensor(1, 1, 4); }) ==
+        "Mask::lengths: length 5 with 4 keys: it must not be longer");
+  CHECK(message_of<DTypeError>([] {
+          Mask::keep(zeros({2, 2}));
+        }) == "Mask::keep: a f32 tensor: it must be bool");
+  CHECK(message_of<DTypeError>([] {
+          Mask::drop(zeros({2, 2}));
+        }) == "Mask::drop: a f32 tensor: it must be bool");
+  CHECK(message_of<ShapeError>([] { Mask::drop(zeros({2}, DType::boolean)); }) ==
+        "Mask::drop: a mask of shape (2,): it must be (T, S) or (B, T, S)");
+  CHECK(message_of<ShapeError>([] {
+          Mask::keep(zeros({2, 3}, DType::boolean)).to_tensor(1, 1, 3);
+        }) == "Mask: a mask (2, 3) for (1, 3): its sizes must be those or 1");
+  CHECK(message_of<IndexError>([] { Mask::none().describe(2, 1, 1, 2); }) ==
+        "Mask::describe: batch row 2 of 2: it must lie in [0, 2)");
+}

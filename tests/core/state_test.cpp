@@ -1,0 +1,130 @@
+#include <fovea/core/error.h>
+#include <fovea/core/random.h>
+#include <fovea/core/safetensors.h>
+#include <fovea/core/state.h>
+#include <fovea/tests/support/compare.h>
+
+#include <filesystem>
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+
+namespace {
+
+SafetensorsFile file_with(const NamedTensors& tensors) {
+  return SafetensorsFile::parse(to_safetensors(tensors), "F");
+}
+
+NamedTensors two_tensors(float first) {
+  return {{"w", tensor({{first, 2}, {3, 4}})}, {"n", from_data(std::vector<int64_t>{7}, {1})}};
+}
+
+}  // namespace
+
+TEST_CASE("state: saved, loaded into tensors of the same names in any order") {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("fovea_state_test_" + std::to_string(::getpid()) + ".safetensors");
+  save(path, two_tensors(1), {{"epoch", "3"}});
+  const NamedTensors target = {{"n", zeros({1}, DType::i64)}, {"w", zeros({2, 2})}};
+  const Tensor alive = target[1].second;  // a model's own handle
+  CHECK(load_into(path, target) == Metadata{{"epoch", "3"}});
+  CHECK(alive.to_vector<float>() == std::vector<float>{1, 2, 3, 4});
+  CHECK(target[0].second.item<int64_t>() == 7);
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("state: loading goes through views and leaves gradients' settings alone") {
+  Tensor w = zeros({2, 2});
+  w.set_requires_grad();
+  const Tensor base = zeros({2, 2});
+  load_into(file_with({{"w", tensor({{1, 2}, {3, 4}})}, {"v", tensor({{5, 6}, {7, 8}})}}),
+            {{"w", w}, {"v", alias(base, {2, 2}, {1, 2})}});
+  CHECK(w.requires_grad());
+  CHECK(w.is_leaf());
+  CHECK(base.to_vector<float>() == std::vector<float>{5, 7, 6, 8});
+}
+
+TEST_CASE("state: every misfit is listed, and nothing is written") {
+  const NamedTensors model = {{"fits", zeros({1})},
+                              {"missing", zeros({1})},
+                              {"shape", zeros({2, 3})},
+                              {"type", zeros({1})}};
+  const SafetensorsFile file = file_with({{"fits", ones({1})},
+                                          {"shape", ones({3, 2})},
+                                          {"type", ones({1}, DType::f64)},
+                                          {"extra", ones({1})}});
+  CHECK(message_of<StateError>([&] { load_into(file, model); }) ==
+        "load_into: F: 'missing' is missing in the file; "
+        "'shape' has shape (3, 2) in the file and (2, 3) here; "
+        "'type' is F64 in the file and F32 here; 'extra' is in the file only");
+  for (const auto& [name, value] : model)
+    for (const float number : value.to_vector<float>()) CHECK(number == 0);
+}
+
+TEST_CASE("state: without strict, names may be missing; shapes and types must fit all the same") {
+  const NamedTensors model = {{"a", zeros({1})}, {"b", zeros({1})}};
+  load_into(file_with({{"b", ones({1})}, {"c", ones({1})}}), model, {.strict = false});
+  CHECK(model[0].second.item() == 0);
+  CHECK(model[1].second.item() == 1);
+  CHECK(message_of<StateError>([&] {
+          load_into(file_with({{"b", ones({2})}}), model, {.strict = false});
+        }) == "load_into: F: 'b' has shape (2) in the file and (1,) here");
+}
+
+TEST_CASE("state: a long list of misfits is cut") {
+  NamedTensors many;
+  for (int i = 0; i < 13; ++i) many.emplace_back("t" + std::to_string(i), zeros({1}));
+  const std::string message = message_of<StateError>([&] { load_into(file_with({}), many); });
+  CHECK(message.find("'t9' is missing in the file; and 3 more") != std::string::npos);
+  CHECK(message.find("t10") == std::string::npos);
+}
+
+TEST_CASE("state: an entry that cannot be read leaves the model untouched") {
+  std::string bytes = to_safetensors({{"a", ones({1})}, {"b", ones({1}, DType::boolean)}});
+  bytes.back() = 2;
+  const NamedTensors model = {{"a", zeros({1})}, {"b", zeros({1}, DType::boolean)}};
+  CHECK(message_of<FormatError>([&] { load_into(SafetensorsFile::parse(bytes, "F"), model); }) ==
+        "safetensors: F: 'b': a BOOL must be 0 or 1");
+  CHECK(model[0].second.item() == 0);
+}
+
+TEST_CASE("state: a name that is listed twice, a type that no tensor has") {
+  const NamedTensors twice = {{"a", zeros({1})}, {"a", zeros({1})}};
+  CHECK(message_of<ValueError>([&] {
+          load_into(file_with({{"a", ones({1})}}), twice);
+        }) == "load_into: 'a' is listed twice");
+  std::string bytes = to_safetensors({{"a", ones({1})}});
+  bytes.replace(bytes.find("F32"), 3, "I32");
+  CHECK(message_of<StateError>([&] {
+          load_into(SafetensorsFile::parse(bytes, "F"), {{"a", zeros({1})}});
+        }) == "load_into: F: 'a' is I32 in the file and F32 here");
+}
+
+TEST_CASE("state: lists are joined under prefixes") {
+  NamedTensors all;
+  append(all, "model", two_tensors(1));
+  append(all, "optimizer", {{"step", zeros({1})}});
+  CHECK(all.size() == 3);
+  CHECK(all[0].first == "model.w");
+  CHECK(all[2].first == "optimizer.step");
+}
+
+TEST_CASE("state: a generator goes on where it was saved") {
+  Rng rng(0xfedcba9876543210);
+  rng = rng.fork(1);
+  for (int i = 0; i < 5; ++i) rng.next_u64();
+  const SafetensorsFile file = file_with({{"rng", rng_to_tensor(rng)}});
+  const Tensor state = rng_to_tensor(Rng(0));
+  load_into(file, {{"rng", state}});
+  Rng other(0);
+  rng_from_tensor(other, state);
+  CHECK(other.state() == rng.state());
+  CHECK(other.next_u64() == rng.next_u64());
+  CHECK(message_of<StateError>([&] { rng_from_tensor(other, zeros({3})); }) ==
+        "rng_from_tensor: f32 (3,): must be i64 (3,)");
+  CHECK(message_of<StateError>([&] { rng_from_tensor(other, zeros({2}, DType::i64)); }) ==
+        "rng_from_tensor: i64 (2,): must be i64 (3,)");
+}
