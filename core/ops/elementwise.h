@@ -1,0 +1,107 @@
+// Elementwise ops. Operands of different shapes are broadcast by NumPy's rule (aligned at the
+// right, a size of 1 stretches); their dtypes must agree. Numbers are given as double and take the
+// tensor's dtype. Gradients exist for f32 and f64; + - * maximum minimum also take i64.
+//
+// Where a function has a corner, the derivative there is PyTorch's choice, stated beside it.
+// NaN in, NaN out: maximum, minimum, relu and clamp do not swallow it.
+#pragma once
+
+#include <fovea/core/tensor.h>
+
+namespace fovea {
+
+// --- arithmetic ----------------------------------------------------------------------------------
+
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor add(const Tensor& x, double s);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& x, double s);
+Tensor sub(double s, const Tensor& x);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& x, double s);
+Tensor div(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& x, double s);
+Tensor div(double s, const Tensor& x);
+Tensor neg(const Tensor& x);
+
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+inline Tensor operator+(const Tensor& x, double s) { return add(x, s); }
+inline Tensor operator+(double s, const Tensor& x) { return add(x, s); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator-(const Tensor& x, double s) { return sub(x, s); }
+inline Tensor operator-(double s, const Tensor& x) { return sub(s, x); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator*(const Tensor& x, double s) { return mul(x, s); }
+inline Tensor operator*(double s, const Tensor& x) { return mul(x, s); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+inline Tensor operator/(const Tensor& x, double s) { return div(x, s); }
+inline Tensor operator/(double s, const Tensor& x) { return div(s, x); }
+inline Tensor operator-(const Tensor& x) { return neg(x); }
+
+// --- powers, exponentials ------------------------------------------------------------------------
+
+Tensor pow(const Tensor& x, double p);         ///< derivative 0 everywhere if p = 0
+Tensor pow(const Tensor& a, const Tensor& b);  ///< by b at a = 0, b >= 0: 0
+Tensor square(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor rsqrt(const Tensor& x);  ///< 1 / sqrt(x)
+Tensor exp(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor erf(const Tensor& x);  ///< 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x
+
+// --- activations ---------------------------------------------------------------------------------
+
+Tensor tanh(const Tensor& x);
+Tensor sigmoid(const Tensor& x);                          ///< 1 / (1 + exp(-x))
+Tensor relu(const Tensor& x);                             ///< max(x, 0); derivative 0 at 0
+Tensor leaky_relu(const Tensor& x, double slope = 0.01);  ///< slope * x for x <= 0, derivative too
+enum class Gelu { erf, tanh };                            ///< exact; Hendrycks's approximation
+Tensor gelu(const Tensor& x, Gelu form = Gelu::erf);      ///< x Phi(x), Phi: normal distribution
+Tensor silu(const Tensor& x);                             ///< x sigmoid(x), also called swish
+Tensor softplus(const Tensor& x);                         ///< log(1 + exp(x))
+
+// --- magnitudes and choices ----------------------------------------------------------------------
+
+Tensor abs(const Tensor& x);                             ///< derivative 0 at 0
+Tensor clamp(const Tensor& x, double low, double high);  ///< derivative 1 on the borders
+Tensor maximum(const Tensor& a, const Tensor& b);        ///< equal operands: dy / 2 to each
+Tensor minimum(const Tensor& a, const Tensor& b);        ///< likewise
+
+/// condition ? a : b; `condition` is a bool tensor, and all three are broadcast.
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+Tensor where(const Tensor& condition, const Tensor& a, double b);
+Tensor where(const Tensor& condition, double a, const Tensor& b);
+
+// --- comparisons: bool tensors, no gradient ------------------------------------------------------
+//
+// A comparison with NaN is false, except ne. There is no operator==: it would look like a question
+// about two tensors, and answer with a tensor.
+
+Tensor eq(const Tensor& a, const Tensor& b);
+Tensor ne(const Tensor& a, const Tensor& b);
+Tensor lt(const Tensor& a, const Tensor& b);
+Tensor le(const Tensor& a, const Tensor& b);
+Tensor gt(const Tensor& a, const Tensor& b);
+Tensor ge(const Tensor& a, const Tensor& b);
+Tensor eq(const Tensor& x, double s);
+Tensor ne(const Tensor& x, double s);
+Tensor lt(const Tensor& x, double s);
+Tensor le(const Tensor& x, double s);
+Tensor gt(const Tensor& x, double s);
+Tensor ge(const Tensor& x, double s);
+
+inline Tensor operator<(const Tensor& a, const Tensor& b) { return lt(a, b); }
+inline Tensor operator<(const Tensor& x, double s) { return lt(x, s); }
+inline Tensor operator<=(const Tensor& a, const Tensor& b) { return le(a, b); }
+inline Tensor operator<=(const Tensor& x, double s) { return le(x, s); }
+inline Tensor operator>(const Tensor& a, const Tensor& b) { return gt(a, b); }
+inline Tensor operator>(const Tensor& x, double s) { return gt(x, s); }
+inline Tensor operator>=(const Tensor& a, const Tensor& b) { return ge(a, b); }
+inline Tensor operator>=(const Tensor& x, double s) { return ge(x, s); }
+
+// Of any dtype: what is not zero counts as true.
+Tensor logical_not(const Tensor& x);
+Tensor logical_and(const Tensor& a, const Tensor& b);
+Tensor logical_or(const Tensor& a, const Tensor& b);
+
+}  // namespace fovea

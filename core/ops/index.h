@@ -1,0 +1,41 @@
+// Reading, adding and choosing at places that an i64 index or a bool tensor names. Names and
+// semantics are PyTorch's. An index outside its axis is an IndexError that says where it stands.
+// Places that are named twice add up in the order of the index, for any number of threads.
+#pragma once
+
+#include <fovea/core/mask.h>
+#include <fovea/core/tensor.h>
+
+namespace fovea {
+
+/// The rows of `weight` that `ids` names; ids equal to padding_idx give no gradient.
+/// weight: (V, C)   ids: (...)   ->   (..., C)
+Tensor embedding(const Tensor& weight, const Tensor& ids, int64_t padding_idx = -1);
+
+/// y[..., m, ...] = x[..., index[m], ...].   index: (M)
+Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index);
+
+/// x, with source[..., m, ...] added at [..., index[m], ...].   index: (M)   Returns a new tensor.
+Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source);
+
+/// y[i][m][j] = x[i][index[i][m][j]][j], shown for axis 1. index has x's rank and, off the axis,
+/// x's sizes (PyTorch also takes smaller ones).
+Tensor gather(const Tensor& x, int64_t axis, const Tensor& index);
+
+/// x, with source[i][m][j] added at [i][index[i][m][j]][j], shown for axis 1. index and source have
+/// equal shapes, and off the axis x's sizes. Returns a new tensor.
+Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source);
+
+/// 1 at the class, 0 elsewhere.   ids: (...)   ->   (..., classes)
+Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype = DType::i64);
+
+/// The numbers of x where `keep` (bool; the two are broadcast) is true, in row-major order.
+Tensor masked_select(const Tensor& x, const Tensor& keep);
+
+/// The numbers that the mask keeps.   x: (T, S) or (B, T, S)
+Tensor masked_select(const Tensor& x, const Mask& mask);
+
+/// x, with `value` where `mask` (bool, broadcast to x) is true.
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
+
+}  // namespace fovea

@@ -1,0 +1,311 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/reduce.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace fovea {
+namespace {
+
+// `shape` with the place of -1 filled in so that it has x's number of elements.
+Shape complete_shape(const char* op, const Tensor& x, const Shape& shape) {
+  Shape full = shape;
+  int64_t known = 1, free_axis = -1;
+  for (int64_t d = 0; d < shape.rank(); ++d) {
+    if (shape[d] < -1 || (shape[d] == -1 && free_axis >= 0))
+      shape_error(op, "{} to {}: one size may be -1, the others are 0 or more", x.shape().str(),
+                  shape.str());
+    if (shape[d] == -1)
+      free_axis = d;
+    else
+      known *= shape[d];
+  }
+  if (free_axis >= 0 && known > 0) full[free_axis] = x.numel() / known;
+  if ((free_axis >= 0 && known == 0) || full.numel() != x.numel())
+    shape_error(op, "{} to {}: the number of elements, {}, must stay the same", x.shape().str(),
+                shape.str(), x.numel());
+  return full;
+}
+
+// The strides with which x's numbers are seen as `shape`, if there are any. Every run of axes of x
+// that is dense in itself must be cut into axes of `shape` on its own.
+std::optional<Strides> view_strides(const Tensor& x, const Shape& shape) {
+  if (x.is_contiguous() || x.numel() == 0) return contiguous_strides(shape);
+  Strides strides = shape;
+  int64_t d = shape.rank() - 1;  // the last axis of `shape` that has no stride yet
+  int64_t run = 1;               // elements of the current run of x's axes
+  int64_t run_stride = x.strides().back();
+  for (int64_t a = x.rank() - 1; a >= 0; --a) {
+    run *= x.shape()[a];
+    const bool run_goes_on =
+        a > 0 && (x.shape()[a - 1] == 1 || x.strides()[a - 1] == run * run_stride);
+    if (run_goes_on) continue;
+    int64_t placed = 1;
+    for (; d >= 0 && (placed < run || shape[d] == 1); --d) {
+      strides[d] = placed * run_stride;
+      placed *= shape[d];
+    }
+    if (placed != run) return std::nullopt;
+    if (a > 0) {
+      run = 1;
+      run_stride = x.strides()[a - 1];
+    }
+  }
+  return d == -1 ? std::optional(strides) : std::nullopt;
+}
+
+Tensor dense_copy(const Tensor& x) {
+  const NoGrad guard;
+  return x.clone();
+}
+
+// x's numbers at y's shape and strides; the gradient is rearranged back.
+Tensor record_reshape(const Tensor& x, Tensor y) {
+  return record<"reshape">(std::move(y), {x}, [shape = x.shape()](const Tensor& dy, Wanted) {
+    return Grads(reshape(dy, shape));
+  });
+}
+
+void check_axes_differ(const char* op, const Dims& axes, int64_t rank, int64_t (&seen)[kMaxRank]) {
+  std::fill(seen, seen + kMaxRank, -1);
+  for (int64_t i = 0; i < axes.rank(); ++i) {
+    int64_t& place = seen[normalize_axis(op, axes[i], rank)];
+    if (place >= 0) index_error(op, "axes {}: axis {} is named twice", axes.str(), axes[i]);
+    place = i;
+  }
+}
+
+}  // namespace
+
+// ---- Other sizes -------------------------------------------------------------------------------
+
+// y = x in row-major order, dx = dy in row-major order
+Tensor reshape(const Tensor& x, const Shape& shape) {
+  const Shape full = complete_shape("reshape", x, shape);
+  if (const auto strides = view_strides(x, full))
+    return record_reshape(x, alias(x, full, *strides));
+  return record_reshape(x, alias(dense_copy(x), full, contiguous_strides(full)));
+}
+
+Tensor view(const Tensor& x, const Shape& shape) {
+  const Shape full = complete_shape("view", x, shape);
+  const auto strides = view_strides(x, full);
+  if (!strides)
+    shape_error("view", "{} with strides {} to {}: needs a copy: use reshape()", x.shape().str(),
+                x.strides().str(), full.str());
+  return record_reshape(x, alias(x, full, *strides));
+}
+
+Tensor squeeze(const Tensor& x) {
+  Shape shape;
+  Strides strides;
+  for (int64_t d = 0; d < x.rank(); ++d) {
+    if (x.shape()[d] == 1) continue;
+    shape.push_back(x.shape()[d]);
+    strides.push_back(x.strides()[d]);
+  }
+  return record_reshape(x, alias(x, shape, strides));
+}
+
+Tensor squeeze(const Tensor& x, int64_t axis) {
+  const int64_t d = normalize_axis("squeeze", axis, x.rank());
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  if (shape[d] == 1) {
+    shape.erase(d);
+    strides.erase(d);
+  }
+  return record_reshape(x, alias(x, shape, strides));
+}
+
+Tensor unsqueeze(const Tensor& x, int64_t axis) {
+  const int64_t d = normalize_axis("unsqueeze", axis, x.rank() + 1);
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  shape.insert(d, 1);
+  strides.insert(d, 1);
+  return record_reshape(x, alias(x, shape, strides));
+}
+
+// y[..., i, ...] = x[..., 0, ...] along every stretched axis, dx = sum of dy over those axes
+Tensor expand(const Tensor& x, const Shape& shape) {
+  const int64_t added = shape.rank() - x.rank();
+  if (added < 0)
+    shape_error("expand", "{} to {}: axes cannot be taken away", x.shape().str(), shape.str());
+  Shape full = shape;
+  Strides strides = shape;
+  for (int64_t d = 0; d < shape.rank(); ++d) {
+    const int64_t own = d < added ? 1 : x.shape()[d - added];
+    if (shape[d] == -1 && d >= added) full[d] = own;
+    if (full[d] < 0 || (own != 1 && own != full[d]))
+      shape_error("expand", "{} to {}: only an axis of size 1 can be stretched", x.shape().str(),
+                  shape.str());
+    strides[d] = own == 1 && full[d] != 1 ? 0 : d < added ? 1 : x.strides()[d - added];
+  }
+  return record<"expand">(
+      alias(x, full, strides), {x},
+      [own = x.shape()](const Tensor& dy, Wanted) { return Grads(sum_to(dy, own)); });
+}
+
+Tensor broadcast_to(const Tensor& x, const Shape& shape) {
+  if (std::find(shape.begin(), shape.end(), -1) != shape.end())
+    shape_error("broadcast_to", "{} to {}: sizes must not be negative", x.shape().str(),
+                shape.str());
+  return expand(x, shape);
+}
+
+// ---- Another order -----------------------------------------------------------------------------
+
+Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
+  const int64_t a = normalize_axis("transpose", axis0, x.rank());
+  const int64_t b = normalize_axis("transpose", axis1, x.rank());
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  std::swap(shape[a], shape[b]);
+  std::swap(strides[a], strides[b]);
+  return record<"transpose">(alias(x, shape, strides), {x}, [a, b](const Tensor& dy, Wanted) {
+    return Grads(transpose(dy, a, b));
+  });
+}
+
+// dx = dy permuted by the inverse
+Tensor permute(const Tensor& x, const Dims& axes) {
+  if (axes.rank() != x.rank())
+    shape_error("permute", "{} by axes {}: every axis must be named once", x.shape().str(),
+                axes.str());
+  int64_t place[kMaxRank];
+  check_axes_differ("permute", axes, x.rank(), place);
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  for (int64_t d = 0; d < x.rank(); ++d) {
+    shape[place[d]] = x.shape()[d];
+    strides[place[d]] = x.strides()[d];
+  }
+  const Dims inverse(place, place + x.rank());
+  return record<"permute">(alias(x, shape, strides), {x}, [inverse](const Tensor& dy, Wanted) {
+    return Grads(permute(dy, inverse));
+  });
+}
+
+// y[i] = x[n - 1 - i], dx[i] = dy[n - 1 - i]
+Tensor flip(const Tensor& x, const Dims& axes) {
+  int64_t place[kMaxRank];
+  check_axes_differ("flip", axes, x.rank(), place);
+  Strides strides = x.strides();
+  int64_t last = 0;
+  for (int64_t d = 0; d < x.rank(); ++d) {
+    if (place[d] < 0 || x.numel() == 0) continue;
+    last += (x.shape()[d] - 1) * strides[d];
+    strides[d] = -strides[d];
+  }
+  Tensor y = dense_copy(alias(x, x.shape(), strides, last));
+  return record<"flip">(std::move(y), {x},
+                        [axes](const Tensor& dy, Wanted) { return Grads(flip(dy, axes)); });
+}
+
+// ---- Parts -------------------------------------------------------------------------------------
+
+namespace {
+
+// before[d] and after[d] numbers `value` around every axis d; dx = the inner part of dy.
+Tensor padded(const Tensor& x, const Dims& before, const Dims& after, double value) {
+  Shape shape = x.shape();
+  for (int64_t d = 0; d < x.rank(); ++d) shape[d] += before[d] + after[d];
+  Tensor y = full(shape, value, x.dtype());
+  int64_t offset = 0;
+  for (int64_t d = 0; d < x.rank(); ++d) offset += before[d] * y.strides()[d];
+  if (x.numel() > 0) alias(y, x.shape(), y.strides(), offset).copy_from(x);
+  return record<"pad">(std::move(y), {x}, [before, inner = x.shape()](const Tensor& dy, Wanted) {
+    Tensor dx = dy;
+    for (int64_t d = 0; d < inner.rank(); ++d)
+      if (inner[d] != dx.shape()[d]) dx = narrow(dx, d, before[d], inner[d]);
+    return Grads(dx);
+  });
+}
+
+// Zeros around one axis.
+Tensor pad_axis(const Tensor& x, int64_t axis, int64_t before, int64_t after) {
+  Dims none = x.shape();
+  std::fill(none.begin(), none.end(), 0);
+  Dims all_before = none, all_after = none;
+  all_before[axis] = before;
+  all_after[axis] = after;
+  return padded(x, all_before, all_after, 0.0);
+}
+
+// y[i] = x[start + step * i] for i < length.
+// dx = dy with step - 1 zeros after every place, and zeros before and after.
+Tensor strided_part(const Tensor& x, int64_t axis, int64_t start, int64_t length, int64_t step) {
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  shape[axis] = length;
+  const int64_t offset = length > 0 ? start * strides[axis] : 0;
+  strides[axis] *= step;
+  return record<"slice">(
+      alias(x, shape, strides, offset), {x},
+      [axis, start, length, step, shape = x.shape()](const Tensor& dy, Wanted) {
+        if (step == 1) return Grads(pad_axis(dy, axis, start, shape[axis] - start - length));
+        Shape spaced = dy.shape();
+        spaced[axis] = length * step;
+        const Tensor columns = pad_axis(unsqueeze(dy, axis + 1), axis + 1, 0, step - 1);
+        const Tensor rows =
+            narrow(reshape(columns, spaced), axis, 0, std::min(length * step, shape[axis] - start));
+        return Grads(pad_axis(rows, axis, start, shape[axis] - start - rows.shape()[axis]));
+      });
+}
+
+}  // namespace
+
+Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t end, int64_t step) {
+  const int64_t d = normalize_axis("slice", axis, x.rank());
+  const int64_t n = x.shape()[d];
+  if (step < 1) value_error("slice", "step {}: must be 1 or more", step);
+  const auto pulled_in = [n](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + n : i, 0, n); };
+  const int64_t first = pulled_in(start), last = std::max(first, pulled_in(end));
+  return strided_part(x, d, first, (last - first + step - 1) / step, step);
+}
+
+Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length) {
+  const int64_t d = normalize_axis("narrow", axis, x.rank());
+  if (start < 0 || length < 0 || start > x.shape()[d] - length)
+    index_error("narrow", "{} places from {} on, of axis {} of {}: must lie within the axis",
+                length, start, axis, x.shape().str());
+  return strided_part(x, d, start, length, 1);
+}
+
+// y = x[i],   dx[i] = dy, else 0
+Tensor select(const Tensor& x, int64_t axis, int64_t index) {
+  const int64_t d = normalize_axis("select", axis, x.rank());
+  const int64_t n = x.shape()[d];
+  if (index < -n || index >= n)
+    index_error("select", "index {} on axis {} of {}: must lie in [{}, {})", index, axis,
+                x.shape().str(), -n, n);
+  const int64_t i = index < 0 ? index + n : index;
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  shape.erase(d);
+  strides.erase(d);
+  return record<"select">(alias(x, shape, strides, i * x.strides()[d]), {x},
+                          [d, i, n](const Tensor& dy, Wanted) {
+                            return Grads(pad_axis(unsqueeze(dy, d), d, i, n - 1 - i));
+                          });
+}
+
+Tensor pad(const Tensor& x, const std::vector<int64_t>& pads, double value) {
+  const int64_t n = static_cast<int64_t>(pads.size());
+  if (n % 2 != 0 || n / 2 > x.rank())
+    shape_error("pad", "{} pads for {}: two for each axis, from the last axis on", n,
+                x.shape().str());
+  Dims before = x.shape();
+  std::fill(before.begin(), before.end(), 0);
+  Dims after = before;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t amount = pads[static_cast<std::size_t>(i)];
+    if (amount < 0) value_error("pad", "pads[{}] = {}: must not be negative", i, amount);
+    (i % 2 == 0 ? before : after)[x.rank() - 1 - i / 2] = amount;
+  }
+  return padded(x, before, after, value);
+}
+
+}  // namespace fovea

@@ -1,0 +1,73 @@
+// Losses, with PyTorch's names and meanings. V classes, N.. any leading axes.
+//
+// Class axes are last here: logits (N.., V) with targets (N..), where PyTorch wants (N, V, ..).
+#pragma once
+
+#include <fovea/core/tensor.h>
+
+namespace fovea {
+
+/// What becomes of the losses of single rows or elements. batchmean: the sum over the first axis's
+/// size (kl_div only).
+enum class Reduction { none, mean, sum, batchmean };
+
+struct CrossEntropyOptions {
+  std::int64_t ignore_index = -100;  ///< rows with this target do not count
+  double label_smoothing = 0;        ///< e: share of the target spread evenly over all classes
+  Tensor weight = {};                ///< (V) weight of each class; a constant, gets no gradient
+  Reduction reduction = Reduction::mean;
+};
+
+/// -log softmax(logits)[target], with smoothing e and class weights w (lse = log sum exp(logits)):
+///   loss = (1 - e) w_t (lse - x_t) + e / V sum_c w_c (lse - x_c)        for each row
+/// mean divides by the sum of the targets' weights. Over no real target it is 0 (PyTorch: NaN).
+///   logits: (N.., V)   targets: (N..) i64   ->   () or, with Reduction::none, (N..)
+/// Szegedy et al.: Rethinking the Inception Architecture, CVPR 2016, section 7 (smoothing).
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets,
+                     const CrossEntropyOptions& options = {});
+/// The definition: -sum q log softmax(x), with the distribution q that the targets stand for.
+Tensor cross_entropy_reference(const Tensor& logits, const Tensor& targets,
+                               const CrossEntropyOptions& options = {});
+
+struct NllOptions {
+  std::int64_t ignore_index = -100;
+  Tensor weight = {};
+  Reduction reduction = Reduction::mean;
+};
+
+/// -w_t log_probs[target], reduced as cross_entropy is.      log_probs: (N.., V)   targets: (N..)
+/// i64
+Tensor nll_loss(const Tensor& log_probs, const Tensor& targets, const NllOptions& options = {});
+
+// Elementwise losses: input and target have the same shape (no broadcasting: (N, 1) against (N) is
+// nearly always a mistake).
+
+/// (input - target)^2
+Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean);
+
+/// |input - target|
+Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean);
+
+/// With d = |input - target|:  d^2 / (2 beta) below beta, d - beta / 2 from there on. beta >= 0.
+/// Girshick: Fast R-CNN, ICCV 2015, equation 3 (beta = 1).
+Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, double beta = 1.0,
+                      Reduction reduction = Reduction::mean);
+
+struct BceOptions {
+  Tensor weight = {};      ///< of each element; broadcasts over the input
+  Tensor pos_weight = {};  ///< of the positive answers, (V); broadcasts over the input
+  Reduction reduction = Reduction::mean;
+};
+
+/// With t = target, s = sigmoid(input):  -(pos_weight t log s + (1 - t) log(1 - s))
+Tensor bce_with_logits(const Tensor& input, const Tensor& target, const BceOptions& options = {});
+
+struct KlDivOptions {
+  bool log_target = false;  ///< the target holds log-probabilities, as the input does
+  Reduction reduction = Reduction::mean;
+};
+
+/// target (log target - input), with 0 log 0 = 0.      input: log-probabilities
+Tensor kl_div(const Tensor& input, const Tensor& target, const KlDivOptions& options = {});
+
+}  // namespace fovea

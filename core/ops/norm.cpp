@@ -1,0 +1,139 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/kernels/norm.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/norm.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/ops/rows.h>
+
+namespace fovea {
+namespace {
+
+using detail::row_count;
+
+void check_x(std::string_view op, const Tensor& x) {
+  if (x.rank() == 0) shape_error(op, "x (): there is no last axis to normalise over");
+}
+
+// A weight or bias must be (C), of x's type.
+void check_scale(std::string_view op, std::string_view name, const Tensor& scale, const Tensor& x) {
+  if (!scale.defined()) return;
+  if (scale.rank() != 1 || scale.dim(0) != x.dim(-1))
+    shape_error(op, "x {} and {} {}: {} has one entry for each of the last axis's {}",
+                x.shape().str(), name, scale.shape().str(), name, x.dim(-1));
+  if (scale.dtype() != x.dtype())
+    dtype_error(op, "x is {} and {} is {}: they must be the same", name_of(x.dtype()), name,
+                name_of(scale.dtype()));
+}
+
+Tensor dense_or(const Tensor& scale, double value, const Tensor& x) {
+  return scale.defined() ? scale.contiguous() : full({x.dim(-1)}, value, x.dtype());
+}
+
+Tensor row_mean(const Tensor& x) { return mean(x, -1, true); }
+
+// x as the norm sees it: h has mean square 1 (and, centred, mean 0); r is what it was scaled by.
+struct Normalized {
+  Tensor h;  // (..., C)
+  Tensor r;  // (..., 1)
+};
+Normalized normalize(const Tensor& x, double eps, bool centred) {
+  const Tensor from = centred ? x - row_mean(x) : x;
+  const Tensor r = rsqrt(row_mean(from * from) + eps);
+  return {from * r, r};
+}
+
+// The gradients by (x, g, b) in plain ops, for second derivatives. With d = g dy:
+//   dx = r (d - mean(d) - h mean(d h)), where only a centred norm has the middle term
+Grads norm_gradients(const Tensor& dy, const Tensor& x, const Tensor& g, double eps, bool centred) {
+  const auto [h, r] = normalize(x, eps, centred);
+  const Tensor d = dy * g;
+  Tensor inner = d - h * row_mean(d * h);
+  if (centred) inner = inner - row_mean(d);
+  const Shape width = {x.dim(-1)};
+  return {r * inner, sum_to(dy * h, width), sum_to(dy, width)};
+}
+
+// What both backward kernels share: results, and scratch for the sums over rows.
+struct GradientBuffers {
+  Tensor dx, dg, db, partial;
+  explicit GradientBuffers(const Tensor& x)
+      : dx(empty(x.shape(), x.dtype())),
+        dg(empty({x.dim(-1)}, x.dtype())),
+        db(empty({x.dim(-1)}, x.dtype())),
+        partial(empty({kernels::norm_partial_size(row_count(x), x.dim(-1))}, x.dtype())) {}
+};
+
+}  // namespace
+
+// mu = mean(x)   r = 1 / sqrt(var(x) + eps)   h = (x - mu) r   y = g h + b
+// with d = g dy:   dx = r (d - mean(d) - h mean(d h))   dg = sum dy h   db = sum dy
+// keeps x, g, mu, r
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  check_x("layer_norm", x);
+  check_scale("layer_norm", "weight", weight, x);
+  check_scale("layer_norm", "bias", bias, x);
+  const Tensor rows = x.contiguous(), g = dense_or(weight, 1, x), b = dense_or(bias, 0, x);
+  const std::int64_t n = row_count(x), C = x.dim(-1);
+  Tensor y = empty(x.shape(), x.dtype()), mu = empty({n}, x.dtype()), r = empty({n}, x.dtype());
+  dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
+    kernels::layer_norm(rows.data<T>(), g.data<T>(), b.data<T>(), static_cast<T>(eps), n, C,
+                        y.mutable_data<T>(), mu.mutable_data<T>(), r.mutable_data<T>());
+  });
+  return record<"layer_norm">(
+      y, {rows, weight, bias},
+      [x = keep(rows), g = keep(g), mu, r, eps](const Tensor& dy, Wanted) -> Grads {
+        if (grad_enabled()) return norm_gradients(dy, x, g, eps, true);
+        GradientBuffers to(x);
+        dispatch_float(dy.dtype(), "layer_norm", [&]<class T>() {
+          kernels::layer_norm_backward(x.get().data<T>(), g.get().data<T>(), mu.data<T>(),
+                                       r.data<T>(), dy.data<T>(), row_count(dy), dy.dim(-1),
+                                       to.dx.mutable_data<T>(), to.dg.mutable_data<T>(),
+                                       to.db.mutable_data<T>(), to.partial.mutable_data<T>());
+        });
+        return {to.dx, to.dg, to.db};
+      });
+}
+
+Tensor layer_norm_reference(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  Tensor y = normalize(x, eps, true).h;
+  if (weight.defined()) y = y * weight;
+  if (bias.defined()) y = y + bias;
+  return y;
+}
+
+// r = 1 / sqrt(mean(x^2) + eps)   h = x r   y = g h
+// with d = g dy:   dx = r (d - h mean(d h))   dg = sum dy h
+// keeps x, g, r
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  check_x("rms_norm", x);
+  check_scale("rms_norm", "weight", weight, x);
+  const Tensor rows = x.contiguous(), g = dense_or(weight, 1, x);
+  const std::int64_t n = row_count(x), C = x.dim(-1);
+  Tensor y = empty(x.shape(), x.dtype()), r = empty({n}, x.dtype());
+  dispatch_float(x.dtype(), "rms_norm", [&]<class T>() {
+    kernels::rms_norm(rows.data<T>(), g.data<T>(), static_cast<T>(eps), n, C, y.mutable_data<T>(),
+                      r.mutable_data<T>());
+  });
+  return record<"rms_norm">(
+      y, {rows, weight}, [x = keep(rows), g = keep(g), r, eps](const Tensor& dy, Wanted) -> Grads {
+        if (grad_enabled()) {
+          Grads all = norm_gradients(dy, x, g, eps, false);
+          return {all[0], all[1]};
+        }
+        GradientBuffers to(x);
+        dispatch_float(dy.dtype(), "rms_norm", [&]<class T>() {
+          kernels::rms_norm_backward(x.get().data<T>(), g.get().data<T>(), r.data<T>(),
+                                     dy.data<T>(), row_count(dy), dy.dim(-1),
+                                     to.dx.mutable_data<T>(), to.dg.mutable_data<T>(),
+                                     to.partial.mutable_data<T>());
+        });
+        return {to.dx, to.dg};
+      });
+}
+
+Tensor rms_norm_reference(const Tensor& x, const Tensor& weight, double eps) {
+  const Tensor h = normalize(x, eps, false).h;
+  return weight.defined() ? h * weight : h;
+}
+
+}  // namespace fovea

@@ -1,0 +1,30 @@
+// Softmax, its logarithm, and softmax under a mask.
+//
+// Each has a slow twin, *_reference, made of plain ops: the definition, and what the tests compare
+// with. T queries, S keys, B batch, H heads.
+#pragma once
+
+#include <fovea/core/mask.h>
+#include <fovea/core/tensor.h>
+
+namespace fovea {
+
+/// y = exp(x) / sum exp(x) along `axis`. Slices that are all -inf, or hold NaN or +inf, give NaN.
+Tensor softmax(const Tensor& x, std::int64_t axis = -1);
+Tensor softmax_reference(const Tensor& x, std::int64_t axis = -1);
+
+/// y = x - log sum exp(x) along `axis`: log(softmax(x)) without its overflow and underflow.
+Tensor log_softmax(const Tensor& x, std::int64_t axis = -1);
+Tensor log_softmax_reference(const Tensor& x, std::int64_t axis = -1);
+
+/// Softmax along `axis` over the entries with keep = true (bool, broadcast to x); the others get 0,
+/// whatever x holds there. Where nothing is kept, or all that is kept is -inf, the result is zeros
+/// with gradient zero.
+Tensor masked_softmax(const Tensor& x, const Tensor& keep, std::int64_t axis = -1);
+Tensor masked_softmax_reference(const Tensor& x, const Tensor& keep, std::int64_t axis = -1);
+
+/// The same over the keys that a Mask keeps for each query; it is the same for every head.
+///   x: (T, S), (B, T, S) or (B, H, T, S)
+Tensor masked_softmax(const Tensor& x, const Mask& mask);
+
+}  // namespace fovea

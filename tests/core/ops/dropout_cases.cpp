@@ -1,0 +1,17 @@
+#include <fovea/core/ops/dropout.h>
+#include <fovea/tests/support/grad_cases.h>
+
+namespace fovea::test {
+namespace {
+
+const bool added = add_grad_cases({
+    {"dropout",
+     [](const std::vector<Tensor>& x) {
+       Rng rng(11);  // afresh in every call: differences need the same mask
+       return dropout(x[0], 0.4, rng);
+     },
+     {randn64({3, 5}, 1)}},
+});
+
+}  // namespace
+}  // namespace fovea::test
