@@ -1,0 +1,26 @@
+// Gradient clipping, between backward() and step().
+#pragma once
+
+#include <fovea/core/state.h>
+
+namespace fovea::optim {
+
+struct ClipOptions {
+  bool error_if_nonfinite = false;  ///< NonFiniteError instead of a returned NaN or infinity
+};
+
+/// Scales all gradients together so that their common Euclidean norm is at most max_norm, and
+/// returns the norm that they had. Parameters without a gradient do not count.
+///
+///   n = sqrt(sum of all g^2),   g = g min(1, max_norm / (n + 1e-6))        the 1e-6 is PyTorch's
+///
+/// If n is NaN or infinite, the gradients are left as they are: no factor would mend them, and the
+/// caller, who sees n, can leave the step out. n does not depend on the number of threads.
+/// Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks, ICML
+/// 2013, 3.2.
+double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptions options = {});
+
+/// Moves every element of every gradient into [-limit, limit]. NaN stays NaN.
+void clip_grad_value(const NamedTensors& parameters, double limit);
+
+}  // namespace fovea::optim

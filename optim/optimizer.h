@@ -1,0 +1,93 @@
+// Optimizer: what all optimisers share. It takes named tensors and knows nothing of modules.
+//
+//   optim::Adam adam(model.parameters(), {.lr = 1e-3});
+//   adam.zero_grad();
+//   loss.backward();
+//   adam.step();
+#pragma once
+
+#include <fovea/core/state.h>
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace fovea::optim {
+
+/// Parameters that are treated alike.
+struct ParameterGroup {
+  NamedTensors parameters;
+  double lr_scale = 1;                      ///< this group's rate is lr_scale times the optimiser's
+  std::optional<double> weight_decay = {};  ///< unset: the optimiser's
+};
+
+std::vector<ParameterGroup> one_group(const NamedTensors& parameters);
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  // A copy would share its tensors with the original, and both would advance them.
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// Forgets the gradients of all parameters.
+  void zero_grad();
+
+  /// One update of every parameter that has a gradient; the others, and what is remembered of them,
+  /// stay as they are.
+  void step();
+
+  /// The learning rate of the next step; schedules set it.
+  double lr() const { return lr_.data<double>()[0]; }
+  void set_lr(double lr);
+
+  /// All there is to an optimiser besides its options: the rate ("lr"), how often each parameter
+  /// was updated ("steps") and what the method remembers ("momentum.<parameter>"). These are the
+  /// tensors themselves: load_into(file, optimizer.state()) restores the optimiser, bit for bit.
+  NamedTensors state() const;
+
+ protected:
+  /// `kind` is the optimiser's name in errors.
+  Optimizer(std::string kind, std::vector<ParameterGroup> groups, double lr, double weight_decay);
+
+  /// What one update needs to know.
+  struct Update {
+    std::size_t index;  ///< of the parameter
+    const Tensor& gradient;
+    double lr;
+    double weight_decay;
+    std::int64_t t;  ///< 1 the first time that this parameter is updated
+  };
+  virtual void update(Tensor& w, const Update& u) = 0;
+
+  /// Zeros for every parameter, as a part of state() under `name`.
+  std::vector<Tensor>& add_memory(std::string name);
+
+  /// ValueError "kind: what = value: must be ..." where `value` is not in the range, or is NaN.
+  void check_not_negative(const char* what, double value) const;
+  void check_fraction(const char* what, double value) const;  ///< 0 <= value < 1
+
+  const std::string kind_;
+
+ private:
+  struct Slot {
+    std::string name;
+    Tensor parameter;
+    double lr_scale;
+    double weight_decay;
+  };
+  struct Memory {
+    std::string name;
+    std::vector<Tensor> tensors;  // one for each slot
+  };
+  void add_group(const ParameterGroup& group, double weight_decay);
+
+  std::vector<Slot> slots_;
+  std::deque<Memory> memories_;  // a deque: references to its members stay good
+  Tensor lr_;                    // f64 (1)
+  Tensor steps_;                 // i64 (number of parameters)
+};
+
+}  // namespace fovea::optim

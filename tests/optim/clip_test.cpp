@@ -1,0 +1,82 @@
+#include <fovea/core/error.h>
+#include <fovea/core/tensor.h>
+#include <fovea/optim/clip.h>
+#include <fovea/tests/support/compare.h>
+
+#include <cmath>
+#include <limits>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+
+namespace {
+
+Tensor with_gradient(const Tensor& gradient) {
+  Tensor w = zeros(gradient.shape(), gradient.dtype());
+  w.set_requires_grad();
+  w.set_grad(gradient);
+  return w;
+}
+
+std::vector<float> gradient_of(const NamedTensors& parameters, std::size_t i) {
+  return parameters[i].second.grad().to_vector<float>();
+}
+
+}  // namespace
+
+TEST_CASE("clip_grad_norm: all gradients are scaled by one factor, the norm before is returned") {
+  const NamedTensors p = {{"a", with_gradient(tensor({3, 0}))},
+                          {"none", zeros({2})},
+                          {"b", with_gradient(tensor({4}))}};
+  CHECK(optim::clip_grad_norm(p, 10) == 5);
+  CHECK(gradient_of(p, 0) == std::vector<float>{3, 0});
+  CHECK(optim::clip_grad_norm(p, 1) == 5);
+  CHECK(gradient_of(p, 0)[0] == doctest::Approx(0.6).epsilon(1e-6));
+  CHECK(gradient_of(p, 2)[0] == doctest::Approx(0.8).epsilon(1e-6));
+  CHECK(optim::clip_grad_norm({}, 1) == 0);
+  CHECK(!p[1].second.grad().defined());
+}
+
+TEST_CASE("clip_grad_norm: a gradient that somebody else holds is not written to") {
+  const Tensor shared = tensor({3, 4});
+  const NamedTensors p = {{"a", with_gradient(shared)}, {"b", with_gradient(shared)}};
+  optim::clip_grad_norm(p, 1);
+  CHECK(shared.to_vector<float>() == std::vector<float>{3, 4});
+  CHECK(gradient_of(p, 0) == gradient_of(p, 1));
+}
+
+TEST_CASE("clip_grad_norm: squares neither overflow nor vanish") {
+  CHECK(optim::clip_grad_norm({{"a", with_gradient(tensor({3e30f, 4e30f}))}}, 1) ==
+        doctest::Approx(5e30).epsilon(1e-6));
+  CHECK(optim::clip_grad_norm({{"a", with_gradient(tensor({3e-30f, 4e-30f}))}}, 1) ==
+        doctest::Approx(5e-30).epsilon(1e-6));
+}
+
+TEST_CASE("clip_grad_norm: a norm that is not finite changes nothing, or is an error") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const NamedTensors p = {{"a", with_gradient(tensor({1, 2}))},
+                          {"b", with_gradient(tensor({infinity}))}};
+  CHECK(std::isinf(optim::clip_grad_norm(p, 1)));
+  CHECK(gradient_of(p, 0) == std::vector<float>{1, 2});
+  CHECK(message_of<NonFiniteError>([&] {
+          optim::clip_grad_norm(p, 1, {.error_if_nonfinite = true});
+        }) == "clip_grad_norm: the gradient of 'b' has the norm inf");
+  const NamedTensors q = {{"a", with_gradient(tensor({std::nanf(""), 1}))}};
+  CHECK(std::isnan(optim::clip_grad_norm(q, 1)));
+  CHECK(gradient_of(q, 0)[1] == 1);
+}
+
+TEST_CASE("clip_grad_value: each element is moved into the interval") {
+  const NamedTensors p = {{"a", with_gradient(tensor({-3, 0.5f, 7}))}, {"none", zeros({2})}};
+  optim::clip_grad_value(p, 1);
+  CHECK(gradient_of(p, 0) == std::vector<float>{-1, 0.5f, 1});
+}
+
+TEST_CASE("clipping: bad limits are named") {
+  CHECK(message_of<ValueError>([] { optim::clip_grad_norm({}, 0); }) ==
+        "clip_grad_norm: max_norm = 0: must be above 0");
+  CHECK(message_of<ValueError>([] { optim::clip_grad_value({}, -1); }) ==
+        "clip_grad_value: limit = -1: must not be negative");
+}

@@ -1,0 +1,401 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
+#include <fovea/core/ops/dropout.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/loss.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/random.h>
+#include <fovea/core/safetensors.h>
+#include <fovea/optim/adam.h>
+#include <fovea/optim/trainer.h>
+#include <fovea/tests/support/compare.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+using namespace fovea;
+using namespace fovea::optim;
+using test::message_of;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder that is gone again after the test.
+class Folder {
+ public:
+  Folder() : path_(fs::temp_directory_path() / fmt::format("trainer_test.{}", getpid())) {
+    fs::remove_all(path_);
+    fs::create_directory(path_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  fs::path operator/(const char* name) const { return path_ / name; }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+Tensor leaf(Tensor values) { return values.set_requires_grad(); }
+
+constexpr std::int64_t batches_per_epoch = 5;
+
+// A small net with dropout, Adam and a schedule: all that can go wrong on resuming.
+struct Toy {
+  Rng rng{3};
+  NamedTensors model{{"w", leaf(randn({6, 8}, rng))}, {"v", leaf(randn({8, 2}, rng))}};
+  Adam adam{model, {.lr = 1e-2}};
+  std::optional<std::int64_t> interrupt_at, infinite_at;  // steps
+  std::int64_t steps = 0, validations = 0;
+  std::vector<double> figures;  // what the validations give, the last one again and again
+
+  Tensor loss(std::int64_t epoch, std::int64_t batch) {
+    Rng data(static_cast<std::uint64_t>(100 * epoch + batch));
+    const Tensor x = randn({4, 6}, data), y = randn({4, 2}, data);
+    const Tensor hidden = dropout(tanh(matmul(x, model[0].second)), 0.3, rng);
+    return mse_loss(matmul(hidden, model[1].second), y);
+  }
+
+  TrainingTask task() {
+    TrainingTask t{.model = model, .optimizer = &adam};
+    t.learning_rate = cosine(1e-2, 15, 1e-3);
+    t.generators = {&rng};
+    t.batches = [](std::int64_t) { return batches_per_epoch; };
+    t.loss = [this](std::int64_t epoch, std::int64_t batch) -> TrainingTask::Loss {
+      if (steps == interrupt_at) std::raise(SIGINT);
+      const bool infinite = steps++ == infinite_at;
+      const Tensor value = loss(epoch, batch);
+      return {infinite ? value / 0.0 : value, 10};
+    };
+    t.validate = [this] {
+      const auto i = static_cast<std::size_t>(validations++);
+      return figures.empty() ? 1.0 : figures[std::min(i, figures.size() - 1)];
+    };
+    return t;
+  }
+};
+
+TrainerOptions resumable(const fs::path& folder) {
+  return {.max_epochs = 3,
+          .clip_norm = 1,
+          .validate_every = 4,
+          .best = folder / "best",
+          .last = folder / "last",
+          .metadata = {{"task", "toy"}},
+          .log = folder / "log.csv"};
+}
+
+void start(const fs::path& folder, std::optional<std::int64_t> interrupt_at) {
+  Toy toy;
+  toy.interrupt_at = interrupt_at;
+  const TrainingResult result = train(toy.task(), resumable(folder));
+  CHECK(result.stopped_by == (interrupt_at ? StoppedBy::interrupt : StoppedBy::epochs));
+  if (interrupt_at) CHECK(result.last.step == *interrupt_at + 1);
+}
+
+// Everything in a checkpoint but times, as text that shows every bit.
+std::string numbers_of(const fs::path& checkpoint) {
+  const SafetensorsFile file = SafetensorsFile::read(checkpoint);
+  std::string text;
+  for (const SafetensorsEntry& entry : file.entries()) {
+    if (entry.name == "place.figures" || entry.name == "history.figures") continue;
+    text += entry.name;
+    for (const double x : file.tensor(entry.name).to_vector<double>())
+      text += fmt::format(" {:a}", x);
+    text += '\n';
+  }
+  return text;
+}
+
+// Runs one test case of this program in a process of its own.
+int run_process(const std::string& test_case, const fs::path& folder) {
+  const std::string command =
+      fmt::format("FOVEA_TEST_FOLDER='{}' '{}' --no-skip --test-case='{}' >/dev/null",
+                  folder.string(), fs::read_symlink("/proc/self/exe").string(), test_case);
+  return std::system(command.c_str());
+}
+
+}  // namespace
+
+TEST_CASE("trainer: resume in the folder FOVEA_TEST_FOLDER" * doctest::skip()) {
+  const char* folder = std::getenv("FOVEA_TEST_FOLDER");
+  REQUIRE(folder);
+  Toy toy;
+  toy.rng = Rng(99);  // nothing of a fresh start may matter
+  toy.adam.set_lr(123);
+  for (auto& [name, parameter] : toy.model) parameter.mutable_data<float>()[0] = 5;
+  TrainerOptions options = resumable(folder);
+  options.resume = true;
+  const TrainingResult result = train(toy.task(), options);
+  CHECK(result.stopped_by == StoppedBy::epochs);
+  CHECK(result.last.step == 15);
+  CHECK(result.tokens == 150);
+  CHECK(result.history.size() == 4);  // steps 4, 8, 12 and the last
+}
+
+TEST_CASE("trainer: n steps, a new process and n more give the bits of 2n steps at once") {
+  const Folder whole;
+  start(whole.path(), {});
+  const std::string wanted = numbers_of(whole / "last");
+  const std::string log = read_file(whole / "log.csv");
+  // Before the first validation, in the middle of an epoch, at its end, and at the very end.
+  for (const std::int64_t stop : {0, 6, 9, 13}) {
+    CAPTURE(stop);
+    fs::create_directory(whole / "parts");
+    start(whole / "parts", stop);
+    CHECK(run_process("trainer: resume in the folder*", whole / "parts") == 0);
+    CHECK(numbers_of(whole / "parts" / "last") == wanted);
+    CHECK(numbers_of(whole / "parts" / "best") == numbers_of(whole / "best"));
+    const std::string parts_log = read_file(whole / "parts" / "log.csv");
+    CHECK(std::count(parts_log.begin(), parts_log.end(), '\n') == 5);
+    CHECK(parts_log.substr(0, parts_log.find('\n')) == log.substr(0, log.find('\n')));
+    fs::remove_all(whole / "parts");
+  }
+}
+
+TEST_CASE("trainer: resuming what is finished changes nothing") {
+  const Folder folder;
+  start(folder.path(), {});
+  const std::string before = numbers_of(folder / "last");
+  CHECK(run_process("trainer: resume in the folder*", folder.path()) == 0);
+  CHECK(numbers_of(folder / "last") == before);
+}
+
+TEST_CASE("trainer: ends after max_epochs, and reports every step") {
+  Toy toy;
+  std::vector<Progress> seen;
+  const TrainingResult result = train(toy.task(), {.max_epochs = 2, .clip_norm = 1},
+                                      [&](const Progress& p) { seen.push_back(p); });
+  CHECK(result.stopped_by == StoppedBy::epochs);
+  REQUIRE(seen.size() == 10);
+  CHECK(seen[6].epoch == 1);
+  CHECK(seen[6].batch == 2);
+  CHECK(seen[6].batches == 5);
+  CHECK(seen[6].step == 7);
+  CHECK(seen[6].gradient_norm > 0);
+  CHECK(seen[6].learning_rate == cosine(1e-2, 15, 1e-3)(6));
+  CHECK(seen[6].tokens_per_second == doctest::Approx(70 / seen[6].seconds));
+  CHECK(seen[6].seconds_left == doctest::Approx(seen[6].seconds * 3 / 7));
+  CHECK(std::isnan(seen[6].validation));
+  CHECK(seen[9].validation == 1.0);
+  CHECK(seen[9].seconds_left == doctest::Approx(0));
+  CHECK(result.last.step == 10);
+  CHECK(result.tokens == 100);
+  CHECK(result.history.size() == 2);
+}
+
+TEST_CASE("trainer: ends when the time is over, and validates once more") {
+  Toy toy;
+  const TrainingResult result = train(toy.task(), {.max_seconds = 1e-9});
+  CHECK(result.stopped_by == StoppedBy::time);
+  CHECK(result.last.step == 1);
+  REQUIRE(result.history.size() == 1);
+  CHECK(result.history[0].validation == 1.0);
+}
+
+TEST_CASE("trainer: ends when patience is over, with the best model") {
+  const Folder folder;
+  for (const bool higher_is_better : {false, true}) {
+    Toy toy;
+    toy.figures = {3,   2, 2.5,
+                   NAN, 2, 1};  // 2 is the best when patience is over; equal is no better
+    if (higher_is_better)
+      for (double& figure : toy.figures) figure = -figure;
+    std::vector<std::vector<float>> weights;
+    const TrainingResult result = train(
+        toy.task(), {.patience = 3, .higher_is_better = higher_is_better, .best = folder / "best"},
+        [&](const Progress& p) {
+          if (p.batch == p.batches) weights.push_back(toy.model[0].second.to_vector<float>());
+        });
+    CHECK(result.stopped_by == StoppedBy::patience);
+    REQUIRE(result.history.size() == 5);
+    CHECK(std::abs(result.last.best) == 2);
+    CHECK(toy.model[0].second.to_vector<float>() == weights[1]);
+    CHECK(weights[1] != weights[4]);
+  }
+}
+
+TEST_CASE("trainer: a first validation of NaN is not the best") {
+  Toy toy;
+  toy.figures = {NAN, 5, 6};
+  const TrainingResult result = train(toy.task(), {.max_epochs = 3});
+  CHECK(std::isnan(result.history[0].best));
+  CHECK(result.last.best == 5);
+}
+
+TEST_CASE("trainer: validates every n steps, without a gradient record") {
+  Toy toy;
+  TrainingTask task = toy.task();
+  std::vector<bool> recorded;
+  task.validate = [&] {
+    recorded.push_back(grad_enabled());
+    return 1.0;
+  };
+  const TrainingResult result = train(task, {.max_epochs = 2, .validate_every = 4});
+  REQUIRE(result.history.size() == 3);
+  CHECK(result.history[0].step == 4);
+  CHECK(result.history[1].step == 8);
+  CHECK(result.history[2].step == 10);  // the end
+  CHECK(recorded == std::vector<bool>{false, false, false});
+}
+
+TEST_CASE("trainer: without a validation the history has each epoch's end") {
+  const Folder folder;
+  Toy toy;
+  TrainingTask task = toy.task();
+  task.validate = {};
+  const TrainingResult result =
+      train(task, {.max_epochs = 2, .best = folder / "best", .log = folder / "log.jsonl"});
+  REQUIRE(result.history.size() == 2);
+  CHECK(std::isnan(result.history[1].validation));
+  CHECK_FALSE(fs::exists(folder / "best"));
+  std::istringstream lines(read_file(folder / "log.jsonl"));
+  std::string line;
+  for (int epoch = 1; epoch <= 2; ++epoch) {
+    REQUIRE(std::getline(lines, line));
+    const auto row = nlohmann::json::parse(line);
+    CHECK(row["epoch"] == epoch);
+    CHECK(row["step"] == 5 * epoch);
+    CHECK(row["loss"].get<double>() == doctest::Approx(result.history[epoch - 1].loss));
+    CHECK(row["validation"].is_null());
+  }
+  CHECK_FALSE(std::getline(lines, line));
+}
+
+TEST_CASE("trainer: the log as CSV") {
+  const Folder folder;
+  Toy toy;
+  const TrainingResult result = train(toy.task(), {.max_epochs = 1, .log = folder / "log.csv"});
+  const Progress& p = result.history[0];
+  CHECK(read_file(folder / "log.csv") ==
+        fmt::format("epoch,step,seconds,loss,learning_rate,gradient_norm,tokens_per_second,"
+                    "validation\n1,5,{:.3f},{:.6g},{:.6g},0,{:.1f},1\n",
+                    p.seconds, p.loss, p.learning_rate, p.tokens_per_second));
+}
+
+TEST_CASE("trainer: a loss that is not finite names the step and leaves the model alone") {
+  Toy toy;
+  toy.infinite_at = 7;
+  std::vector<float> before;
+  const auto run = [&] {
+    train(toy.task(), {},
+          [&](const Progress&) { before = toy.model[0].second.to_vector<float>(); });
+  };
+  const std::string message = message_of<NonFiniteError>(run);
+  CHECK(message.starts_with("train: the loss of step 7 (epoch 1, batch 2) is inf: "));
+  CHECK(toy.model[0].second.to_vector<float>() == before);
+}
+
+TEST_CASE("trainer: a gradient that is not finite does too, where gradients are clipped") {
+  Toy toy;
+  TrainingTask task = toy.task();
+  task.loss = [&](std::int64_t, std::int64_t) -> TrainingTask::Loss {
+    return {mean(sqrt(toy.model[0].second * 0.0))};  // 0, with an infinite slope
+  };
+  const std::string message = message_of<NonFiniteError>([&] { train(task, {.clip_norm = 1}); });
+  CHECK(message.starts_with("train: the gradient's norm of step 0 (epoch 0, batch 0) is "));
+}
+
+TEST_CASE("trainer: SIGINT ends the run after the step, and the old handler is back") {
+  static volatile std::sig_atomic_t seen = 0;
+  const auto before = std::signal(SIGINT, [](int) { seen = seen + 1; });
+  const Folder folder;
+  start(folder.path(), 2);
+  CHECK(fs::exists(folder / "last"));
+  CHECK(seen == 0);
+  std::raise(SIGINT);
+  CHECK(seen == 1);
+
+  Toy toy;  // an error on the way gives it back too
+  toy.infinite_at = 1;
+  CHECK_THROWS_AS(train(toy.task(), {}), NonFiniteError);
+  std::signal(SIGINT, [](int) { seen = seen + 1; });
+  std::raise(SIGINT);
+  CHECK(seen == 2);
+
+  Toy deaf;  // and with catch_interrupt off it was never away
+  deaf.interrupt_at = 1;
+  const TrainingResult result = train(deaf.task(), {.max_epochs = 1, .catch_interrupt = false});
+  CHECK(result.stopped_by == StoppedBy::epochs);
+  CHECK(seen == 3);
+  std::signal(SIGINT, before);
+}
+
+TEST_CASE("trainer: errors") {
+  Toy toy;
+  TrainingTask task = toy.task();
+  const auto message = [&](const TrainingTask& t) {
+    return message_of<ValueError>([&] { train(t, {}); });
+  };
+  const std::string rule = ": a model is trained with an optimizer, batches and a loss";
+  task.optimizer = nullptr;
+  CHECK(message(task) == "train: the task lacks an optimizer" + rule);
+  task = toy.task();
+  task.batches = {};
+  CHECK(message(task) == "train: the task lacks batches" + rule);
+  task = toy.task();
+  task.loss = {};
+  CHECK(message(task) == "train: the task lacks a loss" + rule);
+  task = toy.task();
+  task.batches = [](std::int64_t) { return 0; };
+  CHECK(message(task) == "train: epoch 0 has 0 batches: at least one is needed");
+  CHECK(message_of<ValueError>([&] { train(toy.task(), {.resume = true}); }) ==
+        "train: resume needs the path of the last checkpoint");
+}
+
+TEST_CASE("trainer: a checkpoint of another training is refused") {
+  const Folder folder;
+  start(folder.path(), 6);
+  Toy toy;
+  TrainerOptions options = resumable(folder.path());
+  options.resume = true;
+  const auto message = [&](const TrainingTask& task) {
+    return message_of<StateError>([&] { train(task, options); });
+  };
+  const std::string last = (folder / "last").string();
+
+  TrainingTask task = toy.task();
+  task.batches = [](std::int64_t) { return 4; };
+  CHECK(message(task) == "train: " + last + " stopped at batch 2 of 5, and epoch 1 has 4 now");
+
+  options.metadata["task"] = "game";
+  CHECK(message(toy.task()) ==
+        "train: " + last + " is of another training: its task is 'toy', not 'game'");
+  options.metadata.clear();
+
+  task = toy.task();
+  task.model[0].second = leaf(zeros({2, 2}));
+  CHECK(message(task).find("model.w") != std::string::npos);
+
+  fs::remove(folder / "best");
+  CHECK(message(toy.task()) == "train: " + (folder / "best").string() +
+                                   " is missing: the best model before " + last + " was written");
+
+  fs::remove(folder / "last");
+  CHECK(message_of<Error>([&] { train(toy.task(), options); }).find(last) != std::string::npos);
+}
+
+TEST_CASE("trainer: the progress line") {
+  Progress p{.epoch = 2,
+             .batch = 120,
+             .batches = 450,
+             .loss = 2.4126,
+             .tokens_per_second = 18'240,
+             .seconds_left = 84};
+  CHECK(progress_line(p) == "epoch 3  batch 120/450  loss 2.413  18.2k tokens/s  1:24 left");
+  p.seconds_left = 3723;
+  p.best = 27.91;
+  CHECK(progress_line(p) ==
+        "epoch 3  batch 120/450  loss 2.413  18.2k tokens/s  1:02:03 left  best 27.91");
+}
