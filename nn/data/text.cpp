@@ -1,0 +1,95 @@
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
+#include <fovea/nn/data/text.h>
+#include <fovea/nn/data/utf8.h>
+
+#include <algorithm>
+#include <istream>
+#include <sstream>
+
+namespace fovea::nn::data {
+namespace {
+
+constexpr std::string_view blanks = " \t\r\n\v\f";
+constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+
+Tokens split_words(std::string_view line) {
+  Tokens words;
+  for (std::size_t at = line.find_first_not_of(blanks); at != std::string_view::npos;) {
+    const std::size_t end = std::min(line.find_first_of(blanks, at), line.size());
+    words.emplace_back(line.substr(at, end - at));
+    at = line.find_first_not_of(blanks, end);
+  }
+  return words;
+}
+
+Tokens split_characters(std::string_view line) {
+  Tokens characters;
+  while (!line.empty()) {
+    const std::size_t size = first_code_point(line).size;
+    characters.emplace_back(line.substr(0, size));
+    line.remove_prefix(size);
+  }
+  return characters;
+}
+
+void check_utf8(std::string_view line, std::string_view name, std::size_t number) {
+  const std::size_t at = find_invalid_utf8(line);
+  if (at == std::string_view::npos) return;
+  format_error("read_lines", "{}:{}: byte {} (0x{:02X}) is not valid UTF-8", name, number, at + 1,
+               static_cast<unsigned char>(line[at]));
+}
+
+}  // namespace
+
+Tokens tokenize(std::string_view line, Unit unit) {
+  return unit == Unit::words ? split_words(line) : split_characters(line);
+}
+
+std::string detokenize(std::span<const std::string> tokens, Unit unit) {
+  const std::string_view between = unit == Unit::words ? " " : "";
+  std::string line;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (i > 0) line += between;
+    line += tokens[i];
+  }
+  return line;
+}
+
+std::string_view unit_name(Unit unit) { return unit == Unit::words ? "words" : "characters"; }
+
+Unit unit_named(std::string_view name) {
+  for (const Unit unit : {Unit::words, Unit::characters})
+    if (name == unit_name(unit)) return unit;
+  value_error("unit_named", "'{}' is neither words nor characters", name);
+}
+
+Lines read_lines(std::istream& in, std::string_view name, Utf8 utf8) {
+  Lines lines;
+  for (std::string line; std::getline(in, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (lines.empty() && line.starts_with(byte_order_mark)) line.erase(0, byte_order_mark.size());
+    if (utf8 == Utf8::strict) check_utf8(line, name, lines.size() + 1);
+    lines.push_back(std::move(line));
+  }
+  if (in.bad()) format_error("read_lines", "{}: reading failed", name);
+  return lines;
+}
+
+Lines read_lines(const std::filesystem::path& file, Utf8 utf8) {
+  std::istringstream in(read_file(file));
+  return read_lines(in, file.string(), utf8);
+}
+
+ParallelText read_parallel(const std::filesystem::path& source, const std::filesystem::path& target,
+                           Utf8 utf8) {
+  ParallelText text{read_lines(source, utf8), read_lines(target, utf8)};
+  if (text.source.size() != text.target.size())
+    format_error("read_parallel",
+                 "{} has {} lines and {} has {}: line i of one must translate line i of the "
+                 "other",
+                 source.string(), text.source.size(), target.string(), text.target.size());
+  return text;
+}
+
+}  // namespace fovea::nn::data

@@ -1,0 +1,214 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/index.h>
+#include <fovea/core/ops/softmax.h>
+#include <fovea/nn/decode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace fovea::nn {
+namespace {
+
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+// A way to go on: hypothesis `from` of its sentence, followed by `token`.
+struct Candidate {
+  double log_prob;
+  std::int64_t from, token;
+  bool operator<(const Candidate& other) const {  // better first; ties by place
+    if (log_prob != other.log_prob) return log_prob > other.log_prob;
+    return from != other.from ? from < other.from : token < other.token;
+  }
+};
+
+struct Open {
+  std::vector<std::int64_t> tokens;
+  double log_prob = kNever;
+};
+
+// One sentence's search.
+class Beam {
+ public:
+  explicit Beam(const BeamOptions& options)
+      : options_(options), open_(static_cast<std::size_t>(options.beam)) {
+    open_[0].log_prob = 0;  // the others start at -inf: at first there is one way to begin
+  }
+
+  bool done() const { return done_; }
+  std::int64_t last_token(std::size_t k) const {
+    return open_[k].tokens.empty() ? options_.bos : open_[k].tokens.back();
+  }
+
+  // log_probs: (K, V) of this sentence. Gives, for each new hypothesis, the one it came from.
+  std::vector<std::int64_t> advance(const float* log_probs, std::int64_t V) {
+    std::vector<Open> next;
+    std::vector<std::int64_t> from;
+    if (length_ == options_.max_length) {
+      end_all(log_probs, V);
+    } else {
+      extend(best_candidates(log_probs, V), next, from);
+    }
+    ++length_;
+    done_ = next.empty() || finished_.size() >= width();
+    next.resize(width());  // fewer words than hypotheses: the others are as good as dead
+    from.resize(width());
+    open_ = std::move(next);
+    done_ = done_ || cannot_improve();
+    return from;
+  }
+
+  std::vector<Hypothesis> result() {
+    std::stable_sort(finished_.begin(), finished_.end(),
+                     [](const auto& a, const auto& b) { return a.score > b.score; });
+    if (static_cast<std::int64_t>(finished_.size()) > options_.n_best)
+      finished_.resize(static_cast<std::size_t>(options_.n_best));
+    return finished_;
+  }
+
+ private:
+  // 2K candidates are enough: at most K of them end, and K go on.
+  std::vector<Candidate> best_candidates(const float* log_probs, std::int64_t V) const {
+    const auto limit = static_cast<std::size_t>(2 * options_.beam);
+    std::vector<Candidate> heap;  // the worst on top
+    for (std::int64_t k = 0; k < options_.beam; ++k) {
+      const double so_far = open_[static_cast<std::size_t>(k)].log_prob;
+      if (so_far == kNever) continue;
+      for (std::int64_t token = 0; token < V; ++token) {
+        const double log_prob = so_far + static_cast<double>(log_probs[k * V + token]);
+        if (heap.size() == limit && !(log_prob > heap.front().log_prob)) continue;
+        if (!(log_prob > kNever)) continue;
+        heap.push_back({log_prob, k, token});
+        std::push_heap(heap.begin(), heap.end());
+        if (heap.size() <= limit) continue;
+        std::pop_heap(heap.begin(), heap.end());
+        heap.pop_back();
+      }
+    }
+    std::sort(heap.begin(), heap.end());
+    return heap;
+  }
+
+  // An end counts if it is among the K best ways to go on: with K = 1 the search is greedy.
+  void extend(const std::vector<Candidate>& best, std::vector<Open>& next,
+              std::vector<std::int64_t>& from) {
+    if (best.empty())
+      value_error("beam_search", "after {} tokens no word has a probability: the logits are NaN",
+                  length_);
+    for (std::size_t rank = 0; rank < best.size(); ++rank) {
+      const Candidate& c = best[rank];
+      const Open& parent = open_[static_cast<std::size_t>(c.from)];
+      if (c.token == options_.eos) {
+        if (rank < width()) finish(parent.tokens, c.log_prob);
+      } else if (next.size() < width()) {
+        next.push_back({parent.tokens, c.log_prob});
+        next.back().tokens.push_back(c.token);
+        from.push_back(c.from);
+      }
+    }
+  }
+
+  // At the greatest length the one way to go on is to end.
+  void end_all(const float* log_probs, std::int64_t V) {
+    for (std::size_t k = 0; k < width(); ++k) {
+      if (open_[k].log_prob == kNever) continue;
+      const auto at = static_cast<std::int64_t>(k) * V + options_.eos;
+      const double log_prob = open_[k].log_prob + static_cast<double>(log_probs[at]);
+      finish(open_[k].tokens, log_prob > kNever ? log_prob : kNever);  // NaN does not sort
+    }
+  }
+
+  std::size_t width() const { return static_cast<std::size_t>(options_.beam); }
+
+  double score(double log_prob, std::int64_t length) const {
+    return log_prob / std::pow(static_cast<double>(length), options_.length_penalty);
+  }
+
+  void finish(const std::vector<std::int64_t>& tokens, double log_prob) {
+    const auto length = static_cast<std::int64_t>(tokens.size()) + 1;
+    finished_.push_back({tokens, log_prob, score(log_prob, length)});
+  }
+
+  // The best that an open hypothesis can still reach: no further loss, and the most favourable
+  // length.
+  bool cannot_improve() const {
+    if (static_cast<std::int64_t>(finished_.size()) < options_.n_best) return false;
+    std::vector<double> scores;
+    for (const Hypothesis& h : finished_) scores.push_back(h.score);
+    const auto worst_kept = scores.begin() + options_.n_best - 1;
+    std::nth_element(scores.begin(), worst_kept, scores.end(), std::greater<>());
+    const std::int64_t longest = options_.max_length + 1;
+    for (const Open& open : open_)
+      if (open.log_prob > kNever &&
+          std::max(score(open.log_prob, longest), score(open.log_prob, length_ + 1)) > *worst_kept)
+        return false;
+    return true;
+  }
+
+  BeamOptions options_;
+  std::vector<Open> open_;
+  std::vector<Hypothesis> finished_;
+  std::int64_t length_ = 0;
+  bool done_ = false;
+};
+
+void check(const BeamOptions& o) {
+  if (o.beam < 1 || o.n_best < 1 || o.n_best > o.beam || o.max_length < 1)
+    value_error("beam_search",
+                "beam {}, n_best {}, max_length {}: 1 <= n_best <= beam and "
+                "max_length >= 1",
+                o.beam, o.n_best, o.max_length);
+}
+
+// The logits of one step as log-probabilities.    (B K, V)
+Tensor log_probs_of(const Tensor& logits, std::int64_t rows, std::int64_t eos) {
+  if (logits.rank() != 2 || logits.dim(0) != rows)
+    shape_error("beam_search", "the step gave logits {} for {} hypotheses: they must be (B K, V)",
+                logits.shape().str(), rows);
+  if (eos < 0 || eos >= logits.dim(1))
+    value_error("beam_search", "eos {} with logits {}: it must lie in [0, V)", eos,
+                logits.shape().str());
+  return log_softmax(logits, -1).to(DType::f32);
+}
+
+std::vector<Tensor> rows_of(const std::vector<Tensor>& state,
+                            const std::vector<std::int64_t>& rows) {
+  const Tensor index = from_data(rows, {static_cast<std::int64_t>(rows.size())});
+  std::vector<Tensor> picked;
+  for (const Tensor& x : state) picked.push_back(index_select(x, 0, index));
+  return picked;
+}
+
+}  // namespace
+
+std::vector<std::vector<Hypothesis>> beam_search(const DecodeStep& step, std::vector<Tensor> state,
+                                                 std::int64_t B, const BeamOptions& options) {
+  check(options);
+  const NoGrad guard;
+  const std::int64_t K = options.beam;
+  std::vector<Beam> beams(static_cast<std::size_t>(B), Beam(options));
+  std::vector<std::int64_t> rows;  // first: every sentence's state, K times
+  for (std::int64_t i = 0; i < B * K; ++i) rows.push_back(i / K);
+  const auto open = [](const Beam& beam) { return !beam.done(); };
+  while (std::any_of(beams.begin(), beams.end(), open)) {
+    state = rows_of(state, rows);
+    Tensor ids = empty({B * K}, DType::i64);
+    std::int64_t* id = ids.mutable_data<std::int64_t>();
+    for (const Beam& beam : beams)
+      for (std::size_t k = 0; k < static_cast<std::size_t>(K); ++k) *id++ = beam.last_token(k);
+    const Tensor log_probs = log_probs_of(step(ids, state), B * K, options.eos);  // (B K, V)
+    const std::int64_t V = log_probs.dim(1);
+    for (std::int64_t b = 0; b < B; ++b) {
+      Beam& beam = beams[static_cast<std::size_t>(b)];
+      std::vector<std::int64_t> from(static_cast<std::size_t>(K), 0);
+      if (!beam.done()) from = beam.advance(log_probs.data<float>() + b * K * V, V);
+      for (std::int64_t k = 0; k < K; ++k)
+        rows[static_cast<std::size_t>(b * K + k)] = b * K + from[static_cast<std::size_t>(k)];
+    }
+  }
+  std::vector<std::vector<Hypothesis>> results;
+  for (Beam& beam : beams) results.push_back(beam.result());
+  return results;
+}
+
+}  // namespace fovea::nn

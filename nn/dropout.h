@@ -1,0 +1,23 @@
+// Dropout as a module: it knows the mode and where its random numbers come from.
+#pragma once
+
+#include <fovea/core/random.h>
+#include <fovea/nn/module.h>
+
+namespace fovea::nn {
+
+/// In training each number is zeroed with probability p and the others are divided by 1 - p; in
+/// eval() nothing happens.    Srivastava et al. 2014, JMLR 15, section 4 `rng` must outlive the
+/// module; its state is what makes a resumed training exact.
+class Dropout : public Module {
+ public:
+  Dropout(double p, Rng& rng) : p_(p), rng_(&rng) {}
+  Tensor operator()(const Tensor& x) const;
+  void visit(Visitor&) override {}
+
+ private:
+  double p_;
+  Rng* rng_;
+};
+
+}  // namespace fovea::nn

@@ -1,0 +1,29 @@
+#include <fovea/core/ops/index.h>
+#include <fovea/nn/embedding.h>
+#include <fovea/nn/init.h>
+
+#include <algorithm>
+
+namespace fovea::nn {
+
+Embedding::Embedding(EmbeddingOptions options, Rng& rng)
+    : weight(empty({options.num_embeddings, options.embedding_dim})),
+      padding_idx(options.padding_idx) {
+  if (padding_idx < -1 || padding_idx >= options.num_embeddings)
+    index_error("Embedding", "padding_idx {} with {} embeddings: it must be -1 or below that",
+                padding_idx, options.num_embeddings);
+  init::normal(weight, 0.0, 1.0, rng);
+  if (padding_idx >= 0)
+    std::fill_n(weight.mutable_data<float>() + padding_idx * options.embedding_dim,
+                options.embedding_dim, 0.0f);
+  weight.set_requires_grad();
+}
+
+Tensor Embedding::operator()(const Tensor& ids) const {
+  const Scope in(*this);
+  return embedding(weight, ids, padding_idx);
+}
+
+void Embedding::visit(Visitor& v) { v("weight", weight); }
+
+}  // namespace fovea::nn

@@ -1,0 +1,104 @@
+#include <fovea/nn/init.h>
+
+#include <cmath>
+#include <vector>
+
+namespace fovea::nn::init {
+namespace {
+
+struct Fans {
+  double in, out;
+};
+
+Fans fans_of(const char* op, const Tensor& w) {
+  if (w.rank() < 2)
+    shape_error(op, "a parameter of shape {}: fan-in and fan-out need two axes or more",
+                w.shape().str());
+  const auto field =
+      static_cast<double>(w.numel() / std::max<std::int64_t>(1, w.dim(0) * w.dim(1)));
+  return {static_cast<double>(w.dim(1)) * field, static_cast<double>(w.dim(0)) * field};
+}
+
+// Modified Gram-Schmidt on the rows of a (rows <= columns), twice: the second pass removes what
+// rounding left of the first.
+void orthonormalize_rows(std::vector<double>& a, std::int64_t rows, std::int64_t columns) {
+  const auto row = [&](std::int64_t i) { return a.data() + i * columns; };
+  const auto dot = [&](const double* x, const double* y) {
+    double sum = 0;
+    for (std::int64_t c = 0; c < columns; ++c) sum += x[c] * y[c];
+    return sum;
+  };
+  for (std::int64_t i = 0; i < rows; ++i) {
+    for (int pass = 0; pass < 2; ++pass)
+      for (std::int64_t j = 0; j < i; ++j) {
+        const double overlap = dot(row(i), row(j));
+        for (std::int64_t c = 0; c < columns; ++c) row(i)[c] -= overlap * row(j)[c];
+      }
+    const double norm = std::sqrt(dot(row(i), row(i)));
+    for (std::int64_t c = 0; c < columns; ++c) row(i)[c] /= norm;
+  }
+}
+
+}  // namespace
+
+void uniform(Tensor& w, double low, double high, Rng& rng) {
+  Tensor drawn = rand(w.shape(), rng, w.dtype());
+  dispatch_float(w.dtype(), "init::uniform", [&]<class T>() {
+    T* values = drawn.mutable_data<T>();
+    for (std::int64_t i = 0; i < drawn.numel(); ++i)
+      values[i] = static_cast<T>(low + (high - low) * static_cast<double>(values[i]));
+  });
+  w.copy_from(drawn);
+}
+
+void normal(Tensor& w, double mean, double stddev, Rng& rng) {
+  Tensor drawn = randn(w.shape(), rng, w.dtype());
+  dispatch_float(w.dtype(), "init::normal", [&]<class T>() {
+    T* values = drawn.mutable_data<T>();
+    for (std::int64_t i = 0; i < drawn.numel(); ++i)
+      values[i] = static_cast<T>(mean + stddev * static_cast<double>(values[i]));
+  });
+  w.copy_from(drawn);
+}
+
+void xavier_uniform(Tensor& w, Rng& rng, double gain) {
+  const Fans fans = fans_of("init::xavier_uniform", w);
+  const double a = gain * std::sqrt(6.0 / (fans.in + fans.out));
+  uniform(w, -a, a, rng);
+}
+
+void xavier_normal(Tensor& w, Rng& rng, double gain) {
+  const Fans fans = fans_of("init::xavier_normal", w);
+  normal(w, 0.0, gain * std::sqrt(2.0 / (fans.in + fans.out)), rng);
+}
+
+void kaiming_uniform(Tensor& w, Rng& rng, double gain) {
+  const double b = gain * std::sqrt(3.0 / fans_of("init::kaiming_uniform", w).in);
+  uniform(w, -b, b, rng);
+}
+
+void kaiming_normal(Tensor& w, Rng& rng, double gain) {
+  normal(w, 0.0, gain / std::sqrt(fans_of("init::kaiming_normal", w).in), rng);
+}
+
+void orthogonal(Tensor& w, Rng& rng, double gain) {
+  if (w.rank() != 2)
+    shape_error("init::orthogonal", "a parameter of shape {}: it must be a matrix",
+                w.shape().str());
+  const bool wide = w.dim(0) <= w.dim(1);
+  const std::int64_t rows = wide ? w.dim(0) : w.dim(1), columns = wide ? w.dim(1) : w.dim(0);
+  std::vector<double> a = randn({rows, columns}, rng, DType::f64).to_vector<double>();
+  orthonormalize_rows(a, rows, columns);
+  dispatch_float(w.dtype(), "init::orthogonal", [&]<class T>() {
+    Tensor result = empty(w.shape(), w.dtype());
+    for (std::int64_t i = 0; i < w.dim(0); ++i)
+      for (std::int64_t j = 0; j < w.dim(1); ++j) {
+        const std::int64_t from = wide ? i * columns + j : j * columns + i;
+        result.mutable_data<T>()[i * w.dim(1) + j] =
+            static_cast<T>(gain * a[static_cast<std::size_t>(from)]);
+      }
+    w.copy_from(result);
+  });
+}
+
+}  // namespace fovea::nn::init

@@ -1,0 +1,110 @@
+// Module: a plain class with members, a call operator, and one visit() that lists what it has.
+//
+// Names, counts, freezing, saving and loading are each written once over visit(). Parameter names
+// and layouts are PyTorch's, so that its state_dicts load by name.
+//
+//   class Linear : public Module {
+//    public:
+//     Tensor operator()(const Tensor& x) const { const Scope in(*this); return linear(x, weight,
+//     bias); } void visit(Visitor& v) override { v("weight", weight); v("bias", bias); } Tensor
+//     weight, bias;
+//   };
+#pragma once
+
+#include <fovea/core/error.h>
+#include <fovea/core/state.h>
+#include <fovea/core/tensor.h>
+
+#include <concepts>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fovea::nn {
+
+class Module;
+
+/// What visit() talks to. Members that are switched off (undefined tensors, empty optionals) are
+/// skipped.
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  virtual void parameter(std::string_view name, Tensor& value) = 0;
+  virtual void buffer(std::string_view, Tensor&) {}
+  virtual void child(std::string_view name, Module& module) = 0;
+
+  void operator()(std::string_view name, Tensor& value) {
+    if (value.defined()) parameter(name, value);
+  }
+  void operator()(std::string_view name, Module& module) { child(name, module); }
+  template <std::derived_from<Module> M>
+  void operator()(std::string_view name, std::optional<M>& module) {
+    if (module) child(name, *module);
+  }
+  template <std::derived_from<Module> M>
+  void operator()(std::string_view name, std::unique_ptr<M>& module) {
+    if (module) child(name, *module);
+  }
+  template <std::derived_from<Module> M>
+  void operator()(std::string_view name, std::vector<M>& modules) {
+    for (std::size_t i = 0; i < modules.size(); ++i)
+      child(std::string(name) + "." + std::to_string(i), modules[i]);
+  }
+};
+
+class Module {
+ public:
+  Module() = default;
+  // A copy shares its parameters' numbers, as copying a Tensor does, and has no name yet.
+  Module(const Module& other) : training_(other.training_) {}
+  Module(Module&& other) noexcept : training_(other.training_) {}
+  Module& operator=(const Module& other) {
+    training_ = other.training_;
+    return *this;
+  }
+  virtual ~Module() = default;
+
+  /// Names every parameter, buffer and child, in the order of the state_dict.
+  virtual void visit(Visitor& v) = 0;
+
+  /// "encoder.gru.weight_ih_l0" and its tensor, for every parameter. One that is reached under
+  /// several names (tied weights) is listed once, under the first.
+  NamedTensors parameters();
+  NamedTensors buffers();
+  NamedTensors state();  ///< parameters and buffers, for saving and loading
+
+  std::int64_t parameter_count();
+  void zero_grad();
+  void train(bool on = true);  ///< the mode that dropout asks for; every child too
+  void eval() { train(false); }
+  bool training() const { return training_; }
+  void freeze(bool on = true);  ///< parameters stop (or start again) collecting gradients
+
+  /// One line a module: name, kind of parameters, shapes and counts; the total below.
+  std::string summary();
+
+  /// Where this module is: "decoder.layers.1". Set by name_tree() at the root.
+  const std::string& path() const;
+  /// Gives every module below its path; `root` stands in front. Call it once after construction to
+  /// see names in errors, graph drawings and traces.
+  void name_tree(const std::string& root = "");
+
+ protected:
+  /// Stands at the top of operator(): errors raised inside name this module.
+  class Scope {
+   public:
+    explicit Scope(const Module& module)
+        : trail_(module.path_ ? module.path_ : ModuleTrail::current()) {}
+
+   private:
+    ModuleTrail trail_;
+  };
+
+ private:
+  const std::string* path_ = nullptr;  // interned: recorded ops point to it and may outlive us
+  bool training_ = true;
+};
+
+}  // namespace fovea::nn

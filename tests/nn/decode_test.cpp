@@ -1,0 +1,216 @@
+// Beam search against the search through everything, on a made-up model of four words.
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/softmax.h>
+#include <fovea/core/random.h>
+#include <fovea/nn/decode.h>
+#include <fovea/tests/support/compare.h>
+
+#include <algorithm>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using namespace fovea::nn;
+using test::message_of;
+
+namespace {
+
+constexpr std::int64_t V = 4, bos = 2, eos = 3;  // 0, 1 and 2 are words; 2 begins a sentence too
+
+// The logits after a prefix: random numbers that depend on the sentence and on all of the prefix.
+// The state, (rows, 1), is a number for both; word w takes it from n to 4 n + w.
+std::vector<float> logits_after(std::int64_t prefix) {
+  Rng rng(static_cast<std::uint64_t>(prefix));
+  std::vector<float> logits;
+  for (std::int64_t w = 0; w < V; ++w) logits.push_back(static_cast<float>(1.5 * rng.normal()));
+  return logits;
+}
+
+Tensor model(const Tensor& ids, std::vector<Tensor>& state) {
+  Tensor next = state[0].clone();
+  std::vector<float> logits;
+  for (std::int64_t i = 0; i < ids.numel(); ++i) {
+    std::int64_t& prefix = next.mutable_data<std::int64_t>()[i];
+    prefix = 4 * prefix + ids.data<std::int64_t>()[i];
+    for (const float logit : logits_after(prefix)) logits.push_back(logit);
+  }
+  state[0] = next;
+  return from_data(logits, {ids.numel(), V});
+}
+
+std::vector<Tensor> sentences(const std::vector<std::int64_t>& seeds) {
+  return {from_data(seeds, {static_cast<std::int64_t>(seeds.size()), 1})};
+}
+
+std::vector<double> log_probs_after(std::int64_t prefix) {
+  return log_softmax(from_data(logits_after(prefix), {V})).to_vector<double>();
+}
+
+// Every sentence of at most `left` more words, each with its end.
+void enumerate(std::int64_t prefix, const Hypothesis& so_far, std::int64_t left, double alpha,
+               std::vector<Hypothesis>& all) {
+  const std::vector<double> log_probs = log_probs_after(prefix);
+  Hypothesis ended = so_far;
+  ended.log_prob += log_probs[eos];
+  ended.score = ended.log_prob / std::pow(static_cast<double>(so_far.tokens.size() + 1), alpha);
+  all.push_back(ended);
+  for (std::int64_t w = 0; w < V && left > 0; ++w) {
+    if (w == eos) continue;
+    Hypothesis longer = so_far;
+    longer.tokens.push_back(w);
+    longer.log_prob += log_probs[static_cast<std::size_t>(w)];
+    enumerate(4 * prefix + w, longer, left - 1, alpha, all);
+  }
+}
+
+std::vector<Hypothesis> everything(std::int64_t seed, std::int64_t max_length, double alpha) {
+  std::vector<Hypothesis> all;
+  enumerate(4 * seed + bos, {}, max_length, alpha, all);
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
+  return all;
+}
+
+const std::vector<std::int64_t> seeds{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+
+}  // namespace
+
+TEST_CASE("a beam as wide as the space finds the best of everything, in order") {
+  for (const double alpha : {0.0, 0.6, 1.0, 2.0})
+    for (const std::int64_t n_best : {1, 10}) {
+      CAPTURE(alpha);
+      const BeamOptions options{
+          .beam = 128, .max_length = 4, .length_penalty = alpha, .n_best = n_best};
+      const auto found = beam_search(model, sentences(seeds), 10, options);
+      for (std::size_t b = 0; b < seeds.size(); ++b) {
+        const std::vector<Hypothesis> expected = everything(seeds[b], 4, alpha);
+        REQUIRE(found[b].size() == static_cast<std::size_t>(n_best));
+        for (std::size_t i = 0; i < found[b].size(); ++i) {
+          CHECK(found[b][i].tokens == expected[i].tokens);
+          CHECK(found[b][i].log_prob == doctest::Approx(expected[i].log_prob));
+          CHECK(found[b][i].score == doctest::Approx(expected[i].score));
+        }
+      }
+    }
+}
+
+TEST_CASE("a beam of one takes the best word at every step") {
+  for (const double alpha : {0.0, 1.0}) {
+    const BeamOptions options{.beam = 1, .max_length = 6, .length_penalty = alpha};
+    const auto found = beam_search(model, sentences(seeds), 10, options);
+    for (std::size_t b = 0; b < seeds.size(); ++b) {
+      std::vector<std::int64_t> greedy;
+      std::int64_t prefix = 4 * seeds[b] + bos;
+      while (greedy.size() < 6) {
+        const auto p = log_probs_after(prefix);
+        const std::int64_t best = std::max_element(p.begin(), p.end()) - p.begin();
+        if (best == eos) break;
+        greedy.push_back(best);
+        prefix = 4 * prefix + best;
+      }
+      CHECK(found[b].at(0).tokens == greedy);
+    }
+  }
+}
+
+TEST_CASE("a batch is its sentences one by one") {
+  const BeamOptions options{.beam = 3, .max_length = 5, .n_best = 3};
+  const auto all = beam_search(model, sentences(seeds), 10, options);
+  for (std::size_t b = 0; b < seeds.size(); ++b) {
+    const auto one = beam_search(model, sentences({seeds[b]}), 1, options)[0];
+    REQUIRE(one.size() == all[b].size());
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      CHECK(one[i].tokens == all[b][i].tokens);
+      CHECK(one[i].log_prob == all[b][i].log_prob);
+    }
+  }
+}
+
+TEST_CASE("the n best come best first, all different, with honest scores") {
+  for (const auto& best :
+       beam_search(model, sentences(seeds), 10,
+                   {.beam = 4, .max_length = 5, .length_penalty = 0.7, .n_best = 4}))
+    for (std::size_t i = 0; i < best.size(); ++i) {
+      const auto length = static_cast<double>(best[i].tokens.size() + 1);
+      CHECK(best[i].score == doctest::Approx(best[i].log_prob / std::pow(length, 0.7)));
+      if (i == 0) continue;
+      CHECK(best[i - 1].score >= best[i].score);
+      CHECK(best[i - 1].tokens != best[i].tokens);
+    }
+}
+
+TEST_CASE("a larger length penalty prefers longer sentences") {
+  const auto words = [](double alpha) {
+    std::size_t total = 0;
+    for (const auto& best : beam_search(model, sentences(seeds), 10,
+                                        {.beam = 128, .max_length = 4, .length_penalty = alpha}))
+      total += best[0].tokens.size();
+    return total;
+  };
+  CHECK(words(0.0) < words(1.0));
+  CHECK(words(1.0) <= words(2.0));
+}
+
+TEST_CASE("max_length bounds the words, also where the model never ends") {
+  const DecodeStep endless = [](const Tensor& ids, std::vector<Tensor>&) {
+    Tensor logits = zeros({ids.numel(), V});
+    for (std::int64_t i = 0; i < ids.numel(); ++i)
+      logits.mutable_data<float>()[i * V + eos] = -std::numeric_limits<float>::infinity();
+    return logits;
+  };
+  for (const std::int64_t max_length : {1, 3}) {
+    const auto best =
+        beam_search(endless, sentences({1}), 1, {.beam = 2, .max_length = max_length});
+    REQUIRE(best[0].size() == 1);
+    CHECK(best[0][0].tokens == std::vector<std::int64_t>(static_cast<std::size_t>(max_length), 0));
+  }
+}
+
+TEST_CASE("a model that ends at once gives the empty sentence, and no more than there are") {
+  const DecodeStep mute = [](const Tensor& ids, std::vector<Tensor>&) {
+    Tensor logits = full({ids.numel(), V}, -std::numeric_limits<double>::infinity());
+    for (std::int64_t i = 0; i < ids.numel(); ++i) logits.mutable_data<float>()[i * V + eos] = 0;
+    return logits;
+  };
+  const auto best = beam_search(mute, sentences({1, 2}), 2, {.beam = 3, .n_best = 2});
+  for (const auto& hypotheses : best) {
+    REQUIRE(hypotheses.size() == 1);
+    CHECK(hypotheses[0].tokens.empty());
+    CHECK(hypotheses[0].log_prob == 0);
+  }
+}
+
+TEST_CASE("equal words: the smaller one first") {
+  const DecodeStep even = [](const Tensor& ids, std::vector<Tensor>&) {
+    return zeros({ids.numel(), V});
+  };
+  const auto best = beam_search(even, sentences({1}), 1,
+                                {.beam = 4, .max_length = 1, .length_penalty = 0, .n_best = 4})[0];
+  REQUIRE(best.size() == 4);
+  CHECK(best[0].tokens.empty());
+  for (std::size_t i = 1; i < 4; ++i)
+    CHECK(best[i].tokens == std::vector<std::int64_t>{static_cast<std::int64_t>(i) - 1});
+}
+
+TEST_CASE("no sentences") { CHECK(beam_search(model, sentences({}), 0, {}).empty()); }
+
+TEST_CASE("what the search does not take") {
+  const auto search = [](const BeamOptions& options) {
+    return [options] { beam_search(model, sentences({1}), 1, options); };
+  };
+  CHECK(message_of<ValueError>(search({.beam = 2, .n_best = 3})) ==
+        "beam_search: beam 2, n_best 3, max_length 100: 1 <= n_best <= beam and max_length >= 1");
+  CHECK_THROWS_AS(search({.beam = 0})(), ValueError);
+  CHECK_THROWS_AS(search({.max_length = 0})(), ValueError);
+  CHECK(message_of<ValueError>(search({.eos = 4})) ==
+        "beam_search: eos 4 with logits (5, 4): it must lie in [0, V)");
+  const DecodeStep broken = [](const Tensor& ids, std::vector<Tensor>&) {
+    return full({ids.numel(), V}, std::nan(""));
+  };
+  CHECK(message_of<ValueError>([&] { beam_search(broken, sentences({1}), 1, {}); }) ==
+        "beam_search: after 0 tokens no word has a probability: the logits are NaN");
+  const DecodeStep short_of_rows = [](const Tensor&, std::vector<Tensor>&) {
+    return zeros({1, V});
+  };
+  CHECK(message_of<ShapeError>([&] { beam_search(short_of_rows, sentences({1}), 1, {}); }) ==
+        "beam_search: the step gave logits (1, 4) for 5 hypotheses: they must be (B K, V)");
+}

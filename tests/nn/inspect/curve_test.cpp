@@ -1,0 +1,108 @@
+#include <fovea/core/error.h>
+#include <fovea/nn/inspect/curve.h>
+
+#include <limits>
+
+#include "xml_check.h"
+#include <doctest/doctest.h>
+
+using namespace fovea::nn::inspect;
+using fovea::test::count_of;
+using fovea::test::what_is_wrong_with;
+
+namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+std::string svg_of(std::vector<double> x, std::vector<double> y, bool log_y = false) {
+  return draw_as_svg({.title = "t",
+                      .series = {{.name = "s", .x = std::move(x), .y = std::move(y)}},
+                      .log_y = log_y});
+}
+
+// Neither a number that no renderer reads nor an endless axis.
+void check_drawn(const std::string& svg) {
+  CHECK(what_is_wrong_with(svg) == "");
+  CHECK(count_of(svg, "nan") == 0);
+  CHECK(count_of(svg, "inf") == 0);
+  CHECK(svg.size() < 10'000);
+}
+
+}  // namespace
+
+TEST_CASE("curve: axes, ticks, legend and lines") {
+  const std::string svg = draw_as_svg(
+      {.title = "loss & <more>",
+       .x_label = "seconds",
+       .y_label = "loss",
+       .series = {{"train", {0, 10, 20}, {3, 2, 1}}, {"validation", {0, 20}, {3.5, 1.5}}}});
+  CHECK(what_is_wrong_with(svg) == "");
+  CHECK(count_of(svg, "loss &amp; &lt;more&gt;") == 2);  // heading and accessible title
+  for (const char* text : {">train<", ">validation<", ">seconds<", ">loss<", ">20<", ">3.5<"})
+    CHECK_MESSAGE(count_of(svg, text) == 1, text);
+  CHECK(count_of(svg, "class=\"line c0\"") == 2);  // the curve and its legend
+  CHECK(count_of(svg, "<circle") == 5);
+  CHECK(count_of(svg, "prefers-color-scheme: dark") == 2);
+}
+
+TEST_CASE("curve: points fall where the axes say") {
+  const std::string svg = svg_of({0, 10}, {0, 1});
+  CHECK(count_of(svg, "d=\"M74.0 366.0L696.0 72.0\"") == 1);
+  // log10: 1 lies midway between 0.1 and 10
+  CHECK(count_of(svg_of({0, 5, 10}, {0.1, 1, 10}, true), "L385.0 219.0L") == 1);
+}
+
+TEST_CASE("curve: zero is written 0") {
+  const std::string svg = svg_of({-10, 10}, {-1, 1});
+  CHECK(count_of(svg, ">0</text>") == 2);
+  CHECK(count_of(svg, ">-0</text>") == 0);
+}
+
+TEST_CASE("curve: a point that cannot be shown leaves a gap") {
+  const std::string gap = svg_of({0, 1, 2, 3, 4}, {1, 2, not_a_number, 2, 1});
+  check_drawn(gap);
+  CHECK(count_of(gap, "d=\"M74.0 366.0L229.5 72.0M540.5 72.0L696.0 366.0\"") == 1);
+  CHECK(count_of(gap, "<circle") == 4);
+  check_drawn(svg_of({0, 1, infinity, 3}, {1, 2, 3, -infinity}));
+  CHECK(count_of(svg_of({0, 1, 2}, {1, 0, -1}, true), "<circle") == 1);  // logarithms of 0 and -1
+  // of a long line, points between two gaps are still seen
+  std::vector<double> x, y;
+  for (int i = 0; i < 100; ++i) {
+    x.push_back(i);
+    y.push_back(i == 49 || i == 51 ? not_a_number : i);
+  }
+  CHECK(count_of(svg_of(x, y), "<circle") == 1);
+}
+
+TEST_CASE("curve: hostile ranges") {
+  check_drawn(draw_as_svg(Chart{}));
+  check_drawn(svg_of({}, {}));
+  check_drawn(svg_of({not_a_number}, {not_a_number}));
+  for (const bool log_y : {false, true}) {
+    check_drawn(svg_of({5}, {1}, log_y));
+    check_drawn(svg_of({0, 1}, {0, 0}, log_y));
+    check_drawn(svg_of({0, 1}, {7, 7}, log_y));
+    check_drawn(svg_of({1e9, 1e9 + 1}, {1e-300, 1e-299}, log_y));
+    check_drawn(svg_of({-1e308, 1e308}, {1e-308, 1e308}, log_y));
+    check_drawn(svg_of({-1e149, 1e149}, {1e-140, 1e140}, log_y));
+    check_drawn(svg_of({1, 1 + 1e-15}, {1e15, 1e15 + 0.125}, log_y));
+    check_drawn(svg_of({0, 5e-324}, {5e-324, 1e-323}, log_y));
+  }
+}
+
+TEST_CASE("curve: many series share the colours, their names take several lines") {
+  Chart chart{.title = "many"};
+  for (int i = 0; i < 8; ++i)
+    chart.series.push_back({"a name of some length " + std::to_string(i), {0, 1}, {0, 1}});
+  const std::string svg = draw_as_svg(chart);
+  check_drawn(svg);
+  CHECK(count_of(svg, "class=\"line c1\"") == 4);
+  CHECK(count_of(svg, "class=\"line c6\"") == 0);
+  CHECK(count_of(svg, "class=\"label\" x=\"108\"") >= 3);
+}
+
+TEST_CASE("curve: a point needs both numbers") {
+  CHECK_THROWS_WITH_AS(svg_of({1, 2}, {1}), "Chart: series s has 2 x and 1 y: a point needs both",
+                       fovea::ShapeError);
+}

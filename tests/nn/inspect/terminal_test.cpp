@@ -1,0 +1,99 @@
+#include <fovea/nn/inspect/terminal.h>
+
+#include <cstdlib>
+#include <fcntl.h>
+#include <optional>
+#include <string>
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea::nn::inspect;
+
+namespace {
+
+// Sets or (without a value) removes an environment variable until the scope ends.
+class Environment {
+ public:
+  Environment(const char* name, const char* value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old;
+    put(value);
+  }
+  ~Environment() { put(old_ ? old_->c_str() : nullptr); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  void put(const char* value) { value != nullptr ? setenv(name_, value, 1) : unsetenv(name_); }
+
+  const char* name_;
+  std::optional<std::string> old_;
+};
+
+// The near end of a pseudo-terminal: a terminal that needs nobody to sit at it.
+class Terminal {
+ public:
+  Terminal() : descriptor_(posix_openpt(O_RDWR | O_NOCTTY)) { REQUIRE(descriptor_ >= 0); }
+  ~Terminal() { close(descriptor_); }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+  int descriptor() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+std::string text_of(const std::string& label) { return visible(label).text; }
+
+}  // namespace
+
+TEST_CASE("terminal: colours need a terminal that shows them and a user who wants them") {
+  const Terminal terminal;
+  const Environment no_colour("NO_COLOR", nullptr), term("TERM", "xterm"),
+      kind("COLORTERM", nullptr);
+  CHECK(terminal_colour(terminal.descriptor()) == Colour::palette);
+  {
+    const Environment truecolor("COLORTERM", "truecolor");
+    CHECK(terminal_colour(terminal.descriptor()) == Colour::rgb);
+    const Environment unwanted("NO_COLOR", "1");
+    CHECK(terminal_colour(terminal.descriptor()) == Colour::off);
+    const Environment empty("NO_COLOR", "");  // no-color.org: only when not an empty string
+    CHECK(terminal_colour(terminal.descriptor()) == Colour::rgb);
+  }
+  for (const char* value : {"dumb", static_cast<const char*>(nullptr)}) {
+    const Environment dumb("TERM", value);
+    CHECK(terminal_colour(terminal.descriptor()) == Colour::off);
+  }
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  CHECK(terminal_colour(ends[1]) == Colour::off);
+  close(ends[0]);
+  close(ends[1]);
+  CHECK(terminal_colour(-1) == Colour::off);
+}
+
+TEST_CASE("terminal: columns of a label") {
+  CHECK(visible("").columns == 0);
+  CHECK(visible("zwölf").columns == 5);
+  CHECK(visible("日本語").columns == 6);
+  CHECK(visible("한국").columns == 4);
+  CHECK(visible("😀x").columns == 3);
+  CHECK(visible("e\xCC\x81te\xCC\x81").columns == 3);  // letters with combining accents
+  CHECK(visible("न्").columns == 1);
+  CHECK(visible("a\xE2\x80\x8B\xE2\x80\xAE").columns == 1);  // zero-width space, override
+  CHECK(glyphs("e\xCC\x81t").front().text == "e\xCC\x81");
+}
+
+TEST_CASE("terminal: labels are made safe and visible") {
+  CHECK(text_of("\x1b[31mred\x1b[0m") == "␛[31mred␛[0m");
+  CHECK(text_of("\r\n\t\x7F") == "␍␊␉␡");
+  CHECK(text_of(std::string(1, '\0')) == "␀");
+  CHECK(text_of("\xC2\x9B"
+                "31m") == "�31m");  // CSI as one code point
+  CHECK(text_of("a\xFF\xE2\x86") == "a���");
+  CHECK(text_of("\xEF\xBF\xBE") == "�");
+  CHECK(text_of(" ") == "␣");
+  CHECK(text_of("  ") == "␣␣");
+  CHECK(text_of("a b") == "a b");
+  CHECK(text_of("\xCC\x81x") == "◌\xCC\x81x");
+}

@@ -1,0 +1,219 @@
+// Everything that a Module does with its one list of members, and the small modules.
+#include <fovea/core/autograd.h>
+#include <fovea/core/diagnose.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/nn/dropout.h>
+#include <fovea/nn/embedding.h>
+#include <fovea/nn/linear.h>
+#include <fovea/nn/module.h>
+#include <fovea/nn/norm.h>
+#include <fovea/tests/support/compare.h>
+
+#include <filesystem>
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using namespace fovea::nn;
+using test::max_difference;
+using test::message_of;
+
+namespace {
+
+class Block : public Module {
+ public:
+  explicit Block(Rng& rng) : proj({.in_features = 3, .out_features = 3}, rng), norm(3) {}
+  Tensor operator()(const Tensor& x) const {
+    const Scope in(*this);
+    return x + norm(proj(x));
+  }
+  void visit(Visitor& v) override {
+    v("proj", proj);
+    v("norm", norm);
+  }
+  Linear proj;
+  LayerNorm norm;
+};
+
+// One of each kind of member, and a table that is used twice.
+class Net : public Module {
+ public:
+  explicit Net(Rng& rng)
+      : embedding({.num_embeddings = 5, .embedding_dim = 3}, rng),
+        head({.in_features = 3, .out_features = 5, .bias = false}, rng),
+        steps(zeros({1}, DType::i64)),
+        drop(0.5, rng) {
+    blocks.emplace_back(rng);
+    blocks.emplace_back(rng);
+    extra.emplace(LinearOptions{.in_features = 3, .out_features = 3, .bias = false}, rng);
+    head.weight = embedding.weight;
+  }
+  Tensor operator()(const Tensor& ids) const {
+    const Scope in(*this);
+    Tensor x = embedding(ids);
+    for (const Block& block : blocks) x = block(x);
+    return head(drop((*extra)(x)));
+  }
+  void visit(Visitor& v) override {
+    v("embedding", embedding);
+    v("blocks", blocks);
+    v("extra", extra);
+    v("absent", absent);
+    v("pointed", pointed);
+    v("head", head);
+    v("scale", scale);
+    v.buffer("steps", steps);
+    v("drop", drop);
+  }
+  Embedding embedding;
+  std::vector<Block> blocks;
+  std::optional<Linear> extra, absent;
+  std::unique_ptr<Linear> pointed;
+  Linear head;
+  Tensor scale;  // switched off
+  Tensor steps;
+  Dropout drop;
+};
+
+std::vector<std::string> names_of(const NamedTensors& list) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : list) names.push_back(name);
+  return names;
+}
+
+const std::vector<std::string> net_names{
+    "embedding.weight",   "blocks.0.proj.weight", "blocks.0.proj.bias", "blocks.0.norm.weight",
+    "blocks.0.norm.bias", "blocks.1.proj.weight", "blocks.1.proj.bias", "blocks.1.norm.weight",
+    "blocks.1.norm.bias", "extra.weight"};
+
+}  // namespace
+
+TEST_CASE("parameters are named by their path, tied ones once, absent ones not at all") {
+  Rng rng(1);
+  Net net(rng);
+  CHECK(names_of(net.parameters()) == net_names);
+  CHECK(names_of(net.buffers()) == std::vector<std::string>{"steps"});
+  CHECK(net.state().size() == net_names.size() + 1);
+  CHECK(net.parameter_count() == 15 + 2 * (9 + 3 + 3 + 3) + 9);
+  net.absent.emplace(LinearOptions{.in_features = 1, .out_features = 1}, rng);
+  net.pointed = std::make_unique<Linear>(LinearOptions{1, 1, false}, rng);
+  CHECK(net.parameters().size() == net_names.size() + 3);
+}
+
+TEST_CASE("every parameter gets a gradient, and zero_grad forgets them") {
+  Rng rng(1);
+  Net net(rng);
+  net.eval();
+  const GradientAudit audit;
+  const Tensor ids = from_data(std::vector<std::int64_t>{0, 1, 2, 3, 4, 1}, {2, 3});
+  const Tensor y = net(ids);
+  sum(y * y).backward();
+  CHECK(audit.findings(net.parameters()).empty());
+  net.zero_grad();
+  for (const auto& [name, value] : net.parameters()) CHECK_FALSE(value.grad().defined());
+}
+
+TEST_CASE("train and eval reach every child") {
+  Rng rng(1);
+  Net net(rng);
+  CHECK(net.training());
+  net.eval();
+  CHECK_FALSE(net.drop.training());
+  CHECK_FALSE(net.blocks[1].norm.training());
+  const Tensor x = ones({4, 3});
+  CHECK(max_difference(net.drop(x), x) == 0);
+  net.train();
+  CHECK(net.drop.training());
+  const Tensor dropped = net.drop(ones({1000}));
+  for (const float value : dropped.to_vector<float>()) CHECK((value == 0 || value == 2));
+}
+
+TEST_CASE("frozen parameters collect no gradient") {
+  Rng rng(1);
+  Net net(rng);
+  net.eval();
+  net.blocks[0].freeze();
+  CHECK_FALSE(net.blocks[0].proj.weight.requires_grad());
+  CHECK(net.blocks[1].proj.weight.requires_grad());
+  CHECK(net.summary().find("blocks.0.norm.bias    (3,)              3  frozen\n") !=
+        std::string::npos);
+  net.freeze(false);
+  CHECK(net.blocks[0].proj.weight.requires_grad());
+}
+
+TEST_CASE("the summary lists names, shapes and counts") {
+  Rng rng(1);
+  Linear layer({.in_features = 2, .out_features = 3}, rng);
+  CHECK(layer.summary() ==
+        "parameter  shape          count\n"
+        "weight     (3, 2)             6\n"
+        "bias       (3,)               3\n"
+        "total                         9\n");
+}
+
+TEST_CASE("save and load give the same numbers, buffers included") {
+  const auto path =
+      std::filesystem::temp_directory_path() / fmt::format("fovea_module_{}", getpid());
+  Rng rng(1), other_rng(2);
+  Net net(rng), other(other_rng);
+  net.steps.fill(17);
+  save(path, net.state());
+  load_into(path, other.state());
+  std::filesystem::remove(path);
+  const NamedTensors expected = net.state(), found = other.state();
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    CHECK(max_difference(found[i].second, expected[i].second) == 0);
+  CHECK(other.steps.item<int>() == 17);
+  CHECK(other.head.weight.raw_data() == other.embedding.weight.raw_data());  // still tied
+}
+
+TEST_CASE("errors, and recorded ops, name the module that was running") {
+  Rng rng(1);
+  Net net(rng);
+  const auto call = [&] { net.blocks[1].proj(ones({2, 4})); };
+  CHECK(message_of<ShapeError>(call).find(", in ") == std::string::npos);
+  net.name_tree("model");
+  CHECK(net.blocks[1].proj.path() == "model.blocks.1.proj");
+  CHECK(message_of<ShapeError>(call).ends_with(", in model.blocks.1.proj"));
+  CHECK(message_of<ShapeError>([] { zeros({-1}); }).find(", in ") == std::string::npos);
+  const Tensor y = net.blocks[0](ones({2, 3}));
+  const std::string dot = graph_to_dot(y, net.parameters());
+  CHECK(dot.find("linear in model.blocks.0.proj") != std::string::npos);
+  CHECK(dot.find("add in model.blocks.0\\n") != std::string::npos);
+  CHECK(dot.find("label=\"blocks.0.norm.weight") != std::string::npos);
+}
+
+TEST_CASE("a copy shares the numbers and has no name") {
+  Rng rng(1);
+  Block block(rng);
+  block.name_tree("block");
+  block.eval();
+  const Block copy = block;
+  CHECK(copy.proj.weight.raw_data() == block.proj.weight.raw_data());
+  CHECK(copy.path().empty());
+  CHECK_FALSE(copy.training());
+}
+
+TEST_CASE("an embedding's padding row is zero, gets no gradient, and must exist") {
+  Rng rng(1);
+  const Embedding table({.num_embeddings = 4, .embedding_dim = 2, .padding_idx = 1}, rng);
+  const Tensor ids = from_data(std::vector<std::int64_t>{1, 3, 1}, {3});
+  const Tensor y = table(ids);
+  CHECK(y.to_vector<float>()[0] == 0);
+  sum(y).backward();
+  CHECK(table.weight.grad().to_vector<float>() == std::vector<float>{0, 0, 0, 0, 0, 0, 1, 1});
+  CHECK(message_of<IndexError>([&] {
+          Embedding({4, 2, 4}, rng);
+        }) == "Embedding: padding_idx 4 with 4 embeddings: it must be -1 or below that");
+}
+
+TEST_CASE("linear and layer norm compute what their formulas say") {
+  Rng rng(1);
+  Linear layer({.in_features = 2, .out_features = 1}, rng);
+  layer.weight.copy_from(tensor({{2, 3}}));
+  layer.bias.copy_from(tensor({10}));
+  CHECK(layer(tensor({1, 1})).item() == 15);
+  CHECK(max_difference(LayerNorm(2)(tensor({1, 3})), tensor({-1, 1})) <= 1e-5);
+}
