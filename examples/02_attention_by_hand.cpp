@@ -1,0 +1,75 @@
+// softmax(Q K^T / sqrt(d)) V on a sentence of four words, every matrix printed.
+//
+//   02_attention_by_hand            result: "sat" gives "cat" the largest of its weights
+//   02_attention_by_hand --causal   no word may look at a later one
+//   02_attention_by_hand --smoke    asserts what is said above; run by ctest
+//
+// Read after 01_gradients. New here: matmul, Mask, softmax over the kept keys. T words, D features.
+// The paper: Vaswani et al. 2017, Attention Is All You Need, section 3.2.1.
+#include <fovea/core/mask.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/softmax.h>
+
+#include <cmath>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+using namespace fovea;
+
+namespace {
+
+const std::vector<std::string> words{"the", "cat", "sat", "down"};
+
+void show(const std::string& what, const Tensor& matrix) {
+  std::cout << what << '\n' << matrix << "\n\n";
+}
+
+int run(bool causal) {
+  // Three features a word, chosen by hand: is a noun, is a verb, is small and common.
+  const Tensor x = tensor({{0, 0, 1},      // the
+                           {1, 0, 0},      // cat
+                           {0, 1, 0},      // sat
+                           {0, 0.5, 1}});  // down                              (T, D)
+  // A verb asks for nouns; a noun answers as one. Each word offers all it knows.
+  const Tensor w_q = tensor({{0, 0, 0}, {3, 0, 0}, {0, 0, 1}});  // (D, D)
+  const Tensor w_k = tensor({{2, 0, 0}, {0, 1, 0}, {0, 0, 1}});  // (D, D)
+  const Tensor q = matmul(x, w_q), k = matmul(x, w_k), v = x;    // (T, D)
+  show("x: one row a word", x);
+  show("Q = x W_q: what each word looks for", q);
+  show("K = x W_k: what each word can be found by", k);
+
+  const Tensor scores = matmul(q, transpose(k, 0, 1)) / std::sqrt(3.0);  // (T, T)
+  show("scores = Q K^T / sqrt(3)", scores);
+
+  const Mask mask = causal ? Mask::causal() : Mask::none();
+  std::cout << "mask, # is kept\n" << mask.describe(1, 4, 4) << '\n';
+  const Tensor weights = masked_softmax(scores, mask);  // rows sum to 1
+  show("weights = softmax(scores) over what is kept", weights);
+  show("output = weights V: each word with what it saw", matmul(weights, v));
+
+  const float* sat = weights.data<float>() + 2 * 4;
+  std::cout << "\"sat\" looks at";
+  for (std::size_t s = 0; s < words.size(); ++s)
+    std::cout << fmt::format("  {} {:.2f}", words[s], sat[s]);
+  std::cout << '\n';
+  const bool at_cat = sat[1] > sat[0] && sat[1] > sat[2] && sat[1] > sat[3];
+  const bool hidden = !causal || sat[3] == 0.0f;
+  return at_cat && hidden ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool causal = false, smoke = false;
+  CLI::App app{
+      "Scaled dot-product attention by hand on \"the cat sat down\", every matrix printed."};
+  app.add_flag("--causal", causal, "no word may look at a later one");
+  app.add_flag("--smoke", smoke,
+               "both ways; the exit code says whether the weights are as claimed");
+  CLI11_PARSE(app, argc, argv);
+  return smoke ? run(false) | run(true) : run(causal);
+}

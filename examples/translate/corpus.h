@@ -1,0 +1,16 @@
+// What there is to translate: the dates task, or a folder of parallel text.
+#pragma once
+
+#include <fovea/nn/data/tasks.h>
+#include <fovea/nn/data/text.h>
+
+#include "options.h"
+
+struct Corpus {
+  fovea::nn::data::ParallelText train, validation, test;
+  fovea::nn::data::Unit unit = fovea::nn::data::Unit::words;
+  std::string metric;  // "exact_match" or "bleu"
+};
+
+/// Error where a file is missing or two files do not fit together.
+Corpus load_corpus(const Options& options);

@@ -1,0 +1,27 @@
+// Teaching a Translator, and measuring what it learned.
+#pragma once
+
+#include <fovea/optim/trainer.h>
+
+#include "translator.h"
+
+/// What was reached, for people and for --json.
+struct Figures {
+  std::string metric;  // "exact_match" or "bleu"
+  double score = 0;    // per cent, on the test set
+  double loss = 0;     // on the test set, nats a token, without smoothing
+  double train_seconds = 0;
+  double tokens_per_second = 0;  // target tokens while training
+  std::int64_t parameters = 0;
+  std::string stopped_by = "loaded";
+};
+
+/// Trains with live progress on standard error.
+fovea::optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
+                                   const Options& options, fovea::Rng& rng);
+
+/// Per cent: exact matches, or BLEU on the tokenised text.
+double score(const Translator& translator, const Corpus& corpus,
+             const fovea::nn::data::ParallelText& text, const SearchOptions& search);
+
+double mean_loss(const Translator& translator, const fovea::nn::data::ParallelText& text);

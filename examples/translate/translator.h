@@ -1,0 +1,66 @@
+// A model with its vocabularies: everything that --load needs, in one file.
+#pragma once
+
+#include <fovea/nn/data/batching.h>
+#include <fovea/nn/decode.h>
+#include <fovea/nn/seq2seq.h>
+
+#include <memory>
+
+#include "corpus.h"
+
+struct Translation {
+  std::string text;
+  double score = 0;
+};
+
+/// Where a translation looked: one row a target token, <eos> last.
+struct Alignment {
+  std::vector<std::string> source, target;
+  std::vector<double> weights;  // (target, source) row-major; empty without attention
+};
+
+struct SearchOptions {
+  std::int64_t beam = 1;
+  double length_penalty = 1.0;
+  std::int64_t n_best = 1;
+  bool replace_unknown = true;  // <unk> becomes the source token that it looked at most
+};
+
+class Translator {
+ public:
+  /// Builds the vocabularies from the training text, and a fresh model.
+  Translator(const Corpus& corpus, const Options& options, fovea::Rng& rng);
+  /// Reads what save() wrote. FormatError, StateError where the file is something else.
+  static Translator load(const std::filesystem::path& path, fovea::Rng& rng);
+  void save(const std::filesystem::path& path) const;
+
+  fovea::nn::data::Ids encode_source(const std::string& line) const;
+  fovea::nn::data::Ids encode_target(const std::string& line) const;
+
+  /// The mean loss over the real target tokens of a batch, and how many they are.
+  fovea::Tensor loss(const fovea::nn::data::TranslationBatch& batch, double smoothing) const;
+
+  /// For every line its best translations, best first, in the lines' order; an empty line gives an
+  /// empty translation.
+  std::vector<std::vector<Translation>> translate(const std::vector<std::string>& lines,
+                                                  const SearchOptions& search) const;
+
+  /// Forces `target` and reports where each of its tokens looked.
+  Alignment align(const std::string& source, const std::string& target) const;
+
+  fovea::nn::Seq2Seq& model() const { return *model_; }
+  fovea::nn::data::Unit unit() const { return unit_; }
+
+ private:
+  Translator() = default;
+  Alignment align_ids(const std::vector<std::string>& source,
+                      const fovea::nn::data::Ids& target) const;
+  std::string spell(const std::vector<std::string>& source, const fovea::nn::data::Ids& target,
+                    bool replace_unknown) const;
+  std::string describe() const;
+
+  fovea::nn::data::Unit unit_ = fovea::nn::data::Unit::words;
+  fovea::nn::data::Vocab source_vocab_, target_vocab_;
+  std::unique_ptr<fovea::nn::Seq2Seq> model_;
+};
