@@ -1,0 +1,75 @@
+// Timing for the twins, with the flags and the JSON of Google Benchmark as far as bench/compare
+// needs them, so that a twin can be built where only its own framework is installed.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <regex>
+#include <string>
+
+namespace peers {
+
+/// Numbers that show what was computed: losses, results, gradients.
+using Checks = std::map<std::string, double>;
+
+class Stopwatch {
+ public:
+  Stopwatch(int argc, char** argv) {
+    for (int i = 1; i < argc; ++i) {
+      read(argv[i], "--benchmark_repetitions=", [&](const char* v) { repetitions_ = atoi(v); });
+      read(argv[i], "--benchmark_min_time=", [&](const char* v) { min_seconds_ = atof(v); });
+      read(argv[i], "--benchmark_filter=", [&](const char* v) { filter_ = v; });
+    }
+    std::printf("{\"benchmarks\": [");
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() { std::printf("\n]}\n"); }
+
+  /// Repeats `step` as often as fills the asked time, and that as often as was asked.
+  void time(const std::string& name, const Checks& checks, const std::function<void()>& step) {
+    if (!std::regex_search(name, filter_)) return;
+    int count = 1;
+    double seconds = seconds_of(step, count);
+    while (seconds < min_seconds_) {
+      const double growth = std::clamp(1.2 * min_seconds_ / seconds, 1.0, 10.0);
+      count = 1 + static_cast<int>(count * growth);
+      seconds = seconds_of(step, count);
+    }
+    for (int i = 0; i < repetitions_; ++i) print(name, seconds_of(step, count) / count, checks);
+  }
+
+ private:
+  template <class Use>
+  static void read(const std::string& argument, const std::string& flag, Use use) {
+    if (argument.rfind(flag, 0) == 0) use(argument.c_str() + flag.size());
+  }
+
+  static double seconds_of(const std::function<void()>& step, int count) {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < count; ++i) step();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+
+  void print(const std::string& name, double seconds, const Checks& checks) {
+    std::printf(
+        "%s\n{\"name\": \"%s\", \"run_type\": \"iteration\", \"real_time\": %.9g, "
+        "\"time_unit\": \"ns\"",
+        first_ ? "" : ",", name.c_str(), seconds * 1e9);
+    for (const auto& [key, value] : checks) std::printf(", \"%s\": %.9g", key.c_str(), value);
+    std::printf("}");
+    std::fflush(stdout);
+    first_ = false;
+  }
+
+  int repetitions_ = 3;
+  double min_seconds_ = 0.5;
+  std::regex filter_{""};
+  bool first_ = true;
+};
+
+}  // namespace peers

@@ -1,0 +1,87 @@
+// One training step of the translation model (bi-GRU, additive attention, Adam): the same work as
+// peers/translate_step_peer.cpp, from the same start. Compare the two with bench/compare.
+#include <fovea/bench/workloads.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/loss.h>
+#include <fovea/core/threads.h>
+#include <fovea/nn/seq2seq.h>
+#include <fovea/optim/adam.h>
+
+#include <benchmark/benchmark.h>
+
+namespace {
+
+using namespace fovea;
+using namespace workloads::translate_step;
+
+// What the twins call our parameters.
+std::string twin_name(const std::string& name) {
+  const std::pair<const char*, const char*> renamed[] = {{"source_embedding.", "source."},
+                                                         {"target_embedding.", "target."},
+                                                         {"attention.key_proj.", "key."},
+                                                         {"attention.query_proj.", "query."},
+                                                         {"attention.score", "score.weight"}};
+  for (const auto& [ours, theirs] : renamed)
+    if (name.rfind(ours, 0) == 0) return theirs + name.substr(std::string(ours).size());
+  return name;
+}
+
+void fill(nn::Module& model) {
+  for (auto& [name, value] : model.parameters()) {
+    const std::string twin = twin_name(name);
+    const bool embedding = twin == "source.weight" || twin == "target.weight";
+    const auto numbers =
+        workloads::uniform(twin, static_cast<std::size_t>(value.numel()),
+                           embedding ? embedding_bound : workloads::translate_step::bound);
+    value.copy_from(from_data(numbers, value.shape()));
+  }
+}
+
+class Trainer {
+ public:
+  Trainer()
+      : model_({.source_vocab = vocab_size,
+                .target_vocab = vocab_size,
+                .embed_dim = embed_dim,
+                .hidden_size = hidden},
+               rng_),
+        adam_((fill(model_), model_.parameters()), {.lr = learning_rate}) {
+    source_ =
+        from_data(workloads::words("source_words", batch * length, vocab_size), {batch, length});
+    const Tensor sentence = from_data(
+        workloads::words("target_words", batch * (length + 1), vocab_size), {batch, length + 1});
+    previous_ = slice(sentence, 1, 0, length).contiguous();
+    next_ = reshape(slice(sentence, 1, 1, length + 1).contiguous(), {batch * length});
+  }
+
+  double step() {
+    adam_.zero_grad();
+    const Tensor logits = model_.decode(model_.encode(source_, lengths_), previous_, lengths_);
+    const Tensor loss = cross_entropy(logits, next_);
+    loss.backward();
+    adam_.step();
+    return loss.item<double>();
+  }
+
+ private:
+  Rng rng_{1};
+  nn::Seq2Seq model_;
+  optim::Adam adam_;
+  std::vector<std::int64_t> lengths_ = std::vector<std::int64_t>(batch, length);
+  Tensor source_, previous_, next_;
+};
+
+void translate_step(benchmark::State& state) {
+  Trainer trainer;
+  for (int i = 1; i <= checked_steps; ++i)
+    state.counters["loss_" + std::to_string(i)] = trainer.step();
+  const MemoryStats before = memory_stats();
+  for (auto _ : state) benchmark::DoNotOptimize(trainer.step());
+  state.counters["system_allocations"] =
+      static_cast<double>(memory_stats().system_allocations - before.system_allocations);
+  state.counters["peak_MB"] = static_cast<double>(memory_stats().peak_bytes) / 1e6;
+}
+
+BENCHMARK(translate_step)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+}  // namespace
