@@ -137,7 +137,7 @@ TEST_CASE("frozen parameters collect no gradient") {
   net.blocks[0].freeze();
   CHECK_FALSE(net.blocks[0].proj.weight.requires_grad());
   CHECK(net.blocks[1].proj.weight.requires_grad());
-  CHECK(net.summary().find("blocks.0.norm.bias    (3,)              3  frozen\n") !=
+  CHECK(net.summary().find("blocks.0.norm.bias    (3,)               3  frozen\n") !=
         std::string::npos);
   net.freeze(false);
   CHECK(net.blocks[0].proj.weight.requires_grad());
