@@ -7,7 +7,7 @@ namespace {
 
 struct Registry {
   std::mutex mutex;
-  std::vector<OpInfo*> ops;
+  std::vector<const OpInfo*> ops;
 };
 Registry& registry() {
   static Registry* instance = new Registry;
@@ -64,10 +64,10 @@ std::vector<OpInfo> registered_ops() {
 
 namespace detail {
 
-const OpInfo* register_op(const char* name, bool differentiable) {
+bool register_op(const OpInfo* op) {
   const std::lock_guard lock(registry().mutex);
-  registry().ops.push_back(new OpInfo{name, differentiable});
-  return registry().ops.back();
+  registry().ops.push_back(op);
+  return true;
 }
 
 bool any_requires_grad(std::span<const Input> inputs) {

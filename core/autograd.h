@@ -173,11 +173,20 @@ struct OpName {
   char chars[32] = {};
 };
 
-const OpInfo* register_op(const char* name, bool differentiable);
+bool register_op(const OpInfo* op);
 
-// One static object for each name that the program uses, made before main().
+// One object for each name that the program uses: a constant, so that it is there for ops that run
+// before main(), and an entry in the register that is made before main().
 template <OpName Name, bool Differentiable>
-inline const OpInfo* const op_info = register_op(Name.chars, Differentiable);
+inline constexpr OpInfo op_info{Name.chars, Differentiable};
+template <OpName Name, bool Differentiable>
+inline const bool is_registered = register_op(&op_info<Name, Differentiable>);
+
+template <OpName Name, bool Differentiable>
+const OpInfo* op() {
+  static_cast<void>(is_registered<Name, Differentiable>);  // naming it makes the entry
+  return &op_info<Name, Differentiable>;
+}
 
 /// A reference to an input, so that `{a, b}` copies no handle.
 struct Input {
@@ -277,7 +286,7 @@ void record_node(const OpInfo* op, std::span<Tensor> outputs, std::span<const In
 template <detail::OpName Name, std::size_t N, class F>
 Tensor record(Tensor y, const detail::Input (&inputs)[N], F&& backward) {
   static_assert(detail::TakesOneGradient<std::decay_t<F>> || detail::TakesOutput<std::decay_t<F>>);
-  detail::record_node(detail::op_info<Name, true>, std::span(&y, 1), std::span(inputs),
+  detail::record_node(detail::op<Name, true>(), std::span(&y, 1), std::span(inputs),
                       std::forward<F>(backward), std::array<Edge, N>{});
   return y;
 }
@@ -287,7 +296,7 @@ template <detail::OpName Name, class F>
 Tensor record(Tensor y, std::span<const Tensor> inputs, F&& backward) {
   static_assert(detail::TakesOneGradient<std::decay_t<F>> || detail::TakesOutput<std::decay_t<F>>);
   const std::vector<detail::Input> refs(inputs.begin(), inputs.end());
-  detail::record_node(detail::op_info<Name, true>, std::span(&y, 1), std::span(refs),
+  detail::record_node(detail::op<Name, true>(), std::span(&y, 1), std::span(refs),
                       std::forward<F>(backward), std::vector<Edge>(refs.size()));
   return y;
 }
@@ -298,7 +307,7 @@ template <detail::OpName Name, std::size_t N, class F>
 std::vector<Tensor> record_outputs(std::vector<Tensor> ys, const detail::Input (&inputs)[N],
                                    F&& backward) {
   static_assert(detail::TakesAllGradients<std::decay_t<F>>);
-  detail::record_node(detail::op_info<Name, true>, std::span(ys), std::span(inputs),
+  detail::record_node(detail::op<Name, true>(), std::span(ys), std::span(inputs),
                       std::forward<F>(backward), std::array<Edge, N>{});
   return ys;
 }
@@ -307,7 +316,7 @@ std::vector<Tensor> record_outputs(std::vector<Tensor> ys, std::span<const Tenso
                                    F&& backward) {
   static_assert(detail::TakesAllGradients<std::decay_t<F>>);
   const std::vector<detail::Input> refs(inputs.begin(), inputs.end());
-  detail::record_node(detail::op_info<Name, true>, std::span(ys), std::span(refs),
+  detail::record_node(detail::op<Name, true>(), std::span(ys), std::span(refs),
                       std::forward<F>(backward), std::vector<Edge>(refs.size()));
   return ys;
 }
@@ -317,7 +326,7 @@ std::vector<Tensor> record_outputs(std::vector<Tensor> ys, std::span<const Tenso
 template <detail::OpName Name, std::size_t N>
 Tensor record_cut(Tensor y, const detail::Input (&inputs)[N]) {
   if (autograd_mode.trace_non_finite || autograd_mode.audit)
-    detail::after_forward(detail::op_info<Name, false>, std::span(&y, 1), std::span(inputs),
+    detail::after_forward(detail::op<Name, false>(), std::span(&y, 1), std::span(inputs),
                           detail::any_requires_grad(std::span(inputs)));
   return y;
 }

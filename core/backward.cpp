@@ -112,6 +112,7 @@ class Walk {
   Walk& operator=(const Walk&) = delete;
 
   void add_root(const Tensor& output, Tensor seed) {
+    roots_.push_back(output.impl()->node);
     search(output.impl()->node.get());
     accumulate(output.impl()->node->pending_of(output.impl()->output_nr), std::move(seed));
   }
@@ -219,7 +220,8 @@ class Walk {
   }
 
   static void call_hooks(Node& node, std::span<Tensor> dys) {
-    for (auto& [output, hook] : node.more->hooks) {
+    for (std::size_t i = 0; i < node.more->hooks.size(); ++i) {
+      const auto [output, hook] = node.more->hooks[i];  // a copy: a hook may register hooks
       if (!dys[output].defined()) continue;
       Tensor replaced = hook(dys[output]);
       if (!replaced.defined()) continue;
@@ -280,6 +282,7 @@ class Walk {
   std::span<Target> targets_;
   bool to_leaves_;
   std::uint64_t id_ = next_id();
+  std::vector<Ref<Node>> roots_;  // keep the graph alive, whatever a hook lets go of
   std::vector<Node*, PoolAllocator<Node*>> stack_, order_;
   std::vector<Suspended> suspended_;
 };

@@ -76,6 +76,8 @@ Grads backward_by_twin(const std::function<std::vector<Tensor>(const std::vector
 // dx = (df/dx)^T dy, with f computed again. Keeps the inputs.
 Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
                   std::span<const Tensor> inputs) {
+  for (const Tensor& x : inputs)
+    if (!x.defined()) state_error("checkpoint", "an input is undefined: leave it out");
   if (!grad_enabled()) return f(inputs);
   // The first run is recorded only to learn which parameters f uses; its graph goes at once.
   Tensor y;

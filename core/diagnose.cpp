@@ -10,6 +10,18 @@
 namespace fovea {
 namespace {
 
+// What the looking itself computes is neither recorded nor looked at.
+class Unwatched {
+ public:
+  Unwatched() : before_(autograd_mode) { autograd_mode = {.grad_enabled = false}; }
+  ~Unwatched() { autograd_mode = before_; }
+  Unwatched(const Unwatched&) = delete;
+  Unwatched& operator=(const Unwatched&) = delete;
+
+ private:
+  AutogradMode before_;
+};
+
 struct Range {
   double low = std::numeric_limits<double>::infinity();
   double high = -std::numeric_limits<double>::infinity();
@@ -17,7 +29,7 @@ struct Range {
 };
 
 Range range_of(const Tensor& x) {
-  const NoGrad guard;
+  const Unwatched guard;
   const Tensor dense = x.contiguous();
   Range range;
   dispatch_float(x.dtype(), "trace", [&]<class T>() {

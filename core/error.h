@@ -45,7 +45,8 @@ class NonFiniteError : public Error {  ///< the first NaN or infinity, see trace
 };
 
 /// Names the module whose operator() is running, for error messages, graph drawings and traces.
-/// Scopes nest; the innermost path is the current one. `path` must outlive the scope.
+/// Scopes nest; the innermost path is the current one. `path` must outlive every graph that is
+/// recorded inside: Module interns its paths.
 class ModuleTrail {
  public:
   explicit ModuleTrail(const std::string* path) : outer_(current_) { current_ = path; }

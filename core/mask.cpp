@@ -10,6 +10,19 @@ struct Sizes {
   std::int64_t B, T, S;
 };
 
+void check_corner(const char* mask, Mask::Corner corner, const Sizes& n) {
+  if (corner == Mask::Corner::unset && n.T != n.S)
+    shape_error(mask,
+                "{} queries and {} keys: with unequal lengths say Corner::top_left or "
+                "Corner::bottom_right",
+                n.T, n.S);
+}
+
+// How far a query's own place among the keys is from its number.
+std::int64_t shift_of(Mask::Corner corner, const Sizes& n) {
+  return corner == Mask::Corner::bottom_right ? n.S - n.T : 0;
+}
+
 void check_table(const char* op, const Tensor& table) {
   if (table.dtype() != DType::boolean)
     dtype_error(op, "a {} tensor: it must be bool", name_of(table.dtype()));
@@ -32,15 +45,9 @@ Mask Mask::none() { return Mask({}); }
 Mask Mask::causal(Corner corner) {
   struct Causal final : Term {
     explicit Causal(Corner c) : corner(c) {}
-    void check(const Sizes& n) const override {
-      if (corner == Corner::unset && n.T != n.S)
-        shape_error("Mask::causal",
-                    "{} queries and {} keys: with unequal lengths say "
-                    "Corner::top_left or Corner::bottom_right",
-                    n.T, n.S);
-    }
+    void check(const Sizes& n) const override { check_corner("Mask::causal", corner, n); }
     bool kept(const Sizes& n, std::int64_t, std::int64_t t, std::int64_t s) const override {
-      return s <= t + (corner == Corner::bottom_right ? n.S - n.T : 0);
+      return s <= t + shift_of(corner, n);
     }
     Corner corner;
   };
@@ -71,15 +78,18 @@ Mask Mask::lengths(std::vector<std::int64_t> lengths) {
   return Mask({std::move(term)});
 }
 
-Mask Mask::window(std::int64_t left, std::int64_t right) {
+Mask Mask::window(std::int64_t left, std::int64_t right, Corner corner) {
   struct Window final : Term {
-    Window(std::int64_t l, std::int64_t r) : left(l), right(r) {}
-    bool kept(const Sizes&, std::int64_t, std::int64_t t, std::int64_t s) const override {
-      return (left < 0 || s >= t - left) && (right < 0 || s <= t + right);
+    Window(std::int64_t l, std::int64_t r, Corner c) : left(l), right(r), corner(c) {}
+    void check(const Sizes& n) const override { check_corner("Mask::window", corner, n); }
+    bool kept(const Sizes& n, std::int64_t, std::int64_t t, std::int64_t s) const override {
+      const std::int64_t at = t + shift_of(corner, n);
+      return (left < 0 || s >= at - left) && (right < 0 || s <= at + right);
     }
     std::int64_t left, right;
+    Corner corner;
   };
-  return Mask({std::make_shared<Window>(left, right)});
+  return Mask({std::make_shared<Window>(left, right, corner)});
 }
 
 Mask Mask::keep(const Tensor& kept) {

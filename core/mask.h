@@ -25,7 +25,8 @@ class Mask {
   /// Keeps the first lengths[b] keys of batch row b. ValueError if a length is negative.
   static Mask lengths(std::vector<std::int64_t> lengths);
   /// Keeps the keys within `left` before and `right` after the query; negative: no limit there.
-  static Mask window(std::int64_t left, std::int64_t right);
+  /// With T != S the corner must be said, as for causal().
+  static Mask window(std::int64_t left, std::int64_t right, Corner corner = Corner::unset);
   /// Keeps where true.   kept: bool, (T, S) or (B, T, S); sizes of 1 stretch.
   static Mask keep(const Tensor& kept);
   /// Drops where true: PyTorch's key_padding_mask and MultiheadAttention polarity. Same shapes.

@@ -136,7 +136,8 @@ std::int64_t HeaderParser::read_size(const std::string& name, std::string_view k
                                      const Json& value) const {
   constexpr auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() > largest)
-    fail("'{}': {} holds {}: must be an integer from 0 to 2^63 - 1", name, key, value.dump());
+    fail("'{}': {} holds {}: must be an integer from 0 to 2^63 - 1", name, key,
+         value.is_primitive() ? value.dump() : value.type_name());  // dump() recurses
   return value.get<std::int64_t>();
 }
 

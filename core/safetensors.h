@@ -1,8 +1,8 @@
 // safetensors: the file format in which weights travel between frameworks.
 //
 //   8 bytes: length of the header, little endian | header: JSON | the tensors' bytes, back to back
-//   {"__metadata__": {"key": "text"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0,
-//   24]}}
+//   {"__metadata__": {"key": "text"},
+//    "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
 //
 // https://github.com/huggingface/safetensors, "Format". A file is read only if all of it makes
 // sense: every byte belongs to exactly one entry, and every size follows from dtype and shape.

@@ -77,17 +77,15 @@ void Tensor::wrong_type(DType asked) const {
               shape().str(), name_of(dtype()));
 }
 
-double Tensor::item_as_double() const {
+void Tensor::check_single() const {
   if (numel() != 1)
     shape_error("item", "the tensor {} has {} elements: item() takes exactly one", shape().str(),
                 numel());
-  return dispatch_all(dtype(), [&]<class T>() { return static_cast<double>(*data<T>()); });
 }
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
-  const NoGrad guard;
-  const Tensor dense = to(dtype_of<T>()).contiguous();
+  const Tensor dense = numbers_of(*this).to(dtype_of<T>()).contiguous();
   return std::vector<T>(dense.data<T>(), dense.data<T>() + numel());
 }
 template std::vector<float> Tensor::to_vector() const;
@@ -95,7 +93,8 @@ template std::vector<double> Tensor::to_vector() const;
 template std::vector<std::int64_t> Tensor::to_vector() const;
 template <>
 std::vector<bool> Tensor::to_vector() const {
-  const std::vector<std::int64_t> numbers = to_vector<std::int64_t>();
+  const Tensor truth = numbers_of(*this).to(DType::boolean);  // to i64 would make 0.5 false
+  const std::vector<std::int64_t> numbers = truth.to_vector<std::int64_t>();
   return std::vector<bool>(numbers.begin(), numbers.end());
 }
 
@@ -131,9 +130,17 @@ void Tensor::copy_from(const Tensor& source) {
   if (dtype() != source.dtype())
     dtype_error("copy_from", "from {} to {}: types must be equal", name_of(source.dtype()),
                 name_of(dtype()));
+  for (std::int64_t d = 0; d < rank(); ++d)
+    if (strides()[d] == 0 && shape()[d] > 1 && numel() > 0)
+      state_error("copy_from",
+                  "to a stretched view {}, whose axis {} is one place: write to a clone()",
+                  shape().str(), d);
+  // Views of the same numbers may overlap: those are read first.
+  const bool same_storage = impl_->storage == source.impl()->storage;
+  const Tensor from = same_storage ? dense_copy(source) : source;
   impl_->storage->bump_version();
   kernels::copy_strided(static_cast<int>(size_of(dtype())), shape().data(),
-                        static_cast<int>(rank()), source.raw_data(), source.strides().data(),
+                        static_cast<int>(rank()), from.raw_data(), from.strides().data(),
                         raw_data(), strides().data());
 }
 
@@ -158,6 +165,8 @@ Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides, std
 }
 
 Tensor full(const Shape& shape, double value, DType dtype) {
+  if (dtype == DType::i64 && !(std::abs(value) < 0x1p63))
+    value_error("full", "{} as i64: it must be finite and below 2^63", value);
   Tensor y = empty(shape, dtype);
   dispatch_all(dtype, [&]<class T>() {
     const T element = static_cast<T>(value);

@@ -90,7 +90,8 @@ class Tensor {
   /// The number in a tensor of one element, converted to T. ShapeError otherwise.
   template <class T = float>
   T item() const {
-    return static_cast<T>(item_as_double());
+    check_single();
+    return dispatch_all(dtype(), [&]<class Held>() { return static_cast<T>(*data<Held>()); });
   }
   /// All elements in row-major order, converted to T.
   template <class T>
@@ -130,14 +131,13 @@ class Tensor {
   void backward(const Tensor& seed = {}, BackwardOptions options = {}) const;
 
   TensorImpl* impl() const { return impl_.get(); }
-  TensorImpl* release_impl() && { return impl_.detach(); }
 
  private:
   void check_type(DType asked) const {
     if (impl_->dtype != asked) wrong_type(asked);
   }
   [[noreturn]] void wrong_type(DType asked) const;
-  double item_as_double() const;
+  void check_single() const;
 
   Ref<TensorImpl> impl_;
 };

@@ -7,8 +7,8 @@
 namespace fovea::nn {
 
 /// In training each number is zeroed with probability p and the others are divided by 1 - p; in
-/// eval() nothing happens.    Srivastava et al. 2014, JMLR 15, section 4 `rng` must outlive the
-/// module; its state is what makes a resumed training exact.
+/// eval() nothing happens. `rng` must outlive the module; its state is what makes a resumed
+/// training exact.    Srivastava et al. 2014, JMLR 15, section 4
 class Dropout : public Module {
  public:
   Dropout(double p, Rng& rng) : p_(p), rng_(&rng) {}

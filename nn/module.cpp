@@ -32,7 +32,7 @@ class Walker final : public Visitor {
     if (on_parameter) on_parameter(joined(prefix_, name), value);
   }
   void buffer(std::string_view name, Tensor& value) override {
-    if (on_buffer) on_buffer(joined(prefix_, name), value);
+    if (on_buffer && value.defined()) on_buffer(joined(prefix_, name), value);
   }
   void child(std::string_view name, Module& module) override {
     walk(joined(prefix_, name), module);

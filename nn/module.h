@@ -5,9 +5,12 @@
 //
 //   class Linear : public Module {
 //    public:
-//     Tensor operator()(const Tensor& x) const { const Scope in(*this); return linear(x, weight,
-//     bias); } void visit(Visitor& v) override { v("weight", weight); v("bias", bias); } Tensor
-//     weight, bias;
+//     Tensor operator()(const Tensor& x) const {
+//       const Scope in(*this);
+//       return linear(x, weight, bias);
+//     }
+//     void visit(Visitor& v) override { v("weight", weight); v("bias", bias); }
+//     Tensor weight, bias;
 //   };
 #pragma once
 
@@ -82,7 +85,7 @@ class Module {
   bool training() const { return training_; }
   void freeze(bool on = true);  ///< parameters stop (or start again) collecting gradients
 
-  /// One line a module: name, kind of parameters, shapes and counts; the total below.
+  /// One line a parameter: name, shape, count, whether it is frozen; the total below.
   std::string summary();
 
   /// Where this module is: "decoder.layers.1". Set by name_tree() at the root.

@@ -19,8 +19,8 @@ struct GRUOptions {
 
 /// Gated recurrent unit (Cho et al. 2014, section 2.3), PyTorch's variant, parameter names and
 /// layouts:
-///   r = sigmoid(W_ir x + b_ir + W_hr h + b_hr),  z likewise,  n = tanh(W_in x + b_in + r (W_hn h +
-///   b_hn)), h' = (1 - z) n + z h
+///   r = sigmoid(W_ir x + b_ir + W_hr h + b_hr),  z likewise
+///   n = tanh(W_in x + b_in + r (W_hn h + b_hn)),  h' = (1 - z) n + z h
 /// weight_ih_l0: (3H, I), weight_hh_l0: (3H, H), bias_ih_l0, bias_hh_l0: (3H); gate order r z n;
 /// further layers _l1, ...; the backward direction _reverse. Starts uniform in +-1/sqrt(H). No
 /// padding is computed: a batch costs what its real tokens cost.

@@ -3,6 +3,8 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/nn/seq2seq.h>
 
+#include <algorithm>
+
 namespace fovea::nn {
 
 Seq2Seq::Seq2Seq(Seq2SeqOptions o, Rng& rng)
@@ -37,13 +39,12 @@ Seq2SeqMemory Seq2Seq::encode(const Tensor& ids, const std::vector<std::int64_t>
     const Tensor both = concat({select(encoded.last, 0, 0), backward_last}, 1);
     return {{}, {}, Mask::none(), tanh(initial(both))};
   }
-  const Tensor values = pad(encoded.states);  // (B, S, 2H)
-  return {values, attention->project_keys(values), Mask::lengths(lengths),
-          tanh(initial(backward_last))};
+  const Ragged keys{attention->project_keys(encoded.states.values), tokens.index};  // (N, A)
+  return {pad(encoded.states), pad(keys), Mask::lengths(lengths), tanh(initial(backward_last))};
 }
 
 Seq2Seq::Context Seq2Seq::look(const Seq2SeqMemory& memory, const Tensor& state) const {
-  const std::int64_t B = memory.initial.dim(0), K = state.dim(0) / B;
+  const std::int64_t B = memory.initial.dim(0), K = state.dim(0) / std::max<std::int64_t>(1, B);
   const Tensor queries = reshape(state, {B, K, state.dim(1)});
   const AttentionOutput seen = attention->attend(queries, memory.keys, memory.values, memory.mask);
   return {reshape(seen.context, {B * K, seen.context.dim(2)}), seen.weights};

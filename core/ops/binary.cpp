@@ -230,11 +230,13 @@ Tensor pow(const Tensor& a, const Tensor& b) {
       [a = keep(a), b = keep(b), shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
         const auto da = [&] {
           if (!grad_enabled()) return gradient(BinaryGradient::pow_a, dy, a, b);
-          return where(eq(b, 0.0), 0.0, dy * b * pow(a, b - 1.0));
+          const Tensor base = where(logical_and(eq(a, 0.0), eq(b, 0.0)), 1.0, a);  // not 0 * inf
+          return dy * b * pow(base, b - 1.0);
         };
         const auto db = [&] {
           if (!grad_enabled()) return gradient(BinaryGradient::pow_b, dy, a, b);
-          return where(logical_and(eq(a, 0.0), b >= 0.0), 0.0, dy * pow(a, b) * log(a));
+          const Tensor base = where(logical_and(eq(a, 0.0), b >= 0.0), 1.0, a);  // log(1) = 0
+          return dy * pow(a, b) * log(base);
         };
         return operand_grads(wanted, shapes, da, db);
       });

@@ -9,16 +9,9 @@
 namespace fovea {
 namespace {
 
-// Dense tensors for a kernel: nothing to record.
-Tensor dense(const Tensor& x) {
-  const NoGrad guard;
-  return x.contiguous();
-}
-
-Tensor dense_copy(const Tensor& x) {
-  const NoGrad guard;
-  return x.clone();
-}
+// Dense numbers for a kernel: nothing to record.
+Tensor dense(const Tensor& x) { return x.is_contiguous() ? x : numbers_of(x).contiguous(); }
+Tensor dense_copy(const Tensor& x) { return numbers_of(x).clone(); }
 
 // ---- Checks ------------------------------------------------------------------------------------
 

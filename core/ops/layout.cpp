@@ -55,10 +55,7 @@ std::optional<Strides> view_strides(const Tensor& x, const Shape& shape) {
   return d == -1 ? std::optional(strides) : std::nullopt;
 }
 
-Tensor dense_copy(const Tensor& x) {
-  const NoGrad guard;
-  return x.clone();
-}
+Tensor dense_copy(const Tensor& x) { return numbers_of(x).clone(); }
 
 // x's numbers at y's shape and strides; the gradient is rearranged back.
 Tensor record_reshape(const Tensor& x, Tensor y) {
@@ -263,6 +260,7 @@ Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t end, int64_t 
   if (step < 1) value_error("slice", "step {}: must be 1 or more", step);
   const auto pulled_in = [n](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + n : i, 0, n); };
   const int64_t first = pulled_in(start), last = std::max(first, pulled_in(end));
+  if (step >= last - first) return strided_part(x, d, first, std::min<int64_t>(1, last - first), 1);
   return strided_part(x, d, first, (last - first + step - 1) / step, step);
 }
 

@@ -81,11 +81,8 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
   Shape shape = own;
   shape.insert(d, static_cast<int64_t>(tensors.size()));
   Tensor y = empty(shape, tensors[0].dtype());
-  {
-    const NoGrad guard;
-    for (std::size_t i = 0; i < tensors.size(); ++i)
-      write_part(y, d, static_cast<int64_t>(i), unsqueeze(tensors[i], d));
-  }
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    write_part(y, d, static_cast<int64_t>(i), unsqueeze(numbers_of(tensors[i]), d));
   return record<"stack">(std::move(y), tensors,
                          [d, n = tensors.size()](const Tensor& dy, Wanted wanted) {
                            Grads grads(n);
@@ -136,10 +133,7 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t n, int64_t axis) {
 std::vector<Tensor> unbind(const Tensor& x, int64_t axis) {
   const int64_t d = normalize_axis("unbind", axis, x.rank());
   std::vector<Tensor> parts;
-  {
-    const NoGrad guard;
-    for (int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(x, d, i));
-  }
+  for (int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(numbers_of(x), d, i));
   if (parts.empty()) return parts;
   auto shapes = shapes_of(parts);
   return record_outputs<"unbind">(

@@ -73,7 +73,7 @@ TargetRows read_targets(const Tensor& targets, std::int64_t ignore_index, const 
                         DType dtype) {
   const NoGrad guard;
   TargetRows rows;
-  rows.counted = ne(targets, static_cast<double>(ignore_index));
+  rows.counted = ne(targets, from_data(std::vector<std::int64_t>{ignore_index}, {}));
   rows.classes = where(rows.counted, targets, 0.0);
   rows.weights = rows.counted.to(dtype);
   if (weight.defined())
@@ -215,8 +215,8 @@ Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, double beta, Re
   check_pair("smooth_l1_loss", input, target);
   if (!(beta >= 0)) value_error("smooth_l1_loss", "beta = {}: it must not be negative", beta);
   if (beta == 0) return l1_loss(input, target, reduction);
-  const Tensor d = abs(input - target);
-  const Tensor losses = where(d < beta, (0.5 / beta) * d * d, d - 0.5 * beta);
+  const Tensor difference = input - target, d = abs(difference);
+  const Tensor losses = where(d < beta, (0.5 / beta) * square(difference), d - 0.5 * beta);
   return reduced("smooth_l1_loss", losses, reduction);
 }
 

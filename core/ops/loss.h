@@ -35,8 +35,8 @@ struct NllOptions {
   Reduction reduction = Reduction::mean;
 };
 
-/// -w_t log_probs[target], reduced as cross_entropy is.      log_probs: (N.., V)   targets: (N..)
-/// i64
+/// -w_t log_probs[target], reduced as cross_entropy is.
+///   log_probs: (N.., V)   targets: (N..) i64   ->   () or (N..)
 Tensor nll_loss(const Tensor& log_probs, const Tensor& targets, const NllOptions& options = {});
 
 // Elementwise losses: input and target have the same shape (no broadcasting: (N, 1) against (N) is

@@ -41,7 +41,7 @@ Layout layout_of(const Factor& f) {
 // x itself if its matrices have neighbouring elements along an axis, else a dense copy.
 Tensor readable(const Tensor& x) {
   const bool by_rows = x.strides()[x.rank() - 1] == 1, by_columns = x.strides()[x.rank() - 2] == 1;
-  return by_rows || by_columns ? x : x.contiguous();
+  return by_rows || by_columns ? x : numbers_of(x).contiguous();
 }
 
 // All matrices of x below one another, as a view of rank 2, or of a dense copy if the rows are not
@@ -57,7 +57,8 @@ Tensor as_one_matrix(const Tensor& x) {
     even = even && stride == rows * step;
     rows *= size;
   }
-  return even ? alias(x, {rows, cols}, {step, 1}) : alias(x.contiguous(), {rows, cols}, {cols, 1});
+  if (even) return alias(x, {rows, cols}, {step, 1});
+  return alias(numbers_of(x).contiguous(), {rows, cols}, {cols, 1});
 }
 
 // Where x's matrix for each index of `batch` (row-major) starts. x's batch axes are aligned at the
@@ -130,7 +131,6 @@ bool fold(Factor& a, Factor& b, const Shape& batch) {
 
 // The values of product() below.
 Tensor multiply(Factor a, Factor b, const Shape& batch) {
-  const NoGrad guard;
   Shape shape = batch;
   shape.push_back(a.rows());
   shape.push_back(b.cols());
@@ -202,12 +202,12 @@ void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }
 
 Tensor linear_values(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const NoGrad guard;
   Shape shape = x.shape();
   shape[shape.rank() - 1] = weight.dim(0);
   Tensor y = empty(shape, x.dtype());
   const Factor rows{as_one_matrix(x), Trans::no}, columns{readable(weight), Trans::yes};
-  const Tensor dense_bias = bias.defined() ? bias.contiguous() : bias;
+  const Tensor dense_bias =
+      !bias.defined() || bias.is_contiguous() ? bias : numbers_of(bias).contiguous();
   dispatch_float(x.dtype(), "linear", [&]<class T>() {
     multiply_matrices(rows, columns, y.mutable_data<T>(),
                       bias.defined() ? dense_bias.data<T>() : nullptr);

@@ -34,14 +34,13 @@ Reduction plan(const char* op, const Tensor& x, const Axes& axes, bool keepdim) 
   return r;
 }
 
-// x's numbers, dense, so that the reduced axes are neighbours.
+// x's numbers, dense, so that the reduced axes are neighbours. None of it is recorded.
 struct DenseBlock {
   Tensor x;
   kernels::ReduceSizes sizes;
 };
 
 DenseBlock dense_block(const Tensor& x, const Reduction& r) {
-  const NoGrad guard;
   kernels::ReduceSizes sizes{1, 1, 1};
   bool neighbours = true;
   Dims kept_first, reduced_last;
@@ -56,9 +55,9 @@ DenseBlock dense_block(const Tensor& x, const Reduction& r) {
       (sizes.reduced == 1 ? sizes.outer : sizes.inner) *= size;
     }
   }
-  if (neighbours) return {x.contiguous(), sizes};
+  if (neighbours) return {x.is_contiguous() ? x : numbers_of(x).contiguous(), sizes};
   for (const int64_t d : reduced_last) kept_first.push_back(d);
-  return {permute(x, kept_first).contiguous(), {r.kept.numel(), sizes.reduced, 1}};
+  return {permute(numbers_of(x), kept_first).contiguous(), {r.kept.numel(), sizes.reduced, 1}};
 }
 
 // dy of a reduction, once for each number that went into it.

@@ -32,8 +32,14 @@ TEST_CASE("the shapes of the masks") {
   CHECK(Mask::lengths({2, 0}).describe(2, 1, 3, 0) == "##.\n");
   CHECK(Mask::lengths({2, 0}).describe(2, 1, 3, 1) == "...\n");
   CHECK(Mask::window(1, 0).describe(1, 3, 3) == "#..\n##.\n.##\n");
-  CHECK(Mask::window(-1, 1).describe(1, 3, 4) == "##..\n###.\n####\n");
-  CHECK(Mask::window(0, -1).describe(1, 2, 3) == "###\n.##\n");
+  CHECK(Mask::window(-1, 1, Mask::Corner::top_left).describe(1, 3, 4) == "##..\n###.\n####\n");
+  const Mask last_two =
+      Mask::causal(Mask::Corner::bottom_right) & Mask::window(1, 0, Mask::Corner::bottom_right);
+  CHECK(last_two.describe(1, 1, 4) == "..##\n");  // one query against a cache of four keys
+  CHECK(message_of<ShapeError>([] { Mask::window(1, 0).to_tensor(1, 1, 4); }) ==
+        "Mask::window: 1 queries and 4 keys: with unequal lengths say Corner::top_left or "
+        "Corner::bottom_right");
+  CHECK(Mask::window(0, -1, Mask::Corner::top_left).describe(1, 2, 3) == "###\n.##\n");
 }
 
 TEST_CASE("keep and drop are opposites") {

@@ -208,8 +208,7 @@ TEST_CASE("trainer: ends when patience is over, with the best model") {
   const Folder folder;
   for (const bool higher_is_better : {false, true}) {
     Toy toy;
-    toy.figures = {3,   2, 2.5,
-                   NAN, 2, 1};  // 2 is the best when patience is over; equal is no better
+    toy.figures = {3, 2, 2, NAN, 2.5, 1};  // patience is over before the 1
     if (higher_is_better)
       for (double& figure : toy.figures) figure = -figure;
     std::vector<std::vector<float>> weights;
@@ -221,8 +220,9 @@ TEST_CASE("trainer: ends when patience is over, with the best model") {
     CHECK(result.stopped_by == StoppedBy::patience);
     REQUIRE(result.history.size() == 5);
     CHECK(std::abs(result.last.best) == 2);
-    CHECK(toy.model[0].second.to_vector<float>() == weights[1]);
-    CHECK(weights[1] != weights[4]);
+    CHECK(toy.model[0].second.to_vector<float>() == weights[2]);  // of equals the last
+    CHECK(weights[1] != weights[2]);
+    CHECK(weights[4] != weights[2]);
   }
 }
 

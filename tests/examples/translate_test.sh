@@ -1,0 +1,180 @@
+#!/bin/sh
+# translate_test.sh PROGRAM: uses examples/translate as its readers do, on trainings of a second.
+set -eu
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+translate=$1
+cd "$work"
+export OMP_WAIT_POLICY=passive
+
+fail() {
+  echo "FAILED: $*" >&2
+  [ ! -s messages ] || sed 's/^/  | /' messages >&2
+  exit 1
+}
+
+contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
+
+# works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
+works() { "$translate" "$@" >output 2>messages || fail "exit code $? of: $*"; }
+
+# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
+refuses() {
+  wanted=$1 text=$2
+  shift 2
+  code=0
+  "$translate" "$@" >output 2>messages || code=$?
+  [ "$code" = "$wanted" ] || fail "exit code $code, not $wanted, of: $*"
+  contains messages "$text"
+}
+
+same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+lines_of() { wc -l <"$1" | tr -d ' '; }
+has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
+
+dates_are_learned() {
+  works --max-seconds 1 --log log.csv --json figures.json
+  contains messages 'validation exact_match'
+  contains messages 'wrote attention.svg'
+  contains messages 'wrote curve.svg'
+  contains messages 'wrote dates.safetensors'
+  contains output 'test exact_match'
+  [ "$(grep -c '→.*-.*-' output)" -ge 10 ] || fail 'fewer than ten translations'
+  contains output 'Where it looked'
+  contains attention.svg '</svg>'
+  contains curve.svg '</svg>'
+  contains log.csv 'epoch,step,seconds,loss'
+  for figure in exact_match loss parameters seconds tokens_per_second threads; do
+    contains figures.json "\"$figure\": "
+  done
+}
+
+# Blank lines, emoji, bytes that are no UTF-8, Windows' line ends, no line end at the end.
+lines_stay_lines() {
+  printf '3 may 1979\n\n  \n\360\237\230\200 \377\376\n5 june 1999\r\n7 july 2007' >in.txt
+  works --load dates.safetensors --input in.txt --output out.txt
+  has_lines out.txt 6
+  sed -n '2p;3p' out.txt >blank.txt
+  printf '\n\n' >two_blank.txt
+  same_file blank.txt two_blank.txt
+  works --load dates.safetensors --input - <in.txt
+  same_file output out.txt
+  works --load dates.safetensors --text '3 may 1979' --text '' --text '5 june 1999'
+  sed -n '1p;2p;5p' out.txt >chosen.txt
+  same_file output chosen.txt  # the same line gives the same translation, wherever it stands
+  : >empty.txt
+  works --load dates.safetensors --input empty.txt --output none.txt
+  has_lines none.txt 0
+}
+
+several_translations_have_scores() {
+  works --load dates.safetensors --text '3 may 1979' --n-best 3
+  has_lines output 3
+  cut -f 2 output | sort -g -r -c || fail 'not the best first'
+  cut -f 3 output | sort -u | wc -l | grep -q 3 || fail 'not three different ones'
+}
+
+a_loaded_model_is_measured_on_the_same_dates() {
+  works --load dates.safetensors --json loaded.json
+  for figure in exact_match loss parameters; do
+    grep "\"$figure\"" figures.json >trained.txt
+    grep "\"$figure\"" loaded.json >loaded.txt
+    same_file trained.txt loaded.txt
+  done
+  works --load dates.safetensors --text '3 may 1979' --heatmap may.svg
+  contains may.svg '3 may 1979'
+}
+
+without_attention() {
+  refuses 2 'draws attention' --attention none --heatmap map.svg
+  rm -f attention.svg
+  works --attention none --max-seconds 0.5
+  [ ! -e attention.svg ] || fail 'attention.svg of a model without attention'
+  ! grep -q 'Where it looked' output || fail 'shows attention of a model that has none'
+  refuses 1 'without attention' --load dates-none.safetensors --text a --heatmap map.svg
+}
+
+# Ctrl-C in the middle, and going on, gives the file of a run at one go.
+interrupted_and_resumed() {
+  works --epochs 1 --save whole.st --seed 3
+  "$translate" --epochs 1 --save "it's.st" --seed 3 >output 2>messages &
+  process=$!
+  # The first line is about the data; the handler is set when the first validation is there.
+  until grep -q 'validation' messages; do
+    kill -0 $process 2>/dev/null || fail 'ended before it could be interrupted'
+    sleep 0.05
+  done
+  kill -INT $process
+  code=0
+  wait $process || code=$?
+  [ "$code" = 130 ] || fail "exit code $code after an interrupt"
+  contains messages "--epochs 1 --save 'it'\\''s.st' --seed 3 --resume"
+  command=$(tail -n 1 messages)
+  eval "$command" >output 2>messages || fail 'the command to go on'
+  same_file whole.st "it's.st"
+  refuses 1 'is of another training' --epochs 1 --save "it's.st" --seed 4 --resume
+  refuses 1 'never.st.last' --save never.st --resume
+}
+
+wrong_files_are_named() {
+  refuses 1 'nowhere.st: No such file' --load nowhere.st --text a
+  refuses 1 'in.txt' --load in.txt --text a
+  refuses 1 'is for --resume' --load dates.safetensors.last --text a
+  refuses 1 'nowhere.txt: No such file' --load dates.safetensors --input nowhere.txt
+  refuses 1 'neither train.de nor train.lc.norm.tok.de is in nowhere' --data nowhere
+  mkdir half
+  echo a >half/train.de
+  refuses 1 'half/train.en: No such file' --data half
+  printf 'a\nb\n' >half/train.en
+  refuses 1 'half/train.en' --data half
+  refuses 2 '--n-best 3 needs a --beam' --n-best 3 --beam 2
+  refuses 2 'excludes' --load dates.safetensors --save other.st
+  refuses 2 'was not expected' --nonsense
+  works --help
+  contains output '--n-best'
+}
+
+# A language of four words, each with one translation.
+write_text() {
+  awk -v lines="$2" 'BEGIN {
+    split("eins zwei drei vier", de); split("one two three four", en)
+    srand('"$3"')
+    for (i = 0; i < lines; ++i) {
+      s = t = ""
+      for (n = 4 + int(4 * rand()); n > 0; --n) {
+        w = 1 + int(4 * rand()); s = s de[w] " "; t = t en[w] " "
+      }
+      print s "." >("text/'"$1"'.de"); print t "." >("text/'"$1"'.en")
+    }
+  }'
+}
+
+parallel_text_is_learned() {
+  mkdir text
+  write_text train 400 1
+  write_text val 20 2
+  write_text test 20 3
+  works --data text --embed 16 --hidden 32 --dropout 0 --epochs 8 --lr 1e-2 --batch 16 \
+    --json bleu.json
+  contains messages 'validation bleu'
+  for figure in bleu loss parameters seconds tokens_per_second threads; do
+    contains bleu.json "\"$figure\": "
+  done
+  contains attention.svg 'one'
+  works --load de-en.safetensors --text 'vier drei zwei .' --text 'eins unbekannt .'
+  sed -n 1p output | grep -qx 'four three two .' || fail "learned '$(sed -n 1p output)'"
+  works --load de-en.safetensors --data text
+  contains output 'test bleu'
+  refuses 1 'or --data' --load de-en.safetensors
+  refuses 1 'translates dates' --load dates.safetensors --data text
+}
+
+dates_are_learned
+lines_stay_lines
+several_translations_have_scores
+a_loaded_model_is_measured_on_the_same_dates
+without_attention
+interrupted_and_resumed
+wrong_files_are_named
+parallel_text_is_learned
