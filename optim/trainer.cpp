@@ -252,13 +252,11 @@ class Run {
   void validate() {
     if (task_.validate) {
       const NoGrad guard;
-      result_.last.validation = task_.validate();
-      if (better(result_.last.validation)) {
-        place_.best = result_.last.validation;
-        place_.since_best = 0;
+      const double figure = result_.last.validation = task_.validate();
+      place_.since_best = better(figure) ? 0 : place_.since_best + 1;
+      if (better(figure) || figure == place_.best) {
+        place_.best = figure;
         if (!options_.best.empty()) save(options_.best, task_.model, options_.metadata);
-      } else {
-        ++place_.since_best;
       }
       result_.last.best = place_.best;
     }

@@ -46,7 +46,7 @@ struct TrainerOptions {
   std::int64_t validate_every = 0;  ///< steps; 0: at the end of each epoch
   std::int64_t patience = 0;        ///< validations in a row that are no better; 0: any number
   bool higher_is_better = false;    ///< of the validation's figure
-  std::filesystem::path best = {};  ///< the best model so far; empty: not kept
+  std::filesystem::path best = {};  ///< the best model so far, of equals the last; empty: not kept
   std::filesystem::path last = {};  ///< all that resuming needs; empty: not kept
   Metadata metadata = {};           ///< goes into both; a checkpoint resumed from must agree
   bool resume = false;              ///< go on from `last`

@@ -1,18 +1,49 @@
 #include "corpus.h"
 
+#include <fovea/core/error.h>
+
 namespace data = fovea::nn::data;
+namespace fs = std::filesystem;
+
+namespace {
+
+Corpus make_dates(const Task& task, bool smoke) {
+  const std::int64_t train = smoke ? 2000 : 20'000;
+  data::TaskSplits dates = data::make_dates({.train = train, .seed = task.seed});
+  return {std::move(dates.train), std::move(dates.validation), std::move(dates.test),
+          data::Unit::characters, "exact_match"};
+}
+
+// Multi30k's names, or else plain ones.
+data::ParallelText read_split(const fs::path& folder, const Task& task, const std::string& multi30k,
+                              const std::string& plain) {
+  const std::string preprocessed = multi30k + ".lc.norm.tok.";
+  if (fs::exists(folder / (preprocessed + task.source)))
+    return data::read_parallel(folder / (preprocessed + task.source),
+                               folder / (preprocessed + task.target));
+  const fs::path source = folder / (plain + "." + task.source);
+  if (!fs::exists(source))
+    fovea::value_error("load_corpus", "neither {} nor {}{} is in {}", source.filename().string(),
+                       preprocessed, task.source, folder.string());
+  return data::read_parallel(source, folder / (plain + "." + task.target));
+}
+
+}  // namespace
 
 Corpus load_corpus(const Options& options) {
-  if (options.is_dates()) {
-    const std::int64_t train = options.smoke ? 2000 : 20'000;
-    data::TaskSplits dates = data::make_dates({.train = train, .seed = options.seed});
-    return {std::move(dates.train), std::move(dates.validation), std::move(dates.test),
-            data::Unit::characters, "exact_match"};
-  }
-  const auto read = [&](const std::string& split) {
-    const std::string stem = split + ".lc.norm.tok.";
-    return data::read_parallel(options.data / (stem + options.source),
-                               options.data / (stem + options.target));
+  const Task& task = options.task;
+  if (task.dates && !options.data.empty())
+    fovea::value_error("load_corpus", "this model translates dates, not the text in {}",
+                       options.data.string());
+  if (task.dates) return make_dates(task, options.smoke);
+  if (options.data.empty())
+    fovea::value_error("load_corpus",
+                       "this model translates {} to {}: give it --text or --input, or --data to be "
+                       "measured",
+                       task.source, task.target);
+  const auto read = [&](const char* multi30k, const char* plain) {
+    return read_split(options.data, task, multi30k, plain);
   };
-  return {read("train"), read("val"), read("test_2016_flickr"), data::Unit::words, "bleu"};
+  return {read("train", "train"), read("val", "val"), read("test_2016_flickr", "test"),
+          data::Unit::words, "bleu"};
 }

@@ -1,11 +1,17 @@
 // Learns to translate: a GRU encoder-decoder that attends (Bahdanau et al. 2015), or does not.
 //
-//   translate                          human dates to ISO dates
-//   translate --attention none         the same without attention
+//   translate                          human dates to ISO dates: of 1,000 unseen ones 100.0, 100.0
+//                                      and 99.9 % right for --seed 1, 2, 3, after 6 s of training
+//   translate --attention none         the same without attention: 0.0, 0.9 and 4.2 %, after 3 s
+//                                      (--epochs 5: 1.3 % after 5 s)          one core, AMD EPYC
 //   translate --data DIR --source de --target en --save model.safetensors
 //   translate --load model.safetensors --input de.txt --output en.txt
 //   translate --smoke                  seconds, asserts that it learned; run by ctest
+//
+// Read after 02_attention_by_hand. New here: modules, batches of unequal lengths, the trainer,
+// search. In order: corpus.h (what there is to learn), translator.h (the model), training.h.
 #include <fovea/core/error.h>
+#include <fovea/core/files.h>
 #include <fovea/core/threads.h>
 
 #include <iostream>
@@ -15,6 +21,11 @@
 
 namespace {
 
+namespace data = fovea::nn::data;
+namespace optim = fovea::optim;
+
+constexpr int interrupted_exit_code = 130;  // as a shell reports it
+
 SearchOptions search_of(const Options& o) {
   return {.beam = o.beam,
           .length_penalty = o.length_penalty,
@@ -22,69 +33,120 @@ SearchOptions search_of(const Options& o) {
           .replace_unknown = !o.keep_unknown};
 }
 
-const char* name_of(fovea::optim::StoppedBy reason) {
+const char* name_of(optim::StoppedBy reason) {
   constexpr const char* names[] = {"epochs", "time", "patience", "interrupt"};
   return names[static_cast<int>(reason)];
 }
 
-// Trains a new translator, saves it, and draws how it learned.
-Translator train_new(const Corpus& corpus, const Options& options, fovea::Rng& rng,
-                     Figures& figures) {
-  Translator translator(corpus, options, rng);
-  figures.parameters = translator.model().parameter_count();
-  std::cerr << fmt::format("{} training pairs, {} parameters, attention: {}\n", corpus.train.size(),
-                           figures.parameters, options.attention);
-  const fovea::optim::TrainingResult result = teach(translator, corpus, options, rng);
-  figures.train_seconds = result.last.seconds;
-  figures.tokens_per_second = result.last.tokens_per_second;
-  figures.stopped_by = name_of(result.stopped_by);
-  if (!options.save.empty()) translator.save(options.save);
-  if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);
-  if (result.stopped_by == fovea::optim::StoppedBy::interrupt && !options.save.empty())
-    std::cerr << "\ninterrupted; go on with the same command and --resume\n";
-  return translator;
+void say_written(const std::filesystem::path& path, const char* what) {
+  std::cerr << fmt::format("wrote {}: {}\n", path.string(), what);
 }
 
-void evaluate(const Translator& translator, const Corpus& corpus, const Options& options,
-              Figures& figures) {
+void say_how_to_go_on(const Options& options, std::int64_t step) {
+  std::cerr << fmt::format("\ninterrupted after step {}", step);
+  if (!options.save.empty())
+    std::cerr << fmt::format("; {} has all of it. To go on:\n  {}", options.last().string(),
+                             options.resume_command);
+  std::cerr << '\n';
+}
+
+std::vector<std::string> read_input(const std::filesystem::path& input) {
+  if (input == "-") return data::read_lines(std::cin, "standard input", data::Utf8::lenient);
+  return data::read_lines(input, data::Utf8::lenient);
+}
+
+// --text to standard output; --input to --output.
+void translate_given(const Translator& translator, const Options& options,
+                     const std::vector<std::string>& input) {
+  const SearchOptions search = search_of(options);
+  std::cout << translate_lines(translator, options.text, search);
+  const std::string translated = translate_lines(translator, input, search);
+  if (options.output.empty()) {
+    std::cout << translated;
+  } else {
+    fovea::write_file_atomically(options.output, translated);
+  }
+}
+
+void measure(const Translator& translator, const Corpus& corpus, const SearchOptions& search,
+             Figures& figures) {
   figures.metric = corpus.metric;
   figures.parameters = translator.model().parameter_count();
-  figures.score = score(translator, corpus, corpus.test, search_of(options));
+  figures.score = score(translator, corpus, corpus.test, search);
   figures.loss = mean_loss(translator, corpus.test);
-  std::cout << fmt::format("test {} {:.2f}  loss {:.3f}  parameters {}  training {:.0f} s\n",
-                           corpus.metric, figures.score, figures.loss, figures.parameters,
-                           figures.train_seconds);
+  std::cout << fmt::format("test {} {:.2f}  loss {:.4f}  parameters {}", corpus.metric,
+                           figures.score, figures.loss, figures.parameters);
+  if (figures.seconds > 0) std::cout << fmt::format("  training {:.1f} s", figures.seconds);
+  std::cout << '\n';
 }
 
-int run(Options options) {
-  if (options.threads > 0) fovea::set_num_threads(options.threads);
-  if (options.smoke) {
-    options.epochs = 4;
-    options.heatmap.clear();
-    options.curve.clear();
+// The first line that there is: of --text, --input or the test set.
+std::string line_to_draw(const Options& options, const std::vector<std::string>& input,
+                         const Corpus& corpus) {
+  for (const auto* lines : {&options.text, &input, &corpus.test.source})
+    for (const std::string& line : *lines)
+      if (!line.empty()) return line;
+  fovea::value_error("heatmap", "there is no line to draw");
+}
+
+// All that a translator is wanted for, new or loaded. An empty corpus is not measured.
+void use(const Translator& translator, const Corpus& corpus, const Options& options,
+         Figures figures) {
+  const std::vector<std::string> input =
+      options.input.empty() ? std::vector<std::string>() : read_input(options.input);
+  translate_given(translator, options, input);
+  SearchOptions search = search_of(options);
+  search.n_best = 1;
+  if (!corpus.test.source.empty()) {
+    measure(translator, corpus, search, figures);
+    if (!options.smoke) show_examples(translator, corpus, search);
   }
-  fovea::Rng rng(options.seed);
-  Figures figures;
-  const bool only_files = !options.trains() && (!options.text.empty() || !options.input.empty());
-  const Corpus corpus = only_files ? Corpus{} : load_corpus(options);
-  const Translator translator = options.trains() ? train_new(corpus, options, rng, figures)
-                                                 : Translator::load(options.load, rng);
-  const SearchOptions search = search_of(options);
-  translate_files(translator, options, search);
-  if (!only_files) {
-    evaluate(translator, corpus, options, figures);
-    show_examples(translator, corpus, search);
-    if (!options.json.empty()) write_json(figures, options);
+  if (!options.json.empty()) write_json(figures, translator, options.json);
+  if (!options.heatmap.empty()) {
+    write_heatmap(translator, line_to_draw(options, input, corpus), search, options.heatmap);
+    say_written(options.heatmap, "where it looked");
   }
-  const std::string drawn = !options.text.empty()        ? options.text
-                            : corpus.test.source.empty() ? std::string()
-                                                         : corpus.test.source[0];
-  if (!options.heatmap.empty() && !drawn.empty())
-    write_heatmap(translator, drawn, search, options.heatmap);
-  if (options.smoke && !(figures.loss < 1.0)) {
-    std::cerr << "smoke: it did not learn\n";
-    return 1;
+  if (options.smoke && !(figures.loss < 1.0))
+    fovea::raise<fovea::Error>("smoke", "a loss of {:.3f}: it did not learn", figures.loss);
+}
+
+int train_and_use(Options options) {
+  fill_defaults(options);
+  fovea::set_num_threads(options.threads);
+  const Corpus corpus = load_corpus(options);
+  fovea::Rng rng(options.task.seed);
+  Translator translator(corpus, options, rng);
+  std::cerr << fmt::format("{}: {} training pairs, {} parameters, attention: {}\n",
+                           options.task.name(), corpus.train.size(),
+                           translator.model().parameter_count(), options.attention);
+  const optim::TrainingResult result = teach(translator, corpus, options, rng);
+  if (!options.save.empty()) translator.save(options.save);
+  if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);
+  if (result.stopped_by == optim::StoppedBy::interrupt) {
+    say_how_to_go_on(options, result.last.step);
+    return interrupted_exit_code;
   }
+  use(translator, corpus, options,
+      {.seconds = result.last.seconds,
+       .tokens_per_second = result.last.tokens_per_second,
+       .stopped_by = name_of(result.stopped_by)});
+  if (!options.curve.empty()) say_written(options.curve, "how it learned");
+  if (!options.save.empty()) say_written(options.save, "the model, for --load");
+  return 0;
+}
+
+int load_and_use(Options options) {
+  fovea::Rng rng(0);  // of the numbers that the file's replace
+  const Translator translator = Translator::load(options.load, rng);
+  options.task = translator.task();
+  fill_defaults(options);
+  fovea::set_num_threads(options.threads);
+  if (!options.heatmap.empty() && !translator.attends())
+    fovea::value_error("heatmap", "{} holds a model without attention: there is nothing to draw",
+                       options.load.string());
+  const bool only_lines = !options.text.empty() || !options.input.empty();
+  const bool measured = !only_lines || !options.data.empty() || !options.json.empty();
+  use(translator, measured ? load_corpus(options) : Corpus{}, options, {});
   return 0;
 }
 
@@ -92,7 +154,8 @@ int run(Options options) {
 
 int main(int argc, char** argv) {
   try {
-    return run(parse_options(argc, argv));
+    const Options options = parse_options(argc, argv);
+    return options.trains() ? train_and_use(options) : load_and_use(options);
   } catch (const std::exception& error) {
     std::cerr << "translate: " << error.what() << '\n';
     return 1;

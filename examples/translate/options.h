@@ -4,46 +4,62 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
+
+/// What a translator was made for: enough to find its text again.
+struct Task {
+  bool dates = true;  // human dates to ISO dates, made from the seed; else text from files
+  std::string source = "de", target = "en";
+  std::uint64_t seed = 1;  // of everything random
+
+  std::string name() const { return dates ? "dates" : source + "-" + target; }
+};
 
 struct Options {
   // data
-  std::filesystem::path data;  // a folder with train/val/test files; empty: the dates task
-  std::string source = "de", target = "en";
+  Task task;
+  std::filesystem::path data;  // a folder with train, val and test files; empty: the dates task
   std::int64_t min_count = 2;  // rarer words become <unk>
   std::int64_t max_vocab = 8000;
 
+  // Here 0 or less stands for what fill_defaults() sets.
+
   // model
   std::string attention = "additive";  // or none
-  std::int64_t embed = 0;              // 0: 32 for dates, 256 for text
-  std::int64_t hidden = 0;             // 0: 64 for dates, 256 for text
-  double dropout = -1;                 // < 0: 0 for dates, 0.3 for text
+  std::int64_t embed = 0;
+  std::int64_t hidden = 0;
+  double dropout = -1;
 
   // training
-  std::int64_t epochs = 0;  // 0: 6 for dates, 15 for text
-  double max_seconds = 0;   // 0: no limit
+  std::int64_t epochs = 0;
+  double max_seconds = 0;  // 0: no limit
   std::int64_t batch = 64;
-  double lr = 0;                // 0: 4e-3 for dates, 1e-3 for text
-  double label_smoothing = -1;  // < 0: 0 for dates, 0.1 for text
+  double lr = 0;
+  double label_smoothing = -1;
   double clip = 1.0;
-  std::uint64_t seed = 1;
-  int threads = 0;  // 0: as many as there are processors
+  int threads = 0;
   bool resume = false;
   std::filesystem::path log;
 
   // search
-  std::int64_t beam = 0;  // 0: 1 for dates, 5 for text
+  std::int64_t beam = 0;
   double length_penalty = 1.0;
   std::int64_t n_best = 1;
   bool keep_unknown = false;  // else <unk> becomes the source word that it looked at most
 
   // files
   std::filesystem::path save, load, input, output, json, heatmap, curve;
-  std::string text;
+  std::vector<std::string> text;
   bool smoke = false;
 
-  bool is_dates() const { return data.empty(); }
+  std::string resume_command;  // what a shell would be given to go on after Ctrl-C
+
   bool trains() const { return load.empty(); }
+  std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it
 };
 
 /// Reads the command line; prints help or an error and exits where that is called for.
 Options parse_options(int argc, char** argv);
+
+/// Sets what was not given and depends on the task, which a loaded model may change.
+void fill_defaults(Options& options);

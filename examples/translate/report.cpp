@@ -11,7 +11,6 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-namespace data = fovea::nn::data;
 namespace inspect = fovea::nn::inspect;
 
 namespace {
@@ -20,7 +19,7 @@ inspect::HeatMap heatmap_of(const Translator& translator, const std::string& lin
                             const SearchOptions& search) {
   const std::string best = translator.translate({line}, search)[0][0].text;
   const Alignment seen = translator.align(line, best);
-  return {.title = line + " -> " + best,
+  return {.title = line + " → " + best,
           .row_labels = seen.target,
           .column_labels = seen.source,
           .weights = seen.weights};
@@ -30,70 +29,69 @@ inspect::HeatMap heatmap_of(const Translator& translator, const std::string& lin
 
 void show_examples(const Translator& translator, const Corpus& corpus,
                    const SearchOptions& search) {
-  const auto count = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(10, corpus.test.size()));
+  const std::size_t count = std::min<std::size_t>(10, corpus.test.source.size());
   const std::vector<std::string> lines(corpus.test.source.begin(),
-                                       corpus.test.source.begin() + count);
+                                       corpus.test.source.begin() + std::ptrdiff_t(count));
   const auto found = translator.translate(lines, search);
   std::cout << '\n';
-  for (std::size_t i = 0; i < lines.size(); ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     const std::string& wanted = corpus.test.target[i];
-    std::cout << fmt::format("{}  ->  {}{}\n", lines[i], found[i][0].text,
+    std::cout << fmt::format("{}  →  {}{}\n", lines[i], found[i][0].text,
                              found[i][0].text == wanted ? "" : "    (wanted: " + wanted + ")");
   }
-  if (!translator.model().options().attention || lines.empty()) return;
-  std::cout << "\nWhere the first one looked, target downwards, source to the right:\n\n"
-            << inspect::draw_in_terminal(heatmap_of(translator, lines[0], search),
-                                         inspect::terminal_colour(STDOUT_FILENO));
+  if (translator.attends() && count > 0)
+    std::cout << "\nWhere it looked, what it wrote downwards, what it read to the right:\n\n"
+              << inspect::draw_in_terminal(heatmap_of(translator, lines[0], search),
+                                           inspect::terminal_colour(STDOUT_FILENO));
 }
 
 void write_heatmap(const Translator& translator, const std::string& line,
                    const SearchOptions& search, const std::filesystem::path& path) {
-  if (!translator.model().options().attention) return;
   fovea::write_file_atomically(path, inspect::draw_as_svg(heatmap_of(translator, line, search)));
 }
 
 void write_curve(const fovea::optim::TrainingResult& training, const std::string& metric,
                  const std::filesystem::path& path) {
-  inspect::Series loss{.name = "training loss"},
-      validation{.name = "validation " + metric + " / 100"};
+  // One axis for both: BLEU reaches 30 or so, exact matches 100.
+  const double scale = metric == "bleu" ? 10 : 100;
+  inspect::Series loss{.name = "training loss"};
+  inspect::Series validation{.name = fmt::format("validation {} / {:g}", metric, scale)};
   for (const fovea::optim::Progress& p : training.history) {
     loss.x.push_back(p.seconds);
     loss.y.push_back(p.loss);
     validation.x.push_back(p.seconds);
-    validation.y.push_back(p.validation / 100);
+    validation.y.push_back(p.validation / scale);
   }
   fovea::write_file_atomically(path, inspect::draw_as_svg({.title = "How it learned",
                                                            .x_label = "seconds of training",
-                                                           .y_label = "",
                                                            .series = {loss, validation}}));
 }
 
-void write_json(const Figures& f, const Options& options) {
-  const nlohmann::ordered_json json{{f.metric, f.score},
+void write_json(const Figures& f, const Translator& translator, const std::filesystem::path& path) {
+  const nlohmann::ordered_json json{{"task", translator.task().name()},
+                                    {"attention", translator.attends() ? "additive" : "none"},
+                                    {f.metric, f.score},
                                     {"loss", f.loss},
                                     {"parameters", f.parameters},
-                                    {"train_seconds", f.train_seconds},
+                                    {"seconds", f.seconds},
                                     {"tokens_per_second", f.tokens_per_second},
                                     {"threads", fovea::num_threads()},
-                                    {"attention", options.attention},
-                                    {"seed", options.seed},
+                                    {"seed", translator.task().seed},
                                     {"stopped_by", f.stopped_by}};
-  fovea::write_file_atomically(options.json, json.dump(2) + "\n");
+  fovea::write_file_atomically(path, json.dump(2) + "\n");
 }
 
-void translate_files(const Translator& translator, const Options& options,
-                     const SearchOptions& search) {
-  if (!options.text.empty())
-    for (const Translation& t : translator.translate({options.text}, search)[0])
-      std::cout << t.text << '\n';
-  if (options.input.empty()) return;
-  const std::vector<std::string> lines = data::read_lines(options.input, data::Utf8::lenient);
+std::string translate_lines(const Translator& translator, const std::vector<std::string>& lines,
+                            const SearchOptions& search) {
+  const auto found = translator.translate(lines, search);
   std::string text;
-  for (const auto& best : translator.translate(lines, search))
-    for (const Translation& t : best) text += t.text + '\n';
-  if (options.output.empty()) {
-    std::cout << text;
-  } else {
-    fovea::write_file_atomically(options.output, text);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (search.n_best == 1) {
+      text += found[i][0].text + '\n';
+      continue;
+    }
+    for (const Translation& t : found[i])
+      text += fmt::format("{}\t{:.4f}\t{}\n", i + 1, t.score, t.text);
   }
+  return text;
 }

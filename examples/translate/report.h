@@ -10,11 +10,13 @@ void show_examples(const Translator& translator, const Corpus& corpus, const Sea
 void write_heatmap(const Translator& translator, const std::string& line,
                    const SearchOptions& search, const std::filesystem::path& path);
 
+/// Loss and validation over the time of training, as SVG.
 void write_curve(const fovea::optim::TrainingResult& training, const std::string& metric,
                  const std::filesystem::path& path);
 
-void write_json(const Figures& figures, const Options& options);
+void write_json(const Figures& figures, const Translator& translator,
+                const std::filesystem::path& path);
 
-/// --text to standard output; --input to --output, line by line.
-void translate_files(const Translator& translator, const Options& options,
-                     const SearchOptions& search);
+/// Line by line, one line for each, or (n_best > 1) several with their line's number and score.
+std::string translate_lines(const Translator& translator, const std::vector<std::string>& lines,
+                            const SearchOptions& search);

@@ -4,7 +4,9 @@
 #include <fovea/nn/data/bleu.h>
 #include <fovea/optim/adam.h>
 
+#include <cmath>
 #include <iostream>
+#include <numeric>
 #include <unistd.h>
 
 #include <fmt/core.h>
@@ -40,7 +42,7 @@ class Epochs {
   const std::vector<data::Ids>& at(std::int64_t epoch) {
     if (epoch != epoch_) {
       batches_ = data::bucketed_batches(pairs_.lengths, epoch,
-                                        {.batch_size = options_.batch, .seed = options_.seed});
+                                        {.batch_size = options_.batch, .seed = options_.task.seed});
       epoch_ = epoch;
     }
     return batches_;
@@ -53,39 +55,52 @@ class Epochs {
   std::vector<data::Ids> batches_;
 };
 
-// One line that is written over and over on a terminal, and one line a validation elsewhere.
+// A line that is written over and over on a terminal, and one for each validation anywhere.
 class Display {
  public:
   explicit Display(std::string metric)
       : metric_(std::move(metric)), terminal_(isatty(STDERR_FILENO) == 1) {}
 
   void operator()(const optim::Progress& p) {
-    const bool measured = p.validation == p.validation;  // not NaN
-    if (terminal_) std::cerr << "\r\033[K" << optim::progress_line(p) << std::flush;
-    if (measured)
-      std::cerr << (terminal_ ? "\r\033[K" : "")
-                << fmt::format("epoch {:2}  loss {:.3f}  validation {} {:.2f}  {:.0f} s\n",
-                               p.epoch + 1, p.loss, metric_, p.validation, p.seconds);
+    const std::string clear = terminal_ ? "\r\033[K" : "";
+    if (!std::isnan(p.validation))
+      std::cerr << clear
+                << fmt::format(
+                       "epoch {:2}  step {:6}  loss {:.3f}  validation {} {:6.2f}  {:.0f} s\n",
+                       p.epoch + 1, p.step, p.loss, metric_, p.validation, p.seconds);
+    if (terminal_ && p.seconds >= next_) {
+      std::cerr << clear << optim::progress_line(p) << std::flush;
+      next_ = p.seconds + 0.1;  // writing takes time too
+    }
+    if (terminal_ && p.seconds_left <= 0) std::cerr << clear;
   }
 
  private:
   std::string metric_;
   bool terminal_;
+  double next_ = 0;
 };
 
-optim::TrainerOptions trainer_options(const Options& options) {
-  optim::TrainerOptions t;
-  t.max_epochs = options.epochs;
+optim::TrainerOptions trainer_options(const Translator& translator, const Options& options,
+                                      std::int64_t batches_per_epoch) {
+  optim::TrainerOptions t{.max_epochs = options.epochs,
+                          .clip_norm = options.clip,
+                          .higher_is_better = true,
+                          .metadata = translator.metadata(),
+                          .resume = options.resume,
+                          .log = options.log};
   if (options.max_seconds > 0) t.max_seconds = options.max_seconds;
-  t.clip_norm = options.clip;
-  t.higher_is_better = true;
-  t.resume = options.resume;
-  t.log = options.log;
-  if (!options.save.empty()) {
-    t.best = options.save.string() + ".best";
-    t.last = options.save.string() + ".last";
-  }
+  // The dates' epochs are few and short: a curve needs more points.
+  if (options.task.dates) t.validate_every = std::max<std::int64_t>(1, batches_per_epoch / 4);
+  if (options.save.empty()) return t;
+  t.best = options.save;
+  t.last = options.last();
   return t;
+}
+
+std::int64_t target_tokens(const data::TranslationBatch& batch) {
+  const data::Ids& lengths = batch.target_output.lengths;
+  return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
 
 }  // namespace
@@ -95,32 +110,29 @@ optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const 
   const Pairs pairs(translator, corpus.train);
   Epochs epochs(pairs, options);
   optim::Adam adam(translator.model().parameters(), {.lr = options.lr});
-  const auto per_epoch = static_cast<std::int64_t>(epochs.at(0).size());
+  const std::int64_t per_epoch = std::ssize(epochs.at(0));
 
-  optim::TrainingTask task;
-  task.model = translator.model().state();
-  task.optimizer = &adam;
-  task.learning_rate = optim::cosine(options.lr, options.epochs * per_epoch, 0.1 * options.lr);
-  task.generators = {&rng};
-  task.batches = [&](std::int64_t epoch) {
-    return static_cast<std::int64_t>(epochs.at(epoch).size());
-  };
-  task.loss = [&](std::int64_t epoch, std::int64_t batch) -> optim::TrainingTask::Loss {
-    translator.model().train();
-    const data::TranslationBatch b = pairs.batch(epochs.at(epoch)[static_cast<std::size_t>(batch)]);
-    std::int64_t tokens = 0;
-    for (const std::int64_t length : b.target_output.lengths) tokens += length;
-    return {translator.loss(b, options.label_smoothing), tokens};
-  };
-  task.validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); };
-  return optim::train(task, trainer_options(options), Display(corpus.metric));
+  const optim::TrainingTask task{
+      .model = translator.model().state(),
+      .optimizer = &adam,
+      .learning_rate = optim::cosine(options.lr, options.epochs * per_epoch, 0.1 * options.lr),
+      .generators = {&rng},
+      .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
+      .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
+        translator.model().train();
+        const auto batch = pairs.batch(epochs.at(epoch)[static_cast<std::size_t>(number)]);
+        return {translator.loss(batch, options.label_smoothing), target_tokens(batch)};
+      },
+      .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); }};
+  return optim::train(task, trainer_options(translator, options, per_epoch),
+                      Display(corpus.metric));
 }
 
 double score(const Translator& translator, const Corpus& corpus, const data::ParallelText& text,
              const SearchOptions& search) {
   std::vector<std::string> hypotheses;
   for (const auto& best : translator.translate(text.source, search))
-    hypotheses.push_back(best.empty() ? "" : best[0].text);
+    hypotheses.push_back(best[0].text);
   if (corpus.metric == "bleu") return data::corpus_bleu(hypotheses, text.target).score;
   std::int64_t right = 0;
   for (std::size_t i = 0; i < hypotheses.size(); ++i) right += hypotheses[i] == text.target[i];
@@ -136,8 +148,7 @@ double mean_loss(const Translator& translator, const data::ParallelText& text) {
   std::int64_t tokens = 0;
   for (const data::Ids& rows : data::sorted_batches(pairs.lengths, 64)) {
     const data::TranslationBatch batch = pairs.batch(rows);
-    std::int64_t here = 0;
-    for (const std::int64_t length : batch.target_output.lengths) here += length;
+    const std::int64_t here = target_tokens(batch);
     sum += static_cast<double>(here) * translator.loss(batch, 0.0).item<double>();
     tokens += here;
   }

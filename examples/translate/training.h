@@ -7,13 +7,13 @@
 
 /// What was reached, for people and for --json.
 struct Figures {
-  std::string metric;  // "exact_match" or "bleu"
-  double score = 0;    // per cent, on the test set
-  double loss = 0;     // on the test set, nats a token, without smoothing
-  double train_seconds = 0;
+  std::string metric = {};       // "exact_match" or "bleu"
+  double score = 0;              // per cent, on the test set
+  double loss = 0;               // on the test set, nats a token, without smoothing
+  double seconds = 0;            // of training
   double tokens_per_second = 0;  // target tokens while training
   std::int64_t parameters = 0;
-  std::string stopped_by = "loaded";
+  std::string stopped_by = "loaded";  // or why training ended
 };
 
 /// Trains with live progress on standard error.

@@ -34,6 +34,8 @@ class Translator {
   /// Reads what save() wrote. FormatError, StateError where the file is something else.
   static Translator load(const std::filesystem::path& path, fovea::Rng& rng);
   void save(const std::filesystem::path& path) const;
+  /// What makes a checkpoint of the model's tensors one that load() can read.
+  fovea::Metadata metadata() const;
 
   fovea::nn::data::Ids encode_source(const std::string& line) const;
   fovea::nn::data::Ids encode_target(const std::string& line) const;
@@ -41,25 +43,30 @@ class Translator {
   /// The mean loss over the real target tokens of a batch, and how many they are.
   fovea::Tensor loss(const fovea::nn::data::TranslationBatch& batch, double smoothing) const;
 
-  /// For every line its best translations, best first, in the lines' order; an empty line gives an
-  /// empty translation.
+  /// For every line, in the lines' order, its best translations, best first: at least one, and an
+  /// empty one for a blank line.
   std::vector<std::vector<Translation>> translate(const std::vector<std::string>& lines,
-                                                  const SearchOptions& search) const;
+                                                  const SearchOptions& options) const;
 
   /// Forces `target` and reports where each of its tokens looked.
   Alignment align(const std::string& source, const std::string& target) const;
 
   fovea::nn::Seq2Seq& model() const { return *model_; }
-  fovea::nn::data::Unit unit() const { return unit_; }
+  const Task& task() const { return task_; }
+  bool attends() const { return model_->options().attention; }
 
  private:
   Translator() = default;
+  std::vector<std::vector<fovea::nn::Hypothesis>> search(
+      const std::vector<fovea::nn::data::Ids>& sources, const fovea::nn::data::Ids& rows,
+      const SearchOptions& options) const;
   Alignment align_ids(const std::vector<std::string>& source,
                       const fovea::nn::data::Ids& target) const;
   std::string spell(const std::vector<std::string>& source, const fovea::nn::data::Ids& target,
                     bool replace_unknown) const;
   std::string describe() const;
 
+  Task task_;
   fovea::nn::data::Unit unit_ = fovea::nn::data::Unit::words;
   fovea::nn::data::Vocab source_vocab_, target_vocab_;
   std::unique_ptr<fovea::nn::Seq2Seq> model_;
