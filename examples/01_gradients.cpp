@@ -1,8 +1,8 @@
 // An expression, its graph and its gradients: what "autograd" is, on one screen.
 //
-//   01_gradients               result: df/dx = -0.2136, df/dy = -0.4242, d2f/dxdy = -0.5729, as by
-//   hand 01_gradients 2>/dev/null | dot -Tsvg > graph.svg     the graph alone goes to standard
-//   output 01_gradients --smoke       checks the gradients against the formula; run by ctest
+//   01_gradients     result: df/dx = -0.2136, df/dy = -0.4242, d2f/dxdy = -0.5729
+//   01_gradients 2>/dev/null | dot -Tsvg > graph.svg     only the graph: standard output
+//   01_gradients --smoke     checks the gradients against the formula; run by ctest
 //
 // Read first. New here: Tensor, backward(), graph_to_dot(), second derivatives, gradcheck().
 #include <fovea/core/diagnose.h>

@@ -1,6 +1,6 @@
 // softmax(Q K^T / sqrt(d)) V on a sentence of four words, every matrix printed.
 //
-//   02_attention_by_hand            result: "sat" gives "cat" the largest of its weights
+//   02_attention_by_hand            result: "sat" looks at "cat" with 0.91 of its weight
 //   02_attention_by_hand --causal   no word may look at a later one
 //   02_attention_by_hand --smoke    asserts what is said above; run by ctest
 //

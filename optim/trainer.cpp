@@ -277,7 +277,10 @@ class Run {
     // too. After an interrupt nobody wants to wait, and the next run goes on from here.
     const bool measured = !result_.history.empty() && result_.history.back().step == place_.step;
     const bool interrupt = result_.stopped_by == StoppedBy::interrupt;
-    if (!measured && !interrupt && place_.step > 0) validate();
+    if (!measured && !interrupt && place_.step > 0) {
+      validate();
+      if (report_) report_(result_.last);
+    }
     save_last();
     if (!options_.best.empty() && !std::isnan(place_.best)) load_into(options_.best, task_.model);
     result_.tokens = place_.tokens;

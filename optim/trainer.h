@@ -80,8 +80,9 @@ struct TrainingResult {
 };
 
 /// Trains until an end is reached. With `best`, the model ends with its best numbers. `report` is
-/// called after each step; the trainer itself prints nothing. `last` is written with each row of
-/// the history and at the end.
+/// called after each step, and once more if the last one is validated only because it is the last;
+/// the trainer itself prints nothing. `last` is written with each row of the history and at the
+/// end.
 ///
 /// Resuming gives the same numbers, bit for bit, as never having stopped; only max_epochs,
 /// max_seconds and patience may be others than before.

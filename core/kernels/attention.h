@@ -29,8 +29,8 @@ void additive_attention_forward(const AdditiveSizes& n, const KeepTable& keep, c
                                 const T* k, const T* v, const T* x, T* weights, T* context);
 
 // From the gradients by the context (or null) and by the weights (or null). The tanh is computed
-// again rather than kept: T S A numbers would cost more to store and fetch. dq: (B, T, A)  dk: (B,
-// S, A)  dv: (A)  dx: (B, S, C), each written whole.
+// again rather than kept: T S A numbers would cost more to store and fetch. Each is written whole:
+// dq: (B, T, A)  dk: (B, S, A)  dv: (A)  dx: (B, S, C)
 template <class T>
 void additive_attention_backward(const AdditiveSizes& n, const T* q, const T* k, const T* v,
                                  const T* x, const T* weights, const T* dcontext, const T* dweights,

@@ -19,8 +19,8 @@ struct IndexSizes {
   int64_t outer, size, count, inner;
 };
 
-// y[o, m, :] = x[o, index[m], :]    x: (outer, size, inner)  index: (count)  y: (outer, count,
-// inner)
+// y[o, m, :] = x[o, index[m], :]
+//   x: (outer, size, inner)  index: (count)  ->  y: (outer, count, inner)
 template <class T>
 void select_rows(const T* x, const int64_t* index, IndexSizes sizes, T* y);
 

@@ -12,8 +12,8 @@ struct ReduceSizes {
   int64_t outer, reduced, inner;
 };
 
-// y = sum x.    T: float, double, int64_t                  x: (outer, reduced, inner)  y: (outer,
-// inner)
+// y = sum x.    T: float, double, int64_t
+//   x: (outer, reduced, inner)  ->  y: (outer, inner)
 //
 // Short runs are summed in T, in several lanes, and the runs' totals in double: the error of a long
 // sum grows with the length of a run, not with the number of terms.

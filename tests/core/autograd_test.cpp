@@ -25,6 +25,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+const Tensor early_x = leaf(tensor({0.5}));
+const Tensor early_y = tanh(early_x);  // recorded before main()
+
 }  // namespace
 
 TEST_CASE("the gradient of a product and a sum") {
@@ -32,6 +35,13 @@ TEST_CASE("the gradient of a product and a sum") {
   sum(a * b + a).backward();
   CHECK(max_difference(a.grad(), tensor({5, 6, 7})) == 0);
   CHECK(max_difference(b.grad(), tensor({1, 2, 3})) == 0);
+}
+
+TEST_CASE("an op that ran before main() has a name and a gradient") {
+  REQUIRE_FALSE(early_y.is_leaf());
+  CHECK(std::string(early_y.impl()->node->op->name) == "tanh");
+  const float y = early_y.item();
+  CHECK(grad(early_y, early_x, {.retain_graph = true}).item() == doctest::Approx(1 - y * y));
 }
 
 TEST_CASE("a tensor that is used many times gets the sum of all gradients") {
@@ -230,6 +240,36 @@ TEST_CASE("hooks on leaves, hooks that only look, and hooks that return nonsense
         "hook: returned a gradient (5,) f32 for a tensor (2,) f32: they must agree");
   CHECK(message_of<StateError>([&] { tensor({1}).register_hook({}); }) ==
         "register_hook: the tensor (1,) needs no gradient");
+}
+
+TEST_CASE("a hook may register hooks: they see the same gradient, after it") {
+  const Tensor x = leaf(tensor({1}));
+  Tensor h = x * 2.0;
+  int calls = 0;
+  h.register_hook([&h, &calls](const Tensor& dh) {
+    for (int i = 0; i < 10; ++i)  // enough for the list of hooks to move
+      h.register_hook([&calls](const Tensor& later) {
+        ++calls;
+        CHECK(later.item() == 30);
+        return Tensor();
+      });
+    return dh * 10.0;
+  });
+  (h * 3.0).backward();
+  CHECK(calls == 10);
+  CHECK(x.grad().item() == 60);
+}
+
+TEST_CASE("a hook may let go of the tensor that backward() was called on") {
+  const Tensor x = leaf(tensor({3}));
+  Tensor root = x * x;
+  root.register_hook([&root](const Tensor&) {
+    root = Tensor();
+    return Tensor();
+  });
+  root.backward();
+  CHECK_FALSE(root.defined());
+  CHECK(x.grad().item() == 6);
 }
 
 TEST_CASE("retain_grad keeps an inner tensor's gradient") {

@@ -10,6 +10,7 @@
 
 using namespace fovea;
 using test::max_difference;
+using test::message_of;
 
 namespace {
 
@@ -80,6 +81,16 @@ TEST_CASE("a function that returns its input, and one that needs no gradient") {
   const Function twice = [](std::span<const Tensor> in) { return in[0] * 2.0; };
   const NoGrad guard;
   CHECK_FALSE(checkpoint(twice, {&x, 1}).requires_grad());
+}
+
+TEST_CASE("an undefined input is an error, recorded or not") {
+  const Tensor inputs[] = {random_leaf({3}, 1), Tensor()};
+  const Function first = [](std::span<const Tensor> in) { return in[0] * 2.0; };
+  const auto call = [&] { checkpoint(first, inputs); };
+  const std::string message = "checkpoint: an input is undefined: leave it out";
+  CHECK(message_of<StateError>(call) == message);
+  const NoGrad guard;
+  CHECK(message_of<StateError>(call) == message);
 }
 
 TEST_CASE("an overwritten input is an error") {

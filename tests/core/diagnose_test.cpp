@@ -1,6 +1,9 @@
 // What the library says when training goes wrong.
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/index.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/tests/support/compare.h>
 
@@ -32,6 +35,19 @@ TEST_CASE("the first NaN forward: op, module and ranges of the inputs") {
         "div: forward: the first NaN or infinity; output 0 (1,): no finite value, 1 of 1 not "
         "finite; input 0 (1,): finite values in [1, 1], 0 of 1 not finite; input 1 (1,): finite "
         "values in [0, 0], 0 of 1 not finite, in encoder.layers.1");
+}
+
+// Looking at a view with gaps makes it dense, and that is not looked at in turn.
+TEST_CASE("a view with gaps is looked at like any other input, forward and backward") {
+  const Tensor turned = transpose(tensor({{1, -1}, {2, 4}}), 0, 1);
+  const Tensor x = tensor({{0, 4}, {4, 4}}).set_requires_grad();
+  const TraceNonFinite trace;
+  CHECK(message_of<NonFiniteError>([&] { log(turned); }) ==
+        "log: forward: the first NaN or infinity; output 0 (2, 2): finite values in [0, 1.386], 1 "
+        "of 4 not finite; input 0 (2, 2): finite values in [-1, 4], 0 of 4 not finite");
+  CHECK(message_of<NonFiniteError>([&] {
+          sum(transpose(sqrt(x), 0, 1)).backward();
+        }).starts_with("sqrt: backward: "));
 }
 
 TEST_CASE("an op that was given a NaN is not blamed") {
@@ -108,6 +124,39 @@ TEST_CASE("the audit names the parameter and the op that cut the path") {
   CHECK(findings[0].kind == Kind::none);
   CHECK(findings[3].kind == Kind::zero);
   CHECK(findings[4].kind == Kind::non_finite);
+}
+
+TEST_CASE("what an op does with its inputs' numbers inside is no path that was cut") {
+  const std::pair<const char*, Tensor (*)(const Tensor&)> ops[] = {
+      {"stack",
+       [](const Tensor& x) {
+         return stack({x, x}, 1);
+       }},
+      {"concat",
+       [](const Tensor& x) {
+         return concat({x, x}, 1);
+       }},
+      {"unbind", [](const Tensor& x) { return unbind(x, 0)[1]; }},
+      {"select", [](const Tensor& x) { return select(x, 0, 1); }},
+      {"reshape", [](const Tensor& x) { return reshape(transpose(x, 0, 1), {-1}); }},
+      {"index_select",
+       [](const Tensor& x) { return index_select(transpose(x, 0, 1), 0, arange(2)); }},
+      {"matmul", [](const Tensor& x) { return matmul(x, slice(x, 1, 0, 3, 2)); }},
+      {"linear",
+       [](const Tensor& x) {
+         return linear(slice(x, 1, 0, 3, 2), ones({1, 2}), {});
+       }},
+      {"sum", [](const Tensor& x) { return sum(transpose(x, 0, 1), 1); }},
+      {"to_vector", [](const Tensor& x) { return x * x.to_vector<double>()[0]; }},
+  };
+  for (const auto& [name, f] : ops) {
+    CAPTURE(name);
+    const Tensor w = ones({3, 3}).set_requires_grad();
+    const GradientAudit audit;
+    f(w).detach();
+    const Named parameters{{"w", w}};
+    CHECK(audit.report(parameters) == "w: no gradient: cut by detach\n");
+  }
 }
 
 TEST_CASE("what a backward computes is no path that was cut") {

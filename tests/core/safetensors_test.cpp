@@ -155,6 +155,16 @@ TEST_CASE("safetensors: entries that make no sense") {
         "safetensors: F: 'w': data_offsets holds -1: must be an integer from 0 to 2^63 - 1");
 }
 
+// Deep enough that anything which follows the nesting by recursion overflows the stack.
+TEST_CASE("safetensors: a deeply nested value is refused like any other") {
+  constexpr std::size_t depth = 1'000'000;
+  const std::string nested = std::string(depth, '[') + std::string(depth, ']');
+  CHECK(refusal(entry(R"("dtype":"U8","shape":[)" + nested + R"(],"data_offsets":[0,1])", 1)) ==
+        "safetensors: F: 'w': shape holds array: must be an integer from 0 to 2^63 - 1");
+  CHECK(refusal(entry(R"("dtype":"U8","shape":[1],"data_offsets":[0,)" + nested + "]", 1)) ==
+        "safetensors: F: 'w': data_offsets holds array: must be an integer from 0 to 2^63 - 1");
+}
+
 TEST_CASE("safetensors: shapes and ranges that do not fit together") {
   CHECK(refusal(entry(R"("dtype":"F32","shape":[2],"data_offsets":[0,4])", 4)) ==
         "safetensors: F: 'w': data_offsets [0, 4]: F32 of shape (2) needs 8 bytes");

@@ -27,6 +27,14 @@ TEST_CASE("factories") {
   CHECK_FALSE(Tensor().defined());
 }
 
+TEST_CASE("full: an i64 must be able to hold the number") {
+  CHECK(message_of<ValueError>([] { full({2}, std::nan(""), DType::i64); }) ==
+        "full: nan as i64: it must be finite and below 2^63");
+  CHECK_THROWS_AS(full({}, 0x1p63, DType::i64), ValueError);
+  CHECK(full({}, -0x1p62, DType::i64).item<std::int64_t>() == -(std::int64_t{1} << 62));
+  CHECK(std::isnan(full({}, std::nan("")).item()));
+}
+
 TEST_CASE("arange") {
   CHECK(arange(3).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, 1, 2});
   CHECK(arange(0).numel() == 0);
@@ -96,6 +104,11 @@ TEST_CASE("item takes exactly one element") {
         }) == "item: the tensor (2, 3) has 6 elements: item() takes exactly one");
 }
 
+TEST_CASE("item does not round an i64 to a double") {
+  const std::int64_t odd = (std::int64_t{1} << 53) + 1;
+  CHECK(from_data(std::vector<std::int64_t>{odd}, {1}).item<std::int64_t>() == odd);
+}
+
 TEST_CASE("copying shares the numbers, clone copies them") {
   Tensor x = tensor({1, 2});
   const Tensor same = x, copy = x.clone();
@@ -120,6 +133,7 @@ TEST_CASE("to converts between all types") {
   CHECK(x.to(DType::f64).to_vector<double>() == std::vector<double>{-1.5, 0, 2.75});
   CHECK(x.to(DType::i64).to_vector<std::int64_t>() == std::vector<std::int64_t>{-1, 0, 2});
   CHECK(x.to(DType::boolean).to_vector<bool>() == std::vector<bool>{true, false, true});
+  CHECK(tensor({0.5, 0, -0.25}).to_vector<bool>() == std::vector<bool>{true, false, true});
   CHECK(x.to(DType::boolean).to(DType::f32).to_vector<double>() == std::vector<double>{1, 0, 1});
   Tensor leaf = x.clone();
   leaf.set_requires_grad();
@@ -143,6 +157,29 @@ TEST_CASE("copy_from writes through views, or nothing at all") {
           x.copy_from(zeros({2, 3}, DType::f64));
         }) == "copy_from: from f64 to f32: types must be equal");
   CHECK(x.impl()->storage->version() == version);
+}
+
+TEST_CASE("copy_from and fill do not write several numbers to one place") {
+  const Tensor x = zeros({1, 3});
+  Tensor stretched = expand(x, {2, 3});
+  const std::string message =
+      "copy_from: to a stretched view (2, 3), whose axis 0 is one place: write to a clone()";
+  CHECK(message_of<StateError>([&] { stretched.copy_from(ones({2, 3})); }) == message);
+  CHECK(message_of<StateError>([&] { stretched.fill(1); }) == message);
+  CHECK(max_difference(x, zeros({1, 3})) == 0);
+  CHECK_NOTHROW(expand(x, {1, 3}).fill(1));
+}
+
+TEST_CASE("copy_from between overlapping views reads before it writes") {
+  const std::vector<double> numbers{0, 1, 2, 3, 4, 5, 6, 7, 8};
+  const Tensor up = from_data(numbers, {9}), down = up.clone();
+  slice(up, 0, 1, 9).copy_from(slice(up, 0, 0, 8));
+  slice(down, 0, 0, 8).copy_from(slice(down, 0, 1, 9));
+  CHECK(up.to_vector<double>() == std::vector<double>{0, 0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(down.to_vector<double>() == std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8, 8});
+  Tensor turned = from_data(numbers, {3, 3});
+  turned.copy_from(transpose(turned, 0, 1));
+  CHECK(turned.to_vector<double>() == std::vector<double>{0, 3, 6, 1, 4, 7, 2, 5, 8});
 }
 
 TEST_CASE("every write bumps the version, no read does") {

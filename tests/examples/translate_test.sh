@@ -98,6 +98,7 @@ without_attention() {
 # Ctrl-C in the middle, and going on, gives the file of a run at one go.
 interrupted_and_resumed() {
   works --epochs 1 --save whole.st --seed 3
+  : >messages  # it still has the validations of the run before
   "$translate" --epochs 1 --save "it's.st" --seed 3 >output 2>messages &
   process=$!
   # The first line is about the data; the handler is set when the first validation is there.

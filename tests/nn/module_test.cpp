@@ -65,6 +65,7 @@ class Net : public Module {
     v("head", head);
     v("scale", scale);
     v.buffer("steps", steps);
+    v.buffer("cache", cache);
     v("drop", drop);
   }
   Embedding embedding;
@@ -72,7 +73,7 @@ class Net : public Module {
   std::optional<Linear> extra, absent;
   std::unique_ptr<Linear> pointed;
   Linear head;
-  Tensor scale;  // switched off
+  Tensor scale, cache;  // switched off: a parameter and a buffer
   Tensor steps;
   Dropout drop;
 };

@@ -155,3 +155,16 @@ TEST_CASE("dropout works in training only") {
   model.eval();
   CHECK(max_difference(run(), run()) == 0);
 }
+
+TEST_CASE("a batch of no sentences has no logits") {
+  Rng rng(1);
+  for (const bool attention : {true, false}) {
+    CAPTURE(attention);
+    const Seq2Seq model = make(attention, rng);
+    const Seq2SeqMemory memory = model.encode(ids({}, {0, 4}), {});
+    CHECK(model.decode(memory, ids({}, {0, 3}), {}).shape() == Shape{0, 7});
+    Tensor state = memory.initial;
+    CHECK(model.step(memory, ids({}, {0}), state).shape() == Shape{0, 7});
+    CHECK(state.shape() == Shape{0, 6});
+  }
+}

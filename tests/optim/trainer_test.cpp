@@ -197,11 +197,15 @@ TEST_CASE("trainer: ends after max_epochs, and reports every step") {
 
 TEST_CASE("trainer: ends when the time is over, and validates once more") {
   Toy toy;
-  const TrainingResult result = train(toy.task(), {.max_seconds = 1e-9});
+  std::vector<Progress> seen;
+  const TrainingResult result =
+      train(toy.task(), {.max_seconds = 1e-9}, [&](const Progress& p) { seen.push_back(p); });
   CHECK(result.stopped_by == StoppedBy::time);
   CHECK(result.last.step == 1);
-  REQUIRE(result.history.size() == 1);
-  CHECK(result.history[0].validation == 1.0);
+  CHECK(result.history.size() == 1);
+  REQUIRE(seen.size() == 2);  // the step, and the validation
+  CHECK(std::isnan(seen[0].validation));
+  CHECK(seen[1].validation == 1.0);
 }
 
 TEST_CASE("trainer: ends when patience is over, with the best model") {

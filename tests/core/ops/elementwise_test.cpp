@@ -174,6 +174,23 @@ TEST_CASE("create_graph gives the same gradients at corners and ties as the kern
   }
 }
 
+// d2 a^b / da db = a^(b - 1) (1 + b log a), which is 1 / a at b = 0.
+TEST_CASE("second derivatives of a^b by both at b = 0 and at a = 0") {
+  const auto second = [](double base, double exponent) {  // aa, ab, ba, bb
+    const Tensor a = f64({base}).set_requires_grad(), b = f64({exponent}).set_requires_grad();
+    const Tensor y = pow(a, b);
+    Numbers found;
+    for (const Tensor& first :
+         {grad(y, a, {.create_graph = true}), grad(y, b, {.create_graph = true})})
+      for (const Tensor& x : {a, b})
+        found.push_back(grad(first, x, {.retain_graph = true}).item<double>());
+    return f64(found);
+  };
+  CHECK(near(second(2, 0), {0, 0.5, 0.5, std::log(2.0) * std::log(2.0)}, 1e-15));
+  CHECK(near(second(0, 2), {2, 0, 0, 0}, 0));
+  for (const double d : numbers(second(0, 0))) CHECK_FALSE(std::isnan(d));
+}
+
 TEST_CASE("broadcast operands collect the sum of what they were used for") {
   Tensor a = f64({1, 2, 3}), b = f64({10, 20}, {2, 1});
   a.set_requires_grad();

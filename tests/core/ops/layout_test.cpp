@@ -4,6 +4,7 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/tests/support/compare.h>
 
+#include <limits>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -122,6 +123,22 @@ TEST_CASE("slice follows Python") {
   CHECK(slice(x, 0, 6, 6).shape() == Shape{0});
   CHECK(share(slice(x, 0, 1, 3), x));
   CHECK(values(slice(counting({2, 3}), -1, 1, 3)) == Numbers{1, 2, 4, 5});
+}
+
+TEST_CASE("slice: a step beyond the end costs nothing more, backward too") {
+  const Tensor x = ones({100}).set_requires_grad();
+  for (const std::int64_t step :
+       {std::int64_t{1} << 20, std::numeric_limits<std::int64_t>::max()}) {
+    CAPTURE(step);
+    const Tensor y = slice(x, 0, 3, 100, step);
+    REQUIRE(y.shape() == Shape{1});
+    const std::int64_t before = memory_stats().live_bytes;
+    reset_peak_memory();
+    Numbers dx(100, 0.0);
+    dx[3] = 1;
+    CHECK(values(grad(y, x)) == dx);
+    CHECK(memory_stats().peak_bytes - before <= 4 * 8 * 100);  // dx, and dx in double for values()
+  }
 }
 
 TEST_CASE("narrow and select") {

@@ -177,6 +177,20 @@ TEST_CASE("nll_loss: impossible classes do not spoil the others; errors") {
         }) == "nll_loss: needs f32 or f64, and got i64");
 }
 
+// As a double it would be no i64 any more, or one that other numbers are rounded to.
+TEST_CASE("cross_entropy and nll_loss: any i64 may be the ignored target") {
+  const Tensor x = tensor({{0, 1}, {2, 5}});
+  for (const std::int64_t ignored :
+       {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()}) {
+    CAPTURE(ignored);
+    const Tensor some = classes({1, ignored}), first = slice(x, 0, 0, 1);
+    CHECK(cross_entropy(x, some, {.ignore_index = ignored}).item() ==
+          cross_entropy(first, classes({1})).item());
+    CHECK(nll_loss(x, some, {.ignore_index = ignored}).item() == -1);
+    CHECK_THROWS_AS(nll_loss(x, classes({1, ignored ^ 1}), {.ignore_index = ignored}), IndexError);
+  }
+}
+
 TEST_CASE("mse, l1 and smooth_l1: values by hand, all reductions") {
   const Tensor a = tensor({1, 2, 5}), b = tensor({1, 4, 2});
   CHECK(mse_loss(a, b).item() == doctest::Approx(13.0 / 3));
@@ -187,6 +201,13 @@ TEST_CASE("mse, l1 and smooth_l1: values by hand, all reductions") {
         std::vector<float>{0, 0.8f, 1.75f});
   CHECK(smooth_l1_loss(a, b, 0, Reduction::none).to_vector<float>() ==
         l1_loss(a, b, Reduction::none).to_vector<float>());
+}
+
+TEST_CASE("smooth_l1: the second derivative at the target itself is 1 / beta") {
+  const Tensor x = tensor({3}).set_requires_grad();
+  const Tensor first = grad(smooth_l1_loss(x, tensor({3}), 4), x, {.create_graph = true});
+  CHECK(first.item() == 0);
+  CHECK(grad(first, x).item() == 0.25f);
 }
 
 TEST_CASE("bce_with_logits: equals the definition; far logits stay finite; weights") {
