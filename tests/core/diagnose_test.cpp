@@ -150,7 +150,8 @@ TEST_CASE("what an op does with its inputs' numbers inside is no path that was c
       {"to_vector", [](const Tensor& x) { return x * x.to_vector<double>()[0]; }},
   };
   for (const auto& [name, f] : ops) {
-    CAPTURE(name);
+    const std::string op = name;
+    CAPTURE(op);
     const Tensor w = ones({3, 3}).set_requires_grad();
     const GradientAudit audit;
     f(w).detach();
