@@ -2,15 +2,17 @@
 #include <fovea/core/mask.h>
 
 #include <algorithm>
+#include <array>
+#include <unordered_map>
 
 namespace fovea {
 namespace {
 
-struct Sizes {
-  std::int64_t B, T, S;
-};
+std::int64_t at(const std::vector<std::int64_t>& values, std::int64_t i) {
+  return values[static_cast<std::size_t>(i)];
+}
 
-void check_corner(const char* mask, Mask::Corner corner, const Sizes& n) {
+void check_corner(const char* mask, Mask::Corner corner, const MaskSizes& n) {
   if (corner == Mask::Corner::unset && n.T != n.S)
     shape_error(mask,
                 "{} queries and {} keys: with unequal lengths say Corner::top_left or "
@@ -18,61 +20,138 @@ void check_corner(const char* mask, Mask::Corner corner, const Sizes& n) {
                 n.T, n.S);
 }
 
+void check_lengths(const char* mask, const std::vector<std::int64_t>& lengths, const MaskSizes& n) {
+  if (static_cast<std::int64_t>(lengths.size()) != n.B)
+    shape_error(mask, "{} lengths for a batch of {}: there must be one a row", lengths.size(), n.B);
+  for (const std::int64_t length : lengths)
+    if (length > n.S)
+      value_error(mask, "length {} with {} keys: it must not be longer", length, n.S);
+}
+
+void check_not_negative(const char* mask, const std::vector<std::int64_t>& lengths) {
+  for (const std::int64_t length : lengths)
+    if (length < 0) value_error(mask, "length {}: it must not be negative", length);
+}
+
 // How far a query's own place among the keys is from its number.
-std::int64_t shift_of(Mask::Corner corner, const Sizes& n) {
+std::int64_t shift_of(Mask::Corner corner, const MaskSizes& n) {
   return corner == Mask::Corner::bottom_right ? n.S - n.T : 0;
 }
 
 void check_table(const char* op, const Tensor& table) {
   if (table.dtype() != DType::boolean)
     dtype_error(op, "a {} tensor: it must be bool", name_of(table.dtype()));
-  if (table.rank() != 2 && table.rank() != 3)
-    shape_error(op, "a mask of shape {}: it must be (T, S) or (B, T, S)", table.shape().str());
+  if (table.rank() < 2 || table.rank() > 4)
+    shape_error(op, "a mask of shape {}: it must be (T, S), (B, T, S) or (B, H, T, S)",
+                table.shape().str());
+}
+
+// (T, S), (B, T, S) or (B, H, T, S) as (B or 1, H or 1, T or 1, S or 1), dense.
+Tensor with_four_axes(const Tensor& table) {
+  const Shape& n = table.shape();
+  const std::int64_t B = n.rank() > 2 ? n[0] : 1, H = n.rank() > 3 ? n[1] : 1;
+  const std::int64_t T = n[n.rank() - 2], S = n[n.rank() - 1];
+  return alias(table, {B, H, T, S}, {H * T * S, T * S, S, 1});
+}
+
+struct Range {
+  std::int64_t begin, end;
+};
+
+// Rows (b, h, t) of a plan's tables and ids, asked one key at a time: for writing a mask out.
+class PlanReader {
+ public:
+  PlanReader(const MaskPlan& plan, const MaskSizes& sizes) : plan_(plan), n_(sizes) {}
+
+  bool per_row() const {
+    const auto differs = [](const Tensor& x) { return x.dim(0) > 1; };
+    return plan_.per_row || std::any_of(plan_.tables.begin(), plan_.tables.end(), differs) ||
+           std::any_of(plan_.ids.begin(), plan_.ids.end(), [&](const MaskPlan::Ids& ids) {
+             return differs(ids.query) || differs(ids.key);
+           });
+  }
+  bool per_head() const {
+    return std::any_of(plan_.tables.begin(), plan_.tables.end(),
+                       [](const Tensor& table) { return table.dim(1) > 1; });
+  }
+
+  Range range(std::int64_t b, std::int64_t t) const {
+    if (plan_.begin.empty()) return {0, n_.S};
+    const std::int64_t row = (plan_.per_row ? b * n_.T : 0) + t;
+    return {at(plan_.begin, row), at(plan_.end, row)};
+  }
+  // For a key inside the range.
+  bool kept(std::int64_t b, std::int64_t h, std::int64_t t, std::int64_t s) const {
+    for (const Tensor& table : plan_.tables)
+      if (!table.data<bool>()[offset(table, {b, h, t, s})]) return false;
+    for (const MaskPlan::Ids& ids : plan_.ids)
+      if (id(ids.query, b, t) != id(ids.key, b, s)) return false;
+    return true;
+  }
+  bool keeps_any(std::int64_t b, std::int64_t h, std::int64_t t) const {
+    const Range r = range(b, t);
+    for (std::int64_t s = r.begin; s < r.end; ++s)
+      if (kept(b, h, t, s)) return true;
+    return false;
+  }
+
+ private:
+  static std::int64_t offset(const Tensor& table, std::array<std::int64_t, 4> place) {
+    std::int64_t at = 0;
+    for (std::int64_t axis = 0; axis < 4; ++axis)
+      at = at * table.dim(axis) + (table.dim(axis) > 1 ? place[static_cast<std::size_t>(axis)] : 0);
+    return at;
+  }
+  static std::int64_t id(const Tensor& ids, std::int64_t b, std::int64_t i) {
+    return ids.data<std::int64_t>()[(ids.dim(0) > 1 ? b * ids.dim(1) : 0) + i];
+  }
+
+  const MaskPlan& plan_;
+  const MaskSizes& n_;
+};
+
+void check_no_empty_row(const MaskPlan& plan, const MaskSizes& n) {
+  const PlanReader reader(plan, n);
+  const std::int64_t B = reader.per_row() ? n.B : 1, H = reader.per_head() ? n.H : 1;
+  for (std::int64_t b = 0; b < B; ++b)
+    for (std::int64_t h = 0; h < H; ++h)
+      for (std::int64_t t = 0; t < n.T; ++t)
+        if (!reader.keeps_any(b, h, t))
+          value_error("Mask::strict",
+                      "batch row {}, head {}, query {} of {} keeps none of {} keys: each query "
+                      "must keep one",
+                      b, h, t, n.T, n.S);
 }
 
 }  // namespace
 
-/// One condition. kept() is asked for every (b, t, s) when the mask is written out.
+/// One condition: a range of keys for each query, or an entry in the plan's lists, or both.
 struct Mask::Term {
   virtual ~Term() = default;
-  virtual void check(const Sizes&) const {}
-  virtual bool kept(const Sizes& sizes, std::int64_t b, std::int64_t t, std::int64_t s) const = 0;
-  virtual bool depends_on_batch() const { return false; }
+  virtual void check(const MaskSizes& sizes) const = 0;
+  virtual bool has_range() const { return true; }
+  virtual bool per_row() const { return false; }  ///< the range differs between batch rows
+  virtual Range range(const MaskSizes& sizes, std::int64_t, std::int64_t) const {
+    return {0, sizes.S};
+  }
+  virtual void add_to(MaskPlan&) const {}
 };
 
 Mask Mask::none() { return Mask({}); }
 
-Mask Mask::causal(Corner corner) {
-  struct Causal final : Term {
-    explicit Causal(Corner c) : corner(c) {}
-    void check(const Sizes& n) const override { check_corner("Mask::causal", corner, n); }
-    bool kept(const Sizes& n, std::int64_t, std::int64_t t, std::int64_t s) const override {
-      return s <= t + shift_of(corner, n);
-    }
-    Corner corner;
-  };
-  return Mask({std::make_shared<Causal>(corner)});
-}
+// No limit to the left, none to the right of the query itself.
+Mask Mask::causal(Corner corner) { return window(-1, 0, corner); }
 
 Mask Mask::lengths(std::vector<std::int64_t> lengths) {
   struct Lengths final : Term {
-    void check(const Sizes& n) const override {
-      if (static_cast<std::int64_t>(values.size()) != n.B)
-        shape_error("Mask::lengths", "{} lengths for a batch of {}: there must be one a row",
-                    values.size(), n.B);
-      for (const std::int64_t length : values)
-        if (length > n.S)
-          value_error("Mask::lengths", "length {} with {} keys: it must not be longer", length,
-                      n.S);
+    void check(const MaskSizes& n) const override { check_lengths("Mask::lengths", values, n); }
+    bool per_row() const override { return true; }
+    Range range(const MaskSizes&, std::int64_t b, std::int64_t) const override {
+      return {0, at(values, b)};
     }
-    bool kept(const Sizes&, std::int64_t b, std::int64_t, std::int64_t s) const override {
-      return s < values[static_cast<std::size_t>(b)];
-    }
-    bool depends_on_batch() const override { return true; }
     std::vector<std::int64_t> values;
   };
-  for (const std::int64_t length : lengths)
-    if (length < 0) value_error("Mask::lengths", "length {}: it must not be negative", length);
+  check_not_negative("Mask::lengths", lengths);
   auto term = std::make_shared<Lengths>();
   term->values = std::move(lengths);
   return Mask({std::move(term)});
@@ -81,10 +160,12 @@ Mask Mask::lengths(std::vector<std::int64_t> lengths) {
 Mask Mask::window(std::int64_t left, std::int64_t right, Corner corner) {
   struct Window final : Term {
     Window(std::int64_t l, std::int64_t r, Corner c) : left(l), right(r), corner(c) {}
-    void check(const Sizes& n) const override { check_corner("Mask::window", corner, n); }
-    bool kept(const Sizes& n, std::int64_t, std::int64_t t, std::int64_t s) const override {
-      const std::int64_t at = t + shift_of(corner, n);
-      return (left < 0 || s >= at - left) && (right < 0 || s <= at + right);
+    void check(const MaskSizes& n) const override {
+      check_corner(left < 0 && right == 0 ? "Mask::causal" : "Mask::window", corner, n);
+    }
+    Range range(const MaskSizes& n, std::int64_t, std::int64_t t) const override {
+      const std::int64_t own = t + shift_of(corner, n);
+      return {left < 0 ? 0 : own - left, right < 0 || right >= n.S - own ? n.S : own + right + 1};
     }
     std::int64_t left, right;
     Corner corner;
@@ -92,28 +173,104 @@ Mask Mask::window(std::int64_t left, std::int64_t right, Corner corner) {
   return Mask({std::make_shared<Window>(left, right, corner)});
 }
 
+Mask Mask::prefix_lm(std::vector<std::int64_t> prefix_lengths, Corner corner) {
+  struct Prefix final : Term {
+    void check(const MaskSizes& n) const override {
+      check_corner("Mask::prefix_lm", corner, n);
+      check_lengths("Mask::prefix_lm", values, n);
+    }
+    bool per_row() const override { return true; }
+    Range range(const MaskSizes& n, std::int64_t b, std::int64_t t) const override {
+      return {0, std::max(at(values, b), t + shift_of(corner, n) + 1)};
+    }
+    std::vector<std::int64_t> values;
+    Corner corner = Corner::unset;
+  };
+  check_not_negative("Mask::prefix_lm", prefix_lengths);
+  auto term = std::make_shared<Prefix>();
+  term->values = std::move(prefix_lengths);
+  term->corner = corner;
+  return Mask({std::move(term)});
+}
+
+Mask Mask::documents(const Tensor& query_ids, const Tensor& key_ids) {
+  struct Documents final : Term {
+    Documents(const Tensor& q, const Tensor& k) : query(rows_of(q)), key(rows_of(k)) {
+      for (std::int64_t b = 0; b < key.dim(0); ++b) {
+        places.emplace_back();
+        for (std::int64_t s = 0; s < key.dim(1); ++s) {
+          const auto [place, first] = places.back().try_emplace(row(key, b)[s], Place{{s, s}, 0});
+          place->second.range.end = s + 1;
+          place->second.count += 1;
+        }
+        for (const auto& [id, place] : places.back())
+          together &= place.count == place.range.end - place.range.begin;
+      }
+    }
+    static Tensor rows_of(const Tensor& ids) {
+      if (ids.dtype() != DType::i64)
+        dtype_error("Mask::documents", "ids are {}: they must be i64", name_of(ids.dtype()));
+      if (ids.rank() != 1 && ids.rank() != 2)
+        shape_error("Mask::documents", "ids {}: they must be (T) or (B, T)", ids.shape().str());
+      const Tensor dense = ids.clone().detach();
+      const std::int64_t B = ids.rank() == 2 ? ids.dim(0) : 1, T = ids.dim(-1);
+      return alias(dense, {B, T}, {T, 1});
+    }
+    static const std::int64_t* row(const Tensor& ids, std::int64_t b) {
+      return ids.data<std::int64_t>() + (ids.dim(0) > 1 ? b * ids.dim(1) : 0);
+    }
+    void check(const MaskSizes& n) const override {
+      const auto fits = [&](const Tensor& ids, std::int64_t length) {
+        return (ids.dim(0) == 1 || ids.dim(0) == n.B) && ids.dim(1) == length;
+      };
+      if (!fits(query, n.T) || !fits(key, n.S))
+        shape_error("Mask::documents",
+                    "ids {} of queries and {} of keys for B = {}, T = {}, S = {}: they must be "
+                    "(B or 1, T) and (B or 1, S)",
+                    query.shape().str(), key.shape().str(), n.B, n.T, n.S);
+    }
+    bool per_row() const override { return query.dim(0) > 1 || key.dim(0) > 1; }
+    Range range(const MaskSizes&, std::int64_t b, std::int64_t t) const override {
+      const auto& of_row = places[key.dim(0) > 1 ? static_cast<std::size_t>(b) : 0];
+      const auto place = of_row.find(row(query, b)[t]);
+      return place == of_row.end() ? Range{0, 0} : place->second.range;
+    }
+    void add_to(MaskPlan& plan) const override {
+      if (!together) plan.ids.push_back({query, key});
+    }
+
+    struct Place {
+      Range range;
+      std::int64_t count;
+    };
+    Tensor query, key;                                            // (B or 1, T), (B or 1, S)
+    std::vector<std::unordered_map<std::int64_t, Place>> places;  // of each document's keys
+    bool together = true;  // every document's keys lie together: the ranges say all
+  };
+  return Mask({std::make_shared<Documents>(query_ids, key_ids)});
+}
+
+Mask Mask::documents(const Tensor& ids) { return documents(ids, ids); }
+
 Mask Mask::keep(const Tensor& kept) {
   struct Keep final : Term {
-    void check(const Sizes& n) const override {
-      const Shape asked = table.rank() == 2 ? Shape{n.T, n.S} : Shape{n.B, n.T, n.S};
-      for (std::int64_t i = 0; i < asked.rank(); ++i)
+    void check(const MaskSizes& n) const override {
+      const Shape asked{n.B, n.H, n.T, n.S};
+      for (std::int64_t i = 0; i < 4; ++i)
         if (table.dim(i) != asked[i] && table.dim(i) != 1)
-          shape_error("Mask", "a mask {} for {}: its sizes must be those or 1", table.shape().str(),
-                      asked.str());
+          shape_error("Mask", "a mask {} for (B, H, T, S) = {}: its sizes must be those or 1",
+                      shape.str(), asked.str());
     }
-    bool kept(const Sizes&, std::int64_t b, std::int64_t t, std::int64_t s) const override {
-      const Shape& n = table.shape();
-      const std::int64_t axis = table.rank() - 2;
-      const std::int64_t row = axis == 1 && n[0] > 1 ? b : 0;
-      const std::int64_t query = n[axis] > 1 ? t : 0, key = n[axis + 1] > 1 ? s : 0;
-      return table.data<bool>()[(row * n[axis] + query) * n[axis + 1] + key];
-    }
-    bool depends_on_batch() const override { return table.rank() == 3 && table.dim(0) > 1; }
+    bool has_range() const override { return false; }
+    void add_to(MaskPlan& plan) const override { plan.tables.push_back(table); }
     Tensor table;
+    Shape shape;  // as it was given
   };
   check_table("Mask::keep", kept);
   auto term = std::make_shared<Keep>();
-  term->table = kept.clone();  // later writes to the caller's tensor do not change the mask
+  term->shape = kept.shape();
+  // A copy: later writes to the caller's tensor do not change the mask.
+  term->table = with_four_axes(kept.clone());
   return Mask({std::move(term)});
 }
 
@@ -126,40 +283,87 @@ Mask Mask::drop(const Tensor& dropped) {
 }
 
 Mask Mask::operator&(const Mask& other) const {
-  std::vector<TermPtr> joined = terms_;
-  joined.insert(joined.end(), other.terms_.begin(), other.terms_.end());
-  return Mask(std::move(joined));
+  Mask joined = *this;
+  joined.terms_.insert(joined.terms_.end(), other.terms_.begin(), other.terms_.end());
+  joined.strict_ |= other.strict_;
+  return joined;
+}
+
+Mask Mask::strict() const {
+  Mask mask = *this;
+  mask.strict_ = true;
+  return mask;
+}
+
+MaskPlan Mask::plan(const MaskSizes& n) const {
+  MaskPlan plan;
+  bool ranges = false;
+  for (const TermPtr& term : terms_) {
+    term->check(n);
+    term->add_to(plan);
+    ranges |= term->has_range();
+    plan.per_row |= term->per_row();
+  }
+  const std::int64_t rows = plan.per_row ? n.B : 1;
+  if (ranges) {
+    plan.begin.reserve(static_cast<std::size_t>(rows * n.T));
+    plan.end.reserve(static_cast<std::size_t>(rows * n.T));
+    for (std::int64_t b = 0; b < rows; ++b)
+      for (std::int64_t t = 0; t < n.T; ++t) {
+        Range both{0, n.S};
+        for (const TermPtr& term : terms_) {
+          const Range r = term->range(n, b, t);
+          both = {std::max(both.begin, r.begin), std::min(both.end, r.end)};
+        }
+        plan.begin.push_back(std::min(both.begin, n.S));
+        plan.end.push_back(std::max(plan.begin.back(), both.end));
+      }
+  }
+  if (strict_) check_no_empty_row(plan, n);
+  return plan;
+}
+
+Tensor Mask::to_tensor(const MaskSizes& n) const {
+  const MaskPlan ready = plan(n);
+  const PlanReader reader(ready, n);
+  Tensor table =
+      empty({reader.per_row() ? n.B : 1, reader.per_head() ? n.H : 1, n.T, n.S}, DType::boolean);
+  bool* row = table.mutable_data<bool>();
+  for (std::int64_t b = 0; b < table.dim(0); ++b)
+    for (std::int64_t h = 0; h < table.dim(1); ++h)
+      for (std::int64_t t = 0; t < n.T; ++t, row += n.S) {
+        const Range r = reader.range(b, t);
+        std::fill_n(row, n.S, false);
+        for (std::int64_t s = r.begin; s < r.end; ++s) row[s] = reader.kept(b, h, t, s);
+      }
+  return table;
 }
 
 Tensor Mask::to_tensor(std::int64_t B, std::int64_t T, std::int64_t S) const {
-  const Sizes sizes{B, T, S};
-  bool per_row = false;
-  for (const TermPtr& term : terms_) {
-    term->check(sizes);
-    per_row |= term->depends_on_batch();
+  const Tensor table = to_tensor({B, 1, T, S});
+  return alias(table, {table.dim(0), T, S}, {T * S, S, 1});
+}
+
+std::string Mask::describe(const MaskSizes& n, std::int64_t batch_row, std::int64_t head) const {
+  if (batch_row < 0 || batch_row >= n.B)
+    index_error("Mask::describe", "batch row {} of {}: it must lie in [0, {})", batch_row, n.B,
+                n.B);
+  if (head < 0 || head >= n.H)
+    index_error("Mask::describe", "head {} of {}: it must lie in [0, {})", head, n.H, n.H);
+  const Tensor table = to_tensor(n);
+  const std::int64_t b = table.dim(0) > 1 ? batch_row : 0, h = table.dim(1) > 1 ? head : 0;
+  const bool* cell = table.data<bool>() + (b * table.dim(1) + h) * n.T * n.S;
+  std::string grid;
+  for (std::int64_t t = 0; t < n.T; ++t) {
+    for (std::int64_t s = 0; s < n.S; ++s) grid += *cell++ ? '#' : '.';
+    grid += '\n';
   }
-  Tensor table = empty({per_row ? B : 1, T, S}, DType::boolean);
-  bool* cell = table.mutable_data<bool>();
-  for (std::int64_t b = 0; b < table.dim(0); ++b)
-    for (std::int64_t t = 0; t < T; ++t)
-      for (std::int64_t s = 0; s < S; ++s)
-        *cell++ = std::all_of(terms_.begin(), terms_.end(),
-                              [&](const TermPtr& term) { return term->kept(sizes, b, t, s); });
-  return table;
+  return grid;
 }
 
 std::string Mask::describe(std::int64_t B, std::int64_t T, std::int64_t S,
                            std::int64_t batch_row) const {
-  if (batch_row < 0 || batch_row >= B)
-    index_error("Mask::describe", "batch row {} of {}: it must lie in [0, {})", batch_row, B, B);
-  const Tensor table = to_tensor(B, T, S);
-  const bool* cell = table.data<bool>() + (table.dim(0) > 1 ? batch_row * T * S : 0);
-  std::string grid;
-  for (std::int64_t t = 0; t < T; ++t) {
-    for (std::int64_t s = 0; s < S; ++s) grid += *cell++ ? '#' : '.';
-    grid += '\n';
-  }
-  return grid;
+  return describe({B, 1, T, S}, batch_row);
 }
 
 }  // namespace fovea

@@ -1,7 +1,7 @@
 // Mask: what may look at what. It always says what is KEPT; a bare bool tensor is not a Mask.
 //
-// Axes: B batch, T queries, S keys. A query that keeps no key has output 0, weights 0 and gradient
-// 0, on every path.
+// Axes: B batch, H heads, T queries, S keys. A query that keeps no key has output 0, weights 0 and
+// gradient 0, on every path.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -12,7 +12,26 @@
 
 namespace fovea {
 
-/// A condition on (batch, query, key), or several joined by &.
+/// The sizes of the scores that a mask is for.
+struct MaskSizes {
+  std::int64_t B, H, T, S;
+};
+
+/// A mask made ready for tiles: query (b, t) keeps key s if begin <= s < end and all tables say so.
+/// Takes O(B T) memory beside the tables that the user made.
+struct MaskPlan {
+  std::vector<std::int64_t> begin, end;  ///< (T), or (B, T) if per_row; empty: all keys
+  bool per_row = false;                  ///< begin and end differ between batch rows
+  /// bool, (B or 1, H or 1, T or 1, S or 1), true where kept.
+  std::vector<Tensor> tables;
+  /// Documents whose keys do not lie together: i64 (B or 1, T) and (B or 1, S), kept where equal.
+  struct Ids {
+    Tensor query, key;
+  };
+  std::vector<Ids> ids;
+};
+
+/// A condition on (batch, head, query, key), or several joined by &.
 class Mask {
  public:
   /// Which ends of the query and key axes meet when T and S differ.
@@ -27,20 +46,35 @@ class Mask {
   /// Keeps the keys within `left` before and `right` after the query; negative: no limit there.
   /// With T != S the corner must be said, as for causal().
   static Mask window(std::int64_t left, std::int64_t right, Corner corner = Corner::unset);
-  /// Keeps where true.   kept: bool, (T, S) or (B, T, S); sizes of 1 stretch.
+  /// Keeps the keys of the query's own document.   ids: i64, (T) or (B, T), for queries and keys
+  static Mask documents(const Tensor& ids);
+  static Mask documents(const Tensor& query_ids, const Tensor& key_ids);
+  /// A prefix that all may look at, then causal (Raffel et al. 2020, section 3.2.1): keeps s < t's
+  /// causal limit, or s < prefix_lengths[b]. ValueError if a length is negative.
+  static Mask prefix_lm(std::vector<std::int64_t> prefix_lengths, Corner corner = Corner::unset);
+  /// Keeps where true.   kept: bool, (T, S), (B, T, S) or (B, H, T, S); sizes of 1 stretch.
   static Mask keep(const Tensor& kept);
   /// Drops where true: PyTorch's key_padding_mask and MultiheadAttention polarity. Same shapes.
   static Mask drop(const Tensor& dropped);
 
   Mask operator&(const Mask& other) const;  ///< keeps what both keep
 
-  bool keeps_all() const { return terms_.empty(); }
+  /// The same, but a query that keeps no key is a ValueError that names batch row, head and query.
+  Mask strict() const;
 
-  /// The mask written out: bool, (B or 1, T, S), true where kept. ShapeError if a term does not
-  /// fit.
+  bool keeps_all() const { return terms_.empty() && !strict_; }
+
+  /// For the fused kernels. ShapeError if a term does not fit, ValueError where strict() is hurt.
+  MaskPlan plan(const MaskSizes& sizes) const;
+
+  /// The mask written out: bool, (B or 1, H or 1, T, S), true where kept. Errors as plan().
+  Tensor to_tensor(const MaskSizes& sizes) const;
+  /// For scores without heads: (B or 1, T, S). ShapeError if the mask differs between heads.
   Tensor to_tensor(std::int64_t B, std::int64_t T, std::int64_t S) const;
 
-  /// A grid for one batch row: '#' kept, '.' dropped; one line a query. IndexError beyond B.
+  /// A grid for one batch row and head: '#' kept, '.' dropped; one line a query. IndexError.
+  std::string describe(const MaskSizes& sizes, std::int64_t batch_row = 0,
+                       std::int64_t head = 0) const;
   std::string describe(std::int64_t B, std::int64_t T, std::int64_t S,
                        std::int64_t batch_row = 0) const;
 
@@ -50,6 +84,7 @@ class Mask {
   explicit Mask(std::vector<TermPtr> terms) : terms_(std::move(terms)) {}
 
   std::vector<TermPtr> terms_;
+  bool strict_ = false;
 };
 
 }  // namespace fovea

@@ -1,68 +1,68 @@
-// Additive attention, one query row at a time: scores, weights and context in one pass over keys
-// that lie in the cache.
+// Scaled dot-product attention by tiles, with an online softmax: the (T, S) scores are never
+// stored.
+//
+// Scores lie keys first, (keys, queries), so that a softmax over keys runs along vectors of queries
+// and needs no sum across a vector; and so that Q^T and dO^T are packed once for a tile of queries.
 #pragma once
 
+#include <fovea/core/kernels/philox.h>
+
 #include <cstdint>
+#include <span>
 
 namespace fovea::kernels {
 
-// B batch, T queries, S keys, A width of the scores, C width of the values.
-struct AdditiveSizes {
-  int64_t B, T, S, A, C;
-};
+// A (batch, head, row, width) array whose rows are dense.
+template <class T>
+struct Heads {
+  T* data;
+  int64_t b_stride, h_stride, row_stride;
 
-// What is kept, (B, T, S) with strides of 0 where it is broadcast; null keeps everything.
-struct KeepTable {
-  const bool* data;
-  int64_t b_stride, t_stride;
-
-  const bool* row(int64_t b, int64_t t) const {
-    return data ? data + b * b_stride + t * t_stride : nullptr;
+  T* row(int64_t b, int64_t h, int64_t i) const {
+    return data + b * b_stride + h * h_stride + i * row_stride;
   }
 };
 
-//   e_s = v . tanh(q_t + k_s),   a = softmax(e) over the kept s,   c_t = sum_s a_s x_s
-// q: (B, T, A)  k: (B, S, A)  v: (A)  x: (B, S, C)  ->  weights a: (B, T, S)  context c: (B, T, C)
-// A query that keeps no key gets weights and context 0.
-template <class T>
-void additive_attention_forward(const AdditiveSizes& n, const KeepTable& keep, const T* q,
-                                const T* k, const T* v, const T* x, T* weights, T* context);
-
-// From the gradients by the context (or null) and by the weights (or null). The tanh is computed
-// again rather than kept: T S A numbers would cost more to store and fetch. Each is written whole:
-// dq: (B, T, A)  dk: (B, S, A)  dv: (A)  dx: (B, S, C)
-template <class T>
-void additive_attention_backward(const AdditiveSizes& n, const T* q, const T* k, const T* v,
-                                 const T* x, const T* weights, const T* dcontext, const T* dweights,
-                                 T* dq, T* dk, T* dv, T* dx);
-
-// ---- One build per instruction set -------------------------------------------------------------
-
-template <class T>
-struct AdditiveLoops {
-  // v . tanh(q + k)
-  T (*score)(int64_t A, const T* q, const T* k, const T* v);
-  // dq += ds v (1 - tanh^2),  dk likewise,  dv += ds tanh
-  void (*score_gradient)(int64_t A, T ds, const T* q, const T* k, const T* v, T* dq, T* dk, T* dv);
-  // Weights from scores, in place; dropped keys get 0.
-  void (*softmax)(int64_t S, const bool* keep, T* row);
-  T (*dot)(int64_t n, const T* a, const T* b);
-  void (*add_scaled)(int64_t n, T factor, const T* x, T* y);  // y += factor x
+// Which keys are kept: [begin, end) of a query, and of those what every table and every pair of ids
+// keeps. Strides are 0 where a table is broadcast.
+struct KeepRule {
+  const int64_t* begin;  // (b, t) at b * b_stride + t; null: all keys
+  const int64_t* end;
+  int64_t b_stride;
+  struct Table {
+    const bool* data;
+    int64_t b_stride, h_stride, t_stride, s_stride;
+  };
+  std::span<const Table> tables;
+  struct Ids {
+    const int64_t* query;
+    const int64_t* key;
+    int64_t query_b_stride, key_b_stride;
+  };
+  std::span<const Ids> ids;
 };
 
-struct AdditiveTable {
-  AdditiveLoops<float> f32;
-  AdditiveLoops<double> f64;
+// A piece of the scores: (key + i, query + j) of batch row and query head at
+// scores[i * stride + j].
+template <class T>
+struct ScoreTile {
+  int64_t batch, head, query, key;
+  int64_t queries, keys;
+  T* scores;
+  int64_t stride;
 };
 
-namespace baseline {
-extern const AdditiveTable additive_table;
-}
-namespace v3 {
-extern const AdditiveTable additive_table;
-}
-namespace v4 {
-extern const AdditiveTable additive_table;
-}
+// Changes scores, a tile at a time. Null functions: no change. Calls for different (batch, head)
+// may run at once; those for one (batch, head) never do.
+template <class T>
+struct ScoreHook {
+  const void* self = nullptr;
+  // scores -> modified scores, in place
+  void (*forward)(const void* self, const ScoreTile<T>& tile) = nullptr;
+  // tile holds the unmodified scores. dscores, laid out alike: the derivatives by the modified
+  // scores come in, those by the unmodified ones go out. Adds to the gradients of what the hook
+  // captured, in places that belong to (batch, head).
+  void (*backward)(const void* self, const ScoreTile<T>& tile, T* dscores) = nullptr;
+};
 
 }  // namespace fovea::kernels

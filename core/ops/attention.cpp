@@ -1,103 +1,116 @@
 #include <fovea/core/autograd.h>
-#include <fovea/core/kernels/attention.h>
 #include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/dropout.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
-#include <fovea/core/ops/softmax.h>
+#include <fovea/core/ops/reduce.h>
+
+#include <cmath>
 
 namespace fovea {
 namespace {
 
-kernels::AdditiveSizes checked_sizes(const Tensor& q, const Tensor& k, const Tensor& v,
-                                     const Tensor& x) {
-  const bool ranks = q.rank() == 3 && k.rank() == 3 && v.rank() == 1 && x.rank() == 3;
-  if (!ranks || q.dim(0) != k.dim(0) || k.dim(0) != x.dim(0) || k.dim(1) != x.dim(1) ||
-      q.dim(2) != k.dim(2) || v.dim(0) != k.dim(2))
-    shape_error("additive_attention",
-                "queries {}, keys {}, v {}, values {}: they must be (B, T, A), (B, S, A), (A), "
-                "(B, S, C)",
-                q.shape().str(), k.shape().str(), v.shape().str(), x.shape().str());
-  if (q.dtype() != k.dtype() || k.dtype() != v.dtype() || v.dtype() != x.dtype())
-    dtype_error("additive_attention", "queries {}, keys {}, v {}, values {}: types must be equal",
-                name_of(q.dtype()), name_of(k.dtype()), name_of(v.dtype()), name_of(x.dtype()));
-  return {q.dim(0), q.dim(1), k.dim(1), k.dim(2), x.dim(2)};
-}
-
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
-kernels::KeepTable keep_table(const Tensor& kept) {
-  if (!kept.defined()) return {nullptr, 0, 0};
-  return {kept.data<bool>(), kept.dim(0) > 1 ? kept.dim(1) * kept.dim(2) : 0, kept.dim(2)};
-}
-
-struct AdditiveGrads {
-  Tensor q, k, v, x;
+struct Sizes {
+  std::int64_t B, H, G, T, S, D, E;
 };
 
-AdditiveGrads fused_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& x,
-                             const Tensor& weights, std::span<const Tensor> dys) {
-  AdditiveGrads d{empty(q.shape(), q.dtype()), empty(k.shape(), k.dtype()),
-                  empty(v.shape(), v.dtype()), empty(x.shape(), x.dtype())};
-  const kernels::AdditiveSizes sizes = checked_sizes(q, k, v, x);
-  dispatch_float(q.dtype(), "additive_attention", [&]<class T>() {
-    kernels::additive_attention_backward(
-        sizes, q.data<T>(), k.data<T>(), v.data<T>(), x.data<T>(), weights.data<T>(),
-        data_or_null<T>(dys[0]), data_or_null<T>(dys[1]), d.q.mutable_data<T>(),
-        d.k.mutable_data<T>(), d.v.mutable_data<T>(), d.x.mutable_data<T>());
-  });
-  return d;
+Sizes checked_sizes(const Tensor& q, const Tensor& k, const Tensor& v) {
+  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) ||
+      k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || k.dim(2) != v.dim(2) ||
+      q.dim(3) != k.dim(3) || k.dim(1) == 0 || q.dim(1) % k.dim(1) != 0)
+    shape_error("scaled_dot_product_attention",
+                "q {}, k {}, v {}: they must be (B, H, T, D), (B, G, S, D), (B, G, S, E), H a "
+                "multiple of G",
+                q.shape().str(), k.shape().str(), v.shape().str());
+  if (q.dtype() != k.dtype() || k.dtype() != v.dtype())
+    dtype_error("scaled_dot_product_attention", "q {}, k {}, v {}: types must be equal",
+                name_of(q.dtype()), name_of(k.dtype()), name_of(v.dtype()));
+  return {q.dim(0), q.dim(1), k.dim(1), q.dim(2), k.dim(2), q.dim(3), v.dim(3)};
+}
+
+double scale_of(const AttentionOptions& options, std::int64_t D) {
+  return options.scale.value_or(1.0 / std::sqrt(static_cast<double>(D)));
+}
+
+// Each key/value head once for every query head that looks at it: (B, G, S, C) -> (B, H, S, C)
+Tensor repeat_heads(const Tensor& x, std::int64_t H) {
+  const std::int64_t B = x.dim(0), G = x.dim(1), S = x.dim(2), C = x.dim(3);
+  if (G == H) return x;
+  return reshape(expand(unsqueeze(x, 2), {B, G, H / G, S, C}), {B, H, S, C});
+}
+
+struct Softmax {
+  Tensor weights, logsumexp;
+};
+
+// Over the kept keys and, where there is one, the sink.
+Softmax softmax_with_sink(const Tensor& scores, const Tensor& kept, const Tensor& sinks) {
+  const std::int64_t H = scores.dim(1);
+  const double minus_infinity = -std::numeric_limits<double>::infinity();
+  const Tensor masked = kept.defined() ? where(kept, scores, minus_infinity) : scores;
+  Tensor top = max(numbers_of(masked), -1, true);  // (B, H, T, 1)
+  const Tensor sink = sinks.defined() ? reshape(sinks, {1, H, 1, 1}) : Tensor();
+  if (sink.defined()) top = maximum(top, numbers_of(sink));
+  top = where(eq(top, minus_infinity), 0.0, top);  // a row that keeps nothing
+  const Tensor e = exp(masked - top);              // (B, H, T, S); 0 where nothing is kept
+  Tensor total = sum(e, -1, true);                 // (B, H, T, 1)
+  if (sink.defined()) total = total + exp(sink - top);
+  const Tensor empty_row = eq(total, 0.0);
+  const Tensor safe = where(empty_row, 1.0, total);
+  const Tensor lse = where(empty_row, minus_infinity, log(safe) + top);
+  return {e / safe, squeeze(lse, -1)};
+}
+
+// 1 / (1 - p) where a weight stays, else 0: (B, H, T, S). The word of (b, h, t, s) is number
+// ((b H + h) S + s) T4 + t, T4 being T rounded up to a multiple of 4.
+Tensor dropout_factors(const Sizes& n, DType dtype, double p, Rng& rng) {
+  const NoGrad guard;
+  const std::int64_t T4 = (n.T + 3) / 4 * 4;
+  const Tensor factors = dropout(ones({n.B, n.H, n.S, T4}, dtype), p, rng);
+  return transpose(narrow(factors, -1, 0, n.T), -1, -2);
 }
 
 }  // namespace
 
-AttentionOutput additive_attention(const Tensor& queries, const Tensor& keys, const Tensor& v_,
-                                   const Tensor& values, const Mask& mask) {
-  const kernels::AdditiveSizes n = checked_sizes(queries, keys, v_, values);
-  const Tensor q = queries.contiguous(), k = keys.contiguous(), v = v_.contiguous(),
-               x = values.contiguous();
-  const Tensor kept = mask.keeps_all() ? Tensor() : mask.to_tensor(n.B, n.T, n.S);
-  Tensor context = empty({n.B, n.T, n.C}, q.dtype()), weights = empty({n.B, n.T, n.S}, q.dtype());
-  dispatch_float(q.dtype(), "additive_attention", [&]<class T>() {
-    kernels::additive_attention_forward(n, keep_table(kept), q.data<T>(), k.data<T>(), v.data<T>(),
-                                        x.data<T>(), weights.mutable_data<T>(),
-                                        context.mutable_data<T>());
-  });
-  const Tensor a = numbers_of(weights);  // without its history
-  std::vector<Tensor> out = record_outputs<"additive_attention">(
-      {std::move(context), std::move(weights)}, {q, k, v, x},
-      [q = keep(q), k = keep(k), v = keep(v), x = keep(x), a = keep(a), mask](
-          std::span<const Tensor> dys, Wanted wanted) -> Grads {
-        if (grad_enabled()) {
-          const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
-            AttentionOutput y = additive_attention_reference(in[0], in[1], in[2], in[3], mask);
-            return {y.context, y.weights};
-          };
-          const Tensor inputs[] = {q, k, v, x};
-          return backward_by_twin(twin, inputs, dys, wanted);
-        }
-        AdditiveGrads d = fused_backward(q, k, v, x, a, dys);
-        Grads grads(4);
-        grads[0] = std::move(d.q);
-        grads[1] = std::move(d.k);
-        grads[2] = std::move(d.v);
-        grads[3] = std::move(d.x);
-        return grads;
-      });
-  return {std::move(out[0]), std::move(out[1])};
+AttentionResult attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const Mask& mask, const AttentionOptions& options) {
+  const Sizes n = checked_sizes(q, k, v);
+  Tensor scores =
+      scale_of(options, n.D) * matmul(q, transpose(repeat_heads(k, n.H), -1, -2));  // (B, H, T, S)
+  if (options.score_mod)
+    scores = options.score_mod.impl().reference(scores, options.score_mod.impl().captured, 0);
+  const Tensor kept = mask.keeps_all() ? Tensor() : mask.to_tensor({n.B, n.H, n.T, n.S});
+  const Softmax softmax = softmax_with_sink(scores, kept, options.sinks);
+  Tensor weights = softmax.weights;  // rows sum to 1 (less the sink's part), or are all 0
+  if (options.dropout > 0)
+    weights = weights * dropout_factors(n, q.dtype(), options.dropout, *options.rng);
+  return {matmul(weights, repeat_heads(v, n.H)), softmax.logsumexp};  // (B, H, T, E), (B, H, T)
 }
 
-AttentionOutput additive_attention_reference(const Tensor& queries, const Tensor& keys,
-                                             const Tensor& v, const Tensor& values,
-                                             const Mask& mask) {
-  checked_sizes(queries, keys, v, values);
-  const Tensor hidden = tanh(unsqueeze(queries, 2) + unsqueeze(keys, 1));  // (B, T, S, A)
-  const Tensor scores = matmul(hidden, v);                                 // (B, T, S)
-  const Tensor weights = masked_softmax(scores, mask);                     // rows of 1 or of 0
-  return {matmul(weights, values), weights};                               // (B, T, C)
+AttentionResult scaled_dot_product_attention_with_lse(const Tensor& q, const Tensor& k,
+                                                      const Tensor& v, const Mask& mask,
+                                                      const AttentionOptions& options) {
+  return attention_reference(q, k, v, mask, options);
+}
+
+Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const Mask& mask, const AttentionOptions& options) {
+  return scaled_dot_product_attention_with_lse(q, k, v, mask, options).output;
+}
+
+Tensor attention_weights(const Tensor& q, const Tensor& k, const Mask& mask,
+                         const AttentionOptions& options, std::int64_t begin, std::int64_t end) {
+  const NoGrad guard;
+  const Sizes n = checked_sizes(q, k, k);
+  const Tensor rows = narrow(numbers_of(q), 2, begin, end - begin);
+  Tensor scores =
+      scale_of(options, n.D) * matmul(rows, transpose(repeat_heads(numbers_of(k), n.H), -1, -2));
+  if (options.score_mod)
+    scores = options.score_mod.impl().reference(scores, options.score_mod.impl().captured, begin);
+  Tensor kept;
+  if (!mask.keeps_all()) kept = narrow(mask.to_tensor({n.B, n.H, n.T, n.S}), 2, begin, end - begin);
+  return softmax_with_sink(scores, kept, options.sinks).weights;  // (B, H, rows, S)
 }
 
 }  // namespace fovea

@@ -1,28 +1,71 @@
-// Attention as ops: queries look at keys and take a weighted mean of values.
+// Scaled dot-product attention: fused and exact, with O(T) memory, and its definition.
+//
+// B batch, H query heads, G key/value heads (H is a multiple of G; query head h looks at key head
+// h / (H / G)), T queries, S keys, D head width, E value width.
 #pragma once
 
 #include <fovea/core/mask.h>
+#include <fovea/core/ops/score_mod.h>
+#include <fovea/core/ragged.h>
+#include <fovea/core/random.h>
 #include <fovea/core/tensor.h>
+
+#include <optional>
 
 namespace fovea {
 
-struct AttentionOutput {
-  Tensor context;  ///< (B, T, C)
-  Tensor weights;  ///< (B, T, S); rows sum to 1, or are all 0 where nothing is kept
+struct AttentionOptions {
+  std::optional<double> scale = {};  ///< of q . k; 1 / sqrt(D) if not given
+  double dropout = 0;                ///< on the weights, after softmax; the rest grows by 1/(1-p)
+  Rng* rng = nullptr;                ///< where dropout's bits come from; needed if dropout > 0
+  ScoreMod score_mod = {};           ///< changes the scaled scores before the mask and softmax
+  /// (H): for each head a logit that takes weight and gives nothing; zeros are softmax-plus-one
+  /// (Miller 2023, Attention Is Off By One; Xiao et al. 2024, Efficient Streaming Language Models
+  /// with Attention Sinks). Trainable.
+  Tensor sinks = {};
 };
 
-/// Additive attention (Bahdanau et al. 2015, Neural Machine Translation by Jointly Learning to
-/// Align and Translate, appendix A.1.2), in one fused pass:
-///   e_ts = v . tanh(q_t + k_s),   a_t = softmax(e_t) over the kept keys,   c_t = sum_s a_ts x_s
-/// queries: (B, T, A)  keys: (B, S, A), both projected already  v: (A)  values: (B, S, C)
-/// Gradients flow through both outputs. Keeps no (B, T, S, A) tensor: the tanh is computed again.
-/// A query that keeps no key has context 0, weights 0 and gradient 0. ShapeError, DTypeError.
-AttentionOutput additive_attention(const Tensor& queries, const Tensor& keys, const Tensor& v,
-                                   const Tensor& values, const Mask& mask);
+/// What the fused path computes.
+struct AttentionResult {
+  Tensor output;     ///< (B, H, T, E)
+  Tensor logsumexp;  ///< (B, H, T), of the modified scores (and the sink); -inf where none is kept
+};
 
-/// The definition in plain ops, with the (B, T, S, A) tensor written out.
-AttentionOutput additive_attention_reference(const Tensor& queries, const Tensor& keys,
-                                             const Tensor& v, const Tensor& values,
-                                             const Mask& mask);
+/// y_t = sum_s a_ts v_s,   a_t = softmax_s(mod(scale q_t . k_s)) over the keys that the mask keeps
+///   q: (B, H, T, D)  k: (B, G, S, D)  v: (B, G, S, E)  ->  (B, H, T, E)
+/// Computed by tiles with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022,
+/// FlashAttention, algorithms 1 and 2): no (T, S) matrix is ever stored, forward or backward, and
+/// tiles that the mask empties are skipped. Dropout's bits are a function of their place and are
+/// made again in the backward. A query that keeps no key has output 0 and gradient 0. q, k and v
+/// may be strided views; the output lies in memory as q does. The second derivative goes through
+/// attention_reference. ShapeError, DTypeError, ValueError (dropout outside [0, 1) or without rng).
+Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const Mask& mask = Mask::none(),
+                                    const AttentionOptions& options = {});
+
+/// The same with the logarithm of each softmax's denominator; both outputs have gradients.
+AttentionResult scaled_dot_product_attention_with_lse(const Tensor& q, const Tensor& k,
+                                                      const Tensor& v,
+                                                      const Mask& mask = Mask::none(),
+                                                      const AttentionOptions& options = {});
+
+/// Sequences of unequal length, packed; each looks at its own keys only.
+///   q: (sum T_b, H, D)  k: (sum S_b, G, D)  v: (sum S_b, G, E)  ->  (sum T_b, H, E), q's index
+/// mask: of none, causal and window, applied to each sequence's own T_b and S_b; ValueError for
+/// masks that were made for padded batches.
+Ragged scaled_dot_product_attention(const Ragged& q, const Ragged& k, const Ragged& v,
+                                    const Mask& mask = Mask::none(),
+                                    const AttentionOptions& options = {});
+
+/// The definition in plain ops, with the (B, H, T, S) matrix written out. Takes as many draws from
+/// options.rng as the fused path, with the same bits for the same place.
+AttentionResult attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const Mask& mask = Mask::none(),
+                                    const AttentionOptions& options = {});
+
+/// The weights of queries [begin, end), before dropout, without history: (B, H, end - begin, S).
+/// For looking inside; costs O((end - begin) S) memory.
+Tensor attention_weights(const Tensor& q, const Tensor& k, const Mask& mask,
+                         const AttentionOptions& options, std::int64_t begin, std::int64_t end);
 
 }  // namespace fovea

@@ -51,9 +51,9 @@ Tensor kept_scores(const Tensor& x, const Mask& mask) {
   if (rank < 2 || rank > 4)
     shape_error("masked_softmax", "x {}: scores are (T, S), (B, T, S) or (B, H, T, S)",
                 x.shape().str());
+  if (rank == 4) return mask.to_tensor({x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
   const Tensor kept = mask.to_tensor(rank == 2 ? 1 : x.dim(0), x.dim(-2), x.dim(-1));
-  if (rank == 2) return squeeze(kept, 0);        // (T, S)
-  return rank == 3 ? kept : unsqueeze(kept, 1);  // (B or 1, T, S), (B or 1, 1, T, S)
+  return rank == 2 ? squeeze(kept, 0) : kept;  // (T, S), (B or 1, T, S)
 }
 
 // `keep` written out for every entry of x.

@@ -23,7 +23,7 @@ Tensor log_softmax_reference(const Tensor& x, std::int64_t axis = -1);
 Tensor masked_softmax(const Tensor& x, const Tensor& keep, std::int64_t axis = -1);
 Tensor masked_softmax_reference(const Tensor& x, const Tensor& keep, std::int64_t axis = -1);
 
-/// The same over the keys that a Mask keeps for each query; it is the same for every head.
+/// The same over the keys that a Mask keeps for each query (and head, where there are heads).
 ///   x: (T, S), (B, T, S) or (B, H, T, S)
 Tensor masked_softmax(const Tensor& x, const Mask& mask);
 

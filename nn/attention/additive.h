@@ -2,7 +2,7 @@
 #pragma once
 
 #include <fovea/core/mask.h>
-#include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/additive_attention.h>
 #include <fovea/nn/linear.h>
 
 namespace fovea::nn {

@@ -93,10 +93,103 @@ TEST_CASE("masks that do not fit") {
           Mask::drop(zeros({2, 2}));
         }) == "Mask::drop: a f32 tensor: it must be bool");
   CHECK(message_of<ShapeError>([] { Mask::drop(zeros({2}, DType::boolean)); }) ==
-        "Mask::drop: a mask of shape (2,): it must be (T, S) or (B, T, S)");
+        "Mask::drop: a mask of shape (2,): it must be (T, S), (B, T, S) or (B, H, T, S)");
   CHECK(message_of<ShapeError>([] {
           Mask::keep(zeros({2, 3}, DType::boolean)).to_tensor(1, 1, 3);
-        }) == "Mask: a mask (2, 3) for (1, 3): its sizes must be those or 1");
+        }) == "Mask: a mask (2, 3) for (B, H, T, S) = (1, 1, 1, 3): its sizes must be those or 1");
   CHECK(message_of<IndexError>([] { Mask::none().describe(2, 1, 1, 2); }) ==
         "Mask::describe: batch row 2 of 2: it must lie in [0, 2)");
+}
+
+TEST_CASE("documents look at themselves, whether their keys lie together or not") {
+  const auto ids = [](std::vector<std::int64_t> values) {
+    const auto n = static_cast<std::int64_t>(values.size());
+    return from_data(values, {n});
+  };
+  CHECK(Mask::documents(ids({7, 7, 3})).describe(1, 3, 3) == "##.\n##.\n..#\n");
+  CHECK(Mask::documents(ids({1, 2, 1})).describe(1, 3, 3) == "#.#\n.#.\n#.#\n");
+  CHECK(Mask::documents(ids({2, 9}), ids({1, 2, 2})).describe(1, 2, 3) == ".##\n...\n");
+  const Tensor rows = from_data(std::vector<std::int64_t>{1, 1, 1, 2}, {2, 2});
+  CHECK(Mask::documents(rows).describe(2, 2, 2, 0) == "##\n##\n");
+  CHECK(Mask::documents(rows).describe(2, 2, 2, 1) == "#.\n.#\n");
+  CHECK((Mask::documents(ids({1, 2, 1})) & Mask::causal()).describe(1, 3, 3) == "#..\n.#.\n#.#\n");
+  CHECK(Mask::documents(ids({7, 7, 3})).plan({1, 1, 3, 3}).ids.empty());  // ranges say it all
+  CHECK(Mask::documents(ids({1, 2, 1})).plan({1, 1, 3, 3}).ids.size() == 1);
+  CHECK(message_of<DTypeError>([] { Mask::documents(zeros({3})); }) ==
+        "Mask::documents: ids are f32: they must be i64");
+  CHECK(message_of<ShapeError>([] {
+          Mask::documents(zeros({1, 1, 1}, DType::i64));
+        }) == "Mask::documents: ids (1, 1, 1): they must be (T) or (B, T)");
+  CHECK(message_of<ShapeError>([&] {
+          Mask::documents(ids({1, 2})).plan({1, 1, 2, 3});
+        }) ==
+        "Mask::documents: ids (1, 2) of queries and (1, 2) of keys for B = 1, T = 2, S = 3: they "
+        "must be (B or 1, T) and (B or 1, S)");
+}
+
+TEST_CASE("a prefix is seen by all, what follows is causal") {
+  const Mask mask = Mask::prefix_lm({2, 0});
+  CHECK(mask.describe(2, 3, 3, 0) == "##.\n##.\n###\n");
+  CHECK(mask.describe(2, 3, 3, 1) == "#..\n##.\n###\n");
+  CHECK(Mask::prefix_lm({3}, Corner::bottom_right).describe(1, 2, 4) == "###.\n####\n");
+  CHECK(message_of<ValueError>([] { Mask::prefix_lm({-2}); }) ==
+        "Mask::prefix_lm: length -2: it must not be negative");
+  CHECK(message_of<ShapeError>([] {
+          Mask::prefix_lm({1}).plan({1, 1, 2, 3});
+        }) ==
+        "Mask::prefix_lm: 2 queries and 3 keys: with unequal lengths say Corner::top_left or "
+        "Corner::bottom_right");
+}
+
+TEST_CASE("heads may differ") {
+  const Mask mask = Mask::keep(bools({true, false, true, true}, {1, 2, 1, 2}));
+  CHECK(mask.describe({3, 2, 2, 2}, 2, 0) == "#.\n#.\n");
+  CHECK(mask.describe({3, 2, 2, 2}, 2, 1) == "##\n##\n");
+  CHECK(mask.to_tensor({3, 2, 2, 2}).shape() == Shape{1, 2, 2, 2});
+  CHECK(Mask::causal().to_tensor({3, 2, 2, 2}).shape() == Shape{1, 1, 2, 2});
+  CHECK(message_of<ShapeError>([&] { mask.to_tensor(3, 2, 2); }) ==
+        "Mask: a mask (1, 2, 1, 2) for (B, H, T, S) = (3, 1, 2, 2): its sizes must be those or 1");
+  CHECK(message_of<IndexError>([&] {
+          mask.describe({3, 2, 2, 2}, 0, 2);
+        }) == "Mask::describe: head 2 of 2: it must lie in [0, 2)");
+}
+
+TEST_CASE("a strict mask names the first query that keeps nothing") {
+  const Mask mask = Mask::lengths({2, 0}) & Mask::causal();
+  CHECK(mask.describe(2, 2, 2, 1) == "..\n..\n");
+  CHECK(message_of<ValueError>([&] {
+          mask.strict().plan({2, 4, 2, 2});
+        }) ==
+        "Mask::strict: batch row 1, head 0, query 0 of 2 keeps none of 2 keys: each query must "
+        "keep one");
+  const Mask by_head = Mask::keep(bools({true, true, true, false}, {1, 2, 2, 1}));
+  CHECK(message_of<ValueError>([&] {
+          by_head.strict().to_tensor({1, 2, 2, 2});
+        }) ==
+        "Mask::strict: batch row 0, head 1, query 1 of 2 keeps none of 2 keys: each query must "
+        "keep one");
+  CHECK_THROWS_AS((mask.strict() & Mask::none()).plan({2, 1, 2, 2}), ValueError);
+  CHECK(Mask::causal().strict().to_tensor(1, 2, 2).numel() == 4);
+  CHECK_FALSE(Mask::none().strict().keeps_all());
+}
+
+TEST_CASE("a plan's ranges never run backwards, and take O(B T) memory") {
+  const std::vector<Mask> masks = {Mask::window(1, 0, Corner::bottom_right),
+                                   Mask::causal(Corner::bottom_right),
+                                   Mask::window(2, -1, Corner::top_left), Mask::lengths({0, 3}),
+                                   Mask::window(0, 0, Corner::top_left) & Mask::lengths({1, 0})};
+  for (const Mask& mask : masks) {
+    for (const auto& [T, S] : {std::pair<std::int64_t, std::int64_t>{7, 3}, {3, 7}, {1, 3}}) {
+      const MaskPlan plan = mask.plan({2, 1, T, S});
+      REQUIRE(plan.begin.size() == static_cast<std::size_t>((plan.per_row ? 2 : 1) * T));
+      REQUIRE(plan.end.size() == plan.begin.size());
+      for (std::size_t i = 0; i < plan.begin.size(); ++i) {
+        CHECK(0 <= plan.begin[i]);
+        CHECK(plan.begin[i] <= plan.end[i]);
+        CHECK(plan.end[i] <= S);
+      }
+    }
+  }
+  CHECK(Mask::none().plan({2, 2, 3, 3}).begin.empty());
+  CHECK(Mask::keep(zeros({3, 3}, DType::boolean)).plan({2, 2, 3, 3}).begin.empty());
 }

@@ -1,6 +1,6 @@
 // The fused additive attention against its definition in plain ops, under every kind of mask.
 #include <fovea/core/autograd.h>
-#include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/additive_attention.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/random.h>

@@ -1,4 +1,4 @@
-#include <fovea/core/kernels/attention.h>
+#include <fovea/core/kernels/additive_attention.h>
 #include <fovea/core/kernels/vecmath.h>
 
 namespace fovea::kernels::FOVEA_ISA {

@@ -1,4 +1,4 @@
-#include <fovea/core/kernels/attention.h>
+#include <fovea/core/kernels/additive_attention.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/kernels/rows.h>

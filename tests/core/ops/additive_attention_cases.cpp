@@ -1,4 +1,4 @@
-#include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/additive_attention.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/tests/support/grad_cases.h>
 
