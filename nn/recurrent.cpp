@@ -18,49 +18,47 @@ Tensor uniform_parameter(const Shape& shape, double bound, Rng& rng) {
 
 }  // namespace
 
-GRU::GRU(GRUOptions options, Rng& rng) : options_(options), dropout_(options.dropout, rng) {
+RecurrentLayers::RecurrentLayers(const RecurrentOptions& options, std::int64_t gates, Rng& rng)
+    : options_(options), dropout_(options.dropout, rng) {
   const std::int64_t H = options.hidden_size;
   const double bound = 1.0 / std::sqrt(static_cast<double>(H));
   for (std::int64_t i = 0; i < options.num_layers * directions(); ++i) {
     const std::int64_t in = i < directions() ? options.input_size : H * directions();
     Direction d;
-    d.weight_ih = uniform_parameter({3 * H, in}, bound, rng);
-    d.weight_hh = uniform_parameter({3 * H, H}, bound, rng);
+    d.weight_ih = uniform_parameter({gates * H, in}, bound, rng);
+    d.weight_hh = uniform_parameter({gates * H, H}, bound, rng);
     if (options.bias) {
-      d.bias_ih = uniform_parameter({3 * H}, bound, rng);
-      d.bias_hh = uniform_parameter({3 * H}, bound, rng);
+      d.bias_ih = uniform_parameter({gates * H}, bound, rng);
+      d.bias_hh = uniform_parameter({gates * H}, bound, rng);
     }
     weights_.push_back(std::move(d));
   }
 }
 
-GRU::Output GRU::operator()(const Ragged& x, const Tensor& initial) const {
-  const Scope in(*this);
-  const std::int64_t B = x.index.batch_size(), H = options_.hidden_size, D = directions();
-  const Shape states_shape{options_.num_layers * D, B, H};
-  if (initial.defined() && !(initial.shape() == states_shape))
-    shape_error("GRU", "initial state {}: it must be (layers * directions, B, H) = {}",
-                initial.shape().str(), states_shape.str());
-  Tensor layer = x.values;  // (N, I), then (N, D H)
-  std::vector<Tensor> last;
-  for (std::int64_t l = 0; l < options_.num_layers; ++l) {
-    if (l > 0) layer = dropout_(layer);
-    std::vector<Tensor> sides;
-    for (std::int64_t d = 0; d < D; ++d) {
-      const std::int64_t at = l * D + d;
-      const Direction& w = weights_[static_cast<std::size_t>(at)];
-      const Tensor gates = linear(layer, w.weight_ih, w.bias_ih);  // (N, 3H), all steps at once
-      const Tensor h0 = initial.defined() ? select(initial, 0, at) : Tensor();
-      RecurrentOutput out = gru({gates, w.weight_hh, w.bias_hh, h0}, x.index, d == 1);
-      sides.push_back(std::move(out.states));
-      last.push_back(std::move(out.last));
-    }
-    layer = D == 1 ? sides[0] : concat(sides, 1);
-  }
-  return {{layer, x.index}, stack(last, 0)};
+void RecurrentLayers::check_initial(const char* net, const Tensor& initial, std::int64_t B) const {
+  const Shape expected{options_.num_layers * directions(), B, options_.hidden_size};
+  if (initial.defined() && !(initial.shape() == expected))
+    shape_error(net, "initial state {}: it must be (layers * directions, B, H) = {}",
+                initial.shape().str(), expected.str());
 }
 
-void GRU::visit(Visitor& v) {
+Ragged RecurrentLayers::run(const Ragged& x, const Run& layer) const {
+  Tensor seen = x.values;  // (N, I), then (N, D H)
+  for (std::int64_t l = 0; l < options_.num_layers; ++l) {
+    if (l > 0) seen = dropout_(seen);
+    std::vector<Tensor> sides;
+    for (std::int64_t d = 0; d < directions(); ++d) {
+      const std::int64_t at = l * directions() + d;
+      const Direction& w = weights_[static_cast<std::size_t>(at)];
+      // What the input contributes, for all steps at once.
+      sides.push_back(layer(at, w, linear(seen, w.weight_ih, w.bias_ih), d == 1));  // (N, H)
+    }
+    seen = sides.size() == 1 ? sides[0] : concat(sides, 1);
+  }
+  return {seen, x.index};
+}
+
+void RecurrentLayers::visit(Visitor& v) {
   for (std::size_t i = 0; i < weights_.size(); ++i) {
     const auto D = static_cast<std::size_t>(directions());
     const std::string suffix = "_l" + std::to_string(i / D) + (i % D == 1 ? "_reverse" : "");
@@ -70,6 +68,38 @@ void GRU::visit(Visitor& v) {
     v("bias_hh" + suffix, weights_[i].bias_hh);
   }
   v("dropout", dropout_);
+}
+
+GRU::Output GRU::operator()(const Ragged& x, const Tensor& initial) const {
+  const Scope in(*this);
+  check_initial("GRU", initial, x.index.batch_size());
+  std::vector<Tensor> last;
+  Ragged states =
+      run(x, [&](std::int64_t at, const Direction& w, const Tensor& gates, bool reverse) {
+        const Tensor h0 = initial.defined() ? select(initial, 0, at) : Tensor();
+        RecurrentOutput out = gru({gates, w.weight_hh, w.bias_hh, h0}, x.index, reverse);
+        last.push_back(std::move(out.last));
+        return out.states;
+      });
+  return {std::move(states), stack(last, 0)};
+}
+
+LSTM::Output LSTM::operator()(const Ragged& x, const Tensor& initial,
+                              const Tensor& initial_cell) const {
+  const Scope in(*this);
+  check_initial("LSTM", initial, x.index.batch_size());
+  check_initial("LSTM", initial_cell, x.index.batch_size());
+  std::vector<Tensor> last, last_cell;
+  Ragged states =
+      run(x, [&](std::int64_t at, const Direction& w, const Tensor& gates, bool reverse) {
+        const Tensor h0 = initial.defined() ? select(initial, 0, at) : Tensor();
+        const Tensor c0 = initial_cell.defined() ? select(initial_cell, 0, at) : Tensor();
+        LstmOutput out = lstm({gates, w.weight_hh, w.bias_hh, h0, c0}, x.index, reverse);
+        last.push_back(std::move(out.last));
+        last_cell.push_back(std::move(out.last_cell));
+        return out.states;
+      });
+  return {std::move(states), stack(last, 0), stack(last_cell, 0)};
 }
 
 GRUCell::GRUCell(GRUCellOptions options, Rng& rng) {

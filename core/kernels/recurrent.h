@@ -1,4 +1,4 @@
-// The gated recurrent unit over a ragged batch, forward and backward through time.
+// The gated recurrent unit and the LSTM over a ragged batch, forward and backward through time.
 //
 // Rows of different sequences never meet, so a block of sequences runs through all its steps on one
 // thread, with the recurrent weights packed once and held in its cache. Within a block the
@@ -37,6 +37,19 @@ template <class T>
 void gru_backward(const RaggedRows& rows, int64_t H, const T* W, const T* h0, const T* y,
                   const T* gates, const T* dy, const T* dhn, T* dgi, T* dgh_n, T* dh0);
 
+//   i, f, o = sigmoid(g_i), sigmoid(g_f), sigmoid(g_o),  u = tanh(g_u)      g = gi + h W^T + b
+//   c' = f c + i u,  h' = o tanh(c')
+// gi: (N, 4H), order i f u o  W: (4H, H)  b: (4H) or null  h0, c0: (B, H) or null (zeros)
+// y: (N, H)  hn, cn: (B, H)  gates: (N, 4H), i f u o of every row  cells: (N, H), c' of every row
+template <class T>
+void lstm_forward(const RaggedRows& rows, int64_t H, const T* gi, const T* W, const T* b,
+                  const T* h0, const T* c0, T* y, T* hn, T* cn, T* gates, T* cells);
+
+// dg: (N, 4H)  dh0, dc0: (B, H)   dy: (N, H) or null  dhn, dcn: (B, H) or null
+template <class T>
+void lstm_backward(const RaggedRows& rows, int64_t H, const T* W, const T* c0, const T* gates,
+                   const T* cells, const T* dy, const T* dhn, const T* dcn, T* dg, T* dh0, T* dc0);
+
 // The state that each row started from: h_prev: (N, H)
 template <class T>
 void previous_states(const RaggedRows& rows, int64_t H, const T* h0, const T* y, T* h_prev);
@@ -52,9 +65,24 @@ struct GruCell {
   void (*backward)(int64_t H, T* dh, const T* h_prev, const T* gates, T* dgi, T* dgh, T* dgh_n);
 };
 
+template <class T>
+struct LstmCell {
+  // One row: h and c are read and overwritten; y and cells get copies.
+  void (*forward)(int64_t H, const T* gi, const T* gh, T* h, T* c, T* y, T* gates, T* cells);
+  // One row: dh and dc are the gradients by h' and c'; dc becomes the one by c.
+  void (*backward)(int64_t H, const T* dh, T* dc, const T* c_prev, const T* gates, const T* cells,
+                   T* dg);
+};
+
+template <class T>
+struct RecurrentCells {
+  GruCell<T> gru;
+  LstmCell<T> lstm;
+};
+
 struct RecurrentTable {
-  GruCell<float> f32;
-  GruCell<double> f64;
+  RecurrentCells<float> f32;
+  RecurrentCells<double> f64;
 };
 
 namespace baseline {

@@ -32,4 +32,29 @@ RecurrentOutput gru(const GruArgs& args, const RaggedIndex& index, bool reverse 
 /// path of the second derivative.
 RecurrentOutput gru_reference(const GruArgs& args, const RaggedIndex& index, bool reverse = false);
 
+struct LstmArgs {
+  Tensor inputs;        ///< (N, 4H): x W_ih^T + b_ih of every row, gate order i f g o
+  Tensor weight;        ///< W_hh (4H, H)
+  Tensor bias;          ///< b_hh (4H), or undefined
+  Tensor initial;       ///< h_0 (B, H), or undefined for zeros
+  Tensor initial_cell;  ///< c_0 (B, H), or undefined for zeros
+};
+
+struct LstmOutput {
+  Tensor states;     ///< (N, H)
+  Tensor last;       ///< (B, H)
+  Tensor last_cell;  ///< (B, H)
+};
+
+/// Long short-term memory (Hochreiter and Schmidhuber 1997; with the forget gate of Gers et al.
+/// 2000, section 3), gates as in PyTorch:
+///   (i, f, g, o) = inputs + W h + b;   c' = sigmoid(f) c + sigmoid(i) tanh(g)
+///   h' = sigmoid(o) tanh(c')
+/// over sequences that `index` packs; `reverse` runs them from the end. Keeps 5H numbers a row. A
+/// sequence of length 0 passes its initial state through. ShapeError, DTypeError.
+LstmOutput lstm(const LstmArgs& args, const RaggedIndex& index, bool reverse = false);
+
+/// The definition in plain ops, one sequence and one step at a time.
+LstmOutput lstm_reference(const LstmArgs& args, const RaggedIndex& index, bool reverse = false);
+
 }  // namespace fovea

@@ -1,4 +1,4 @@
-"""Modules whose parameters carry PyTorch's names: GRU, LayerNorm, Embedding.
+"""Modules whose parameters carry PyTorch's names: GRU, LSTM, LayerNorm, Embedding.
 
 Beside x and y a case holds `param.<name>` and `dparam.<name>`, named as in the module's state_dict.
 """
@@ -11,6 +11,7 @@ from golden_file import GoldenFile, exact_in_f32, fixed, generator_for, normal
 def modules():
     golden = GoldenFile()
     add_gru(golden)
+    add_lstm(golden)
     add_module(golden, "LayerNorm.plain", torch.nn.LayerNorm(13, eps=1e-5), {"x": normal(3, 5, 13)},
                normalized_shape=[13], eps=1e-5)
     add_module(golden, "Embedding.plain", torch.nn.Embedding(11, 6), {"x": fixed([[3, 10, 0], [3, 1, 7]])},
@@ -55,6 +56,25 @@ def add_gru(golden):
                input_size=I, hidden_size=H, num_layers=1, bidirectional=False, bias=False)
     add_module(golden, "GRUCell.plain", torch.nn.GRUCell(I, H), {"x": normal(B, I), "h0": normal(B, H)}, run_gru,
                input_size=I, hidden_size=H)
+
+
+def add_lstm(golden):
+    """y0: states (B, T, D*H); y1, y2: last states and cells (layers*D, B, H)."""
+    B, T, I, H = 3, 5, 3, 4
+    for layers, bidirectional in ((1, False), (2, True)):
+        options = dict(input_size=I, hidden_size=H, num_layers=layers, bidirectional=bidirectional)
+        start = normal(layers * (2 if bidirectional else 1), B, H)
+        kind = f"LSTM.layers{layers}" + ".bidirectional" * bidirectional
+        for name, lengths in (("full", [5, 5, 5]), ("ragged", [3, 5, 1])):
+            add_module(golden, f"{kind}.{name}", torch.nn.LSTM(batch_first=True, **options),
+                       {"x": normal(B, T, I), "h0": start, "c0": start, "lengths": fixed(lengths)}, run_ragged_lstm,
+                       **options)
+
+
+def run_ragged_lstm(module, x, h0, c0, lengths):
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    states, (last, cell) = module(packed, (h0, c0))
+    return pad_packed_sequence(states, batch_first=True)[0], last, cell
 
 
 def run_gru(module, x, h0):

@@ -55,6 +55,23 @@ void check_gru(const GoldenCase& golden) {
   check_values_and_gradients(golden, {pad(y.states), y.last}, inputs);
 }
 
+void check_lstm(const GoldenCase& golden) {
+  const auto& o = golden.options;
+  Rng rng(1);
+  nn::LSTM lstm({.input_size = o["input_size"],
+                 .hidden_size = o["hidden_size"],
+                 .num_layers = o["num_layers"],
+                 .bidirectional = o["bidirectional"]},
+                rng);
+  NamedTensors inputs = load(golden, lstm);
+  const Tensor x = golden.input("x"), h0 = golden.input("h0"), c0 = golden.input("c0");
+  for (const auto& [name, value] : {std::pair{"x", x}, {"h0", h0}, {"c0", c0}})
+    inputs.emplace_back(name, value);
+  const RaggedIndex index(golden["lengths"].to_vector<std::int64_t>());
+  const nn::LSTM::Output y = lstm(pack(x, index), h0, c0);
+  check_values_and_gradients(golden, {pad(y.states), y.last, y.last_cell}, inputs);
+}
+
 void check_gru_cell(const GoldenCase& golden) {
   const auto& o = golden.options;
   Rng rng(1);
@@ -89,6 +106,7 @@ void check_embedding(const GoldenCase& golden) {
 
 TEST_CASE("golden: modules") {
   test::check_golden("modules", {{"GRU", check_gru},
+                                 {"LSTM", check_lstm},
                                  {"GRUCell", check_gru_cell},
                                  {"LayerNorm", check_layer_norm},
                                  {"Embedding", check_embedding}});
