@@ -1,97 +1,184 @@
+// The fused attention: what the op checks and keeps. The definition is in attention_reference.cpp,
+// the calls of the kernels are in attention_parts.cpp.
 #include <fovea/core/autograd.h>
-#include <fovea/core/ops/attention.h>
-#include <fovea/core/ops/dropout.h>
+#include <fovea/core/kernels/philox.h>
+#include <fovea/core/ops/attention_parts.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
-#include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
-
-#include <cmath>
 
 namespace fovea {
 namespace {
 
-struct Sizes {
-  std::int64_t B, H, G, T, S, D, E;
+using detail::AttentionShape;
+using Part = detail::AttentionPart;
+using PartGrads = detail::AttentionPartGrads;
+using Settings = detail::AttentionSettings;
+
+// ---- Layouts -----------------------------------------------------------------------------------
+
+Tensor with_dense_rows(const Tensor& x) {
+  return x.dim(-1) <= 1 || x.strides()[x.rank() - 1] == 1 ? x : x.contiguous();
+}
+
+// A fresh (B, heads, rows, width) whose axes 1 and 2 lie in memory in the order that `like`'s do.
+Tensor empty_in_order_of(const Tensor& like, std::int64_t width) {
+  const std::int64_t B = like.dim(0), H = like.dim(1), T = like.dim(2);
+  if (H == 1 || T == 1 || like.strides()[1] >= like.strides()[2])
+    return empty({B, H, T, width}, like.dtype());
+  const Tensor dense = empty({B, T, H, width}, like.dtype());
+  return alias(dense, {B, H, T, width}, {T * H * width, width, H * width, 1});
+}
+
+// A derivative that nobody gave is 0.
+Tensor given_or_zeros(const Tensor& dy, const Shape& shape, DType dtype) {
+  if (dy.defined()) return with_dense_rows(dy);
+  return alias(zeros({shape.back()}, dtype), shape, {0, 0, 0, 1});
+}
+
+Settings settings_of(const AttentionOptions& options, std::int64_t D) {
+  return {detail::attention_scale(options, D), options.dropout, options.score_mod,
+          options.sinks.defined() ? numbers_of(options.sinks.contiguous()) : Tensor()};
+}
+
+// Sets aside the words of one part.
+RngState reserve(const AttentionOptions& options, const AttentionShape& n) {
+  if (options.dropout == 0) return {};
+  const auto from = options.rng->reserve(n.B * n.H * n.S * ((n.T + 3) / 4 * 4));
+  return {.seed = from.seed, .stream = from.stream, .position = 2 * from.block};
+}
+
+std::vector<Tensor> inputs_of(const Tensor& q, const Tensor& k, const Tensor& v,
+                              const AttentionOptions& options) {
+  std::vector<Tensor> inputs{q, k, v};
+  if (options.score_mod) {
+    const std::vector<Tensor>& captured = options.score_mod.impl().captured;
+    inputs.insert(inputs.end(), captured.begin(), captured.end());
+  }
+  if (options.sinks.defined()) inputs.push_back(options.sinks);
+  return inputs;
+}
+
+// ---- The record --------------------------------------------------------------------------------
+
+// What a backward needs of a call, whichever way its parts lie.
+struct Call {
+  AttentionOptions options;  // its rng is not used again
+  Settings settings;
+  std::vector<Saved> kept;  // the inputs, then the outputs
+  std::size_t inputs;
+
+  std::vector<Tensor> input_tensors() const {
+    std::vector<Tensor> all;
+    for (std::size_t i = 0; i < inputs; ++i) all.push_back(kept[i]);
+    return all;
+  }
+  void check_versions() const {
+    for (const Saved& x : kept) x.get();
+  }
+  std::size_t captured() const {
+    return settings.score_mod ? settings.score_mod.impl().captured.size() : 0;
+  }
+  bool sinks_wanted(Wanted wanted) const { return settings.sinks.defined() && wanted[inputs - 1]; }
+  // Zeros to add to, where they are wanted: (B, H, ...) for each captured tensor.
+  std::vector<Tensor> captured_grads(Wanted wanted, std::int64_t B, std::int64_t H) const {
+    std::vector<Tensor> all(captured());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (!wanted[3 + i]) continue;
+      const Tensor& x = settings.score_mod.impl().captured[i];
+      Shape shape = x.shape();
+      shape[0] = B;
+      shape[1] = H;
+      all[i] = zeros(shape, x.dtype());
+    }
+    return all;
+  }
 };
 
-Sizes checked_sizes(const Tensor& q, const Tensor& k, const Tensor& v) {
-  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) ||
-      k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || k.dim(2) != v.dim(2) ||
-      q.dim(3) != k.dim(3) || k.dim(1) == 0 || q.dim(1) % k.dim(1) != 0)
-    shape_error("scaled_dot_product_attention",
-                "q {}, k {}, v {}: they must be (B, H, T, D), (B, G, S, D), (B, G, S, E), H a "
-                "multiple of G",
-                q.shape().str(), k.shape().str(), v.shape().str());
-  if (q.dtype() != k.dtype() || k.dtype() != v.dtype())
-    dtype_error("scaled_dot_product_attention", "q {}, k {}, v {}: types must be equal",
-                name_of(q.dtype()), name_of(k.dtype()), name_of(v.dtype()));
-  return {q.dim(0), q.dim(1), k.dim(1), q.dim(2), k.dim(2), q.dim(3), v.dim(3)};
+Call call_of(const AttentionOptions& options, std::int64_t D, const std::vector<Tensor>& inputs,
+             std::initializer_list<Tensor> outputs) {
+  Call call{options, settings_of(options, D), {}, inputs.size()};
+  call.options.rng = nullptr;
+  for (const Tensor& x : inputs) call.kept.push_back(keep(x));
+  for (const Tensor& x : outputs) call.kept.push_back(keep(x));
+  return call;
 }
 
-double scale_of(const AttentionOptions& options, std::int64_t D) {
-  return options.scale.value_or(1.0 / std::sqrt(static_cast<double>(D)));
+// The definition from `place` in the random numbers on, with `in` (inputs as of inputs_of).
+AttentionResult twin_of(const Call& call, const Tensor& q, const Tensor& k, const Tensor& v,
+                        const Mask& mask, const RngState& place, const std::vector<Tensor>& in) {
+  Rng rng(place);
+  AttentionOptions options = call.options;
+  options.rng = &rng;
+  const bool sinks = options.sinks.defined();
+  if (sinks) options.sinks = in.back();
+  const std::vector<Tensor> captured(in.begin() + 3, in.end() - (sinks ? 1 : 0));
+  return detail::attention_twin(q, k, v, mask, options, captured);
 }
 
-// Each key/value head once for every query head that looks at it: (B, G, S, C) -> (B, H, S, C)
-Tensor repeat_heads(const Tensor& x, std::int64_t H) {
-  const std::int64_t B = x.dim(0), G = x.dim(1), S = x.dim(2), C = x.dim(3);
-  if (G == H) return x;
-  return reshape(expand(unsqueeze(x, 2), {B, G, H / G, S, C}), {B, H, S, C});
+// The gradients of the inputs behind q, k and v, from those of the parts.
+void add_shared_grads(const Call& call, const std::vector<PartGrads>& parts, Grads& grads) {
+  for (std::size_t i = 0; i < call.captured(); ++i)
+    for (const PartGrads& part : parts) {
+      if (!part.captured[i].defined()) continue;
+      const Tensor d = sum_to(part.captured[i], call.settings.score_mod.impl().captured[i].shape());
+      grads[3 + i] = grads[3 + i].defined() ? grads[3 + i] + d : d;
+    }
 }
 
-struct Softmax {
-  Tensor weights, logsumexp;
-};
-
-// Over the kept keys and, where there is one, the sink.
-Softmax softmax_with_sink(const Tensor& scores, const Tensor& kept, const Tensor& sinks) {
-  const std::int64_t H = scores.dim(1);
-  const double minus_infinity = -std::numeric_limits<double>::infinity();
-  const Tensor masked = kept.defined() ? where(kept, scores, minus_infinity) : scores;
-  Tensor top = max(numbers_of(masked), -1, true);  // (B, H, T, 1)
-  const Tensor sink = sinks.defined() ? reshape(sinks, {1, H, 1, 1}) : Tensor();
-  if (sink.defined()) top = maximum(top, numbers_of(sink));
-  top = where(eq(top, minus_infinity), 0.0, top);  // a row that keeps nothing
-  const Tensor e = exp(masked - top);              // (B, H, T, S); 0 where nothing is kept
-  Tensor total = sum(e, -1, true);                 // (B, H, T, 1)
-  if (sink.defined()) total = total + exp(sink - top);
-  const Tensor empty_row = eq(total, 0.0);
-  const Tensor safe = where(empty_row, 1.0, total);
-  const Tensor lse = where(empty_row, minus_infinity, log(safe) + top);
-  return {e / safe, squeeze(lse, -1)};
-}
-
-// 1 / (1 - p) where a weight stays, else 0: (B, H, T, S). The word of (b, h, t, s) is number
-// ((b H + h) S + s) T4 + t, T4 being T rounded up to a multiple of 4.
-Tensor dropout_factors(const Sizes& n, DType dtype, double p, Rng& rng) {
-  const NoGrad guard;
-  const std::int64_t T4 = (n.T + 3) / 4 * 4;
-  const Tensor factors = dropout(ones({n.B, n.H, n.S, T4}, dtype), p, rng);
-  return transpose(narrow(factors, -1, 0, n.T), -1, -2);
+// The backward of a padded batch.
+Grads padded_backward(const Call& call, const std::vector<Part>& parts, std::span<const Tensor> dys,
+                      Wanted wanted) {
+  const Part& part = parts[0];
+  const AttentionShape& n = part.n;
+  const DType dtype = part.q.dtype();
+  std::vector<PartGrads> all(1);
+  PartGrads& d = all[0];
+  d.doutput = given_or_zeros(dys[0], part.output.shape(), dtype);
+  if (dys[1].defined()) d.dlse = dys[1].contiguous();
+  if (wanted[0]) d.dq = empty_in_order_of(part.q, n.D);
+  if (wanted[1]) d.dk = empty_in_order_of(part.k, n.D);
+  if (wanted[2]) d.dv = empty_in_order_of(part.v, n.E);
+  if (call.sinks_wanted(wanted)) d.dsinks = empty({n.B, n.H}, dtype);
+  d.captured = call.captured_grads(wanted, n.B, n.H);
+  detail::run_backward(parts, call.settings, all, dtype);
+  Grads grads(call.inputs);
+  grads[0] = d.dq;
+  grads[1] = d.dk;
+  grads[2] = d.dv;
+  add_shared_grads(call, all, grads);
+  if (d.dsinks.defined()) grads[call.inputs - 1] = sum(d.dsinks, 0);  // (H)
+  return grads;
 }
 
 }  // namespace
 
-AttentionResult attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,
-                                    const Mask& mask, const AttentionOptions& options) {
-  const Sizes n = checked_sizes(q, k, v);
-  Tensor scores =
-      scale_of(options, n.D) * matmul(q, transpose(repeat_heads(k, n.H), -1, -2));  // (B, H, T, S)
-  if (options.score_mod)
-    scores = options.score_mod.impl().reference(scores, options.score_mod.impl().captured, 0);
-  const Tensor kept = mask.keeps_all() ? Tensor() : mask.to_tensor({n.B, n.H, n.T, n.S});
-  const Softmax softmax = softmax_with_sink(scores, kept, options.sinks);
-  Tensor weights = softmax.weights;  // rows sum to 1 (less the sink's part), or are all 0
-  if (options.dropout > 0)
-    weights = weights * dropout_factors(n, q.dtype(), options.dropout, *options.rng);
-  return {matmul(weights, repeat_heads(v, n.H)), softmax.logsumexp};  // (B, H, T, E), (B, H, T)
-}
-
-AttentionResult scaled_dot_product_attention_with_lse(const Tensor& q, const Tensor& k,
-                                                      const Tensor& v, const Mask& mask,
+AttentionResult scaled_dot_product_attention_with_lse(const Tensor& query, const Tensor& key,
+                                                      const Tensor& value, const Mask& mask,
                                                       const AttentionOptions& options) {
-  return attention_reference(q, k, v, mask, options);
+  const AttentionShape n = detail::check_attention(query, key, value, options);
+  MaskPlan plan = mask.plan({n.B, n.H, n.T, n.S});
+  const Tensor q = with_dense_rows(query), k = with_dense_rows(key), v = with_dense_rows(value);
+  Tensor output = empty_in_order_of(q, n.E), lse = empty({n.B, n.H, n.T}, q.dtype());
+  std::vector<Part> parts;
+  parts.push_back({n, numbers_of(q), numbers_of(k), numbers_of(v), numbers_of(output),
+                   numbers_of(lse), std::move(plan), reserve(options, n)});
+  const std::vector<Tensor> inputs = inputs_of(q, k, v, options);
+  Call call = call_of(options, n.D, inputs, {parts[0].output, parts[0].lse});
+  detail::run_forward(parts, call.settings, q.dtype());
+  std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
+      {std::move(output), std::move(lse)}, std::span<const Tensor>(inputs),
+      [call = std::move(call), parts = std::move(parts), mask](std::span<const Tensor> dys,
+                                                               Wanted wanted) -> Grads {
+        call.check_versions();
+        if (!grad_enabled()) return padded_backward(call, parts, dys, wanted);
+        const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+          AttentionResult y = twin_of(call, in[0], in[1], in[2], mask, parts[0].random, in);
+          return {y.output, y.logsumexp};
+        };
+        return backward_by_twin(twin, call.input_tensors(), dys, wanted);
+      });
+  return {std::move(out[0]), std::move(out[1])};
 }
 
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
@@ -99,18 +186,120 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
   return scaled_dot_product_attention_with_lse(q, k, v, mask, options).output;
 }
 
-Tensor attention_weights(const Tensor& q, const Tensor& k, const Mask& mask,
-                         const AttentionOptions& options, std::int64_t begin, std::int64_t end) {
-  const NoGrad guard;
-  const Sizes n = checked_sizes(q, k, k);
-  const Tensor rows = narrow(numbers_of(q), 2, begin, end - begin);
-  Tensor scores =
-      scale_of(options, n.D) * matmul(rows, transpose(repeat_heads(numbers_of(k), n.H), -1, -2));
-  if (options.score_mod)
-    scores = options.score_mod.impl().reference(scores, options.score_mod.impl().captured, begin);
-  Tensor kept;
-  if (!mask.keeps_all()) kept = narrow(mask.to_tensor({n.B, n.H, n.T, n.S}), 2, begin, end - begin);
-  return softmax_with_sink(scores, kept, options.sinks).weights;  // (B, H, rows, S)
+// ---- Packed sequences --------------------------------------------------------------------------
+
+namespace {
+
+AttentionShape check_ragged(const Ragged& q, const Ragged& k, const Ragged& v, const Mask& mask,
+                            const AttentionOptions& options) {
+  constexpr const char* op = "scaled_dot_product_attention";
+  const Tensor &a = q.values, &b = k.values, &c = v.values;
+  if (a.rank() != 3 || b.rank() != 3 || c.rank() != 3 || b.dim(1) != c.dim(1) ||
+      a.dim(2) != b.dim(2) || b.dim(1) == 0 || a.dim(1) % b.dim(1) != 0 ||
+      a.dim(0) != q.index.total() || b.dim(0) != k.index.total() || c.dim(0) != v.index.total())
+    shape_error(op,
+                "packed q {} of {} rows, k {} of {}, v {} of {}: they must be (rows, H, D), "
+                "(rows, G, D), (rows, G, E), H a multiple of G",
+                a.shape().str(), q.index.total(), b.shape().str(), k.index.total(), c.shape().str(),
+                v.index.total());
+  if (!(k.index == v.index) || q.index.batch_size() != k.index.batch_size())
+    shape_error(op,
+                "{} sequences of queries, {} of keys, {} of values: as many of each, and keys as "
+                "long as values",
+                q.index.batch_size(), k.index.batch_size(), v.index.batch_size());
+  if (a.dtype() != b.dtype() || b.dtype() != c.dtype())
+    dtype_error(op, "q {}, k {}, v {}: types must be equal", name_of(a.dtype()), name_of(b.dtype()),
+                name_of(c.dtype()));
+  detail::check_attention_options(options, a.dim(1), a.dtype());
+  const AttentionShape n{q.index.batch_size(), a.dim(1), b.dim(1), q.index.max_length(),
+                         k.index.max_length(), a.dim(2), c.dim(2)};
+  if (mask.keeps_all() || n.B == 0) return n;
+  const MaskPlan padded = mask.plan({n.B, n.H, n.T, n.S});
+  if (padded.per_row || !padded.tables.empty() || !padded.ids.empty())
+    value_error(op, "packed sequences with a mask for padded batches: causal and window only");
+  return n;
+}
+
+// Sequence b of packed rows: (1, heads, rows, width)
+Tensor sequence(const Tensor& values, const RaggedIndex& index, std::int64_t b) {
+  const Strides& s = values.strides();
+  return alias(values, {1, values.dim(1), index.length(b), values.dim(2)}, {0, s[1], s[0], s[2]},
+               index.offset(b) * s[0]);
+}
+
+// The same, recorded.
+Tensor recorded_sequence(const Tensor& values, const RaggedIndex& index, std::int64_t b) {
+  return unsqueeze(transpose(narrow(values, 0, index.offset(b), index.length(b)), 0, 1), 0);
+}
+
+Grads ragged_backward(const Call& call, const std::vector<Part>& parts, const RaggedIndex& queries,
+                      const RaggedIndex& keys, const Tensor& given, Wanted wanted) {
+  const auto N = static_cast<std::int64_t>(parts.size());
+  const Tensor dy = with_dense_rows(given);
+  Grads grads(call.inputs);
+  for (std::size_t i = 0; i < 3; ++i)
+    if (wanted[i]) grads[i] = empty(call.kept[i].get().shape(), dy.dtype());
+  Tensor dsinks;
+  if (call.sinks_wanted(wanted)) dsinks = empty({N, dy.dim(1)}, dy.dtype());
+  std::vector<PartGrads> all;
+  for (std::int64_t b = 0; b < N; ++b) {
+    PartGrads& d = all.emplace_back();
+    d.doutput = sequence(dy, queries, b);
+    if (wanted[0]) d.dq = sequence(grads[0], queries, b);
+    if (wanted[1]) d.dk = sequence(grads[1], keys, b);
+    if (wanted[2]) d.dv = sequence(grads[2], keys, b);
+    if (dsinks.defined()) d.dsinks = numbers_of(narrow(dsinks, 0, b, 1));
+    d.captured = call.captured_grads(wanted, 1, dy.dim(1));
+  }
+  detail::run_backward(parts, call.settings, all, dy.dtype());
+  add_shared_grads(call, all, grads);
+  if (dsinks.defined()) grads[call.inputs - 1] = sum(dsinks, 0);  // (H)
+  return grads;
+}
+
+}  // namespace
+
+Ragged scaled_dot_product_attention(const Ragged& query, const Ragged& key, const Ragged& value,
+                                    const Mask& mask, const AttentionOptions& options) {
+  const AttentionShape n = check_ragged(query, key, value, mask, options);
+  const Tensor q = with_dense_rows(query.values), k = with_dense_rows(key.values),
+               v = with_dense_rows(value.values);
+  const RaggedIndex queries = query.index, keys = key.index;
+  Tensor output = empty({q.dim(0), n.H, n.E}, q.dtype());
+  const Tensor lse = empty({n.H * q.dim(0)}, q.dtype());  // (H, T_b) of sequence after sequence
+  std::vector<Part> parts;
+  for (std::int64_t b = 0; b < n.B; ++b) {
+    const std::int64_t T = queries.length(b), S = keys.length(b);
+    const AttentionShape one{1, n.H, n.G, T, S, n.D, n.E};
+    parts.push_back({one, sequence(q, queries, b), sequence(k, keys, b), sequence(v, keys, b),
+                     sequence(output, queries, b),
+                     alias(lse, {1, n.H, T}, {n.H * T, T, 1}, n.H * queries.offset(b)),
+                     mask.plan({1, n.H, T, S}), reserve(options, one)});
+  }
+  const std::vector<Tensor> inputs = inputs_of(q, k, v, options);
+  Call call = call_of(options, n.D, inputs, {numbers_of(output)});
+  detail::run_forward(parts, call.settings, q.dtype());
+  std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
+      {std::move(output)}, std::span<const Tensor>(inputs),
+      [call = std::move(call), parts = std::move(parts), mask, queries, keys](
+          std::span<const Tensor> dys, Wanted wanted) -> Grads {
+        call.check_versions();
+        if (!grad_enabled()) return ragged_backward(call, parts, queries, keys, dys[0], wanted);
+        const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+          std::vector<Tensor> rows;  // (T_b, H, E)
+          for (std::int64_t b = 0; b < queries.batch_size(); ++b) {
+            const auto of = [&](std::size_t i) {
+              return recorded_sequence(in[i], i == 0 ? queries : keys, b);
+            };
+            const RngState& place = parts[static_cast<std::size_t>(b)].random;
+            const Tensor y = twin_of(call, of(0), of(1), of(2), mask, place, in).output;
+            rows.push_back(transpose(select(y, 0, 0), 0, 1));
+          }
+          return {concat(rows, 0)};
+        };
+        return backward_by_twin(twin, call.input_tensors(), dys, wanted);
+      });
+  return {std::move(out[0]), queries};
 }
 
 }  // namespace fovea

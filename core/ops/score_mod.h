@@ -1,11 +1,19 @@
 // ScoreMod: a change of attention's scores before the softmax, trainable, applied inside the tiles.
 //
-// B batch, H query heads, T queries, S keys.
+// B batch, H query heads, T queries, S keys. Built-in ones are below; a user's own C++ lambda is
+// made into one by score_mod() in score_mod_lambda.h. A change takes the scaled scores; the mask
+// comes after it. Where it depends on the place of query and key and T != S, the corner must be
+// said, as for Mask::causal: with bottom_right query t stands at t + (S - T).
+//
+// What a ScoreMod captures is recorded when it is made. Make it where attention is called, in each
+// step of a training, as any other op would be called.
 #pragma once
 
+#include <fovea/core/mask.h>
 #include <fovea/core/tensor.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace fovea {
@@ -15,22 +23,67 @@ template <class T>
 struct ScoreHook;
 }
 
+/// The buckets of T5's relative positions.
+struct T5Buckets {
+  bool bidirectional = true;        ///< half of the buckets for keys behind the query
+  std::int64_t max_distance = 128;  ///< from here on all share the last bucket
+};
+
 class ScoreMod {
  public:
   ScoreMod() = default;  ///< no change
   explicit operator bool() const { return impl_ != nullptr; }
+
+  /// score + bias.   bias: (B, H, T, S), each of them possibly 1, or fewer axes, aligned at the
+  /// right. Trainable. Its gradient takes (B, H, ...) memory. ShapeError where it does not fit.
+  static ScoreMod bias(const Tensor& bias);
+
+  /// score - slope_h |s - t|, with the slopes of alibi_slopes(H) (Press et al. 2022, Train Short,
+  /// Test Long, section 3; for keys behind the query the distance counts alike).
+  static ScoreMod alibi(Mask::Corner corner = Mask::Corner::unset);
+  /// The same with slopes of one's own.   slopes: (H), trainable
+  static ScoreMod alibi(const Tensor& slopes, Mask::Corner corner = Mask::Corner::unset);
+
+  /// score + table[t5_bucket(s - t)][h] (Raffel et al. 2020, section 2.1, and its published code).
+  ///   table: (num_buckets, H), trainable: T5's relative_attention_bias.weight
+  /// T5 does not scale q . k: give scale = 1 with its weights.
+  static ScoreMod t5_bias(const Tensor& table, const T5Buckets& buckets = {},
+                          Mask::Corner corner = Mask::Corner::unset);
+
+  /// score + scale q_t . a_{clip(s - t, -k, k)} (Shaw et al. 2018, Self-Attention with Relative
+  /// Position Representations, equations 4 and 5, the keys' term).
+  ///   q: (B, H, T, D)  a: (2 k + 1, D), or (H, 2 k + 1, D); the row of distance -k first
+  /// scale: as the attention's; 1 / sqrt(D) if not given. Both trainable. q . a is an op of its
+  /// own, with O(T k) memory. The values' term is left out: section 4.3 finds nothing lost by it.
+  static ScoreMod clipped_relative(const Tensor& q, const Tensor& a,
+                                   std::optional<double> scale = {},
+                                   Mask::Corner corner = Mask::Corner::unset);
+
+  /// cap tanh(score / cap) (Gemma 2, 2024, section 2: 50 in its attention). ValueError unless
+  /// cap > 0. It brings -infinity back to -cap: what is to drop keys comes after it.
+  static ScoreMod soft_cap(double cap);
+
+  /// First this change, then `next`.
+  ScoreMod then(const ScoreMod& next) const;
 
   /// What an implementation provides. Built-in ones and the user's lambda are made of it.
   struct Impl;
   explicit ScoreMod(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   const Impl& impl() const { return *impl_; }
 
-  /// First this change, then `next`.
-  ScoreMod then(const ScoreMod& next) const;
-
  private:
   std::shared_ptr<const Impl> impl_;
 };
+
+/// ALiBi's slopes: 2^(-8 / H), and its powers up to the H-th, for H a power of two; for other H
+/// those of the power of two P below, then every second one of 2 P (the paper's published code).
+/// (H), ValueError unless H >= 1
+Tensor alibi_slopes(std::int64_t H, DType dtype = DType::f32);
+
+/// The bucket of a key at `distance` = s - t: small distances have one each, larger ones share
+/// them by their logarithm. ValueError if the buckets are too few or max_distance too small.
+std::int64_t t5_bucket(std::int64_t distance, std::int64_t num_buckets,
+                       const T5Buckets& buckets = {});
 
 struct ScoreMod::Impl {
   virtual ~Impl() = default;
@@ -39,11 +92,12 @@ struct ScoreMod::Impl {
   /// (B or 1, H or 1, ...): a tile of (batch, head) reads its own slice alone.
   std::vector<Tensor> captured;
 
-  /// The definition, in recorded ops.   scores: (B, H, T, S) -> (B, H, T, S)
+  /// The definition, in recorded ops.   scores: (B, H, rows, S) -> (B, H, rows, S)
   /// `captured` are the tensors to use, in the order of the member: under create_graph others than
-  /// the member's. query_offset: the first row of `scores` is query number query_offset.
+  /// the member's. The first row of `scores` is query number query_offset of T; T < 0: the rows
+  /// end with the last query.
   virtual Tensor reference(const Tensor& scores, const std::vector<Tensor>& captured,
-                           std::int64_t query_offset) const = 0;
+                           std::int64_t query_offset, std::int64_t T = -1) const = 0;
 
   /// For one forward, or one backward, of the fused kernel. `grads`: for each captured tensor a
   /// zeroed (B, H, ...) to add to, one slice a (batch, head); undefined where no gradient is

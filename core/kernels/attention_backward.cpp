@@ -1,0 +1,314 @@
+#include <fovea/core/kernels/attention_tiles.h>
+#include <fovea/core/kernels/parallel.h>
+
+#include <cmath>
+#include <vector>
+
+namespace fovea::kernels {
+namespace {
+
+using namespace tiles;
+
+// All gradients of one key head, or of a piece of its keys: blocks of keys outside, then tiles of
+// queries, then tiles of the block's keys. With P = exp(scale Q K^T - lse) and P~ = P times
+// dropout's factors:
+//   dV += P~^T dO    dP = (dO V^T) times the factors    dS = P (dP - delta)
+//   dK += scale dS^T Q    dQ += scale dS K
+template <class T>
+class BackwardHead {
+ public:
+  BackwardHead(const AttentionProblem<T>& problem, const AttentionGradients<T>& gradients,
+               Room<T>& room)
+      : p_(problem),
+        d_(gradients),
+        t_(problem.n),
+        drop_(t_.loops, problem.dropout, problem.n),
+        hides_(!problem.keep.tables.empty() || !problem.keep.ids.empty()),
+        q_strips_(room.take(t_.queries * problem.n.D)),
+        dy_strips_(room.take(t_.queries * problem.n.E)),
+        scores_(room.take(t_.keys * t_.stride)),
+        dscores_(room.take(t_.keys * t_.stride)),
+        dq_(room.take(t_.queries * t_.D)),
+        dk_(room.take(t_.block * t_.D)),
+        dv_(room.take(t_.block * t_.E)),
+        q_room_(room.take(t_.queries * t_.D)),
+        dy_room_(room.take(t_.queries * t_.E)),
+        k_room_(room.take(t_.block * t_.D)),
+        v_room_(room.take(t_.block * t_.E)),
+        hidden_room_(room.take(hides_ ? t_.keys * t_.D : 0)),
+        factors_(room.take(drop_.on() ? t_.keys * t_.width : 0)),
+        unmodified_(room.take(problem.hook.backward ? t_.keys * t_.stride : 0)),
+        lse_(room.take(t_.queries)),
+        delta_(room.take(t_.queries)) {}
+
+  // dq: (B, H, T, D)
+  void run(int64_t b, int64_t g, const Range& keys, const Heads<T>& dq) {
+    b_ = b;
+    g_ = g;
+    dq_all_ = dq;
+    const int64_t step = keys.empty() ? 1 : even_part(keys.size(), t_.block);
+    int64_t s = keys.begin;
+    do {  // without keys once, too: dq is to be written
+      take_block({s, std::min(s + step, keys.end)}, s == keys.begin);
+      s += step;
+    } while (s < keys.end);
+  }
+
+ private:
+  void take_block(const Range& block, bool is_first) {
+    block_ = block;
+    const int64_t n = block.size();
+    if (n > 0) {
+      k_ = rows_of(t_.gemm, p_.k, b_, g_, block.begin, n, p_.n.D, t_.D, k_room_);
+      v_ = rows_of(t_.gemm, p_.v, b_, g_, block.begin, n, p_.n.E, t_.E, v_room_);
+      std::fill_n(dk_, n * t_.D, T{0});
+      std::fill_n(dv_, n * t_.E, T{0});
+    }
+    const int64_t group = p_.n.H / p_.n.G;
+    for (h_ = g_ * group; h_ < (g_ + 1) * group; ++h_)
+      for (first_ = 0; first_ < p_.n.T; first_ += t_.queries) take_queries(is_first);
+    for (int64_t i = 0; i < n; ++i) {
+      if (d_.dk.data) std::copy_n(dk_ + i * t_.D, p_.n.D, d_.dk.row(b_, g_, block.begin + i));
+      if (d_.dv.data) std::copy_n(dv_ + i * t_.E, p_.n.E, d_.dv.row(b_, g_, block.begin + i));
+    }
+  }
+
+  // The tile's part of dq is written with the first block of keys, and added with the others.
+  void take_queries(bool is_first) {
+    count_ = std::min(t_.queries, p_.n.T - first_);
+    const Intervals<T> kept(p_.keep, b_, first_, count_, p_.n.S);
+    const Range all = kept.any(0, count_).within(block_);
+    if (all.empty() && !is_first) return;
+    std::fill_n(dq_, count_ * t_.D, T{0});
+    if (!all.empty()) {
+      start();
+      const int64_t step = even_part(all.size(), t_.keys);
+      for (int64_t k = all.begin; k < all.end; k += step)
+        take_keys(kept, {k, std::min(k + step, all.end)});
+    }
+    if (!dq_all_.data) return;
+    for (int64_t j = 0; j < count_; ++j) {
+      T* row = dq_all_.row(b_, h_, first_ + j);
+      if (is_first) {
+        std::copy_n(dq_ + j * t_.D, p_.n.D, row);
+      } else {
+        t_.loops.add(p_.n.D, dq_ + j * t_.D, row);
+      }
+    }
+  }
+
+  void start() {
+    pack_strips(t_.gemm, p_.q, b_, h_, first_, count_, p_.n.D, q_strips_);
+    pack_strips(t_.gemm, d_.doutput, b_, h_, first_, count_, p_.n.E, dy_strips_);
+    q_ = rows_of(t_.gemm, p_.q, b_, h_, first_, count_, p_.n.D, t_.D, q_room_);
+    dy_ = rows_of(t_.gemm, d_.doutput, b_, h_, first_, count_, p_.n.E, t_.E, dy_room_);
+    const int64_t row = (b_ * p_.n.H + h_) * p_.n.T + first_;
+    std::copy_n(p_.lse + row, count_, lse_);
+    std::copy_n(d_.delta + row, count_, delta_);
+    std::fill(lse_ + count_, lse_ + t_.queries, -std::numeric_limits<T>::infinity());
+    std::fill(delta_ + count_, delta_ + t_.queries, T{0});
+  }
+
+  void take_keys(const Intervals<T>& kept, const Range& keys) {
+    const Rows<T> k = k_.from(keys.begin - block_.begin), v = v_.from(keys.begin - block_.begin);
+    bool any = false;
+    for (int64_t j = 0; j < count_; j += t_.width) any |= derive_strip(kept, keys, k, v, j);
+    if (!any) return;
+    add_to_keys(kept, keys);
+    if (!dq_all_.data) return;
+    add_to_queries(
+        kept, keys,
+        hides_ ? without_hidden(k, keys.size(), t_.D, dscores_, count_, t_.stride, hidden_room_)
+               : k);
+  }
+
+  // Weights and derivatives by the scores for queries j, j + 1, ...; false if no key is kept.
+  bool derive_strip(const Intervals<T>& kept, const Range& keys, const Rows<T>& k, const Rows<T>& v,
+                    int64_t j) {
+    const int64_t queries = std::min(t_.width, count_ - j);
+    Range mine = kept.any(j, j + t_.width).within(keys);
+    const Kept by_tables =
+        mine.empty() ? Kept::none : kept_by_tables(p_.keep, b_, h_, first_ + j, queries, mine);
+    if (by_tables == Kept::none) mine = {keys.begin, keys.begin};
+    const int64_t row = mine.begin - keys.begin;
+    for (T* tile : {scores_, dscores_})
+      clear_outside({row, mine.end - keys.begin}, keys.size(), t_.width, tile + j, t_.stride);
+    if (mine.empty()) return false;
+    T* scores = scores_ + row * t_.stride + j;
+    T* dscores = dscores_ + row * t_.stride + j;
+    multiply_strip(t_.gemm, mine.size(), p_.n.D, p_.scale, k, row, q_strips_ + j * p_.n.D, scores,
+                   t_.stride);
+    multiply_strip(t_.gemm, mine.size(), p_.n.E, T{1}, v, row, dy_strips_ + j * p_.n.E, dscores,
+                   t_.stride);
+    T* unmodified = unmodified_ + row * t_.stride + j;
+    if (p_.hook.backward)
+      for (int64_t i = 0; i < mine.size(); ++i)
+        std::copy_n(scores + i * t_.stride, t_.width, unmodified + i * t_.stride);
+    if (p_.hook.forward)
+      p_.hook.forward(p_.hook.self,
+                      {b_, h_, first_ + j, mine.begin, queries, mine.size(), scores, t_.stride});
+    const Range every = kept.every(j, j + t_.width);
+    if (every.begin > mine.begin || every.end < mine.end)
+      kept.apply(t_.loops, j, mine, scores, t_.stride);
+    if (by_tables == Kept::some)
+      apply_tables(t_.loops, p_.keep, b_, h_, first_ + j, queries, mine, scores, t_.stride);
+    if (drop_.on()) drop_.strip(b_, h_, first_ + j, mine, factors_);
+    t_.loops.gradients(mine.size(), drop_.on() ? factors_ : nullptr, lse_ + j, delta_ + j, scores,
+                       dscores, t_.stride);
+    if (p_.hook.backward)
+      p_.hook.backward(
+          p_.hook.self,
+          {b_, h_, first_ + j, mine.begin, queries, mine.size(), unmodified, t_.stride}, dscores);
+    return true;
+  }
+
+  // dV += P~^T dO, dK += scale dS^T Q
+  void add_to_keys(const Intervals<T>& kept, const Range& keys) {
+    for_tile_rows(keys.size(), t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
+      const int64_t key = keys.begin + i, row = key - block_.begin;
+      const Range queries = kept.queries_of({key, key + rows});
+      if (queries.empty()) return;
+      const int64_t at = i * t_.stride + queries.begin;
+      if (d_.dv.data)
+        multiply(t_.gemm, rows, p_.n.E, queries.size(), T{1},
+                 Left<T>{scores_ + at, t_.stride, false}, dy_.right(queries.begin, t_.width), T{1},
+                 dv_ + row * t_.E, t_.E);
+      if (d_.dk.data)
+        multiply(t_.gemm, rows, p_.n.D, queries.size(), p_.scale,
+                 Left<T>{dscores_ + at, t_.stride, false}, q_.right(queries.begin, t_.width), T{1},
+                 dk_ + row * t_.D, t_.D);
+    });
+  }
+
+  // dQ += scale dS K
+  void add_to_queries(const Intervals<T>& kept, const Range& keys, const Rows<T>& k) {
+    for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
+      const Range mine = kept.any(i, i + rows).within(keys);
+      if (mine.empty()) return;
+      const int64_t row = mine.begin - keys.begin;
+      multiply(t_.gemm, rows, p_.n.D, mine.size(), p_.scale,
+               Left<T>{dscores_ + row * t_.stride + i, t_.stride, true}, k.right(row, t_.width),
+               T{1}, dq_ + i * t_.D, t_.D);
+    });
+  }
+
+  const AttentionProblem<T>& p_;
+  const AttentionGradients<T>& d_;
+  const Tiling<T> t_;
+  const Drop<T> drop_;
+  const bool hides_;
+  T *q_strips_, *dy_strips_, *scores_, *dscores_, *dq_, *dk_, *dv_, *q_room_, *dy_room_, *k_room_,
+      *v_room_, *hidden_room_, *factors_, *unmodified_, *lse_, *delta_;
+  Rows<T> q_{}, dy_{}, k_{}, v_{};
+  Heads<T> dq_all_{};
+  Range block_;
+  int64_t b_ = 0, g_ = 0, h_ = 0, first_ = 0, count_ = 0;
+};
+
+// delta_t = dO_t . O_t - dlse_t, and from it the sink's gradient: it is a key whose value is 0.
+template <class T>
+void prepare(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t b, int64_t h) {
+  const Tiling<T> tiling(p.n);
+  const int64_t row = (b * p.n.H + h) * p.n.T;
+  T dsink = 0;
+  for (int64_t t = 0; t < p.n.T; ++t) {
+    T& delta = d.delta[row + t];
+    delta = tiling.loops.dot(p.n.E, d.doutput.row(b, h, t), p.output.row(b, h, t));
+    if (d.dlse) delta -= d.dlse[row + t];
+    if (d.dsinks && p.sinks[h] > -std::numeric_limits<T>::infinity())
+      dsink -= std::exp(p.sinks[h] - p.lse[row + t]) * delta;
+  }
+  if (d.dsinks) d.dsinks[b * p.n.H + h] = dsink;
+}
+
+// Where the c-th piece of the keys adds up its part of dq.
+template <class T>
+Heads<T> dq_part(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t c) {
+  if (c == 0 || !d.dq.data) return d.dq;
+  const int64_t row = p.n.D, head = row * p.n.T, batch = head * p.n.H;
+  return {d.dq_parts + (c - 1) * batch * p.n.B, batch, head, row};
+}
+
+// dq += the other pieces' parts, in their order.
+template <class T>
+void add_parts(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t chunks) {
+  const Tiling<T> tiling(p.n);
+  parallel_for(p.n.B * p.n.H * p.n.T, row_grain(p.n.D), [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      const int64_t t = row % p.n.T, h = row / p.n.T % p.n.H, b = row / p.n.T / p.n.H;
+      for (int64_t c = 1; c < chunks; ++c)
+        tiling.loops.add(p.n.D, dq_part(p, d, c).row(b, h, t), d.dq.row(b, h, t));
+    }
+  });
+}
+
+template <class T>
+void run_head(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t task,
+              int64_t chunks) {
+  Room<T> counted;
+  const BackwardHead<T> measure(p, d, counted);
+  Room<T> room(thread_room<T>(counted.used()));
+  const int64_t head = task / chunks, c = in_turn(task % chunks, chunks);
+  const int64_t length = ceil_div(p.n.S, chunks);
+  const Range keys{std::min(p.n.S, c * length), std::min(p.n.S, (c + 1) * length)};
+  BackwardHead<T>(p, d, room).run(head / p.n.G, head % p.n.G, keys, dq_part(p, d, c));
+}
+
+// f(problem, task of it) for the tasks of all problems, shared out.
+template <class F>
+void for_tasks(const std::vector<int64_t>& first, const F& f) {
+  parallel_for(first.back(), 1, [&](int64_t task, int64_t end) {
+    auto i = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), task) -
+                                      first.begin() - 1);
+    for (; task < end; ++task) {
+      while (task >= first[i + 1]) ++i;
+      f(i, task - first[i]);
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+int64_t attention_key_chunks(const AttentionProblem<T>& problem) {
+  constexpr int64_t enough_tasks = 4, shortest = 256;
+  const int64_t heads = problem.n.B * problem.n.G;
+  if (problem.hook.backward || heads == 0) return 1;
+  return std::clamp<int64_t>(enough_tasks / heads, 1, std::max<int64_t>(1, problem.n.S / shortest));
+}
+
+template <class T>
+void attention_backward(std::span<const AttentionProblem<T>> problems,
+                        std::span<const AttentionGradients<T>> gradients) {
+  std::vector<int64_t> rows{0}, heads{0};
+  const int64_t chunks = problems.size() == 1 ? attention_key_chunks(problems[0]) : 1;
+  for (const AttentionProblem<T>& p : problems) {
+    rows.push_back(rows.back() + p.n.B * p.n.H);
+    heads.push_back(heads.back() + p.n.B * p.n.G * chunks);
+  }
+  for_tasks(rows, [&](std::size_t i, int64_t task) {
+    prepare(problems[i], gradients[i], task / problems[i].n.H, task % problems[i].n.H);
+  });
+  for_tasks(heads, [&](std::size_t i, int64_t task) {
+    run_head(problems[i], gradients[i], task, chunks);
+  });
+  if (chunks > 1 && gradients[0].dq.data) add_parts(problems[0], gradients[0], chunks);
+}
+
+template <class T>
+int64_t attention_room(const AttentionProblem<T>& problem) {
+  Room<T> counted;
+  const BackwardHead<T> measure(problem, AttentionGradients<T>{}, counted);
+  return counted.used() * static_cast<int64_t>(sizeof(T));
+}
+
+#define FOVEA_INSTANTIATE(T)                                             \
+  template int64_t attention_key_chunks(const AttentionProblem<T>&);     \
+  template int64_t attention_room(const AttentionProblem<T>&);           \
+  template void attention_backward(std::span<const AttentionProblem<T>>, \
+                                   std::span<const AttentionGradients<T>>);
+FOVEA_INSTANTIATE(float)
+FOVEA_INSTANTIATE(double)
+#undef FOVEA_INSTANTIATE
+
+}  // namespace fovea::kernels

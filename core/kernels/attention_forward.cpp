@@ -1,0 +1,176 @@
+#include <fovea/core/kernels/attention_rows.h>
+#include <fovea/core/kernels/attention_tiles.h>
+#include <fovea/core/kernels/parallel.h>
+
+#include <vector>
+
+namespace fovea::kernels {
+namespace {
+
+using namespace tiles;
+
+// One tile of queries against all keys that it keeps.
+template <class T>
+class ForwardTile {
+ public:
+  ForwardTile(const AttentionProblem<T>& problem, Room<T>& room)
+      : p_(problem),
+        t_(problem.n),
+        drop_(t_.loops, problem.dropout, problem.n),
+        q_(room.take(t_.queries * problem.n.D)),
+        scores_(room.take(t_.keys * t_.stride)),
+        sum_(room.take(t_.queries * t_.E)),
+        k_room_(room.take(t_.keys * t_.D)),
+        v_room_(room.take(t_.keys * t_.E)),
+        factors_(room.take(drop_.on() ? t_.keys * t_.width : 0)),
+        top_(room.take(t_.queries)),
+        total_(room.take(t_.queries)),
+        shrink_(room.take(t_.queries)) {}
+
+  void run(int64_t b, int64_t h, int64_t tile) {
+    b_ = b;
+    h_ = h;
+    g_ = h / (p_.n.H / p_.n.G);
+    first_ = tile * t_.queries;
+    count_ = std::min(t_.queries, p_.n.T - first_);
+    const Intervals<T> kept(p_.keep, b, first_, count_, p_.n.S);
+    start();
+    const Range all = kept.any(0, count_);
+    const int64_t step = all.empty() ? 1 : even_part(all.size(), t_.keys);
+    for (int64_t k = all.begin; k < all.end; k += step)
+      take_keys(kept, {k, std::min(k + step, all.end)}, k == all.begin);
+    finish();
+  }
+
+ private:
+  void start() {
+    pack_strips(t_.gemm, p_.q, b_, h_, first_, count_, p_.n.D, q_);
+    const T nothing = -std::numeric_limits<T>::infinity();
+    const T sink = p_.sinks ? p_.sinks[h_] : nothing;
+    std::fill_n(top_, t_.queries, sink);
+    std::fill_n(total_, t_.queries, sink == nothing ? T{0} : T{1});
+    std::fill_n(sum_, count_ * t_.E, T{0});
+  }
+
+  void take_keys(const Intervals<T>& kept, const Range& keys, bool is_first) {
+    const Rows<T> k =
+        rows_of(t_.gemm, p_.k, b_, g_, keys.begin, keys.size(), p_.n.D, t_.D, k_room_);
+    bool shrinks = false;
+    for (int64_t j = 0; j < count_; j += t_.width) shrinks |= weigh_strip(kept, keys, k, j);
+    if (shrinks && !is_first) shrink_sums();
+    add_values(kept, keys);
+  }
+
+  // The weights of queries j, j + 1, ... of the tile; whether what was summed up must shrink.
+  bool weigh_strip(const Intervals<T>& kept, const Range& keys, const Rows<T>& k, int64_t j) {
+    const int64_t queries = std::min(t_.width, count_ - j);
+    Range mine = kept.any(j, j + t_.width).within(keys);
+    const Kept by_tables =
+        mine.empty() ? Kept::none : kept_by_tables(p_.keep, b_, h_, first_ + j, queries, mine);
+    if (by_tables == Kept::none) mine = {keys.begin, keys.begin};
+    clear_outside(Range{mine.begin - keys.begin, mine.end - keys.begin}, keys.size(), t_.width,
+                  scores_ + j, t_.stride);
+    if (mine.empty()) {
+      std::fill_n(shrink_ + j, t_.width, T{1});
+      return false;
+    }
+    T* scores = scores_ + (mine.begin - keys.begin) * t_.stride + j;
+    multiply_strip(t_.gemm, mine.size(), p_.n.D, p_.scale, k, mine.begin - keys.begin,
+                   q_ + j * p_.n.D, scores, t_.stride);
+    if (p_.hook.forward)
+      p_.hook.forward(p_.hook.self,
+                      {b_, h_, first_ + j, mine.begin, queries, mine.size(), scores, t_.stride});
+    const Range every = kept.every(j, j + t_.width);
+    if (every.begin > mine.begin || every.end < mine.end)
+      kept.apply(t_.loops, j, mine, scores, t_.stride);
+    if (by_tables == Kept::some)
+      apply_tables(t_.loops, p_.keep, b_, h_, first_ + j, queries, mine, scores, t_.stride);
+    if (drop_.on()) drop_.strip(b_, h_, first_ + j, mine, factors_);
+    return t_.loops.softmax(mine.size(), drop_.on() ? factors_ : nullptr, scores, t_.stride,
+                            top_ + j, total_ + j, shrink_ + j);
+  }
+
+  void shrink_sums() {
+    for (int64_t j = 0; j < count_; ++j)
+      if (shrink_[j] != 1) t_.loops.scale(p_.n.E, shrink_[j], sum_ + j * t_.E, sum_ + j * t_.E);
+  }
+
+  // sum += weights V
+  void add_values(const Intervals<T>& kept, const Range& keys) {
+    Rows<T> v = rows_of(t_.gemm, p_.v, b_, g_, keys.begin, keys.size(), p_.n.E, t_.E, v_room_);
+    if (!p_.keep.tables.empty() || !p_.keep.ids.empty())
+      v = without_hidden(v, keys.size(), t_.E, scores_, count_, t_.stride, v_room_);
+    for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
+      const Range mine = kept.any(i, i + rows).within(keys);
+      if (mine.empty()) return;
+      const int64_t row = mine.begin - keys.begin;
+      multiply(t_.gemm, rows, p_.n.E, mine.size(), T{1},
+               Left<T>{scores_ + row * t_.stride + i, t_.stride, true}, v.right(row, t_.width),
+               T{1}, sum_ + i * t_.E, t_.E);
+    });
+  }
+
+  void finish() {
+    for (int64_t j = 0; j < count_; ++j)
+      t_.loops.scale(p_.n.E, total_[j] == 0 ? T{0} : 1 / total_[j], sum_ + j * t_.E,
+                     p_.output.row(b_, h_, first_ + j));
+    t_.loops.logsumexp(count_, top_, total_, p_.lse + (b_ * p_.n.H + h_) * p_.n.T + first_);
+  }
+
+  const AttentionProblem<T>& p_;
+  const Tiling<T> t_;
+  const Drop<T> drop_;
+  T *q_, *scores_, *sum_, *k_room_, *v_room_, *factors_, *top_, *total_, *shrink_;
+  int64_t b_ = 0, h_ = 0, g_ = 0, first_ = 0, count_ = 0;
+};
+
+template <class T>
+void run_tile(const AttentionProblem<T>& problem, int64_t task) {
+  Room<T> counted;
+  const ForwardTile<T> measure(problem, counted);
+  Room<T> room(thread_room<T>(counted.used()));
+  ForwardTile<T> tile(problem, room);
+  const int64_t tiles = ceil_div(problem.n.T, Tiling<T>(problem.n).queries);
+  const int64_t head = task / tiles;
+  tile.run(head / problem.n.H, head % problem.n.H, in_turn(task % tiles, tiles));
+}
+
+template <class T>
+int64_t tasks_of(const AttentionProblem<T>& p) {
+  if (p.n.T <= 0) return 0;
+  if (in_rows(p)) return p.n.B * p.n.G;
+  return p.n.B * p.n.H * ceil_div(p.n.T, Tiling<T>(p.n).queries);
+}
+
+}  // namespace
+
+template <class T>
+void attention_forward(std::span<const AttentionProblem<T>> problems) {
+  std::vector<int64_t> first{0};  // task of each problem
+  int64_t products = 0;
+  for (const AttentionProblem<T>& p : problems) {
+    first.push_back(first.back() + tasks_of(p));
+    products += p.n.B * p.n.H * p.n.T * p.n.S * (p.n.D + p.n.E);
+  }
+  const int64_t tasks = first.back();
+  constexpr int64_t worth_a_task = 128 * 1024;
+  const int64_t grain =
+      std::clamp<int64_t>(worth_a_task * tasks / std::max<int64_t>(1, products), 1, 64);
+  parallel_for(tasks, grain, [&](int64_t task, int64_t end) {
+    auto i = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), task) -
+                                      first.begin() - 1);
+    for (; task < end; ++task) {
+      while (task >= first[i + 1]) ++i;
+      if (in_rows(problems[i])) {
+        attention_rows(problems[i], task - first[i]);
+      } else {
+        run_tile(problems[i], task - first[i]);
+      }
+    }
+  });
+}
+
+template void attention_forward(std::span<const AttentionProblem<float>>);
+template void attention_forward(std::span<const AttentionProblem<double>>);
+
+}  // namespace fovea::kernels

@@ -1,0 +1,150 @@
+// From tensors to the attention kernels' problems.
+#include <fovea/core/kernels/attention.h>
+#include <fovea/core/ops/attention_parts.h>
+
+namespace fovea::detail {
+namespace {
+
+// For reading, or for writing fresh tensors: nobody has saved them, so no version is counted.
+template <class T>
+kernels::Heads<T> heads(const Tensor& x) {
+  if (!x.defined()) return {};
+  const Strides& s = x.strides();
+  return {reinterpret_cast<T*>(x.raw_data()), s[0], s[1], s[2]};
+}
+
+std::int64_t stride_of(const Tensor& x, std::int64_t axis) {
+  return x.dim(axis) == 1 ? 0 : x.strides()[axis];
+}
+
+// A plan in the kernels' terms.
+class Rule {
+ public:
+  explicit Rule(const MaskPlan& plan, std::int64_t T) {
+    for (const Tensor& x : plan.tables)
+      tables_.push_back(
+          {x.data<bool>(), stride_of(x, 0), stride_of(x, 1), stride_of(x, 2), stride_of(x, 3)});
+    for (const MaskPlan::Ids& x : plan.ids)
+      ids_.push_back({x.query.data<std::int64_t>(), x.key.data<std::int64_t>(),
+                      stride_of(x.query, 0), stride_of(x.key, 0)});
+    const bool all = plan.begin.empty();
+    rule_ = {all ? nullptr : plan.begin.data(), all ? nullptr : plan.end.data(),
+             plan.per_row ? T : 0, tables_, ids_};
+  }
+  Rule(Rule&&) = default;  // moving a vector leaves its elements where they are
+
+  const kernels::KeepRule& get() const { return rule_; }
+
+ private:
+  std::vector<kernels::KeepRule::Table> tables_;
+  std::vector<kernels::KeepRule::Ids> ids_;
+  kernels::KeepRule rule_;
+};
+
+template <class T>
+kernels::ScoreHook<T> hook_of(const ScoreMod::Impl::Run* run) {
+  if (!run) return {};
+  if constexpr (std::is_same_v<T, float>) {
+    return run->hook_f32();
+  } else {
+    return run->hook_f64();
+  }
+}
+
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+
+template <class T>
+kernels::AttentionProblem<T> problem_of(const AttentionPart& part,
+                                        const AttentionSettings& settings, const Rule& rule,
+                                        const ScoreMod::Impl::Run* run) {
+  const AttentionShape& n = part.n;
+  return {.n = {n.B, n.H, n.G, n.T, n.S, n.D, n.E},
+          .scale = static_cast<T>(settings.scale),
+          .q = heads<const T>(part.q),
+          .k = heads<const T>(part.k),
+          .v = heads<const T>(part.v),
+          .keep = rule.get(),
+          .dropout = {settings.dropout,
+                      {part.random.seed, part.random.stream, part.random.position / 2}},
+          .hook = hook_of<T>(run),
+          .sinks = data_or_null<T>(settings.sinks),
+          .output = heads<T>(part.output),
+          .lse = reinterpret_cast<T*>(part.lse.raw_data())};
+}
+
+template <class T>
+T* room_of(const Tensor& x) {
+  return x.defined() ? reinterpret_cast<T*>(x.raw_data()) : nullptr;
+}
+
+// The problems of all parts, and what they point to.
+template <class T>
+class Problems {
+ public:
+  // grads: of the parts, or none in a forward.
+  Problems(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
+           const std::vector<AttentionPartGrads>& grads) {
+    rules_.reserve(parts.size());
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const AttentionShape& n = parts[i].n;
+      rules_.emplace_back(parts[i].plan, n.T);
+      if (settings.score_mod)
+        runs_.push_back(settings.score_mod.impl().run(
+            n.B, n.H, n.T, n.S, dtype_of<T>(),
+            grads.empty() ? std::vector<Tensor>{} : grads[i].captured));
+      all_.push_back(problem_of<T>(parts[i], settings, rules_.back(),
+                                   runs_.empty() ? nullptr : runs_.back().get()));
+    }
+  }
+
+  std::span<const kernels::AttentionProblem<T>> all() const { return all_; }
+
+ private:
+  std::vector<Rule> rules_;
+  std::vector<std::unique_ptr<ScoreMod::Impl::Run>> runs_;
+  std::vector<kernels::AttentionProblem<T>> all_;
+};
+
+}  // namespace
+
+void run_forward(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
+                 DType dtype) {
+  dispatch_float(dtype, "scaled_dot_product_attention", [&]<class T>() {
+    const Problems<T> problems(parts, settings, {});
+    kernels::attention_forward(problems.all());
+  });
+}
+
+void run_backward(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
+                  const std::vector<AttentionPartGrads>& grads, DType dtype) {
+  dispatch_float(dtype, "scaled_dot_product_attention", [&]<class T>() {
+    const Problems<T> problems(parts, settings, grads);
+    std::vector<kernels::AttentionGradients<T>> places;
+    std::vector<Tensor> room;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const AttentionShape& n = parts[i].n;
+      const AttentionPartGrads& d = grads[i];
+      const Tensor delta = room.emplace_back(empty({n.B, n.H, n.T}, dtype));
+      Tensor dq_parts;
+      const std::int64_t chunks =
+          parts.size() == 1 ? kernels::attention_key_chunks(problems.all()[0]) : 1;
+      if (chunks > 1 && d.dq.defined())
+        dq_parts = room.emplace_back(empty({chunks - 1, n.B, n.H, n.T, n.D}, dtype));
+      places.push_back({.doutput = heads<const T>(d.doutput),
+                        .dlse = data_or_null<T>(d.dlse),
+                        .dq = heads<T>(d.dq),
+                        .dk = heads<T>(d.dk),
+                        .dv = heads<T>(d.dv),
+                        .dsinks = room_of<T>(d.dsinks),
+                        .delta = room_of<T>(delta),
+                        .dq_parts = room_of<T>(dq_parts)});
+    }
+    kernels::attention_backward(problems.all(),
+                                std::span<const kernels::AttentionGradients<T>>(places));
+  });
+}
+
+}  // namespace fovea::detail
