@@ -1,4 +1,4 @@
-// LayerNorm as a module.
+// LayerNorm and RMSNorm as modules, and one that is either.
 #pragma once
 
 #include <fovea/nn/module.h>
@@ -14,6 +14,39 @@ class LayerNorm : public Module {
   void visit(Visitor& v) override;
 
   Tensor weight, bias;
+  double eps;
+};
+
+/// y = weight x / sqrt(mean(x^2) + eps) over the last axis.    x: (..., C)  ->  (..., C)
+/// Starts at weight 1.    Zhang and Sennrich 2019, Root Mean Square Layer Normalization, eq. 4
+class RMSNorm : public Module {
+ public:
+  explicit RMSNorm(std::int64_t width, double eps = 1e-6);
+  Tensor operator()(const Tensor& x) const;
+  void visit(Visitor& v) override;
+
+  Tensor weight;
+  double eps;
+};
+
+enum class NormKind { layer, rms };
+
+struct NormOptions {
+  std::int64_t width;  ///< C
+  NormKind kind = NormKind::layer;
+  double eps = 1e-5;
+  bool bias = true;  ///< of LayerNorm; RMSNorm has none
+};
+
+/// LayerNorm or RMSNorm, as the options say, under the same names: weight, bias.
+class Norm : public Module {
+ public:
+  explicit Norm(const NormOptions& options);
+  Tensor operator()(const Tensor& x) const;
+  void visit(Visitor& v) override;
+
+  Tensor weight, bias;
+  NormKind kind;
   double eps;
 };
 

@@ -1,31 +1,37 @@
-// Recurrent encoder-decoder, with additive attention (Bahdanau et al. 2015) or without.
+// Recurrent encoder-decoder, with attention (Bahdanau et al. 2015; any StepAttention) or without.
 #pragma once
 
 #include <fovea/core/ragged.h>
-#include <fovea/nn/attention/additive.h>
+#include <fovea/nn/attention/step.h>
 #include <fovea/nn/dropout.h>
 #include <fovea/nn/embedding.h>
+#include <fovea/nn/linear.h>
 #include <fovea/nn/recurrent.h>
 
-#include <optional>
+#include <memory>
+#include <string>
 
 namespace fovea::nn {
 
 struct Seq2SeqOptions {
-  std::int64_t source_vocab;       ///< V of the source
-  std::int64_t target_vocab;       ///< V of the target
-  std::int64_t embed_dim = 256;    ///< E
-  std::int64_t hidden_size = 256;  ///< H; the encoder has H in each direction
-  bool attention = true;           ///< false: the decoder sees its first state alone
-  double dropout = 0.0;            ///< on embeddings and before the read-out
+  std::int64_t source_vocab;           ///< V of the source
+  std::int64_t target_vocab;           ///< V of the target
+  std::int64_t embed_dim = 256;        ///< E
+  std::int64_t hidden_size = 256;      ///< H; the encoder has H in each direction
+  std::string attention = "additive";  ///< one of attention_names()
+  std::string weights = "softmax";     ///< one of weights_names(): what makes weights of scores
+  std::int64_t window = 10;            ///< D of local-m and local-p
+  double dropout = 0.0;                ///< on embeddings and before the read-out
   std::int64_t padding_idx = 0;
 };
 
-/// What the decoder looks at, computed once for each sentence.
-struct Seq2SeqMemory {
-  Tensor values;   ///< (B, S, 2H): the encoder's states; undefined without attention
-  Tensor keys;     ///< (B, S, A): their projection; undefined without attention
-  Mask mask;       ///< over the source lengths
+/// What Seq2SeqOptions::attention may be: "none", where the decoder sees its first state alone, and
+/// step_attention_names() of nn/attention/make.h.
+const std::vector<std::string>& attention_names();
+
+/// What the decoder looks at, computed once for each sentence: the encoder's states (B, S, 2H),
+/// their projection, and the mask of the source lengths; undefined without attention.
+struct Seq2SeqMemory : AttentionMemory {
   Tensor initial;  ///< (B, H): the decoder's first state
 };
 
@@ -35,10 +41,14 @@ struct Seq2SeqMemory {
 /// Differs from the paper, as most later systems do, in W_r being a tanh layer and not maxout.
 /// Without attention there is no c_t, and s_0 is made from the last states of both directions: all
 /// that the decoder knows of the sentence (Sutskever et al. 2014, Sequence to Sequence Learning).
+/// Mechanisms that multiply queries and keys as they are ("dot", "scaled-dot") get as keys the sum
+/// of both directions, whose width is the query's; the values are the same for all.
+/// A probe sees every step as a call of its own, T = 1, in decode() too.
 class Seq2Seq : public Module {
   Seq2SeqOptions options_;  // first: the members below are sized by it
 
  public:
+  /// ValueError for an attention or weights that there is not.
   Seq2Seq(Seq2SeqOptions options, Rng& rng);
 
   /// ids: i64 (B, S), padded; lengths: of the sources, each >= 1.
@@ -49,9 +59,14 @@ class Seq2Seq : public Module {
   Tensor decode(const Seq2SeqMemory& memory, const Tensor& inputs,
                 const std::vector<std::int64_t>& lengths) const;
 
+  /// The state before the first step, first axis B: the decoder's (B, H), then what the attention
+  /// remembers.
+  std::vector<Tensor> initial_state(const Seq2SeqMemory& memory) const;
+
   /// One step for K hypotheses of each sentence.
-  /// ids: i64 (B K)  state: (B K, H), replaced  ->  logits (B K, V).  weights: if given, (B, K, S)
-  Tensor step(const Seq2SeqMemory& memory, const Tensor& ids, Tensor& state,
+  /// ids: i64 (B K)  state: as initial_state(), first axis B K, replaced  ->  logits (B K, V).
+  /// weights: if given, (B, K, S); left alone without attention.
+  Tensor step(const Seq2SeqMemory& memory, const Tensor& ids, std::vector<Tensor>& state,
               Tensor* weights = nullptr) const;
 
   void visit(Visitor& v) override;
@@ -60,7 +75,7 @@ class Seq2Seq : public Module {
   Embedding source_embedding, target_embedding;
   GRU encoder;
   Linear initial;
-  std::optional<AdditiveAttention> attention;
+  std::unique_ptr<StepAttention> attention;  ///< null without
   GRUCell cell;
   Linear readout, output;
   Dropout drop;
@@ -70,8 +85,9 @@ class Seq2Seq : public Module {
     Tensor context;  ///< (B K, 2H)
     Tensor weights;  ///< (B, K, S)
   };
-  Context look(const Seq2SeqMemory& memory, const Tensor& state) const;
-  std::int64_t context_size() const { return options_.attention ? 2 * options_.hidden_size : 0; }
+  Context look(const Seq2SeqMemory& memory, const Tensor& query, std::vector<Tensor>& state) const;
+  bool attends() const { return options_.attention != "none"; }
+  std::int64_t context_size() const { return attends() ? 2 * options_.hidden_size : 0; }
   Tensor logits(const std::vector<Tensor>& seen) const;
 };
 

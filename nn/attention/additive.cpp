@@ -1,33 +1,18 @@
 #include <fovea/nn/attention/additive.h>
-#include <fovea/nn/init.h>
-
-#include <cmath>
 
 namespace fovea::nn {
 
 AdditiveAttention::AdditiveAttention(AdditiveAttentionOptions o, Rng& rng)
-    : query_proj({.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false}, rng),
+    : weights_(o.weights),
+      query_proj({.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false}, rng),
       key_proj({.in_features = o.key_dim, .out_features = o.attention_dim}, rng),
-      score(empty({o.attention_dim})) {
-  const double bound = 1.0 / std::sqrt(static_cast<double>(o.attention_dim));
-  init::uniform(score, -bound, bound, rng);
-  score.set_requires_grad();
-}
+      score(uniform_parameter({o.attention_dim}, o.attention_dim, rng)) {}
 
-AttentionOutput AdditiveAttention::operator()(const Tensor& query, const Tensor& key,
-                                              const Tensor& value, const Mask& mask) const {
-  return attend(query, project_keys(key), value, mask);
-}
+Tensor AdditiveAttention::project(const Tensor& key) const { return key_proj(key); }
 
-Tensor AdditiveAttention::project_keys(const Tensor& key) const {
-  const Scope in(*this);
-  return key_proj(key);
-}
-
-AttentionOutput AdditiveAttention::attend(const Tensor& query, const Tensor& projected_keys,
-                                          const Tensor& value, const Mask& mask) const {
-  const Scope in(*this);
-  return additive_attention(query_proj(query), projected_keys, score, value, mask);
+AttentionOutput AdditiveAttention::step(const Tensor& query, const AttentionMemory& memory,
+                                        std::vector<Tensor>&) const {
+  return additive_look(query_proj(query), memory, score, weights_);
 }
 
 void AdditiveAttention::visit(Visitor& v) {

@@ -33,7 +33,7 @@ TEST_CASE_FIXTURE(Fixture, "names and shapes") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "it projects and scores as its formula says") {
-  const AttentionOutput y = attention(query, key, value, mask);
+  const AttentionOutput y = attention.look(query, key, value, mask);
   const AttentionOutput expected =
       additive_attention_reference(linear(query, attention.query_proj.weight),
                                    linear(key, attention.key_proj.weight, attention.key_proj.bias),
@@ -44,14 +44,20 @@ TEST_CASE_FIXTURE(Fixture, "it projects and scores as its formula says") {
   CHECK(max_difference(y.weights, expected.weights) <= 1e-6);
 }
 
+TEST_CASE_FIXTURE(Fixture, "the call gives the context that look() gives with the weights") {
+  CHECK(max_difference(attention(query, key, value, mask),
+                       attention.look(query, key, value, mask).context) == 0);
+}
+
 TEST_CASE_FIXTURE(Fixture, "keys projected once give the same") {
-  const AttentionOutput a = attention(query, key, value, mask);
-  const AttentionOutput b = attention.attend(query, attention.project_keys(key), value, mask);
+  const AttentionOutput a = attention.look(query, key, value, mask);
+  const AttentionOutput b = attention.attend(query, attention.prepare(key, value, mask));
   CHECK(max_difference(a.context, b.context) == 0);
+  CHECK(max_difference(a.weights, b.weights) == 0);
 }
 
 TEST_CASE_FIXTURE(Fixture, "every parameter gets a gradient, through either output") {
-  const AttentionOutput y = attention(query, key, value, mask);
+  const AttentionOutput y = attention.look(query, key, value, mask);
   SUBCASE("context") { sum(square(y.context)).backward(); }
   SUBCASE("weights") { sum(square(y.weights)).backward(); }
   const GradientAudit audit;
@@ -62,7 +68,9 @@ TEST_CASE_FIXTURE(Fixture, "errors name the module") {
   attention.name_tree("decoder.attention");
   CHECK(message_of<ShapeError>([&] {
           attention(query, key, zeros({2, 5, 2}), mask);
-        }).ends_with("(B, S, C), in decoder.attention"));
+        }) ==
+        "attention: query (2, 3, 3), key (2, 6, 4), value (2, 5, 2): they must be (B, T, Cq), "
+        "(B, S, Ck), (B, S, C), in decoder.attention");
   CHECK(message_of<ShapeError>([&] {
           attention(query, zeros({2, 6, 3}), value, mask);
         }).ends_with(", in decoder.attention.key_proj"));

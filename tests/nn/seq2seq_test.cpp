@@ -3,9 +3,14 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/ops/reduce.h>
+#include <fovea/core/ops/softmax.h>
+#include <fovea/nn/attention/weights.h>
+#include <fovea/nn/decode.h>
+#include <fovea/nn/init.h>
 #include <fovea/nn/seq2seq.h>
 #include <fovea/tests/support/compare.h>
 
@@ -16,6 +21,7 @@
 using namespace fovea;
 using namespace fovea::nn;
 using test::max_difference;
+using test::message_of;
 
 namespace {
 
@@ -32,7 +38,7 @@ struct Example {
   Lengths target_lengths{3, 2, 1};
 };
 
-Seq2Seq make(bool attention, Rng& rng) {
+Seq2Seq make(const std::string& attention, Rng& rng) {
   return Seq2Seq({.source_vocab = 8,
                   .target_vocab = 7,
                   .embed_dim = 5,
@@ -48,7 +54,7 @@ Tensor row(const Tensor& x, std::int64_t b) { return slice(x, 0, b, b + 1); }
 TEST_CASE("the names of the parameters") {
   Rng rng(1);
   std::set<std::string> with, without;
-  Seq2Seq a = make(true, rng), b = make(false, rng);
+  Seq2Seq a = make("additive", rng), b = make("none", rng);
   for (const auto& [name, value] : a.parameters()) with.insert(name);
   for (const auto& [name, value] : b.parameters()) without.insert(name);
   for (const char* name :
@@ -63,7 +69,7 @@ TEST_CASE("the names of the parameters") {
 TEST_CASE("encoding a ragged batch is encoding its sentences one by one") {
   Rng rng(1);
   const Example e;
-  for (const bool attention : {true, false}) {
+  for (const std::string& attention : attention_names()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory all = model.encode(e.source, e.source_lengths);
@@ -71,8 +77,8 @@ TEST_CASE("encoding a ragged batch is encoding its sentences one by one") {
       const std::int64_t S = e.source_lengths[static_cast<std::size_t>(b)];
       const Seq2SeqMemory one = model.encode(slice(row(e.source, b), 1, 0, S), {S});
       CHECK(max_difference(one.initial, row(all.initial, b)) <= 1e-6);
-      CHECK(all.values.defined() == attention);
-      if (!attention) continue;
+      CHECK(all.values.defined() == (attention != "none"));
+      if (attention == "none") continue;
       CHECK(max_difference(one.values, slice(row(all.values, b), 1, 0, S)) <= 1e-6);
       CHECK(max_difference(one.keys, slice(row(all.keys, b), 1, 0, S)) <= 1e-6);
     }
@@ -82,13 +88,13 @@ TEST_CASE("encoding a ragged batch is encoding its sentences one by one") {
 TEST_CASE("decoding step by step gives the logits of teacher forcing") {
   Rng rng(1);
   const Example e;
-  for (const bool attention : {true, false}) {
+  for (const std::string& attention : attention_names()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
     const Tensor forced = pad(Ragged{model.decode(memory, e.inputs, e.target_lengths),
                                      RaggedIndex(e.target_lengths)});  // (B, T, V)
-    Tensor state = memory.initial;
+    std::vector<Tensor> state = model.initial_state(memory);
     for (std::int64_t t = 0; t < 3; ++t) {
       const Tensor logits = model.step(memory, select(e.inputs, 1, t), state);
       for (std::int64_t b = 0; b < 3; ++b)
@@ -101,39 +107,150 @@ TEST_CASE("decoding step by step gives the logits of teacher forcing") {
 TEST_CASE("several hypotheses a sentence are decoded as each alone") {
   Rng rng(1);
   const Example e;
-  for (const bool attention : {true, false}) {
+  for (const std::string& attention : attention_names()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
-    const Tensor states = randn({3, 2, 6}, rng);  // K = 2
-    Tensor both = reshape(states, {6, 6});
-    const Tensor logits = model.step(memory, ids({1, 2, 3, 4, 5, 6}, {6}), both);  // (6, V)
-    for (std::int64_t k = 0; k < 2; ++k) {
-      Tensor state = select(states, 1, k).contiguous();
-      const Tensor alone = model.step(memory, ids({1 + k, 3 + k, 5 + k}, {3}), state);
-      CHECK(max_difference(alone, select(reshape(logits, {3, 2, 7}), 1, k)) <= 1e-5);
-      CHECK(max_difference(state, select(reshape(both, {3, 2, 6}), 1, k)) <= 1e-6);
+    // K = 2: the first axis of the state is the hypotheses, sentence by sentence.
+    const Tensor twice = ids({0, 0, 1, 1, 2, 2}, {6});
+    std::vector<Tensor> both;
+    for (const Tensor& x : model.initial_state(memory)) both.push_back(index_select(x, 0, twice));
+    std::vector<std::vector<Tensor>> alone(2, model.initial_state(memory));
+    for (std::int64_t t = 0; t < 3; ++t) {
+      const Tensor logits = model.step(memory, ids({1, 2 + t, 3, 4, 5, 6 - t}, {6}), both);
+      for (std::int64_t k = 0; k < 2; ++k) {
+        std::vector<Tensor>& state = alone[static_cast<std::size_t>(k)];
+        const Tensor tokens = k == 0 ? ids({1, 3, 5}, {3}) : ids({2 + t, 4, 6 - t}, {3});
+        const Tensor one = model.step(memory, tokens, state);
+        CHECK(max_difference(one, select(reshape(logits, {3, 2, 7}), 1, k)) <= 1e-5);
+        CHECK(state.size() == both.size());
+        for (std::size_t i = 0; i < state.size(); ++i)
+          CHECK(max_difference(index_select(state[i], 0, ids({0, 1, 2}, {3})),
+                               index_select(both[i], 0, ids({k, 2 + k, 4 + k}, {3}))) <= 1e-6);
+      }
     }
+  }
+}
+
+TEST_CASE("beam search reorders all that a step remembers") {
+  const Example e;
+  for (const std::string& attention : attention_names()) {
+    CAPTURE(attention);
+    Rng rng(3);
+    Seq2Seq model = make(attention, rng);
+    model.output.weight.copy_from(4.0 * model.output.weight.detach());  // clear preferences
+    const NoGrad guard;
+    const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
+    const auto found =
+        beam_search([&](const Tensor& last,
+                        std::vector<Tensor>& state) { return model.step(memory, last, state); },
+                    model.initial_state(memory), 3, {.beam = 4, .max_length = 6, .n_best = 4});
+    for (std::size_t b = 0; b < 3; ++b)
+      for (const Hypothesis& h : found[b]) {  // its score is that of saying it with no other beside
+        const auto row_of = static_cast<std::int64_t>(b);
+        const std::int64_t S = e.source_lengths[b];
+        const Seq2SeqMemory one = model.encode(slice(row(e.source, row_of), 1, 0, S), {S});
+        std::vector<Tensor> state = model.initial_state(one);
+        std::vector<std::int64_t> said = h.tokens;
+        said.push_back(3);  // <eos>
+        std::int64_t last = 2;
+        double log_prob = 0;
+        for (const std::int64_t token : said) {
+          const Tensor logits = model.step(one, ids({last}, {1}), state);
+          log_prob += log_softmax(logits).to_vector<double>()[static_cast<std::size_t>(token)];
+          last = token;
+        }
+        CHECK(h.log_prob == doctest::Approx(log_prob).epsilon(1e-4));
+      }
   }
 }
 
 TEST_CASE("the weights of a step lie on the real source words") {
   Rng rng(1);
   const Example e;
-  const Seq2Seq model = make(true, rng);
-  const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
-  Tensor state = memory.initial, weights;
-  model.step(memory, ids({2, 2, 2}, {3}), state, &weights);
-  CHECK(weights.shape() == Shape{3, 1, 4});
-  CHECK(max_difference(sum(weights, -1), ones({3, 1})) <= 1e-6);
-  CHECK(max_difference(slice(select(weights, 0, 1), 1, 2, 4), zeros({1, 2})) == 0);
+  for (const std::string& attention : attention_names()) {
+    CAPTURE(attention);
+    const Seq2Seq model = make(attention, rng);
+    const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
+    std::vector<Tensor> state = model.initial_state(memory);
+    Tensor weights;
+    model.step(memory, ids({2, 2, 2}, {3}), state, &weights);
+    CHECK(weights.defined() == (attention != "none"));
+    if (!weights.defined()) continue;
+    CHECK(weights.shape() == Shape{3, 1, 4});
+    if (attention != "local-p") CHECK(max_difference(sum(weights, -1), ones({3, 1})) <= 1e-6);
+    CHECK(max_difference(slice(select(weights, 0, 1), 1, 2, 4), zeros({1, 2})) == 0);
+  }
+}
+
+TEST_CASE("watching changes no bit, and sees every step of decode()") {
+  struct Counter : AttentionObserver {
+    void see(const Attention&, const AttentionCall& call) override {
+      calls += 1;
+      shapes &= call.B == 3 && call.H == 1 && call.T == 1 && call.S == 4 &&
+                call.rows(0, 1).shape() == Shape{3, 1, 1, 4};
+    }
+    int calls = 0;
+    bool shapes = true;
+  };
+  const Example e;
+  for (const std::string& attention : attention_names()) {
+    if (attention == "none") continue;
+    CAPTURE(attention);
+    Rng rng(1);
+    const Seq2Seq model = make(attention, rng);
+    const auto run = [&] {
+      return model.decode(model.encode(e.source, e.source_lengths), e.inputs, e.target_lengths);
+    };
+    const Tensor before = run();
+    Counter counter;
+    model.attention->watch(counter);
+    CHECK(max_difference(run(), before) == 0);
+    CHECK(counter.calls == 3);
+    CHECK(counter.shapes);
+    model.attention->unwatch(counter);
+    run();
+    CHECK(counter.calls == 3);
+  }
+}
+
+TEST_CASE("sparse weights in the decoder") {
+  Rng rng(1);
+  const Example e;
+  for (const std::string& weights : weights_names()) {
+    CAPTURE(weights);
+    const Seq2Seq model({.source_vocab = 8,
+                         .target_vocab = 7,
+                         .embed_dim = 5,
+                         .hidden_size = 6,
+                         .attention = "general",
+                         .weights = weights},
+                        rng);
+    init::uniform(model.attention->parameters()[0].second, -20, 20, rng);
+    const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
+    std::vector<Tensor> state = model.initial_state(memory);
+    Tensor seen;
+    model.step(memory, ids({2, 2, 2}, {3}), state, &seen);
+    const Tensor zero_weights = sum(eq(select(seen, 0, 0), 0.0));  // of a sentence without padding
+    CHECK((zero_weights.item<int>() > 0) == (weights != "softmax"));
+  }
+}
+
+TEST_CASE("an attention that there is not") {
+  Rng rng(1);
+  CHECK(message_of<ValueError>([&] { make("additiv", rng); }) ==
+        "Seq2Seq: attention 'additiv': it must be one of none, additive, dot, general, concat, "
+        "scaled-dot, local-m, local-p, location, hard");
+  CHECK(message_of<ValueError>([&] {
+          Seq2Seq({.source_vocab = 8, .target_vocab = 7, .weights = "max"}, rng);
+        }) == "weights: 'max': it must be one of softmax, sparsemax, entmax15");
 }
 
 TEST_CASE("every parameter gets a gradient") {
   Rng rng(1);
   const Example e;
   const Tensor targets = ids({4, 5, 3, 6, 3, 3}, {6});
-  for (const bool attention : {true, false}) {
+  for (const std::string& attention : attention_names()) {
     Seq2Seq model = make(attention, rng);
     const GradientAudit audit;
     const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
@@ -158,13 +275,13 @@ TEST_CASE("dropout works in training only") {
 
 TEST_CASE("a batch of no sentences has no logits") {
   Rng rng(1);
-  for (const bool attention : {true, false}) {
+  for (const std::string& attention : attention_names()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory memory = model.encode(ids({}, {0, 4}), {});
     CHECK(model.decode(memory, ids({}, {0, 3}), {}).shape() == Shape{0, 7});
-    Tensor state = memory.initial;
+    std::vector<Tensor> state = model.initial_state(memory);
     CHECK(model.step(memory, ids({}, {0}), state).shape() == Shape{0, 7});
-    CHECK(state.shape() == Shape{0, 6});
+    CHECK(state[0].shape() == Shape{0, 6});
   }
 }

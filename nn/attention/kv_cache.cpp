@@ -1,0 +1,150 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/nn/attention/kv_cache.h>
+
+#include <algorithm>
+
+namespace fovea::nn {
+namespace {
+
+KvCacheOptions checked(const KvCacheOptions& o) {
+  if (o.batch_size < 1 || o.num_kv_heads < 1 || o.head_dim < 1 || o.max_chunk < 1)
+    value_error("KvCache", "{} rows, {} heads of width {}, chunks of {}: all must be above 0",
+                o.batch_size, o.num_kv_heads, o.head_dim, o.max_chunk);
+  if (o.capacity < 0 || o.window < 0 || (o.capacity == 0 && o.window == 0))
+    value_error("KvCache", "capacity {} and window {}: one must be above 0", o.capacity, o.window);
+  return o;
+}
+
+std::int64_t slots_of(const KvCacheOptions& o) {
+  return o.capacity > 0 ? o.capacity : o.window + o.max_chunk - 1;
+}
+
+bool all_equal(const std::vector<std::int64_t>& values) {
+  return std::equal(values.begin() + 1, values.end(), values.begin());
+}
+
+std::int64_t largest(const std::vector<std::int64_t>& values) {
+  return *std::max_element(values.begin(), values.end());
+}
+
+}  // namespace
+
+// Zeros and not just any numbers: a place that is not kept may still be multiplied by a weight 0.
+KvCache::KvCache(const KvCacheOptions& options)
+    : options_(checked(options)),
+      keys_(
+          zeros({options_.batch_size, options_.num_kv_heads, slots_of(options_), options_.head_dim},
+                options_.dtype)),
+      values_(zeros(keys_.shape(), options_.dtype)),
+      lengths_(static_cast<std::size_t>(options_.batch_size), 0) {}
+
+KvCache::Step KvCache::checked_step(const KeyValue& kv,
+                                    const std::vector<std::int64_t>& counts) const {
+  const KvCacheOptions& o = options_;
+  const std::int64_t T = kv.k.rank() == 4 ? kv.k.dim(2) : 0;
+  const Shape shape{o.batch_size, o.num_kv_heads, T, o.head_dim};
+  if (!(kv.k.shape() == shape) || !(kv.v.shape() == shape))
+    shape_error("KvCache", "keys {} and values {}: they must be ({}, {}, T, {})",
+                kv.k.shape().str(), kv.v.shape().str(), o.batch_size, o.num_kv_heads, o.head_dim);
+  if (kv.k.dtype() != o.dtype || kv.v.dtype() != o.dtype)
+    dtype_error("KvCache", "keys are {}, values {} and the cache {}: the types must be equal",
+                name_of(kv.k.dtype()), name_of(kv.v.dtype()), name_of(o.dtype));
+  if (grad_enabled() && (kv.k.requires_grad() || kv.v.requires_grad()))
+    state_error("KvCache",
+                "keys or values want a gradient, which a cache does not keep: use NoGrad");
+  if (!counts.empty() && counts.size() != lengths_.size())
+    shape_error("KvCache", "{} counts for {} rows: there must be one a row", counts.size(),
+                lengths_.size());
+  if (is_ring() && T > o.max_chunk)
+    value_error("KvCache", "{} tokens at once with max_chunk {}: the ring has no room for more", T,
+                o.max_chunk);
+  Step step{.T = T, .begin = lengths_, .end = lengths_, .rows_alike = false};
+  for (std::size_t b = 0; b < lengths_.size(); ++b) {
+    const std::int64_t count = counts.empty() ? T : counts[b];
+    if (count < 0 || count > T)
+      value_error("KvCache", "count {} of {} tokens: it must be 0 to {}", count, T, T);
+    step.end[b] += count;
+    if (o.capacity > 0 && step.end[b] > o.capacity)
+      state_error("KvCache", "row {} holds {} tokens and {} more come: the capacity is {}", b,
+                  step.begin[b], count, o.capacity);
+  }
+  step.rows_alike =
+      all_equal(step.begin) && all_equal(step.end) && step.end[0] == step.begin[0] + T;
+  return step;
+}
+
+// Tokens [begin, end) of a row, which are numbers 0, 1, ... of the chunk, go to their slots: in one
+// piece, or in two at the end of the ring.
+void KvCache::write(const KeyValue& kv, const Step& step) {
+  const std::int64_t W = slots(), rows = step.rows_alike ? 1 : options_.batch_size;
+  const auto copy = [&](Tensor& to, const Tensor& from, std::int64_t b, std::int64_t m,
+                        std::int64_t n) {
+    const std::int64_t all = step.rows_alike ? options_.batch_size : 1;
+    Tensor place = narrow(narrow(to, 0, b, all), 2, m % W, n);
+    place.copy_from(
+        narrow(narrow(from, 0, b, all), 2, m - step.begin[static_cast<std::size_t>(b)], n));
+  };
+  for (std::int64_t b = 0; b < rows; ++b) {
+    const std::int64_t end = step.end[static_cast<std::size_t>(b)];
+    for (std::int64_t m = step.begin[static_cast<std::size_t>(b)]; m < end;) {
+      const std::int64_t n = std::min(end - m, W - m % W);
+      copy(keys_, kv.k, b, m, n);
+      copy(values_, kv.v, b, m, n);
+      m += n;
+    }
+  }
+}
+
+KvCache::Seen KvCache::append(const KeyValue& kv, const std::vector<std::int64_t>& counts) {
+  const Step step = checked_step(kv, counts);
+  const NoGrad guard;
+  write(kv, step);
+  lengths_ = step.end;
+  const std::int64_t S = std::min(slots(), largest(step.begin) + step.T);
+  return {{narrow(keys_, 2, 0, S), narrow(values_, 2, 0, S)}, mask_of(step, S)};
+}
+
+// Token m of a row sees tokens m' <= m, with a window those with m - m' < window. Simple masks say
+// so where slots are tokens and the chunk is the end of every row; else a table does.
+Mask KvCache::mask_of(const Step& step, std::int64_t S) const {
+  const std::int64_t window = options_.window, longest = largest(step.end);
+  const bool in_order = longest <= slots();
+  const bool ends_the_keys = all_equal(step.begin) && step.begin[0] + step.T == S;
+  if (step.T == 1 && step.rows_alike && (window == 0 || S <= window)) return Mask::none();
+  if (!in_order || (window > 0 && !step.rows_alike)) return table_of(step, S);
+  if (window > 0) return Mask::window(window - 1, 0, Mask::Corner::bottom_right);
+  if (step.T == 1) return Mask::lengths(step.end);
+  if (!ends_the_keys) return table_of(step, S);
+  const Mask causal = Mask::causal(Mask::Corner::bottom_right);
+  return step.rows_alike ? causal : causal & Mask::lengths(step.end);
+}
+
+Mask KvCache::table_of(const Step& step, std::int64_t S) const {
+  const std::int64_t W = slots(), T = step.T, B = step.rows_alike ? 1 : options_.batch_size;
+  Tensor table = empty({B, T, S}, DType::boolean);
+  bool* kept = table.mutable_data<bool>();
+  for (std::int64_t b = 0; b < B; ++b) {
+    const std::int64_t begin = step.begin[static_cast<std::size_t>(b)];
+    const std::int64_t last = step.end[static_cast<std::size_t>(b)] - 1;
+    for (std::int64_t t = 0; t < T; ++t)
+      for (std::int64_t s = 0; s < S; ++s) {
+        // The latest token that went to slot s; below 0: none did.
+        const std::int64_t m = last - ((last - s) % W + W) % W, own = begin + t;
+        *kept++ = m >= 0 && m <= own && (options_.window == 0 || own - m < options_.window);
+      }
+  }
+  return Mask::keep(table);
+}
+
+Tensor KvCache::next_positions(std::int64_t T) const {
+  const bool alike = all_equal(lengths_);
+  const std::size_t rows = alike ? 1 : lengths_.size();
+  std::vector<std::int64_t> positions;
+  for (std::size_t b = 0; b < rows; ++b)
+    for (std::int64_t t = 0; t < T; ++t) positions.push_back(lengths_[b] + t);
+  if (alike) return from_data(positions, {T});
+  return from_data(positions, {options_.batch_size, T});
+}
+
+}  // namespace fovea::nn

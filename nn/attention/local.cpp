@@ -1,0 +1,80 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/nn/attention/local.h>
+
+namespace fovea::nn {
+namespace {
+
+// The place after the last kept key of every query.   kept: (B or 1, K, S) -> (B or 1, K, 1)
+Tensor ends_of(const Tensor& kept, DType dtype) {
+  const std::int64_t S = kept.dim(-1);
+  if (S == 0) return zeros({kept.dim(0), kept.dim(1), 1}, dtype);
+  const Tensor places = arange(1.0, static_cast<double>(S) + 1, 1.0, dtype);  // 1 .. S
+  return max(where(kept, places, 0.0), -1, true);
+}
+
+}  // namespace
+
+LocalAttention::LocalAttention(LocalAttentionOptions o, Rng& rng)
+    : predictive_(o.predictive),
+      window_(o.window),
+      weights_(o.weights),
+      scores({o.score, o.query_dim, o.key_dim, o.attention_dim}, rng) {
+  if (o.window < 1) value_error("LocalAttention", "window {}: it must be at least 1", o.window);
+  if (!o.predictive) return;
+  if (o.attention_dim < 1)
+    value_error("LocalAttention", "attention_dim {}: predicting a place needs at least 1",
+                o.attention_dim);
+  position_proj.emplace(
+      LinearOptions{.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false},
+      rng);
+  position = uniform_parameter({o.attention_dim}, o.attention_dim, rng);
+}
+
+Tensor LocalAttention::project(const Tensor& key) const { return scores.project(key); }
+
+std::vector<Tensor> LocalAttention::initial_state(const AttentionMemory& memory) const {
+  if (predictive_) return {};
+  return {zeros({memory.values.dim(0)}, DType::i64)};
+}
+
+// p_t: (B, K, 1)
+Tensor LocalAttention::predict(const Tensor& query, const Tensor& kept) const {
+  const Tensor part = sigmoid(matmul(tanh((*position_proj)(query)), position));  // (B, K)
+  return ends_of(kept, query.dtype()) * unsqueeze(part, -1);
+}
+
+AttentionOutput LocalAttention::step(const Tensor& query, const AttentionMemory& memory,
+                                     std::vector<Tensor>& state) const {
+  const std::int64_t B = query.dim(0), K = query.dim(1), S = memory.values.dim(1);
+  const Tensor kept = memory.mask.to_tensor(B, K, S);  // (B or 1, K, S)
+  Tensor place;                                        // (B, K, 1)
+  if (predictive_) {
+    place = predict(query, kept);
+  } else {
+    if (state.size() != 1 || !(state[0].shape() == Shape{B * K}))
+      state_error("LocalAttention", "the state must be the step's number for {} hypotheses", B * K);
+    place = reshape(state[0], {B, K, 1}).to(query.dtype());
+    state[0] = state[0] + 1.0;
+  }
+  const Tensor places = arange(0.0, static_cast<double>(S), 1.0, query.dtype());  // (S)
+  const auto reach = static_cast<double>(window_);
+  const Tensor near = le(abs(places - numbers_of(place)), reach);  // (B, K, S)
+  Tensor weights = weights_of(scores(query, memory.keys), logical_and(kept, near), weights_);
+  if (predictive_) {
+    const double sigma = reach / 2;
+    weights = weights * exp(square(places - place) * (-1 / (2 * sigma * sigma)));
+  }
+  return {matmul(weights, memory.values), weights};  // (B, K, C), (B, K, S)
+}
+
+void LocalAttention::visit(Visitor& v) {
+  scores.visit(v);  // weight, score: under no further name
+  v("position_proj", position_proj);
+  v("position", position);
+}
+
+}  // namespace fovea::nn

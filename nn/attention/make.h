@@ -1,0 +1,40 @@
+// Mechanisms by name, for programs with an --attention option.
+#pragma once
+
+#include <fovea/core/random.h>
+#include <fovea/nn/attention/step.h>
+#include <fovea/nn/attention/weights.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fovea::nn {
+
+/// What the mechanisms are made of; each takes what it has use for.
+struct AttentionSizes {
+  std::int64_t query_dim;      ///< Cq
+  std::int64_t key_dim;        ///< Ck; for "dot" and "scaled-dot" equal to Cq
+  std::int64_t attention_dim;  ///< A, of hidden layers; the feature width of "linear"
+  AttentionWeights weights = AttentionWeights::softmax;  ///< for all but "hard" and "linear"
+  std::int64_t window = 10;                              ///< D of "local-m" and "local-p"
+};
+
+/// Mechanisms of one head that a recurrent decoder can ask step by step:
+///   additive      Bahdanau et al. 2015        dot, general, concat   Luong et al. 2015, 3.1
+///   scaled-dot    Vaswani et al. 2017         local-m, local-p       Luong et al. 2015, 3.2,
+///   general location      Chorowski et al. 2015       hard                   straight-through,
+///   general
+const std::vector<std::string>& step_attention_names();
+/// ValueError that lists the names; ValueError if `weights` are asked of a mechanism that has its
+/// own. `rng` must outlive a "hard" one.
+std::unique_ptr<StepAttention> make_step_attention(std::string_view name,
+                                                   const AttentionSizes& sizes, Rng& rng);
+
+/// All of these, and linear: Katharopoulos et al. 2020.
+const std::vector<std::string>& single_head_attention_names();
+std::unique_ptr<Attention> make_attention(std::string_view name, const AttentionSizes& sizes,
+                                          Rng& rng);
+
+}  // namespace fovea::nn

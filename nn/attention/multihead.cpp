@@ -1,0 +1,267 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/nn/attention/multihead.h>
+#include <fovea/nn/init.h>
+
+namespace fovea::nn {
+namespace {
+
+MultiheadAttentionOptions completed(MultiheadAttentionOptions o) {
+  if (o.num_heads < 1 || o.embed_dim < 1 || o.num_kv_heads < 0)
+    value_error("MultiheadAttention",
+                "embed_dim {}, num_heads {}, num_kv_heads {}: must be above 0", o.embed_dim,
+                o.num_heads, o.num_kv_heads);
+  if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
+  if (o.kdim == 0) o.kdim = o.embed_dim;
+  if (o.vdim == 0) o.vdim = o.embed_dim;
+  if (o.head_dim == 0 && o.embed_dim % o.num_heads != 0)
+    value_error("MultiheadAttention",
+                "embed_dim {}, num_heads {}: must be a multiple, or head_dim be given", o.embed_dim,
+                o.num_heads);
+  if (o.head_dim == 0) o.head_dim = o.embed_dim / o.num_heads;
+  if (o.num_heads % o.num_kv_heads != 0)
+    value_error("MultiheadAttention", "num_heads {}, num_kv_heads {}: must be a multiple",
+                o.num_heads, o.num_kv_heads);
+  if (!(o.soft_cap >= 0))
+    value_error("MultiheadAttention", "soft_cap {}: must not be negative", o.soft_cap);
+  if (!(o.dropout >= 0 && o.dropout <= 1))
+    value_error("MultiheadAttention", "dropout {}: must lie in [0, 1]", o.dropout);
+  return o;
+}
+
+Tensor xavier(std::int64_t out, std::int64_t in, Rng& rng) {
+  Tensor w = empty({out, in});
+  init::xavier_uniform(w, rng);
+  return w.set_requires_grad();
+}
+
+void check_input(const char* name, const Tensor& x, std::int64_t width) {
+  if (x.rank() != 3 || x.dim(2) != width)
+    shape_error("MultiheadAttention", "{} {}: must be (batch, length, {})", name, x.shape().str(),
+                width);
+}
+
+bool same(const Tensor& a, const Tensor& b) { return a.impl() == b.impl(); }
+
+// (B, T, H D) -> (B, H, T, D), a view
+Tensor heads_of(const Tensor& x, std::int64_t H, std::int64_t D) {
+  return transpose(reshape(x, {x.dim(0), x.dim(1), H, D}), 1, 2);
+}
+
+// (B, H, T, D) -> (B, T, H D), a view where attention gives the query's order in memory
+Tensor joined(const Tensor& y) {
+  return reshape(transpose(y, 1, 2), {y.dim(0), y.dim(2), y.dim(1) * y.dim(3)});
+}
+
+// A parameter's rows in parts, whose gradients are joined by one copy; undefined stays undefined.
+std::vector<Tensor> rows(const Tensor& parameter, const std::vector<std::int64_t>& sizes) {
+  return parameter.defined() ? split(parameter, sizes, 0) : std::vector<Tensor>(sizes.size());
+}
+
+}  // namespace
+
+MultiheadAttention::MultiheadAttention(const MultiheadAttentionOptions& options, Rng& rng)
+    : options_(completed(options)),
+      out_proj(
+          {.in_features = query_width(), .out_features = options_.embed_dim, .bias = options_.bias},
+          rng),
+      rng_(&rng) {
+  const MultiheadAttentionOptions& o = options_;
+  if (o.num_kv_heads == o.num_heads && o.kdim == o.embed_dim && o.vdim == o.embed_dim) {
+    in_proj_weight = xavier(3 * query_width(), o.embed_dim, rng);
+  } else {
+    q_proj_weight = xavier(query_width(), o.embed_dim, rng);
+    k_proj_weight = xavier(kv_width(), o.kdim, rng);
+    v_proj_weight = xavier(kv_width(), o.vdim, rng);
+  }
+  if (o.bias) {
+    in_proj_bias = zeros({query_width() + 2 * kv_width()}).set_requires_grad();
+    out_proj.bias.fill(0);
+  }
+  if (o.qk_norm) {
+    q_norm.emplace(o.head_dim);
+    k_norm.emplace(o.head_dim);
+  }
+  if (o.sinks) sinks = zeros({o.num_heads}).set_requires_grad();
+}
+
+// --- projections ---------------------------------------------------------------------------------
+
+Tensor MultiheadAttention::query_heads(const Tensor& projected, const Tensor& positions) const {
+  Tensor q = heads_of(projected, options_.num_heads, options_.head_dim);  // (B, H, T, D)
+  if (q_norm) q = (*q_norm)(q);
+  if (options_.rope)
+    q = rope(q, positions.defined() ? positions : arange(q.dim(2)), *options_.rope);
+  return q;
+}
+
+KeyValue MultiheadAttention::key_value_heads(const Tensor& k_projected, const Tensor& v_projected,
+                                             const Tensor& positions) const {
+  Tensor k = heads_of(k_projected, options_.num_kv_heads, options_.head_dim);  // (B, G, S, D)
+  if (k_norm) k = (*k_norm)(k);
+  if (options_.rope)
+    k = rope(k, positions.defined() ? positions : arange(k.dim(2)), *options_.rope);
+  return {k, heads_of(v_projected, options_.num_kv_heads, options_.head_dim)};
+}
+
+Tensor MultiheadAttention::project_query(const Tensor& query) const {
+  check_input("query", query, options_.embed_dim);
+  const std::vector<std::int64_t> sizes{query_width(), 2 * kv_width()};
+  const Tensor weight = in_proj_weight.defined() ? rows(in_proj_weight, sizes)[0] : q_proj_weight;
+  return linear(query, weight, rows(in_proj_bias, sizes)[0]);  // (B, T, H D)
+}
+
+KeyValue MultiheadAttention::project(const Tensor& key, const Tensor& value,
+                                     const Tensor& positions) const {
+  const Scope in(*this);
+  check_input("key", key, options_.kdim);
+  check_input("value", value, options_.vdim);
+  const std::int64_t Q = query_width(), KV = kv_width();
+  if (in_proj_weight.defined() && same(key, value)) {
+    const Tensor both = linear(key, rows(in_proj_weight, {Q, 2 * KV})[1],
+                               rows(in_proj_bias, {Q, 2 * KV})[1]);  // (B, S, 2 H D)
+    const std::vector<Tensor> kv = split(both, {KV, KV}, -1);
+    return key_value_heads(kv[0], kv[1], positions);
+  }
+  const std::vector<Tensor> w = in_proj_weight.defined()
+                                    ? rows(in_proj_weight, {Q, KV, KV})
+                                    : std::vector{q_proj_weight, k_proj_weight, v_proj_weight};
+  const std::vector<Tensor> b = rows(in_proj_bias, {Q, KV, KV});
+  return key_value_heads(linear(key, w[1], b[1]), linear(value, w[2], b[2]), positions);
+}
+
+MultiheadAttention::Heads MultiheadAttention::project_self(const Tensor& x,
+                                                           const Tensor& positions) const {
+  const Scope in(*this);
+  check_input("x", x, options_.embed_dim);
+  const std::int64_t Q = query_width(), KV = kv_width();
+  if (!in_proj_weight.defined()) {
+    const std::vector<Tensor> b = rows(in_proj_bias, {Q, KV, KV});
+    return {
+        query_heads(linear(x, q_proj_weight, b[0]), positions),
+        key_value_heads(linear(x, k_proj_weight, b[1]), linear(x, v_proj_weight, b[2]), positions)};
+  }
+  const Tensor all = linear(x, in_proj_weight, in_proj_bias);  // (B, T, 3 H D)
+  const std::vector<Tensor> qkv = split(all, {Q, KV, KV}, -1);
+  return {query_heads(qkv[0], positions), key_value_heads(qkv[1], qkv[2], positions)};
+}
+
+// --- attention -----------------------------------------------------------------------------------
+
+Mask MultiheadAttention::own_mask() const {
+  Mask mask = options_.causal ? Mask::causal(options_.corner) : Mask::none();
+  if (options_.window_left >= 0 || options_.window_right >= 0)
+    mask = mask & Mask::window(options_.window_left, options_.window_right, options_.corner);
+  return mask;
+}
+
+AttentionOptions MultiheadAttention::attention_options() const {
+  AttentionOptions o;
+  o.dropout = training() ? options_.dropout : 0;
+  o.rng = rng_;
+  o.sinks = sinks;
+  if (options_.soft_cap > 0) o.score_mod = ScoreMod::soft_cap(options_.soft_cap);
+  if (options_.alibi) {
+    const ScoreMod alibi = ScoreMod::alibi(options_.corner);
+    o.score_mod = o.score_mod ? o.score_mod.then(alibi) : alibi;
+  }
+  return o;
+}
+
+Tensor MultiheadAttention::attend_heads(const Tensor& q, const KeyValue& kv,
+                                        const Mask& mask) const {
+  const Scope in(*this);
+  const AttentionOptions o = attention_options();
+  if (watched())
+    report({.B = q.dim(0),
+            .H = q.dim(1),
+            .T = q.dim(2),
+            .S = kv.k.dim(2),
+            .rows = [q = numbers_of(q), k = numbers_of(kv.k), mask, o](std::int64_t begin,
+                                                                       std::int64_t end) {
+              return attention_weights(q, k, mask, o, begin, end);
+            }});
+  const Tensor y = scaled_dot_product_attention(q, kv.k, kv.v, mask, o);  // (B, H, T, D)
+  return out_proj(joined(y));                                             // (B, T, C)
+}
+
+Tensor MultiheadAttention::attend(const Tensor& query, const KeyValue& kv, const Mask& mask,
+                                  const Tensor& positions) const {
+  const Scope in(*this);
+  return attend_heads(query_heads(project_query(query), positions), kv, mask & own_mask());
+}
+
+Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
+                                      const Mask& mask) const {
+  if (same(query, key) && same(query, value)) return (*this)(query, mask);
+  return attend(query, project(key, value), mask);
+}
+
+Tensor MultiheadAttention::operator()(const Tensor& x, const Mask& mask) const {
+  const Scope in(*this);
+  const Heads heads = project_self(x);
+  return attend_heads(heads.q, heads.kv, mask & own_mask());
+}
+
+// As a batch of one row, whose positions start again with each sequence; but each sequence looks at
+// itself alone.
+Ragged MultiheadAttention::operator()(const Ragged& x, const Mask& mask) const {
+  const Scope in(*this);
+  const Tensor places = options_.rope ? unsqueeze(places_in(x.index), 0) : Tensor();  // (1, N)
+  const Heads heads = project_self(unsqueeze(x.values, 0), places);  // (1, H, N, D)
+  const auto rows = [&](const Tensor& h) {
+    return Ragged{transpose(squeeze(h, 0), 0, 1), x.index};  // (N, H, D)
+  };
+  const Ragged q = rows(heads.q), k = rows(heads.kv.k), v = rows(heads.kv.v);
+  const AttentionOptions o = attention_options();
+  const Mask kept = mask & own_mask();
+  if (watched()) {
+    const auto padded = [index = x.index](const Tensor& h) {  // (N, H, D) -> (B, H, T, D)
+      const NoGrad guard;
+      return transpose(pad(Ragged{h, index}), 1, 2);
+    };
+    const std::int64_t T = x.index.max_length();
+    report({.B = x.index.batch_size(),
+            .H = options_.num_heads,
+            .T = T,
+            .S = T,
+            .rows = [padded, q = numbers_of(q.values), k = numbers_of(k.values), o,
+                     mask = kept & Mask::lengths(x.index.lengths())](std::int64_t begin,
+                                                                     std::int64_t end) {
+              return attention_weights(padded(q), padded(k), mask, o, begin, end);
+            }});
+  }
+  const Tensor y = scaled_dot_product_attention(q, k, v, kept, o).values;   // (N, H, D)
+  return {out_proj(reshape(y, {y.dim(0), y.dim(1) * y.dim(2)})), x.index};  // (N, C)
+}
+
+Tensor MultiheadAttention::weights(const Tensor& query, const KeyValue& kv, const Mask& mask,
+                                   const Tensor& positions) const {
+  const Scope in(*this);
+  const NoGrad guard;
+  const Tensor q = query_heads(project_query(query), positions);
+  return attention_weights(q, kv.k, mask & own_mask(), attention_options(), 0, q.dim(2));
+}
+
+void MultiheadAttention::visit(Visitor& v) {
+  v("in_proj_weight", in_proj_weight);
+  v("q_proj_weight", q_proj_weight);
+  v("k_proj_weight", k_proj_weight);
+  v("v_proj_weight", v_proj_weight);
+  v("in_proj_bias", in_proj_bias);
+  v("out_proj", out_proj);
+  v("q_norm", q_norm);
+  v("k_norm", k_norm);
+  v("sinks", sinks);
+}
+
+Tensor places_in(const RaggedIndex& index) {
+  Tensor places = empty({index.total()}, DType::i64);
+  auto* place = places.mutable_data<std::int64_t>();
+  for (std::int64_t b = 0; b < index.batch_size(); ++b)
+    for (std::int64_t t = 0; t < index.length(b); ++t) *place++ = t;
+  return places;
+}
+
+}  // namespace fovea::nn

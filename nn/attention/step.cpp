@@ -1,0 +1,94 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/nn/attention/step.h>
+
+namespace fovea::nn {
+namespace {
+
+void check_sizes(const Tensor& query, const Tensor& key, const Tensor& value) {
+  if (query.rank() != 3 || key.rank() != 3 || value.rank() != 3 || query.dim(0) != key.dim(0) ||
+      key.dim(0) != value.dim(0) || key.dim(1) != value.dim(1))
+    shape_error("attention",
+                "query {}, key {}, value {}: they must be (B, T, Cq), (B, S, Ck), (B, S, C)",
+                query.shape().str(), key.shape().str(), value.shape().str());
+}
+
+}  // namespace
+
+Tensor StepAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
+                                 const Mask& mask) const {
+  return look(query, key, value, mask).context;
+}
+
+AttentionOutput StepAttention::look(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const Mask& mask) const {
+  const Scope in(*this);
+  check_sizes(query, key, value);
+  AttentionMemory memory;
+  if (mask.keeps_all()) {
+    memory = {project(key), value, mask};
+  } else {  // 0 where no query looks: padding then gives nothing to any gradient
+    const Tensor kept = mask.to_tensor(query.dim(0), query.dim(1), key.dim(1));
+    const Tensor seen = unsqueeze(gt(sum(kept, 1), zeros({}, DType::i64)), -1);  // (B or 1, S, 1)
+    memory = {project(where(seen, key, 0.0)), where(seen, value, 0.0), Mask::keep(kept)};
+  }
+  std::vector<Tensor> state = initial_state(memory);
+  const AttentionOutput seen =
+      state.empty() ? step(query, memory, state) : step_by_step(query, memory, std::move(state));
+  report_weights(seen.weights);
+  return seen;
+}
+
+// Each query is a step, under its own row of the mask.
+AttentionOutput StepAttention::step_by_step(const Tensor& query, AttentionMemory memory,
+                                            std::vector<Tensor> state) const {
+  const std::int64_t B = query.dim(0), T = query.dim(1), S = memory.values.dim(1);
+  const Mask mask = memory.mask;
+  const Tensor kept = mask.keeps_all() ? Tensor() : mask.to_tensor(B, T, S);
+  std::vector<Tensor> contexts, weights;
+  for (std::int64_t t = 0; t < T; ++t) {
+    if (kept.defined()) memory.mask = Mask::keep(narrow(kept, 1, t, 1));
+    const AttentionOutput seen = step(narrow(query, 1, t, 1), memory, state);
+    contexts.push_back(seen.context);  // (B, 1, C)
+    weights.push_back(seen.weights);   // (B, 1, S)
+  }
+  if (T == 0)
+    return {zeros({B, 0, memory.values.dim(2)}, query.dtype()), zeros({B, 0, S}, query.dtype())};
+  return {concat(contexts, 1), concat(weights, 1)};
+}
+
+Tensor StepAttention::project_keys(const Tensor& key) const {
+  const Scope in(*this);
+  return project(key);
+}
+
+AttentionMemory StepAttention::prepare(const Tensor& key, const Tensor& value,
+                                       const Mask& mask) const {
+  return {project_keys(key), value, mask};
+}
+
+AttentionOutput StepAttention::attend(const Tensor& query, const AttentionMemory& memory,
+                                      std::vector<Tensor>& state) const {
+  const Scope in(*this);
+  AttentionOutput seen = step(query, memory, state);
+  report_weights(seen.weights);
+  return seen;
+}
+
+AttentionOutput StepAttention::attend(const Tensor& query, const AttentionMemory& memory) const {
+  std::vector<Tensor> none;
+  return attend(query, memory, none);
+}
+
+void StepAttention::report_weights(const Tensor& weights) const {
+  if (!watched()) return;
+  const NoGrad guard;
+  const Tensor all = unsqueeze(numbers_of(weights), 1);  // (B, 1, T, S)
+  report({all.dim(0), 1, all.dim(2), all.dim(3), [all](std::int64_t begin, std::int64_t end) {
+            return narrow(all, 2, begin, end - begin);
+          }});
+}
+
+}  // namespace fovea::nn

@@ -1,0 +1,61 @@
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/softmax.h>
+#include <fovea/core/ops/sparse_softmax.h>
+#include <fovea/nn/attention/weights.h>
+#include <fovea/nn/init.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/ranges.h>
+
+namespace fovea::nn {
+
+const std::vector<std::string>& weights_names() {
+  static const std::vector<std::string> names{"softmax", "sparsemax", "entmax15"};
+  return names;
+}
+
+AttentionWeights weights_named(std::string_view name) {
+  const auto& names = weights_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end())
+    value_error("weights", "'{}': it must be one of {}", name, fmt::join(names, ", "));
+  return static_cast<AttentionWeights>(found - names.begin());  // in the order of the enum
+}
+
+Tensor weights_of(const Tensor& scores, const Mask& mask, AttentionWeights kind) {
+  if (kind == AttentionWeights::sparsemax) return masked_sparsemax(scores, mask);
+  if (kind == AttentionWeights::entmax15) return masked_entmax15(scores, mask);
+  return masked_softmax(scores, mask);
+}
+
+Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionWeights kind) {
+  if (kind == AttentionWeights::sparsemax) return masked_sparsemax(scores, kept);
+  if (kind == AttentionWeights::entmax15) return masked_entmax15(scores, kept);
+  return masked_softmax(scores, kept);
+}
+
+Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng) {
+  Tensor w = empty(shape);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(inputs));
+  init::uniform(w, -bound, bound, rng);
+  return w.set_requires_grad();
+}
+
+Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v) {
+  const Tensor hidden = tanh(unsqueeze(query, 2) + unsqueeze(keys, 1));  // (B, T, S, A)
+  return matmul(hidden, v);                                              // (B, T, S)
+}
+
+AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory, const Tensor& v,
+                              AttentionWeights kind) {
+  if (kind == AttentionWeights::softmax)
+    return additive_attention(query, memory.keys, v, memory.values, memory.mask);
+  const Tensor weights = weights_of(additive_scores(query, memory.keys, v), memory.mask, kind);
+  return {matmul(weights, memory.values), weights};  // (B, T, C), (B, T, S)
+}
+
+}  // namespace fovea::nn

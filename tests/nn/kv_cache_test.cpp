@@ -1,0 +1,264 @@
+// The cache against the full forward: in one piece, token by token, with rows out of step, in a
+// ring.
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/storage.h>
+#include <fovea/nn/attention/kv_cache.h>
+#include <fovea/tests/support/compare.h>
+
+#include <algorithm>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using namespace fovea::nn;
+using test::max_difference;
+using test::message_of;
+
+namespace {
+
+constexpr std::int64_t C = 16, H = 4;
+
+class ToF64 final : public Visitor {
+ public:
+  void parameter(std::string_view, Tensor& value) override {
+    value = value.detach().to(DType::f64);
+  }
+  void child(std::string_view, Module& module) override { module.visit(*this); }
+};
+
+struct Setting {
+  std::int64_t kv_heads = H;
+  bool turned = true;       // RoPE
+  std::int64_t window = 0;  // 0: none
+  DType dtype = DType::f64;
+  bool ring = true;  // with a window
+};
+
+MultiheadAttention make_attention(const Setting& s) {
+  static Rng rng(1);
+  MultiheadAttentionOptions o{.embed_dim = C, .num_heads = H, .num_kv_heads = s.kv_heads};
+  o.causal = true;
+  if (s.window > 0) o.window_left = s.window - 1;
+  if (s.turned) o.rope = RopeOptions{};
+  MultiheadAttention attention(o, rng);
+  ToF64 to_f64;
+  if (s.dtype == DType::f64) attention.visit(to_f64);
+  attention.eval();
+  return attention;
+}
+
+// Each step's counts of tokens, one for each row.
+using Plan = std::vector<std::vector<std::int64_t>>;
+
+Plan in_chunks(const std::vector<std::int64_t>& lengths, std::int64_t chunk) {
+  Plan plan;
+  const std::int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+  for (std::int64_t done = 0; done < longest; done += chunk) {
+    plan.emplace_back();
+    for (const std::int64_t length : lengths)
+      plan.back().push_back(std::clamp<std::int64_t>(length - done, 0, chunk));
+  }
+  return plan;
+}
+
+std::int64_t largest(const std::vector<std::int64_t>& v) {
+  return *std::max_element(v.begin(), v.end());
+}
+
+// The largest difference, relative to the largest number, between attention with a cache that is
+// fed by `plan` and the whole at once. Tokens that a plan's step has not are NaN.
+double difference_from_full(const Setting& setting, const Plan& plan) {
+  const NoGrad guard;
+  const MultiheadAttention attention = make_attention(setting);
+  const auto B = static_cast<std::int64_t>(plan[0].size());
+  std::vector<std::int64_t> lengths(plan[0].size(), 0);
+  std::int64_t max_chunk = 1;
+  for (const auto& counts : plan) {
+    max_chunk = std::max(max_chunk, largest(counts));
+    for (std::size_t b = 0; b < lengths.size(); ++b) lengths[b] += counts[b];
+  }
+  Rng rng(2);
+  const Tensor x = randn({B, largest(lengths), C}, rng, setting.dtype);
+  const Tensor whole_y = attention(x, Mask::lengths(lengths));  // (B, T, C)
+
+  KvCache cache({.batch_size = B,
+                 .num_kv_heads = setting.kv_heads,
+                 .head_dim = C / H,
+                 .capacity = setting.window > 0 && setting.ring ? 0 : largest(lengths),
+                 .window = setting.window,
+                 .max_chunk = max_chunk,
+                 .dtype = setting.dtype});
+  double difference = 0;
+  for (const auto& counts : plan) {
+    const std::int64_t T = largest(counts);
+    const std::vector<std::int64_t> begin = cache.lengths();
+    Tensor part = full({B, T, C}, std::nan(""), setting.dtype);
+    for (std::int64_t b = 0; b < B; ++b) {
+      const auto row = static_cast<std::size_t>(b);
+      narrow(select(part, 0, b), 0, 0, counts[row])
+          .copy_from(narrow(select(x, 0, b), 0, begin[row], counts[row]));
+    }
+    const auto heads = attention.project_self(part, cache.next_positions(T));
+    const bool whole =
+        std::all_of(counts.begin(), counts.end(), [T](std::int64_t count) { return count == T; });
+    const KvCache::Seen seen = cache.append(heads.kv, whole ? std::vector<std::int64_t>{} : counts);
+    const Tensor y = attention.attend_heads(heads.q, seen.kv, seen.mask);  // (B, T, C)
+    for (std::int64_t b = 0; b < B; ++b) {
+      const auto row = static_cast<std::size_t>(b);
+      difference = std::max(
+          difference, max_difference(narrow(select(y, 0, b), 0, 0, counts[row]),
+                                     narrow(select(whole_y, 0, b), 0, begin[row], counts[row])));
+    }
+  }
+  CHECK(cache.lengths() == lengths);
+  return difference / max_difference(whole_y, zeros(whole_y.shape(), setting.dtype));
+}
+
+void check_equal(const Setting& setting, const Plan& plan) {
+  CAPTURE(setting.kv_heads);
+  CAPTURE(setting.turned);
+  CAPTURE(setting.window);
+  CHECK(difference_from_full(setting, plan) <= (setting.dtype == DType::f64 ? 1e-12 : 1e-5));
+}
+
+std::vector<Setting> all_settings(std::int64_t window, bool ring = true) {
+  std::vector<Setting> all;
+  for (const DType dtype : {DType::f64, DType::f32})
+    for (const std::int64_t kv_heads : {H, H / 2, std::int64_t{1}})
+      for (const bool turned : {true, false})
+        all.push_back({kv_heads, turned, window, dtype, ring});
+  return all;
+}
+
+KvCache small_cache(std::int64_t capacity = 4) {
+  return KvCache({.batch_size = 2, .num_kv_heads = 1, .head_dim = 3, .capacity = capacity});
+}
+
+KeyValue tokens(std::int64_t T, std::int64_t B = 2) {
+  return {ones({B, 1, T, 3}), ones({B, 1, T, 3})};
+}
+
+}  // namespace
+
+TEST_CASE("a cache gives what the full forward gives, in chunks of any size") {
+  for (const Setting& setting : all_settings(0))
+    for (const std::int64_t chunk : {1, 3, 11}) check_equal(setting, in_chunks({11, 11}, chunk));
+}
+
+TEST_CASE("rows of unequal length") {
+  for (const Setting& setting : all_settings(0))
+    for (const std::int64_t chunk : {1, 3, 11}) check_equal(setting, in_chunks({11, 4, 7}, chunk));
+}
+
+TEST_CASE("rows that are out of step: each goes on from its own place") {
+  const Plan plan{{3, 1, 0}, {2, 3, 3}, {1, 1, 1}, {0, 4, 2}, {1, 0, 1}, {2, 2, 2}};
+  for (const Setting& setting : all_settings(0)) check_equal(setting, plan);
+  for (const bool ring : {true, false})
+    for (const Setting& setting : all_settings(3, ring)) check_equal(setting, plan);
+}
+
+TEST_CASE("with a window, a ring and a full cache give what the full forward gives") {
+  for (const std::int64_t window : {1, 4, 30})
+    for (const bool ring : {true, false})
+      for (const Setting& setting : all_settings(window, ring))
+        for (const std::int64_t chunk : {1, 3, 23}) {
+          check_equal(setting, in_chunks({23, 23}, chunk));
+          check_equal(setting, in_chunks({23, 4, 17}, chunk));
+        }
+}
+
+TEST_CASE("one token of rows in step needs no mask, in a full cache and in a ring without slack") {
+  KvCache full = small_cache(),
+          ring({.batch_size = 2, .num_kv_heads = 1, .head_dim = 3, .window = 2});
+  for (int i = 0; i < 4; ++i) {
+    CHECK(full.append(tokens(1)).mask.keeps_all());
+    const KvCache::Seen seen = ring.append(tokens(1));
+    CHECK(seen.mask.keeps_all());
+    CHECK(seen.kv.k.shape() == Shape{2, 1, std::min(i + 1, 2), 3});
+  }
+}
+
+TEST_CASE("a row without tokens sees nothing") {
+  KvCache cache = small_cache();
+  const KvCache::Seen seen = cache.append(tokens(2), {2, 0});
+  const Tensor kept = seen.mask.to_tensor(2, 2, 2);
+  CHECK(kept.to_vector<float>() == std::vector<float>{1, 0, 1, 1, 0, 0, 0, 0});
+}
+
+TEST_CASE("positions go on where each row is") {
+  KvCache cache = small_cache();
+  CHECK(cache.next_positions(3).to_vector<int64_t>() == std::vector<int64_t>{0, 1, 2});
+  cache.append(tokens(2));
+  CHECK(cache.next_positions(2).shape() == Shape{2});
+  CHECK(cache.next_positions(2).to_vector<int64_t>() == std::vector<int64_t>{2, 3});
+  cache.append(tokens(1), {0, 1});
+  CHECK(cache.next_positions(2).shape() == Shape{2, 2});
+  CHECK(cache.next_positions(2).to_vector<int64_t>() == std::vector<int64_t>{2, 3, 3, 4});
+  cache.clear();
+  CHECK(cache.lengths() == std::vector<int64_t>{0, 0});
+}
+
+TEST_CASE("what a step allocates does not grow with what is cached") {
+  const NoGrad guard;
+  for (const std::int64_t window : {0, 64}) {
+    const Setting setting{.kv_heads = 2, .window = window, .dtype = DType::f32};
+    const MultiheadAttention attention = make_attention(setting);
+    KvCache cache({.batch_size = 1,
+                   .num_kv_heads = 2,
+                   .head_dim = C / H,
+                   .capacity = window > 0 ? 0 : 1024,
+                   .window = window});
+    const Tensor x = ones({1, 1, C});
+    const std::byte* const place =
+        cache.append({ones({1, 2, 1, 4}), ones({1, 2, 1, 4})}).kv.k.raw_data();
+    std::vector<std::int64_t> peaks;
+    for (int i = 0; i < 900; ++i) {
+      const std::int64_t before = memory_stats().live_bytes;
+      reset_peak_memory();
+      const auto heads = attention.project_self(x, cache.next_positions(1));
+      const KvCache::Seen seen = cache.append(heads.kv);
+      attention.attend_heads(heads.q, seen.kv, seen.mask);
+      CHECK(seen.kv.k.raw_data() == place);  // a view, and no copy
+      peaks.push_back(memory_stats().peak_bytes - before);
+    }
+    CHECK(peaks[10] > 0);
+    CHECK(peaks[899] == peaks[10]);
+    CHECK(*std::max_element(peaks.begin() + 10, peaks.end()) == peaks[10]);
+  }
+}
+
+TEST_CASE("errors") {
+  KvCache cache = small_cache(4);
+  cache.append(tokens(3));
+  CHECK(message_of<StateError>([&] { cache.append(tokens(2)); }) ==
+        "KvCache: row 0 holds 3 tokens and 2 more come: the capacity is 4");
+  CHECK(cache.lengths() == std::vector<int64_t>{3, 3});
+  CHECK(message_of<ShapeError>([&] { cache.append(tokens(1, 3)); }) ==
+        "KvCache: keys (3, 1, 1, 3) and values (3, 1, 1, 3): they must be (2, 1, T, 3)");
+  CHECK(message_of<ShapeError>([&] { cache.append(tokens(1), {1}); }) ==
+        "KvCache: 1 counts for 2 rows: there must be one a row");
+  CHECK(message_of<ValueError>([&] {
+          cache.append(tokens(1), {1, 2});
+        }) == "KvCache: count 2 of 1 tokens: it must be 0 to 1");
+  CHECK_THROWS_AS(cache.append(tokens(1), {1, -1}), ValueError);
+  CHECK(message_of<DTypeError>([&] {
+          cache.append({ones({2, 1, 1, 3}, DType::f64), ones({2, 1, 1, 3}, DType::f64)});
+        }) == "KvCache: keys are f64, values f64 and the cache f32: the types must be equal");
+  KeyValue wanted = tokens(1);
+  wanted.v.set_requires_grad();
+  CHECK(message_of<StateError>([&] { cache.append(wanted); }) ==
+        "KvCache: keys or values want a gradient, which a cache does not keep: use NoGrad");
+  {
+    const NoGrad guard;
+    cache.append(wanted);
+  }
+  KvCache ring({.batch_size = 2, .num_kv_heads = 1, .head_dim = 3, .window = 4, .max_chunk = 2});
+  CHECK(ring.slots() == 5);
+  CHECK(message_of<ValueError>([&] { ring.append(tokens(3)); }) ==
+        "KvCache: 3 tokens at once with max_chunk 2: the ring has no room for more");
+  CHECK(message_of<ValueError>([] { small_cache(0); }) ==
+        "KvCache: capacity 0 and window 0: one must be above 0");
+  CHECK_THROWS_AS(KvCache({.batch_size = 0, .num_kv_heads = 1, .head_dim = 1, .capacity = 3}),
+                  ValueError);
+}
