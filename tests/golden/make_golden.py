@@ -10,12 +10,13 @@ import loss_cases
 import nn_cases
 import op_cases
 import optim_cases
+import transformer_cases
 
 FILES = {
     "elementwise": op_cases.elementwise, "reduce": op_cases.reduce, "matmul": op_cases.matmul,
     "layout": op_cases.layout, "index": op_cases.index, "softmax": op_cases.softmax, "norm": op_cases.norm,
     "loss": loss_cases.loss, "modules": nn_cases.modules, "optimizers": optim_cases.optimizers,
-    "learning_rates": optim_cases.learning_rates,
+    "learning_rates": optim_cases.learning_rates, "transformer": transformer_cases.transformer,
 }
 
 
