@@ -1,0 +1,25 @@
+// Sparsemax and entmax-1.5 over the rows of a matrix. Everything is row-major and contiguous; rows
+// are shared among threads. T is float or double.
+#pragma once
+
+#include <cstdint>
+
+namespace fovea::kernels {
+
+// Which of the two: y = max(x - tau, 0) or y = max(x / 2 - tau, 0)^2, sum y = 1.
+enum class SparseSoftmax : std::uint8_t { sparsemax, entmax15 };
+
+// Per row.   x, y: (rows, n)   keep: (rows, n), or null for all; dropped entries get 0, whatever x
+// holds there. A row with nothing kept, or whose kept entries are all -inf, gives zeros under a
+// mask and NaN without one; a kept NaN or +inf gives NaN.
+template <class T>
+void sparse_softmax(SparseSoftmax kind, const T* x, const bool* keep, int64_t rows, int64_t n,
+                    T* y);
+
+// dx = w (dy - sum(w dy) / sum(w))      per row      y, dy, dx: (rows, n)
+// w = 1 on the support (y > 0) for sparsemax, sqrt(y) for entmax-1.5; 0 elsewhere.
+template <class T>
+void sparse_softmax_backward(SparseSoftmax kind, const T* y, const T* dy, int64_t rows, int64_t n,
+                             T* dx);
+
+}  // namespace fovea::kernels

@@ -1,0 +1,32 @@
+#include <fovea/core/ops/sparse_softmax.h>
+#include <fovea/core/ops/straight_through.h>
+#include <fovea/tests/support/grad_cases.h>
+
+namespace fovea::test {
+namespace {
+
+using Inputs = std::vector<Tensor>;
+
+// Keeps nothing for the second query.
+Tensor some_keep() {
+  return from_data(std::vector<bool>{true, true, false, true, false, false, false, false}, {2, 4});
+}
+
+const bool added = add_grad_cases({
+    {"sparsemax", [](const Inputs& x) { return sparsemax(x[0]); }, {randn64({4, 5}, 1)}},
+    {"sparsemax",
+     [](const Inputs& x) { return masked_sparsemax(x[0], some_keep()); },
+     {randn64({2, 2, 2, 4}, 2)}},
+    {"entmax15", [](const Inputs& x) { return entmax15(x[0]); }, {randn64({4, 5}, 3)}},
+    {"entmax15",
+     [](const Inputs& x) { return masked_entmax15(x[0], some_keep()); },
+     {randn64({2, 2, 2, 4}, 4)}},
+    // With the soft numbers as the hard ones the estimate is the derivative; with others, such as
+    // one-hot rows, it is meant to differ from it: see straight_through's own test.
+    {"straight_through",
+     [](const Inputs& x) { return straight_through(x[0].detach(), x[0]); },
+     {randn64({2, 3}, 5)}},
+});
+
+}  // namespace
+}  // namespace fovea::test
