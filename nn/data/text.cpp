@@ -1,5 +1,6 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
+#include <fovea/nn/data/gzip.h>
 #include <fovea/nn/data/text.h>
 #include <fovea/nn/data/utf8.h>
 
@@ -77,7 +78,9 @@ Lines read_lines(std::istream& in, std::string_view name, Utf8 utf8) {
 }
 
 Lines read_lines(const std::filesystem::path& file, Utf8 utf8) {
-  std::istringstream in(read_file(file));
+  std::string bytes = read_file(file);
+  if (file.extension() == ".gz") bytes = gunzip(bytes, file.string());
+  std::istringstream in(std::move(bytes));
   return read_lines(in, file.string(), utf8);
 }
 

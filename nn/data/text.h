@@ -31,7 +31,8 @@ Unit unit_named(std::string_view name);
 enum class Utf8 : std::uint8_t { strict, lenient };
 
 /// All lines of a file, without their ends ("\n" or "\r\n"; the last line may lack one) and without
-/// a byte order mark. Empty lines are kept: line i of the result is line i + 1 of the file.
+/// a byte order mark. Empty lines are kept: line i of the result is line i + 1 of the file. A file
+/// named *.gz is unpacked first. FormatError, Error.
 Lines read_lines(const std::filesystem::path& file, Utf8 utf8 = Utf8::strict);
 
 /// The same from a stream, such as standard input; `name` stands for the file in errors.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 namespace fovea::nn::inspect {
 namespace {
@@ -88,6 +89,64 @@ std::string repeated(std::string_view piece, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) all += piece;
   return all;
 }
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+// A drawn map, to be set beside others: its lines, and the columns that each takes.
+struct Block {
+  std::vector<std::string> lines;
+  std::vector<int> columns;
+  int width = 0;
+};
+
+Block block_of(const HeatMap& map, Colour colour) {
+  Block block{.lines = lines_of(draw_in_terminal(map, colour)), .columns = {}};
+  // Without colour nothing stands in the lines that takes no column.
+  for (const std::string& line : lines_of(draw_in_terminal(map, Colour::off))) {
+    block.columns.push_back(visible(line).columns);
+    block.width = std::max(block.width, block.columns.back());
+  }
+  return block;
+}
+
+constexpr int gap = 3;  // columns between two maps
+
+// Maps side by side, their last lines level: column labels may be of different heights.
+struct Blocks {
+  std::vector<Block> blocks = {};
+  std::size_t height = 0;
+  int width = 0;
+
+  void add(Block block) {
+    width += (blocks.empty() ? 0 : gap) + block.width;
+    height = std::max(height, block.lines.size());
+    blocks.push_back(std::move(block));
+  }
+  std::string str() const {
+    std::string out;
+    for (std::size_t line = 0; line < height; ++line) {
+      int missing = 0;  // columns up to the next block
+      for (const Block& block : blocks) {
+        const std::size_t above = height - block.lines.size();
+        if (line >= above && !block.lines[line - above].empty()) {
+          out += blanks(missing) + block.lines[line - above];
+          missing = -block.columns[line - above];
+        }
+        missing += block.width + gap;
+      }
+      out += '\n';
+    }
+    return out;
+  }
+};
 
 // ---- SVG ----
 
@@ -204,6 +263,18 @@ std::string draw_in_terminal(const HeatMap& map, Colour colour) {
   out += blanks(label_columns - 1) + "0 ";
   for (int i = 0; i <= 4; ++i) out += cell(i / 4.0, colour);
   return out + " 1\n";
+}
+
+std::string draw_in_terminal(const std::vector<HeatMap>& maps, Colour colour, int width) {
+  std::string out;
+  Blocks row;
+  for (const HeatMap& map : maps) {
+    Block block = block_of(map, colour);
+    if (!row.blocks.empty() && row.width + gap + block.width > width)
+      out += std::exchange(row, {}).str() + "\n";
+    row.add(std::move(block));
+  }
+  return out + row.str();
 }
 
 std::string draw_as_svg(const HeatMap& map) {

@@ -21,6 +21,10 @@ struct HeatMap {
 /// "??".
 std::string draw_in_terminal(const HeatMap& map, Colour colour);
 
+/// Several maps, as of a layer's heads, side by side, in as many rows of maps as fit into `width`
+/// columns (a map that is wider stands alone).
+std::string draw_in_terminal(const std::vector<HeatMap>& maps, Colour colour, int width = 100);
+
 /// The map as an SVG file for light and dark pages; the pointer over a cell shows its number. A NaN
 /// is crossed out.
 std::string draw_as_svg(const HeatMap& map);

@@ -1,4 +1,5 @@
 #include <fovea/core/error.h>
+#include <fovea/nn/data/gzip.h>
 #include <fovea/nn/data/text.h>
 #include <fovea/tests/support/compare.h>
 
@@ -43,6 +44,19 @@ Lines lines_of(const std::string& bytes, Utf8 utf8 = Utf8::strict) {
   std::istringstream in(bytes);
   return read_lines(in, "text", utf8);
 }
+
+std::string from_hex(const std::string& digits) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+    bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+  return bytes;
+}
+
+// printf 'one\ntwo\n' | gzip -n | xxd -p, and of 'drei' and of nothing.
+const std::string packed_lines =
+    from_hex("1f8b0800000000000003cbcf4be52a29cfe70200e60bba1208000000");
+const std::string packed_drei = from_hex("1f8b08000000000000034b294acd0400684591ee04000000");
+const std::string packed_nothing = from_hex("1f8b080000000000000303000000000000000000");
 
 }  // namespace
 
@@ -120,4 +134,43 @@ TEST_CASE("text: a parallel text has equally many lines on both sides") {
   CHECK(message_of<fovea::FormatError>([&] { read_parallel(de, longer); }) ==
         "read_parallel: " + de.string() + " has 2 lines and " + longer.string() +
             " has 3: line i of one must translate line i of the other");
+}
+
+TEST_CASE("text: a .gz file is read as if it were unpacked") {
+  const Folder folder;
+  CHECK(read_lines(folder.write("a.gz", packed_lines)) == Lines{"one", "two"});
+  CHECK(read_lines(folder.write("b.tsv.gz", packed_lines + packed_nothing + packed_drei)) ==
+        Lines{"one", "two", "drei"});
+  CHECK(read_lines(folder.write("none.gz", packed_nothing)).empty());
+  // The name decides, not the bytes: what is no text is an error.
+  const fs::path plain = folder.write("plain.txt", packed_lines);
+  CHECK(message_of<fovea::FormatError>([&] { read_lines(plain); }) ==
+        "read_lines: " + plain.string() + ":1: byte 2 (0x8B) is not valid UTF-8");
+}
+
+TEST_CASE("gzip: what is longer than one piece of the reader's memory") {
+  // head -c 100000 /dev/zero | tr '\0' a | gzip -9n
+  const std::string packed = from_hex("1f8b0800000000000203edc13101000000c2a0aceb5fc21a1e4001" +
+                                      std::string(192, '0') + "af0687fae21ba0860100");
+  CHECK(gunzip(packed, "a.gz") == std::string(100'000, 'a'));
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += packed_lines;
+  CHECK(gunzip(many, "a.gz").size() == 8000);
+}
+
+TEST_CASE("gzip: damaged files are errors that name the file") {
+  const auto message = [](const std::string& bytes) {
+    return message_of<fovea::FormatError>([&] { gunzip(bytes, "a.gz"); });
+  };
+  CHECK(message("") == "gunzip: a.gz: ends in the middle");
+  for (std::size_t size = 1; size < packed_lines.size(); ++size)
+    CHECK(message(packed_lines.substr(0, size)) == "gunzip: a.gz: ends in the middle");
+  CHECK(message("one two") == "gunzip: a.gz: incorrect header check");
+  CHECK(message(packed_lines + "left over") == "gunzip: a.gz: incorrect header check");
+  std::string wrong_sum = packed_lines;
+  wrong_sum[20] = static_cast<char>(wrong_sum[20] ^ 1);  // its first byte, behind 20 others
+  CHECK(message(wrong_sum) == "gunzip: a.gz: incorrect data check");
+  std::string wrong_length = packed_lines;
+  wrong_length.back() = 1;
+  CHECK(message(wrong_length) == "gunzip: a.gz: incorrect length check");
 }

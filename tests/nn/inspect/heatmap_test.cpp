@@ -46,6 +46,27 @@ TEST_CASE("heat map: in the terminal, with colour") {
   CHECK(count_of(draw_in_terminal(greeting, Colour::off), "\x1b") == 0);
 }
 
+TEST_CASE("heat map: several side by side") {
+  const HeatMap small{.title = "日", .row_labels = {"x"}, .column_labels = {"é"}, .weights = {1}};
+  const std::vector<HeatMap> maps = {small, greeting, small};
+  CHECK(draw_in_terminal(maps, Colour::off, 45) ==
+        "                 greeting\n"
+        "                          b\n"
+        "                          c\n"
+        "日                      a d é\n"
+        "   é                   ┌──────┐\n"
+        "  ┌──┐           hello │  ▒▒██│\n"
+        "x │██│            日本 │░░▓▓??│\n"
+        "  └──┘                 └──────┘\n"
+        "0   ░░▒▒▓▓██ 1       0   ░░▒▒▓▓██ 1\n"
+        "\n" +
+            draw_in_terminal(small, Colour::off));
+  const std::string wide = draw_in_terminal(maps, Colour::rgb, 200);
+  CHECK(count_of(wide, "\n") == 9);
+  CHECK(count_of(wide, "\x1b[48;2;") == 3 * 5 + 1 + 5 + 1);  // the scales, and what is a number
+  CHECK(draw_in_terminal(std::vector<HeatMap>{}, Colour::off) == "");
+}
+
 TEST_CASE("heat map: labels drive no terminal, and long ones end in dots") {
   const HeatMap map{.title = "\x1b]0;title\x07",
                     .row_labels = {"\x1b[2J"},

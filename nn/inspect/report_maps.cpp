@@ -1,0 +1,60 @@
+// Reports' maps made from what a probe recorded.
+#include <fovea/core/error.h>
+#include <fovea/nn/inspect/probe.h>
+#include <fovea/nn/inspect/report.h>
+
+#include <algorithm>
+
+namespace fovea::nn::inspect {
+namespace {
+
+struct Sizes {
+  std::int64_t heads = 0, queries = 0, keys = 0;
+};
+
+// Of all calls of a layer together.
+Sizes sizes_of(const ProbedLayer& layer, std::int64_t batch_row) {
+  const std::string name = layer.name.empty() ? "the model" : layer.name;
+  Sizes sizes;
+  for (const ProbedCall& call : layer.calls) {
+    if (!call.matrix.defined())
+      state_error("attention_maps", "{}: its probe records no matrix: {{.matrix = true}} does",
+                  name);
+    if (batch_row < 0 || batch_row >= call.B)
+      index_error("attention_maps", "{}: batch row {} of {}", name, batch_row, call.B);
+    sizes.heads = call.H;
+    sizes.queries += call.T;
+    sizes.keys = std::max(sizes.keys, call.S);
+  }
+  return sizes;
+}
+
+}  // namespace
+
+std::vector<AttentionMap> attention_maps(const AttentionProbe& probe, const ProbedMaps& maps) {
+  std::vector<AttentionMap> list;
+  for (const ProbedLayer& layer : probe.layers()) {
+    if (layer.calls.empty()) continue;
+    const auto [heads, queries, keys] = sizes_of(layer, maps.batch_row);
+    AttentionMap& map =
+        list.emplace_back(AttentionMap{.layer = layer.name.empty() ? maps.mechanism : layer.name,
+                                       .mechanism = maps.mechanism,
+                                       .kind = maps.kind,
+                                       .queries = maps.queries,
+                                       .keys = maps.keys,
+                                       .heads = heads});
+    map.weights.assign(static_cast<std::size_t>(heads * queries * keys), 0.0f);
+    std::int64_t first = 0;  // query of the call
+    for (const ProbedCall& call : layer.calls) {
+      const std::vector<float> weights = call.matrix.to_vector<float>();  // (B, H, T, S)
+      for (std::int64_t h = 0; h < heads; ++h)
+        for (std::int64_t t = 0; t < call.T; ++t)
+          std::copy_n(weights.data() + ((maps.batch_row * heads + h) * call.T + t) * call.S, call.S,
+                      map.weights.data() + (h * queries + first + t) * keys);
+      first += call.T;
+    }
+  }
+  return list;
+}
+
+}  // namespace fovea::nn::inspect

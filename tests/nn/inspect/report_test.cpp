@@ -1,0 +1,273 @@
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
+#include <fovea/core/random.h>
+#include <fovea/nn/inspect/report.h>
+#include <fovea/tests/nn/inspect/xml_check.h>
+#include <fovea/tests/support/compare.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string_view>
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+using namespace fovea;
+using namespace fovea::nn::inspect;
+using test::count_of;
+using test::message_of;
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+
+// Markup, quotes, marks of the template, what ends scripts and comments, no UTF-8, nothing.
+const std::vector<std::string> hostile = {
+    "</script><script>", "<b>",     "&quot;", "<!--", "-->", "{{title}}",
+    "{{data}}",          "\\u003c", "\"",     "'",    "\n",  "\x01",
+    "👩‍👧",       "שלום",    ""};
+
+Report greeting() {
+  Report report{.title = "greeting", .description = "Who greets whom."};
+  report.sentences = {{.title = "hello world"}};
+  report.sentences[0].sequences = {{"source", {"hello", "world"}}, {"target", {"a", "b", "c"}}};
+  report.sentences[0].maps = {
+      {.layer = "decoder.attention",
+       .mechanism = "additive",
+       .kind = AttentionKind::cross,
+       .queries = "target",
+       .keys = "source",
+       .heads = 2,
+       .weights = {0.5f, 0.5f, 1, 0, 0, 0, 0.25f, 0.75f, 0.1f, 0.9f, 0, 1}}};
+  return report;
+}
+
+// What the page carries.
+Json data_of(const std::string& page) {
+  constexpr std::string_view before = "<script type=\"application/json\" id=\"data\">";
+  const std::size_t begin = page.find(before) + before.size();
+  return Json::parse(page.substr(begin, page.find("</script>", begin) - begin));
+}
+
+std::vector<std::uint8_t> decoded_base64(const std::string& text) {
+  constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::vector<std::uint8_t> bytes;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text.substr(0, text.find('='))) {
+    bits = bits << 6 | static_cast<std::uint32_t>(digits.find(c));
+    count += 6;
+    if (count >= 8) bytes.push_back(static_cast<std::uint8_t>(bits >> (count -= 8)));
+  }
+  return bytes;
+}
+
+// As report.h and the page's reader describe it: (rows, S).
+std::vector<float> decoded(const std::string& text, std::size_t rows, std::size_t S) {
+  const std::vector<std::uint8_t> bytes = decoded_base64(text);
+  std::vector<float> weights;
+  std::size_t at = 0;
+  const auto number = [&](int count) {
+    std::uint32_t value = 0;
+    for (int i = 0; i < count; ++i) value |= std::uint32_t{bytes.at(at++)} << (8 * i);
+    return value;
+  };
+  for (std::size_t row = 0; row < rows; ++row) {
+    const std::uint32_t kept = number(2);
+    const float largest = std::bit_cast<float>(number(4));
+    for (std::size_t s = 0; s < S; ++s)
+      weights.push_back(s < kept ? static_cast<float>(bytes.at(at++)) / 255 * largest : 0.0f);
+  }
+  REQUIRE(at == bytes.size());
+  return weights;
+}
+
+template <class E>
+std::string error_of(const Report& report) {
+  return message_of<E>([&] { report_page(report); });
+}
+
+}  // namespace
+
+TEST_CASE("report: the page carries what it was given") {
+  Report report = greeting();
+  report.facts = {{"model", "gru"}, {"parameters", "12"}};
+  report.sentences[0].prediction = "hallo welt";
+  report.sentences[0].evidence = {.sequence = "source",
+                                  .label = "share",
+                                  .weights = {0.123456f, -2.5f},
+                                  .positive = "for",
+                                  .negative = "against"};
+  const Json data = data_of(report_page(report));
+  CHECK(data["title"] == "greeting");
+  CHECK(data["description"] == "Who greets whom.");
+  CHECK(data["facts"].dump() == R"([["model","gru"],["parameters","12"]])");
+  REQUIRE(data["sentences"].size() == 1);
+  const Json& sentence = data["sentences"][0];
+  CHECK(sentence["title"] == "hello world");
+  CHECK(sentence["prediction"] == "hallo welt");
+  CHECK(sentence["sequences"].dump() == R"([{"name":"source","tokens":["hello","world"]},)"
+                                        R"({"name":"target","tokens":["a","b","c"]}])");
+  CHECK(sentence["evidence"].dump() == R"({"label":"share","negative":"against","positive":"for",)"
+                                       R"("sequence":0,"weights":[0.1235,-2.5]})");
+  Json map = sentence["maps"].at(0);
+  const std::vector<float> weights = decoded(map["weights"], 6, 2);
+  for (std::size_t i = 0; i < 12; ++i)
+    CHECK(std::abs(weights[i] - report.sentences[0].maps[0].weights[i]) <= 1.0 / 510 + 1e-7);
+  CHECK(weights[2] == 1);
+  CHECK(weights[3] == 0);
+  map.erase("weights");
+  CHECK(map.dump() == R"({"heads":2,"keys":0,"kind":"cross","layer":"decoder.attention",)"
+                      R"("mechanism":"additive","queries":1})");
+}
+
+TEST_CASE("report: weights are off by at most a 510th of their row's largest") {
+  Rng rng(1);
+  const std::size_t T = 17, S = 23, heads = 3;
+  Report report{.title = "precision"};
+  ReportSentence& sentence = report.sentences.emplace_back();
+  sentence.sequences = {{"q", std::vector<std::string>(T, "q")},
+                        {"k", std::vector<std::string>(S, "k")}};
+  std::vector<float> weights(heads * T * S);
+  for (std::size_t i = 0; i < weights.size(); ++i)  // rows of 1, 1/10, ... and of nothing
+    weights[i] = static_cast<float>(rng.uniform() * std::pow(0.1, i / S % 7)) *
+                 (i / S % 9 == 8 || i % S > 2 * (i / S % T) ? 0 : 1);
+  sentence.maps = {{.queries = "q", .keys = "k", .heads = 3, .weights = weights}};
+  const Json data = data_of(report_page(report));
+  const auto got = decoded(data["sentences"][0]["maps"][0]["weights"], heads * T, S);
+  for (std::size_t row = 0; row < heads * T; ++row) {
+    const auto first = weights.begin() + static_cast<std::ptrdiff_t>(row * S);
+    const float largest = *std::max_element(first, first + static_cast<std::ptrdiff_t>(S));
+    for (std::size_t i = row * S; i < (row + 1) * S; ++i)
+      CHECK(std::abs(got[i] - weights[i]) <= largest / 510 * 1.0001f);
+  }
+}
+
+TEST_CASE("report: texts stay texts") {
+  Report report = greeting();
+  std::string all;
+  for (const std::string& text : hostile) all += text;
+  report.title = report.description = report.sentences[0].title = all;
+  report.sentences[0].sequences.push_back({all, hostile});
+  const std::string page = report_page(report), plain = report_page(greeting());
+  for (const char* tag : {"<script", "</script>", "<!--", "<b>", "<title>", "</title>"}) {
+    CAPTURE(tag);
+    CHECK(count_of(page, tag) == count_of(plain, tag));
+  }
+  const Json data = data_of(page);
+  CHECK(data["title"] == all);
+  CHECK(data["sentences"][0]["sequences"][2]["name"] == all);
+  CHECK(data["sentences"][0]["sequences"][2]["tokens"] == hostile);
+  CHECK(count_of(page, "&lt;/script&gt;&lt;script&gt;") == 1);  // in <title>
+
+  Report broken = greeting();
+  broken.sentences[0].sequences[0].tokens[0] = "a\xff";
+  CHECK(data_of(report_page(broken))["sentences"][0]["sequences"][0]["tokens"][0] ==
+        "a\xEF\xBF\xBD");
+}
+
+TEST_CASE("report: the page stands alone") {
+  const std::string page = report_page(greeting());
+  CHECK(page.starts_with("<!DOCTYPE html>\n<html lang=\"en\">\n"));
+  CHECK(page.ends_with("</html>\n"));
+  CHECK(count_of(page, "<title>greeting</title>") == 1);
+  CHECK(count_of(page, "default-src 'none'") == 1);
+  for (const char* piece : {"{{", "http:", "https:", "src=", "href=", "url(", "@import", "fetch(",
+                            "eval(", "innerHTML", "import("})
+    CHECK_MESSAGE(count_of(page, piece) == 0, piece);
+  for (const char* tag : {"html", "head", "body", "main", "style", "section", "table", "details"}) {
+    CAPTURE(tag);
+    CHECK(count_of(page, "<" + std::string(tag) + ">") +
+              count_of(page, "<" + std::string(tag) + " ") ==
+          count_of(page, "</" + std::string(tag) + ">"));
+  }
+}
+
+TEST_CASE("report: its size") {
+  CHECK(report_page(greeting()).size() < 64 << 10);
+  // Ten translations of 20 tokens; encoder and decoder have 3 layers of 4 heads.
+  Rng rng(1);
+  Report report{.title = "large"};
+  for (int i = 0; i < 10; ++i) {
+    ReportSentence& sentence = report.sentences.emplace_back();
+    sentence.sequences = {{"text", std::vector<std::string>(20, "token")}};
+    for (int layer = 0; layer < 3 * 3; ++layer) {
+      std::vector<float> weights(4 * 20 * 20);
+      rng.fill_uniform(weights);
+      if (layer % 3 == 0)  // causal
+        for (std::size_t w = 0; w < weights.size(); ++w)
+          if (w % 20 > w / 20 % 20) weights[w] = 0;
+      sentence.maps.push_back({.layer = "layers." + std::to_string(layer),
+                               .queries = "text",
+                               .keys = "text",
+                               .heads = 4,
+                               .weights = std::move(weights)});
+    }
+  }
+  const std::size_t size = report_page(report).size();
+  CHECK(size < 300 << 10);
+  CHECK(size > 100 << 10);
+}
+
+TEST_CASE("report: is written as a whole") {
+  namespace fs = std::filesystem;
+  const fs::path path =
+      fs::temp_directory_path() / ("fovea_report_test_" + std::to_string(::getpid()) + ".html");
+  write_report(path, greeting());
+  CHECK(read_file(path) == report_page(greeting()));
+  Report broken = greeting();
+  broken.sentences[0].maps[0].weights[0] = not_a_number;
+  CHECK_THROWS_AS(write_report(path, broken), ValueError);
+  CHECK(read_file(path) == report_page(greeting()));
+  fs::remove(path);
+  CHECK_THROWS_AS(write_report("/no/such/folder/report.html", greeting()), Error);
+}
+
+TEST_CASE("report: what does not fit is told") {
+  CHECK(error_of<ValueError>({.title = "empty"}) ==
+        "report: no sentences: a page needs one at least to show");
+  Report report = greeting();
+  report.sentences[0].maps[0].keys = "sauce";
+  CHECK(error_of<ValueError>(report) ==
+        "report: \"hello world\": decoder.attention is of the sequence \"sauce\": the sentence has "
+        "[source, target]");
+  for (const std::int64_t heads : {0, 1, 3, -2}) {
+    report = greeting();
+    report.sentences[0].maps[0].heads = heads;
+    CHECK(error_of<ShapeError>(report) ==
+          "report: \"hello world\": decoder.attention has 12 weights: " + std::to_string(heads) +
+              " heads, 3 queries and 2 keys need " +
+              std::to_string(std::max<std::int64_t>(0, heads) * 6));
+  }
+  for (const float weight : {not_a_number, 1.01f, -0.01f, std::numeric_limits<float>::infinity()}) {
+    report = greeting();
+    report.sentences[0].maps[0].weights[9] = weight;
+    const std::string message = error_of<ValueError>(report);
+    CHECK(message.starts_with("report: \"hello world\": decoder.attention: weight "));
+    CHECK(message.ends_with(" of head 1, query 1, key 1: 0 .. 1 is shown"));
+  }
+  report = greeting();
+  report.sentences[0].maps[0].weights[9] = 1.00001f;  // a sum in f32
+  CHECK(error_of<ValueError>(report) == "no error");
+  report.sentences[0].evidence = {.sequence = "source", .weights = {1}};
+  CHECK(error_of<ShapeError>(report) ==
+        "report: \"hello world\": evidence has 1 weights for 2 tokens: one each");
+  report.sentences[0].evidence.weights = {1, not_a_number};
+  CHECK(error_of<ValueError>(report) ==
+        "report: \"hello world\": evidence of weight nan: a number is needed");
+  report.sentences[0].evidence.sequence = "text";
+  CHECK(error_of<ValueError>(report) ==
+        "report: \"hello world\": evidence is of the sequence \"text\": the sentence has "
+        "[source, target]");
+  report = greeting();
+  report.sentences[0].sequences.push_back({"book", std::vector<std::string>(65536, "x")});
+  CHECK(error_of<ValueError>(report) ==
+        "report: \"hello world\": book has 65536 tokens: a page shows up to 65535");
+}
