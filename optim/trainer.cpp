@@ -1,14 +1,17 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/files.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/optim/average.h>
 #include <fovea/optim/clip.h>
 #include <fovea/optim/trainer.h>
 
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <optional>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace fovea::optim {
 namespace {
@@ -141,13 +144,41 @@ std::string json_log(const std::vector<Progress>& history) {
   return text;
 }
 
+// --- metadata that differs -----------------------------------------------------------------------
+
+// "its options: seed is 3, not 4": of two JSON objects, the members that differ.
+std::string difference(const std::string& key, const std::string& theirs, const std::string& ours) {
+  using nlohmann::json;
+  const json a = json::parse(theirs, nullptr, /*allow_exceptions=*/false);
+  const json b = json::parse(ours, nullptr, /*allow_exceptions=*/false);
+  if (!a.is_object() || !b.is_object()) {
+    constexpr std::size_t shown = 60;  // a vocabulary is long
+    if (theirs.size() > shown || ours.size() > shown) return fmt::format("its {} is another", key);
+    return fmt::format("its {} is '{}', not '{}'", key, theirs, ours);
+  }
+  json members = a;
+  members.update(b);
+  std::string text = fmt::format("its {}: ", key);
+  const char* between = "";
+  for (const auto& [name, value] : members.items()) {
+    const std::string was = a.contains(name) ? a[name].dump() : "missing";
+    const std::string is = b.contains(name) ? b[name].dump() : "missing";
+    if (was == is) continue;
+    text += fmt::format("{}{} is {} in it, {} here", between, name, was, is);
+    between = "; ";
+  }
+  return text;
+}
+
 // --- the loop ------------------------------------------------------------------------------------
 
 class Run {
  public:
   Run(const TrainingTask& task, const TrainerOptions& options,
       const std::function<void(const Progress&)>& report)
-      : task_(task), options_(options), report_(report) {}
+      : task_(task), options_(options), report_(report) {
+    if (options_.average != 0) average_.emplace(task_.model, options_.average);
+  }
 
   TrainingResult operator()() {
     if (options_.resume) restore();
@@ -211,6 +242,7 @@ class Run {
       check_finite("gradient's norm", norm);
     }
     optimizer.step();
+    if (average_) average_->update(place_.step);
 
     constexpr double memory = 0.98;  // of the running loss: about fifty steps
     place_.running_loss =
@@ -252,6 +284,7 @@ class Run {
   void validate() {
     if (task_.validate) {
       const NoGrad guard;
+      const AverageInPlace in_place(average_);
       const double figure = result_.last.validation = task_.validate();
       place_.since_best = better(figure) ? 0 : place_.since_best + 1;
       if (better(figure) || figure == place_.best) {
@@ -266,6 +299,22 @@ class Run {
                                               ? csv_log(result_.history)
                                               : json_log(result_.history));
   }
+
+  // While it lives, the model has its average's numbers.
+  class AverageInPlace {
+   public:
+    explicit AverageInPlace(std::optional<WeightAverage>& average) : average_(average) {
+      if (average_) average_->swap();
+    }
+    ~AverageInPlace() {
+      if (average_) average_->swap();
+    }
+    AverageInPlace(const AverageInPlace&) = delete;
+    AverageInPlace& operator=(const AverageInPlace&) = delete;
+
+   private:
+    std::optional<WeightAverage>& average_;
+  };
 
   bool better(double figure) const {
     if (std::isnan(place_.best)) return !std::isnan(figure);
@@ -282,7 +331,11 @@ class Run {
       if (report_) report_(result_.last);
     }
     save_last();
-    if (!options_.best.empty() && !std::isnan(place_.best)) load_into(options_.best, task_.model);
+    if (!options_.best.empty() && !std::isnan(place_.best)) {
+      load_into(options_.best, task_.model);
+    } else if (average_ && !interrupt) {
+      average_->swap();
+    }
     result_.tokens = place_.tokens;
   }
 
@@ -294,6 +347,7 @@ class Run {
     append(all, "model", task_.model);
     append(all, "optimizer", task_.optimizer->state());
     append(all, "generator", generators);
+    if (average_) append(all, "average", average_->state());
     return all;
   }
 
@@ -331,13 +385,12 @@ class Run {
 
   // Other numbers of the same shapes would load, and mean nothing.
   void check_same_training(const Metadata& theirs) const {
-    constexpr std::size_t shown = 300;  // a vocabulary can be long
     for (const auto& [key, ours] : options_.metadata) {
       const auto found = theirs.find(key);
       const std::string value = found == theirs.end() ? "" : found->second;
       if (value != ours)
-        state_error("train", "{} is of another training: its {} is '{}', not '{}'",
-                    options_.last.string(), key, value.substr(0, shown), ours.substr(0, shown));
+        state_error("train", "{} is of another training: {}", options_.last.string(),
+                    difference(key, value, ours));
     }
   }
 
@@ -362,13 +415,8 @@ class Run {
   const std::function<void(const Progress&)>& report_;
   Place place_;
   TrainingResult result_;
+  std::optional<WeightAverage> average_;
 };
-
-std::string clock(double seconds) {
-  const auto s = static_cast<std::int64_t>(seconds);
-  return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
-                   : fmt::format("{}:{:02}", s / 60, s % 60);
-}
 
 }  // namespace
 
@@ -383,14 +431,6 @@ TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
   if (options.resume && options.last.empty())
     value_error("train", "resume needs the path of the last checkpoint");
   return Run(task, options, report)();
-}
-
-std::string progress_line(const Progress& p) {
-  std::string line =
-      fmt::format("epoch {}  batch {}/{}  loss {:.3f}  {:.1f}k tokens/s  {} left", p.epoch + 1,
-                  p.batch, p.batches, p.loss, p.tokens_per_second / 1000, clock(p.seconds_left));
-  if (!std::isnan(p.best)) line += fmt::format("  best {:.4g}", p.best);
-  return line;
 }
 
 }  // namespace fovea::optim

@@ -43,6 +43,8 @@ struct TrainerOptions {
   std::int64_t max_epochs = 10;
   double max_seconds = std::numeric_limits<double>::infinity();  ///< of training, over all runs
   double clip_norm = 0;                                          ///< 0: no clipping
+  double average = 0;               ///< decay of WeightAverage; > 0: what is validated and kept as
+                                    ///< `best` is the average; 0: the model as it is
   std::int64_t validate_every = 0;  ///< steps; 0: at the end of each epoch
   std::int64_t patience = 0;        ///< validations in a row that are no better; 0: any number
   bool higher_is_better = false;    ///< of the validation's figure
@@ -79,7 +81,8 @@ struct TrainingResult {
   std::vector<Progress> history;  ///< at each validation (without one: epoch's end), over all runs
 };
 
-/// Trains until an end is reached. With `best`, the model ends with its best numbers. `report` is
+/// Trains until an end is reached. With `best`, the model ends with its best numbers, else with its
+/// last ones, or their average if there is one (after an interrupt always the last). `report` is
 /// called after each step, and once more if the last one is validated only because it is the last;
 /// the trainer itself prints nothing. `last` is written with each row of the history and at the
 /// end.

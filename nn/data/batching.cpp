@@ -37,6 +37,26 @@ void append_batches(std::span<std::int64_t> rows, std::int64_t batch_size,
   });
 }
 
+// The same, each piece within `max_tokens` as BucketOptions means it.
+void append_bounded_batches(std::span<const std::int64_t> rows, std::span<const PairLength> lengths,
+                            const BucketOptions& options, std::vector<Ids>& batches) {
+  Ids batch;
+  std::int64_t longest = 0;
+  for (const std::int64_t row : rows) {
+    const PairLength& pair = lengths[static_cast<std::size_t>(row)];
+    const std::int64_t with_it = std::max(longest, std::max(pair.source, pair.target) + 1);
+    const std::int64_t count = std::ssize(batch) + 1;
+    if (count > 1 && (count > options.batch_size || with_it > options.max_tokens / count)) {
+      batches.push_back(std::move(batch));
+      batch.clear();
+      longest = 0;
+    }
+    batch.push_back(row);
+    longest = std::max({longest, pair.source + 1, pair.target + 1});
+  }
+  if (!batch.empty()) batches.push_back(std::move(batch));
+}
+
 void check_positive(std::string_view op, std::string_view name, std::int64_t value) {
   if (value < 1) value_error(op, "{} = {} is not positive", name, value);
 }
@@ -102,6 +122,8 @@ std::vector<Ids> bucketed_batches(std::span<const PairLength> lengths, std::int6
                                   const BucketOptions& options) {
   check_positive("bucketed_batches", "batch_size", options.batch_size);
   check_positive("bucketed_batches", "pool_batches", options.pool_batches);
+  if (options.max_tokens < 0)
+    value_error("bucketed_batches", "max_tokens = {} is negative", options.max_tokens);
   Rng rng = Rng(options.seed).fork(static_cast<std::uint64_t>(epoch));
   Ids rows = counting_up_to(lengths.size());
   rng.shuffle(rows);
@@ -112,7 +134,11 @@ std::vector<Ids> bucketed_batches(std::span<const PairLength> lengths, std::int6
   std::vector<Ids> batches;
   in_pieces(rows, pool_size, [&](std::span<std::int64_t> pool) {
     sort_by_length(pool, lengths);
-    append_batches(pool, batch_size, batches);
+    if (options.max_tokens > 0) {
+      append_bounded_batches(pool, lengths, options, batches);
+    } else {
+      append_batches(pool, batch_size, batches);
+    }
   });
   rng.shuffle(batches);
   return batches;

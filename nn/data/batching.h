@@ -48,15 +48,19 @@ std::vector<PairLength> pair_lengths(std::span<const Ids> sources, std::span<con
 
 struct BucketOptions {
   std::int64_t batch_size = 64;
+  /// A bound besides batch_size, unless 0: pairs times the longest side among them, <eos> counted:
+  /// so much of a matrix is filled. Long pairs then come in small batches, short ones in large
+  /// ones. (A pair that is longer comes alone.)
+  std::int64_t max_tokens = 0;
   std::int64_t pool_batches = 50;  // so many batches' worth of pairs are sorted together
   std::uint64_t seed = 1;
 };
 
 /// One epoch: every pair once, in batches of pairs of similar length, `batch_size` each and the
-/// last of the sorted ones smaller. The pairs are shuffled, cut into pools, each pool sorted by
-/// length and cut into batches, and the batches shuffled. Equal (lengths, options, epoch) give
-/// equal batches on every platform: to go on from batch k of an epoch, make the epoch again and
-/// skip k.
+/// last of the sorted ones smaller; or fewer, so that `max_tokens` holds. The pairs are shuffled,
+/// cut into pools, each pool sorted by length and cut into batches, and the batches shuffled. Equal
+/// (lengths, options, epoch) give equal batches on every platform: to go on from batch k of an
+/// epoch, make the epoch again and skip k.
 std::vector<Ids> bucketed_batches(std::span<const PairLength> lengths, std::int64_t epoch,
                                   const BucketOptions& options = {});
 

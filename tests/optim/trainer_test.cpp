@@ -89,6 +89,7 @@ struct Toy {
 TrainerOptions resumable(const fs::path& folder) {
   return {.max_epochs = 3,
           .clip_norm = 1,
+          .average = 0.8,
           .validate_every = 4,
           .best = folder / "best",
           .last = folder / "last",
@@ -373,6 +374,10 @@ TEST_CASE("trainer: a checkpoint of another training is refused") {
   task.batches = [](std::int64_t) { return 4; };
   CHECK(message(task) == "train: " + last + " stopped at batch 2 of 5, and epoch 1 has 4 now");
 
+  options.metadata["task"] = R"({"depth": 2, "width": 8})";
+  CHECK(message(toy.task()).ends_with("its task is 'toy', not '{\"depth\": 2, \"width\": 8}'"));
+  options.metadata["task"] = std::string(100, 'x');
+  CHECK(message(toy.task()).ends_with("is of another training: its task is another"));
   options.metadata["task"] = "game";
   CHECK(message(toy.task()) ==
         "train: " + last + " is of another training: its task is 'toy', not 'game'");
@@ -388,6 +393,19 @@ TEST_CASE("trainer: a checkpoint of another training is refused") {
 
   fs::remove(folder / "last");
   CHECK(message_of<Error>([&] { train(toy.task(), options); }).find(last) != std::string::npos);
+}
+
+TEST_CASE("trainer: of options in JSON those that differ are named") {
+  const Folder folder;
+  TrainerOptions options{.max_epochs = 1, .last = folder / "last"};
+  options.metadata["options"] = R"({"depth": 2, "width": 8, "old": true})";
+  Toy toy;
+  train(toy.task(), options);
+  options.resume = true;
+  options.metadata["options"] = R"({"depth": 3, "width": 8, "new": "x"})";
+  CHECK(message_of<StateError>([&] { train(toy.task(), options); })
+            .ends_with("is of another training: its options: depth is 2 in it, 3 here; new is "
+                       "missing in it, \"x\" here; old is true in it, missing here"));
 }
 
 TEST_CASE("trainer: the progress line") {

@@ -115,6 +115,34 @@ TEST_CASE("batching: buckets save padding") {
   CHECK(sorted < 0.02);
 }
 
+TEST_CASE("batching: bounded by tokens, long pairs come in small batches") {
+  const auto lengths = random_lengths(3000);
+  std::int64_t longest = 0;
+  for (const PairLength& pair : lengths) longest = std::max({longest, pair.source, pair.target});
+  const BucketOptions options{.batch_size = 200, .max_tokens = 40 * (longest + 1)};
+  const auto batches = bucketed_batches(lengths, 0, options);
+  CHECK(is_partition(batches, 3000));
+  std::int64_t most_pairs = 0, nearly_full = 0;
+  for (const Ids& batch : batches) {
+    std::int64_t widest = 0;
+    for (const std::int64_t row : batch) {
+      const PairLength& pair = lengths[static_cast<std::size_t>(row)];
+      widest = std::max({widest, pair.source + 1, pair.target + 1});
+    }
+    const std::int64_t tokens = widest * std::ssize(batch);
+    CHECK(tokens <= options.max_tokens);
+    CHECK(std::ssize(batch) <= 200);
+    nearly_full += tokens > options.max_tokens * 9 / 10 || batch.size() == 200;
+    most_pairs = std::max(most_pairs, static_cast<std::int64_t>(batch.size()));
+  }
+  CHECK(nearly_full > std::ssize(batches) * 8 / 10);
+  CHECK(most_pairs > 50);
+  // One that is longer than the bound comes alone.
+  CHECK(bucketed_batches(lengths, 0, {.max_tokens = 1}).size() == 3000);
+  CHECK_THROWS_WITH_AS(bucketed_batches(lengths, 0, {.max_tokens = -1}),
+                       "bucketed_batches: max_tokens = -1 is negative", fovea::ValueError);
+}
+
 TEST_CASE("batching: batches of an epoch do not come in order of length") {
   const auto lengths = random_lengths(2000);
   Ids first_targets;

@@ -1,0 +1,180 @@
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
+#include <fovea/nn/data/pieces.h>
+#include <fovea/nn/data/utf8.h>
+
+#include <bit>
+#include <optional>
+#include <queue>
+
+#include <fmt/format.h>
+
+namespace fovea::nn::data {
+namespace {
+
+// Reads little-endian numbers, whatever the machine's order.
+class Reader {
+ public:
+  Reader(std::string_view bytes, std::string_view source) : rest_(bytes), source_(source) {}
+
+  bool at_end() const { return rest_.empty(); }
+  std::string_view take(std::size_t n, std::int64_t piece) {
+    if (n > rest_.size())
+      format_error("Pieces", "{}: piece {}: {} bytes are wanted and {} are left", source_, piece, n,
+                   rest_.size());
+    const std::string_view taken = rest_.substr(0, n);
+    rest_.remove_prefix(n);
+    return taken;
+  }
+  std::uint32_t word(std::int64_t piece) {
+    std::uint32_t value = 0;
+    const std::string_view bytes = take(4, piece);
+    for (std::size_t i = 0; i < 4; ++i)
+      value |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[i])) << (8 * i);
+    return value;
+  }
+
+ private:
+  std::string_view rest_, source_;
+};
+
+std::string byte_piece(unsigned char byte) { return fmt::format("<0x{:02X}>", byte); }
+
+// The byte that "<0x0A>" stands for.
+std::optional<char> byte_of(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
+  int value = 0;
+  for (const char digit : piece.substr(3, 2)) {
+    const bool decimal = digit >= '0' && digit <= '9', letter = digit >= 'A' && digit <= 'F';
+    if (!decimal && !letter) return std::nullopt;
+    value = 16 * value + (decimal ? digit - '0' : digit - 'A' + 10);
+  }
+  return static_cast<char>(value);
+}
+
+// Two neighbours that are a piece together. It stands as long as both are what they were.
+struct Pair {
+  float score;
+  std::size_t left, right;
+  std::int64_t left_id, right_id, joined;
+  bool operator<(const Pair& other) const {  // the best is the largest, of equals the first
+    return score != other.score ? score < other.score : left > other.left;
+  }
+};
+
+}  // namespace
+
+Pieces::Pieces(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
+  if (pieces_.size() < 3)
+    value_error("Pieces", "{} pieces: there must be <unk>, <bos> and <eos>", pieces_.size());
+  for (std::size_t id = 0; id < pieces_.size(); ++id) {
+    if (pieces_[id].text.empty()) value_error("Pieces", "piece {} has no text", id);
+    if (id > 2) ids_.try_emplace(pieces_[id].text, static_cast<std::int64_t>(id));
+  }
+}
+
+Pieces Pieces::read(const std::filesystem::path& path) {
+  return parse(read_file(path), path.string());
+}
+
+Pieces Pieces::parse(std::string_view bytes, std::string_view source) {
+  constexpr std::uint32_t longest = 1 << 16;
+  Reader in(bytes, source);
+  in.word(0);
+  std::vector<Piece> pieces;
+  while (!in.at_end()) {
+    const std::int64_t id = std::ssize(pieces);
+    const float score = std::bit_cast<float>(in.word(id));
+    const std::uint32_t length = in.word(id);
+    if (length == 0 || length > longest)
+      format_error("Pieces", "{}: piece {} has {} bytes: it must have 1 to {}", source, id, length,
+                   longest);
+    pieces.push_back({std::string(in.take(length, id)), score});
+  }
+  if (pieces.size() < 3)
+    format_error("Pieces", "{}: {} pieces: there must be <unk>, <bos> and <eos>", source,
+                 pieces.size());
+  return Pieces(std::move(pieces));
+}
+
+const std::string& Pieces::piece(std::int64_t id) const {
+  if (id < 0 || id >= size()) index_error("Pieces", "id {} of {} pieces", id, size());
+  return pieces_[static_cast<std::size_t>(id)].text;
+}
+
+std::int64_t Pieces::find(std::string_view text) const {
+  const auto at = ids_.find(text);
+  return at == ids_.end() ? -1 : at->second;
+}
+
+// Code points, and the bytes of those that are no piece.
+Ids Pieces::first_cut(std::string_view text) const {
+  Ids ids;
+  while (!text.empty()) {
+    const std::string_view point = text.substr(0, first_code_point(text).size);
+    text.remove_prefix(point.size());
+    if (const std::int64_t id = find(point); id >= 0) {
+      ids.push_back(id);
+      continue;
+    }
+    for (const char byte : point) {
+      const std::int64_t id = find(byte_piece(static_cast<unsigned char>(byte)));
+      ids.push_back(id >= 0 ? id : unk);
+    }
+  }
+  return ids;
+}
+
+// A list whose neighbours are joined, and a heap of the pairs that could be. A pair whose members
+// have changed since it was noted is passed over: what they became was noted then.
+Ids Pieces::encode(std::string_view text) const {
+  if (text.empty()) return {};
+  Ids ids = first_cut(" " + std::string(text));
+  const std::size_t n = ids.size();
+  constexpr std::int64_t joined_away = -1;
+  std::vector<std::size_t> next(n), before(n);
+  std::priority_queue<Pair> pairs;
+  const auto note = [&](std::size_t left, std::size_t right) {
+    if (right >= n) return;
+    const std::int64_t joined = find(piece(ids[left]) + piece(ids[right]));
+    if (joined < 0) return;
+    pairs.push({pieces_[static_cast<std::size_t>(joined)].score, left, right, ids[left], ids[right],
+                joined});
+  };
+  for (std::size_t i = 0; i < n; ++i) {
+    next[i] = i + 1;
+    before[i] = i - 1;
+    note(i, i + 1);
+  }
+  while (!pairs.empty()) {
+    const Pair best = pairs.top();
+    pairs.pop();
+    if (ids[best.left] != best.left_id || ids[best.right] != best.right_id ||
+        next[best.left] != best.right)
+      continue;
+    ids[best.left] = best.joined;
+    ids[best.right] = joined_away;
+    next[best.left] = next[best.right];
+    if (next[best.left] < n) before[next[best.left]] = best.left;
+    if (best.left > 0) note(before[best.left], best.left);
+    note(best.left, next[best.left]);
+  }
+  std::erase(ids, joined_away);
+  return ids;
+}
+
+std::string Pieces::bytes_of(std::int64_t id) const {
+  const std::string& text = piece(id);
+  if (id == bos || id == eos) return "";
+  if (const std::optional<char> byte = byte_of(text)) return std::string(1, *byte);
+  return text;
+}
+
+std::string Pieces::decode(std::span<const std::int64_t> ids) const {
+  std::string text;
+  for (const std::int64_t id : ids) text += bytes_of(id);
+  if (text.starts_with(' ')) text.erase(0, 1);
+  return text;
+}
+
+}  // namespace fovea::nn::data

@@ -1,0 +1,177 @@
+#include <fovea/nn/data/pieces.h>
+#include <fovea/tests/support/compare.h>
+#include <fovea/tests/support/skip.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using fovea::nn::data::Ids;
+using fovea::nn::data::Pieces;
+using test::message_of;
+
+namespace {
+
+constexpr std::int64_t first_byte = 3, first_piece = 3 + 256;
+
+// The three, the bytes, and then: 259 " ", 260 "a", 261 "b", 262 "c", 263 "ä", and `more`.
+Pieces pieces_with(const std::vector<Pieces::Piece>& more) {
+  std::vector<Pieces::Piece> all{{"<unk>"}, {"<s>"}, {"</s>"}};
+  for (int byte = 0; byte < 256; ++byte) {
+    char text[8];
+    std::snprintf(text, sizeof text, "<0x%02X>", byte);
+    all.push_back({text});
+  }
+  for (const char* letter : {" ", "a", "b", "c", "ä"}) all.push_back({letter, -10});
+  all.insert(all.end(), more.begin(), more.end());
+  return Pieces(std::move(all));
+}
+
+constexpr std::int64_t blank = first_piece, a = blank + 1, b = a + 1, c = b + 1, umlaut = c + 1,
+                       more = umlaut + 1;
+
+std::string number(std::uint32_t value) {
+  std::string bytes;
+  for (int i = 0; i < 4; ++i) bytes += static_cast<char>(value >> (8 * i));
+  return bytes;
+}
+std::string entry(float score, const std::string& text) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &score, 4);
+  return number(bits) + number(static_cast<std::uint32_t>(text.size())) + text;
+}
+
+}  // namespace
+
+TEST_CASE("what is no piece becomes bytes") {
+  const Pieces pieces = pieces_with({});
+  CHECK(pieces.encode("") == Ids{});
+  CHECK(pieces.encode("aä") == Ids{blank, a, umlaut});
+  CHECK(pieces.encode("é") == Ids{blank, first_byte + 0xC3, first_byte + 0xA9});
+  CHECK(pieces.encode("\xFF\n") == Ids{blank, first_byte + 0xFF, first_byte + 0x0A});
+  const Pieces no_bytes({{"<unk>"}, {"<s>"}, {"</s>"}, {" "}, {"x"}});
+  CHECK(no_bytes.encode("xy") == Ids{3, 4, Pieces::unk});
+}
+
+TEST_CASE("the best score is joined first, of equals the leftmost") {
+  // "ab" before "bc": of " abc" it leaves "c" alone, though "abc" can still follow.
+  const Pieces better_ab = pieces_with({{"ab", -1}, {"bc", -2}});
+  CHECK(better_ab.encode("abc") == Ids{blank, more, c});
+  const Pieces better_bc = pieces_with({{"ab", -2}, {"bc", -1}});
+  CHECK(better_bc.encode("abc") == Ids{blank, a, more + 1});
+  const Pieces equal = pieces_with({{"aa", -1}});
+  CHECK(equal.encode("aaa") == Ids{blank, more, a});
+  CHECK(equal.encode("aaaa") == Ids{blank, more, more});
+  const Pieces chain = pieces_with({{"ab", -3}, {"abc", -1}, {" abc", -2}});
+  CHECK(chain.encode("abc") == Ids{more + 2});
+  CHECK(chain.encode("abcabc") == Ids{more + 2, more + 1});
+  // A pair that scores better but comes up late is joined before worse ones that waited.
+  const Pieces late = pieces_with({{"ab", -1}, {"ca", -5}, {"abc", -2}});
+  CHECK(late.encode("abca") == Ids{blank, more + 2, a});
+}
+
+TEST_CASE("the heap joins as trying all pairs again and again does") {
+  const Pieces pieces = pieces_with({{"ab", -4},
+                                     {"ba", -4},
+                                     {"aa", -6},
+                                     {"aba", -3},
+                                     {"abab", -7},
+                                     {"cab", -1},
+                                     {" a", -5},
+                                     {"bb", -2},
+                                     {"bba", -8},
+                                     {"cc", -4},
+                                     {"ccc", -3},
+                                     {"aab", -2}});
+  const auto score = [](const std::string& text) {
+    const std::vector<std::pair<std::string, float>> scores{
+        {"ab", -4}, {"ba", -4}, {"aa", -6},  {"aba", -3}, {"abab", -7}, {"cab", -1},
+        {" a", -5}, {"bb", -2}, {"bba", -8}, {"cc", -4},  {"ccc", -3},  {"aab", -2}};
+    for (const auto& [known, s] : scores)
+      if (known == text) return s;
+    return -1e10f;
+  };
+  std::uint32_t state = 1;
+  for (int trial = 0; trial < 300; ++trial) {
+    std::string text;
+    for (int i = 0; i < 1 + trial % 23; ++i) {
+      state = state * 1664525 + 1013904223;
+      text += "aabbc"[(state >> 20) % 5];
+    }
+    std::vector<std::string> parts{" "};
+    for (const char letter : text) parts.emplace_back(1, letter);
+    for (;;) {
+      std::size_t best = parts.size();
+      float best_score = -1e10f;
+      for (std::size_t i = 0; i + 1 < parts.size(); ++i)
+        if (score(parts[i] + parts[i + 1]) > best_score) {
+          best = i;
+          best_score = score(parts[i] + parts[i + 1]);
+        }
+      if (best == parts.size()) break;
+      parts[best] += parts[best + 1];
+      parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    }
+    std::vector<std::string> found;
+    for (const std::int64_t id : pieces.encode(text)) found.push_back(pieces.piece(id));
+    CAPTURE(text);
+    CHECK(found == parts);
+  }
+}
+
+TEST_CASE("any bytes come back") {
+  const Pieces pieces = pieces_with({{"ab", -1}, {" a", -2}, {" ab", -3}});
+  for (const std::string text : {"", "ab", " ab", "  a b", "naïve 日本語 \U0001F600",
+                                 "\xFF\xFE\xC3", "line\nline\r\n\ttab", "<0x41> <s> </s> <unk>"}) {
+    CAPTURE(text);
+    CHECK(pieces.decode(pieces.encode(text)) == text);
+  }
+  const std::string with_zero("a\0b", 3);
+  CHECK(pieces.decode(pieces.encode(with_zero)) == with_zero);
+  CHECK(pieces.bytes_of(first_byte + 0x41) == "A");
+  CHECK(pieces.bytes_of(Pieces::bos) == "");
+  CHECK(pieces.bytes_of(Pieces::unk) == "<unk>");
+  CHECK(pieces.decode(Ids{Pieces::bos, blank, a, Pieces::eos}) == "a");
+}
+
+TEST_CASE("a file, and what is wrong with one") {
+  const std::string good = number(5) + entry(0, "<unk>") + entry(0, "<s>") + entry(0, "</s>") +
+                           entry(-1, " ") + entry(-2.5f, "x");
+  const Pieces pieces = Pieces::parse(good, "memory");
+  CHECK(pieces.size() == 5);
+  CHECK(pieces.piece(4) == "x");
+  CHECK(pieces.encode("x") == Ids{3, 4});
+  const auto message = [](const std::string& bytes) {
+    return message_of<FormatError>([&] { Pieces::parse(bytes, "tok.bin"); });
+  };
+  CHECK(message(good.substr(0, good.size() - 1)) ==
+        "Pieces: tok.bin: piece 4: 1 bytes are wanted and 0 are left");
+  CHECK(message(good + "ab") == "Pieces: tok.bin: piece 5: 4 bytes are wanted and 2 are left");
+  CHECK(message(good + entry(0, "")) ==
+        "Pieces: tok.bin: piece 5 has 0 bytes: it must have 1 to "
+        "65536");
+  CHECK(message("") == "Pieces: tok.bin: piece 0: 4 bytes are wanted and 0 are left");
+  CHECK(message(number(5)) == "Pieces: tok.bin: 0 pieces: there must be <unk>, <bos> and <eos>");
+  CHECK(message(number(5) + number(0) + number(0xFFFFFFFF)) ==
+        "Pieces: tok.bin: piece 0 has 4294967295 bytes: it must have 1 to 65536");
+  CHECK(message_of<ValueError>([] {
+          Pieces({{"a"}, {"b"}});
+        }) == "Pieces: 2 pieces: there must be <unk>, <bos> and <eos>");
+  CHECK(message_of<ValueError>([] {
+          Pieces({{"a"}, {"b"}, {"c"}, {""}});
+        }) == "Pieces: piece 3 has no text");
+  CHECK(message_of<IndexError>([&] { pieces.piece(5); }) == "Pieces: id 5 of 5 pieces");
+  CHECK_THROWS_AS(pieces.bytes_of(-1), IndexError);
+}
+
+TEST_CASE("a real tokeniser cuts as llama2.c does") {
+  const char* folder = std::getenv("FOVEA_DATA");
+  if (!folder) return test::skip("FOVEA_DATA is not set");
+  const Pieces pieces = Pieces::read(std::string(folder) + "/checkpoints/tok512.bin");
+  CHECK(pieces.size() == 512);
+  CHECK(pieces.encode("Once upon a time") == Ids{403, 407, 261, 378});
+  for (const std::string text : {"Once upon a time, \"Lily\" said: it's £5!\n", "日本"})
+    CHECK(pieces.decode(pieces.encode(text)) == text);
+}
