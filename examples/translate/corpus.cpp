@@ -14,18 +14,24 @@ Corpus make_dates(const Task& task, bool smoke) {
           data::Unit::characters, "exact_match"};
 }
 
+data::ParallelText read_pair(const fs::path& source, const fs::path& target) {
+  data::ParallelText text = data::read_parallel(source, target);
+  if (text.size() == 0)
+    fovea::value_error("load_corpus", "{} and {} are empty", source.string(), target.string());
+  return text;
+}
+
 // Multi30k's names, or else plain ones.
 data::ParallelText read_split(const fs::path& folder, const Task& task, const std::string& multi30k,
                               const std::string& plain) {
   const std::string preprocessed = multi30k + ".lc.norm.tok.";
   if (fs::exists(folder / (preprocessed + task.source)))
-    return data::read_parallel(folder / (preprocessed + task.source),
-                               folder / (preprocessed + task.target));
+    return read_pair(folder / (preprocessed + task.source), folder / (preprocessed + task.target));
   const fs::path source = folder / (plain + "." + task.source);
   if (!fs::exists(source))
     fovea::value_error("load_corpus", "neither {} nor {}{} is in {}", source.filename().string(),
                        preprocessed, task.source, folder.string());
-  return data::read_parallel(source, folder / (plain + "." + task.target));
+  return read_pair(source, folder / (plain + "." + task.target));
 }
 
 }  // namespace
@@ -39,8 +45,11 @@ Corpus load_corpus(const Options& options) {
   if (options.data.empty())
     fovea::value_error("load_corpus",
                        "this model translates {} to {}: give it --text or --input, or --data to be "
-                       "measured",
-                       task.source, task.target);
+                       "measured{}",
+                       task.source, task.target,
+                       options.json.empty() ? "" : " (--json holds what is measured)");
+  if (!fs::is_directory(options.data))
+    fovea::value_error("load_corpus", "--data {}: there is no such folder", options.data.string());
   const auto read = [&](const char* multi30k, const char* plain) {
     return read_split(options.data, task, multi30k, plain);
   };

@@ -1,6 +1,12 @@
 #include "options.h"
 
+#include <fovea/core/error.h>
 #include <fovea/core/threads.h>
+#include <fovea/nn/attention/weights.h>
+#include <fovea/nn/seq2seq.h>
+
+#include <limits>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -9,29 +15,45 @@ namespace {
 
 constexpr int usage_exit_code = 2;
 
+// What an option has to do with; a command line that mixes what does not go together is refused.
+enum Concern : unsigned { anything = 0, training = 1, rnn = 2, transformer = 4 };
+
+struct Declared {
+  CLI::Option* option;
+  unsigned concern;
+};
+
 // Options under one heading of --help.
 class Group {
  public:
-  Group(CLI::App& app, std::string heading) : app_(app), heading_(std::move(heading)) {}
+  Group(CLI::App& app, std::vector<Declared>& all, std::string heading, unsigned concern)
+      : app_(app), all_(all), heading_(std::move(heading)), concern_(concern) {}
 
   // `kind` stands for the value in --help.
   template <class T>
   CLI::Option* add(const std::string& name, T& value, const std::string& kind,
-                   const std::string& what) {
-    return app_.add_option(name, value, what)->option_text(kind)->group(heading_);
+                   const std::string& what, unsigned concern = anything) {
+    return note(app_.add_option(name, value, what)->option_text(kind), concern);
   }
   template <class T>
   CLI::Option* add_with_default(const std::string& name, T& value, const std::string& kind,
-                                const std::string& what) {
-    return add(name, value, fmt::format("{}={}", kind, value), what);
+                                const std::string& what, unsigned concern = anything) {
+    return add(name, value, fmt::format("{}={}", kind, value), what, concern);
   }
   CLI::Option* flag(const std::string& name, bool& value, const std::string& what) {
-    return app_.add_flag(name, value, what)->group(heading_);
+    return note(app_.add_flag(name, value, what), anything);
   }
 
  private:
+  CLI::Option* note(CLI::Option* option, unsigned concern) {
+    all_.push_back({option, concern_ | concern});
+    return option->group(heading_);
+  }
+
   CLI::App& app_;
+  std::vector<Declared>& all_;
   std::string heading_;
+  unsigned concern_;
 };
 
 const CLI::Validator above_zero(
@@ -41,47 +63,108 @@ const CLI::Validator above_zero(
     },
     "");
 
-void add_data_options(CLI::App& app, Options& o) {
-  Group group(app, "Data");
-  group.add("--data", o.data, "DIR",
-            "folder of parallel text, a sentence a line, words between blanks:\n"
-            "{train,val,test_2016_flickr}.lc.norm.tok.LANG or {train,val,test}.LANG");
+void add_data_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
+  Group(app, all, "Data", anything)
+      .add("--data", o.data, "DIR",
+           "folder of parallel text, a sentence a line, words between blanks:\n"
+           "{train,val,test_2016_flickr}.lc.norm.tok.LANG or {train,val,test}.LANG");
+  Group group(app, all, "Data", training);
   group.add_with_default("--source", o.task.source, "LANG", "translate from");
   group.add_with_default("--target", o.task.target, "LANG", "translate to");
-  group.add_with_default("--min-count", o.min_count, "N", "rarer words become <unk>");
-  group.add_with_default("--max-vocab", o.max_vocab, "N", "words at most, in each language");
+  CLI::Option* bpe = group.add("--bpe", o.bpe, "FILE",
+                               "pieces of words instead of words: subword-nmt's codes file;\n"
+                               "both languages share the pieces, and one vocabulary");
+  group.add("--bpe-merges", o.bpe_merges, "N", "the same, so many merges learned of the text")
+      ->check(above_zero)
+      ->excludes(bpe);
+  group.add("--min-count", o.min_count, "N", "rarer words become <unk> [2; pieces: 1]")
+      ->check(above_zero);
+  group.add("--max-vocab", o.max_vocab, "N", "words at most in a vocabulary [8000; pieces: all]")
+      ->check(above_zero);
   group.add_with_default("--seed", o.task.seed, "N", "of everything random");
 }
 
-void add_model_options(CLI::App& app, Options& o) {
-  Group group(app, "Model");
-  group.add_with_default("--attention", o.attention, "KIND", "additive (Bahdanau 2015) or none")
-      ->check(CLI::IsMember({"additive", "none"}));
-  group.add("--embed", o.embed, "N", "embedding width [32 for dates, 256 for text]")
-      ->check(above_zero);
-  group.add("--hidden", o.hidden, "N", "state width [64 for dates, 256 for text]")
+void add_model_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
+  Group group(app, all, "Model", training);
+  group
+      .add_with_default("--model", o.model, "KIND",
+                        "rnn (Bahdanau 2015) or transformer (Vaswani 2017)")
+      ->check(CLI::IsMember({"rnn", "transformer"}));
+  group
+      .add("--embed", o.embed, "N",
+           "embedding width, and all of a transformer's\n"
+           "[rnn: 32 for dates, 256 for text; transformer: 64, 128]")
       ->check(above_zero);
   group.add("--dropout", o.dropout, "P", "probability [0 for dates, 0.3 for text]")
       ->check(CLI::Range(0.0, 0.9));
+  group
+      .add_with_default(
+          "--attention", o.attention, "NAME",
+          fmt::format("of the rnn: {}", fmt::join(fovea::nn::attention_names(), ", ")), rnn)
+      ->check(CLI::IsMember(fovea::nn::attention_names()));
+  group
+      .add_with_default(
+          "--attention-weights", o.attention_weights, "KIND",
+          fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")), rnn)
+      ->check(CLI::IsMember(fovea::nn::weights_names()));
+  group.add("--hidden", o.hidden, "N", "the rnn's state width [64 for dates, 256 for text]", rnn)
+      ->check(above_zero);
+  group
+      .add("--layers", o.layers, "N",
+           "of the encoder, and of the decoder [2 for dates, 4 for text]", transformer)
+      ->check(above_zero);
+  group.add("--heads", o.heads, "N", "of each attention layer [4]", transformer)->check(above_zero);
+  group
+      .add("--ffn", o.ffn, "N",
+           "hidden width of the feed-forward nets [128 for dates, 256 for text]", transformer)
+      ->check(above_zero);
+  group
+      .add_with_default("--attention-dropout", o.attention_dropout, "P", "of attention weights",
+                        transformer)
+      ->check(CLI::Range(0.0, 0.9));
 }
 
-void add_training_options(CLI::App& app, Options& o) {
-  Group group(app, "Training");
-  group.add("--epochs", o.epochs, "N", "passes over the training data [3 for dates, 15 for text]")
+void add_training_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
+  Group group(app, all, "Training", training);
+  group
+      .add("--epochs", o.epochs, "N",
+           "passes over the training data\n"
+           "[rnn: 3 for dates, 15 for text; transformer: 6, 100]")
       ->check(above_zero);
   group.add("--max-seconds", o.max_seconds, "S", "end training after so long [no limit]")
       ->check(above_zero);
-  group.add_with_default("--batch", o.batch, "N", "sentences in a batch")->check(above_zero);
-  group.add("--lr", o.lr, "X", "learning rate at the start [4e-3 for dates, 1e-3 for text]")
+  CLI::Option* batch = group
+                           .add("--batch", o.batch, "N",
+                                "sentences in a batch [64; transformer on text: --batch-tokens]")
+                           ->check(above_zero);
+  group
+      .add("--batch-tokens", o.batch_tokens, "N",
+           "instead: sentences times the longest of them, at most [4096]")
+      ->check(above_zero)
+      ->excludes(batch);
+  group
+      .add("--lr", o.lr, "X",
+           "learning rate at its highest\n"
+           "[rnn: 4e-3 for dates, 1e-3 for text; transformer: 3e-3, 5e-3]")
       ->check(above_zero);
+  group
+      .add("--schedule", o.schedule, "NAME",
+           "how it falls: cosine, or inverse-sqrt [transformer on text]")
+      ->check(CLI::IsMember({"cosine", "inverse-sqrt"}));
+  group
+      .add("--warmup", o.warmup, "N",
+           "steps in which it rises before that\n"
+           "[rnn: 0; transformer: 100 for dates, 2000 for text]")
+      ->check(CLI::NonNegativeNumber);
+  group
+      .add("--average", o.average, "N",
+           "measure and keep the weights' moving average over about N\n"
+           "epochs; 0: off [transformer on text: 10]")
+      ->check(CLI::NonNegativeNumber);
   group.add("--label-smoothing", o.label_smoothing, "E", "[0 for dates, 0.1 for text]")
       ->check(CLI::Range(0.0, 0.9));
   group.add_with_default("--clip", o.clip, "X", "gradient norm at most; 0: any")
       ->check(CLI::Range(0.0, 1e9));
-  group
-      .add("--threads", o.threads, "N",
-           "[1 for dates, one a processor for text]; any number gives the same results")
-      ->check(above_zero);
   group.add("--save", o.save, "FILE",
             "the best model goes here [TASK.safetensors]; all that\n"
             "going on needs is in FILE.last, also after Ctrl-C");
@@ -91,12 +174,9 @@ void add_training_options(CLI::App& app, Options& o) {
   group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
 }
 
-void add_use_options(CLI::App& app, Options& o) {
-  Group group(app, "Use");
-  group.add("--load", o.load, "FILE", "use this model instead of training one")
-      ->excludes("--save")
-      ->excludes("--resume")
-      ->excludes("--smoke");
+void add_use_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
+  Group group(app, all, "Use", anything);
+  group.add("--load", o.load, "FILE", "use this model instead of training one");
   group.add("--text", o.text, "LINE", "translate this line; may be given again")
       ->allow_extra_args(false);
   group.add("--input", o.input, "FILE", "translate this file, line by line; -: standard input");
@@ -105,6 +185,9 @@ void add_use_options(CLI::App& app, Options& o) {
   group.add("--heatmap", o.heatmap, "FILE",
             "where it looked, as SVG [attention.svg after training]:\n"
             "for the first line of --text, --input or the test set");
+  group.add("--report", o.report, "FILE",
+            "a page to explore where every layer looked, as HTML:\n"
+            "for the first lines of --text, --input or the test set");
   group.add("--json", o.json, "FILE", "every final figure");
   group.add("--beam", o.beam, "N", "hypotheses; 1: greedy [1 for dates, 5 for text]")
       ->check(above_zero);
@@ -115,15 +198,36 @@ void add_use_options(CLI::App& app, Options& o) {
       ->check(above_zero);
   group.flag("--keep-unknown", o.keep_unknown,
              "print <unk>, and not the word that it looked at most there");
+  group
+      .add("--threads", o.threads, "N",
+           "[1 for dates, one a processor for text]; any number gives the same results")
+      ->check(above_zero);
+}
+
+std::string names_of(const std::vector<Declared>& all, unsigned concern) {
+  std::string names;
+  for (const Declared& d : all)
+    if ((d.concern & concern) != 0 && d.option->count() > 0)
+      names += (names.empty() ? "" : ", ") + d.option->get_name();
+  return names;
 }
 
 // What does not follow from one option alone.
-void check_together(const Options& o) {
+void check_together(const Options& o, const std::vector<Declared>& all) {
+  const auto refuse = [](const std::string& names, const std::string& why) {
+    if (!names.empty()) throw CLI::ValidationError(names + ": " + why);
+  };
+  if (!o.trains()) refuse(names_of(all, training), "of training, and --load uses a trained model");
+  if (o.model == "rnn") refuse(names_of(all, transformer), "for --model transformer");
+  if (o.model == "transformer") refuse(names_of(all, rnn), "for --model rnn");
+  if (o.data.empty() && (!o.bpe.empty() || o.bpe_merges > 0))
+    throw CLI::ValidationError("--bpe and --bpe-merges: dates are spelled by characters");
   if (o.beam > 0 && o.beam < o.n_best)
     throw CLI::ValidationError(
         fmt::format("--n-best {} needs a --beam of at least that", o.n_best));
-  if (o.trains() && o.attention == "none" && !o.heatmap.empty())
-    throw CLI::ValidationError("--heatmap draws attention, and --attention none has none");
+  if (o.trains() && o.attention == "none" && !(o.heatmap.empty() && o.report.empty()))
+    throw CLI::ValidationError(
+        "--heatmap and --report draw attention, and --attention none has none");
 }
 
 // The command as a shell would need it, and --resume.
@@ -150,19 +254,20 @@ std::string resume_command(int argc, char** argv) {
 Options parse_options(int argc, char** argv) {
   Options o;
   CLI::App app{
-      "Learns to translate with a GRU encoder-decoder, with additive attention or without.\n"
+      "Learns to translate: a GRU encoder-decoder with attention or without, or a Transformer.\n"
       "With no options: human dates to ISO dates; some seconds.\n\n"
       "  translate --data DIR --source de --target en --save model.safetensors\n"
       "  translate --load model.safetensors --input de.txt --output en.txt\n"
       "  translate --load model.safetensors --text 'ein hund .'"};
   app.get_formatter()->column_width(26);
-  add_data_options(app, o);
-  add_model_options(app, o);
-  add_training_options(app, o);
-  add_use_options(app, o);
+  std::vector<Declared> all;
+  add_data_options(app, all, o);
+  add_model_options(app, all, o);
+  add_training_options(app, all, o);
+  add_use_options(app, all, o);
   try {
     app.parse(argc, argv);
-    check_together(o);
+    check_together(o, all);
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error) == 0 ? 0 : usage_exit_code);
   }
@@ -171,26 +276,102 @@ Options parse_options(int argc, char** argv) {
   return o;
 }
 
-// The two kinds of task want different sizes; what was given on the command line stays.
+namespace {
+
+// What the two kinds of model want for the two kinds of task.
+struct Defaults {
+  std::int64_t embed, epochs;
+  double lr;
+  std::int64_t hidden = 0, layers = 0, heads = 0, ffn = 0;
+  std::int64_t batch = 64, batch_tokens = 0;
+  std::int64_t warmup = 0, average = 0;
+  double beta2 = 0.999;
+  const char* schedule = "cosine";
+};
+
+Defaults defaults_of(const std::string& model, bool dates) {
+  if (model == "rnn")
+    return dates ? Defaults{.embed = 32, .epochs = 3, .lr = 4e-3, .hidden = 64}
+                 : Defaults{.embed = 256, .epochs = 15, .lr = 1e-3, .hidden = 256};
+  Defaults d{.embed = 64, .epochs = 6, .lr = 3e-3, .layers = 2, .heads = 4, .ffn = 128};
+  d.beta2 = 0.98;  // as in Vaswani et al. 2017, section 5.3
+  d.warmup = 100;
+  if (dates) return d;
+  // Wu et al. 2021, Good for Misconceived Reasons, section 4.1: Transformer-Tiny for Multi30k.
+  return {.embed = 128,
+          .epochs = 100,
+          .lr = 5e-3,
+          .layers = 4,
+          .heads = 4,
+          .ffn = 256,
+          .batch = 0,
+          .batch_tokens = 4096,
+          .warmup = 2000,
+          .average = 10,
+          .beta2 = d.beta2,
+          .schedule = "inverse-sqrt"};
+}
+
+std::string default_name(const Options& o) {
+  const std::string kind = o.model != "rnn"            ? "-" + o.model
+                           : o.attention != "additive" ? "-" + o.attention
+                                                       : "";
+  return o.task.name() + kind + ".safetensors";
+}
+
+template <class T>
+void fill(T& value, T standard) {
+  if (value <= T(0)) value = standard;
+}
+
+}  // namespace
+
+// What was given on the command line stays.
 void fill_defaults(Options& o) {
   const bool dates = o.task.dates;
-  const auto fill = [&](auto& value, auto for_dates, auto for_text) {
-    using T = std::decay_t<decltype(value)>;
-    if (value <= T(0)) value = static_cast<T>(dates ? for_dates : for_text);
-  };
-  fill(o.embed, 32, 256);
-  fill(o.hidden, 64, 256);
-  fill(o.epochs, 3, 15);
-  fill(o.lr, 4e-3, 1e-3);
-  fill(o.beam, std::max<std::int64_t>(1, o.n_best), std::max<std::int64_t>(5, o.n_best));
+  const Defaults d = defaults_of(o.model, dates);
+  fill(o.embed, d.embed);
+  fill(o.hidden, d.hidden);
+  fill(o.layers, d.layers);
+  fill(o.heads, d.heads);
+  fill(o.ffn, d.ffn);
+  fill(o.epochs, d.epochs);
+  fill(o.lr, d.lr);
+  fill(o.beta2, d.beta2);
+  if (o.schedule.empty()) o.schedule = d.schedule;
+  if (o.batch == 0 && o.batch_tokens == 0) o.batch = d.batch, o.batch_tokens = d.batch_tokens;
+  const bool words = !dates && o.bpe.empty() && o.bpe_merges == 0;
+  fill<std::int64_t>(o.min_count, words ? 2 : 1);
+  fill(o.max_vocab, words ? 8000 : std::numeric_limits<std::int64_t>::max());
+  fill(o.beam, std::max<std::int64_t>(dates ? 1 : 5, o.n_best));
   // So little work for one step that a second thread costs more than it brings.
   if (o.threads == 0) o.threads = dates ? 1 : fovea::num_threads();
   // Here 0 is a choice.
+  if (o.warmup < 0) o.warmup = d.warmup;
+  if (o.average < 0) o.average = d.average;
   if (o.dropout < 0) o.dropout = dates ? 0.0 : 0.3;
   if (o.label_smoothing < 0) o.label_smoothing = dates ? 0.0 : 0.1;
   if (!o.trains() || o.smoke) return;
-  const bool attends = o.attention != "none";
-  if (o.save.empty()) o.save = o.task.name() + (attends ? "" : "-none") + ".safetensors";
+  const bool attends = o.model == "transformer" || o.attention != "none";
+  if (o.save.empty()) o.save = default_name(o);
   if (o.curve.empty()) o.curve = "curve.svg";
   if (o.heatmap.empty() && attends) o.heatmap = "attention.svg";
+}
+
+void check_outputs(const Options& o) {
+  const std::pair<const char*, const std::filesystem::path&> outputs[] = {
+      {"--save", o.save},     {"--log", o.log},         {"--curve", o.curve},
+      {"--output", o.output}, {"--heatmap", o.heatmap}, {"--report", o.report},
+      {"--json", o.json}};
+  for (const auto& [option, path] : outputs) {
+    if (path.empty()) continue;
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    if (std::filesystem::is_directory(path))
+      fovea::value_error(option, "{} is a folder", path.string());
+    if (!std::filesystem::is_directory(folder))
+      fovea::value_error(option, "{}: there is no folder {}", path.string(), folder.string());
+    if (access(folder.c_str(), W_OK) != 0)
+      fovea::value_error(option, "{}: the folder {} cannot be written to", path.string(),
+                         folder.string());
+  }
 }

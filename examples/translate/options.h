@@ -18,23 +18,37 @@ struct Task {
 struct Options {
   // data
   Task task;
-  std::filesystem::path data;  // a folder with train, val and test files; empty: the dates task
-  std::int64_t min_count = 2;  // rarer words become <unk>
-  std::int64_t max_vocab = 8000;
+  std::filesystem::path data;   // a folder with train, val and test files; empty: the dates task
+  std::filesystem::path bpe;    // merges of byte-pair encoding, or ...
+  std::int64_t bpe_merges = 0;  // ... so many that are learned; 0: words
 
-  // Here 0 or less stands for what fill_defaults() sets.
+  // Here what is less than any sensible value stands for what fill_defaults() sets.
+
+  std::int64_t min_count = 0;  // rarer words become <unk>
+  std::int64_t max_vocab = 0;
 
   // model
-  std::string attention = "additive";  // or none
+  std::string model = "rnn";           // or transformer
+  std::string attention = "additive";  // of the rnn; or none, or another mechanism
+  std::string attention_weights = "softmax";
   std::int64_t embed = 0;
-  std::int64_t hidden = 0;
+  std::int64_t hidden = 0;  // of the rnn
+  std::int64_t layers = 0;  // of the transformer, as heads and ffn
+  std::int64_t heads = 0;
+  std::int64_t ffn = 0;
   double dropout = -1;
+  double attention_dropout = 0;  // of the transformer's weights
 
   // training
   std::int64_t epochs = 0;
-  double max_seconds = 0;  // 0: no limit
-  std::int64_t batch = 64;
+  double max_seconds = 0;         // 0: no limit
+  std::int64_t batch = 0;         // sentences
+  std::int64_t batch_tokens = 0;  // or a bound on batches as matrices; 0: none
   double lr = 0;
+  std::string schedule;       // of the rate: cosine or inverse-sqrt
+  std::int64_t warmup = -1;   // steps of rising rate before that
+  double beta2 = 0;           // of Adam
+  std::int64_t average = -1;  // over so many epochs the weights are averaged; 0: not at all
   double label_smoothing = -1;
   double clip = 1.0;
   int threads = 0;
@@ -48,7 +62,7 @@ struct Options {
   bool keep_unknown = false;  // else <unk> becomes the source word that it looked at most
 
   // files
-  std::filesystem::path save, load, input, output, json, heatmap, curve;
+  std::filesystem::path save, load, input, output, json, heatmap, curve, report;
   std::vector<std::string> text;
   bool smoke = false;
 
@@ -63,3 +77,6 @@ Options parse_options(int argc, char** argv);
 
 /// Sets what was not given and depends on the task, which a loaded model may change.
 void fill_defaults(Options& options);
+
+/// Error where a file that is to be written has no folder, before hours are spent on its content.
+void check_outputs(const Options& options);

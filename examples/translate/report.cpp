@@ -4,6 +4,7 @@
 #include <fovea/core/threads.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/heatmap.h>
+#include <fovea/nn/inspect/report.h>
 
 #include <iostream>
 #include <unistd.h>
@@ -39,7 +40,7 @@ void show_examples(const Translator& translator, const Corpus& corpus,
     std::cout << fmt::format("{}  →  {}{}\n", lines[i], found[i][0].text,
                              found[i][0].text == wanted ? "" : "    (wanted: " + wanted + ")");
   }
-  if (translator.attends() && count > 0)
+  if (translator.model().attends() && count > 0)
     std::cout << "\nWhere it looked, what it wrote downwards, what it read to the right:\n\n"
               << inspect::draw_in_terminal(heatmap_of(translator, lines[0], search),
                                            inspect::terminal_colour(STDOUT_FILENO));
@@ -48,6 +49,20 @@ void show_examples(const Translator& translator, const Corpus& corpus,
 void write_heatmap(const Translator& translator, const std::string& line,
                    const SearchOptions& search, const std::filesystem::path& path) {
   fovea::write_file_atomically(path, inspect::draw_as_svg(heatmap_of(translator, line, search)));
+}
+
+void write_explorer(const Translator& translator, const std::vector<std::string>& lines,
+                    const SearchOptions& search, const std::filesystem::path& path) {
+  const Task& task = translator.task();
+  inspect::Report report{
+      .title = fmt::format("translate: {}", task.name()),
+      .description = "Where each attention layer looked while these lines were translated.",
+      .facts = {{"model", translator.model().options().kind},
+                {"parameters", fmt::format("{}", translator.model().module().parameter_count())}}};
+  const auto found = translator.translate(lines, search);
+  for (std::size_t i = 0; i < lines.size(); ++i)
+    report.sentences.push_back(translator.explain(lines[i], found[i][0].text));
+  inspect::write_report(path, report);
 }
 
 void write_curve(const fovea::optim::TrainingResult& training, const std::string& metric,
@@ -68,16 +83,18 @@ void write_curve(const fovea::optim::TrainingResult& training, const std::string
 }
 
 void write_json(const Figures& f, const Translator& translator, const std::filesystem::path& path) {
-  const nlohmann::ordered_json json{{"task", translator.task().name()},
-                                    {"attention", translator.attends() ? "additive" : "none"},
-                                    {f.metric, f.score},
-                                    {"loss", f.loss},
-                                    {"parameters", f.parameters},
-                                    {"seconds", f.seconds},
-                                    {"tokens_per_second", f.tokens_per_second},
-                                    {"threads", fovea::num_threads()},
-                                    {"seed", translator.task().seed},
-                                    {"stopped_by", f.stopped_by}};
+  nlohmann::ordered_json json{{"task", translator.task().name()},
+                              {"model", translator.model().options().kind},
+                              {f.metric, f.score},
+                              {"loss", f.loss},
+                              {"parameters", f.parameters},
+                              {"seconds", f.seconds},
+                              {"tokens_per_second", f.tokens_per_second},
+                              {"threads", fovea::num_threads()},
+                              {"seed", translator.task().seed},
+                              {"stopped_by", f.stopped_by}};
+  if (translator.model().options().kind == "rnn")
+    json["attention"] = translator.model().options().attention;
   fovea::write_file_atomically(path, json.dump(2) + "\n");
 }
 

@@ -10,6 +10,10 @@ void show_examples(const Translator& translator, const Corpus& corpus, const Sea
 void write_heatmap(const Translator& translator, const std::string& line,
                    const SearchOptions& search, const std::filesystem::path& path);
 
+/// A page to explore the attention of translating `lines`, as HTML.
+void write_explorer(const Translator& translator, const std::vector<std::string>& lines,
+                    const SearchOptions& search, const std::filesystem::path& path);
+
 /// Loss and validation over the time of training, as SVG.
 void write_curve(const fovea::optim::TrainingResult& training, const std::string& metric,
                  const std::filesystem::path& path);

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <iostream>
+#include <limits>
 #include <numeric>
 #include <unistd.h>
 
@@ -42,13 +43,20 @@ class Epochs {
   const std::vector<data::Ids>& at(std::int64_t epoch) {
     if (epoch != epoch_) {
       batches_ = data::bucketed_batches(pairs_.lengths, epoch,
-                                        {.batch_size = options_.batch, .seed = options_.task.seed});
+                                        {.batch_size = bound(options_.batch),
+                                         .max_tokens = options_.batch_tokens,
+                                         .seed = options_.task.seed});
       epoch_ = epoch;
     }
     return batches_;
   }
 
  private:
+  // With a bound on tokens there need be none on sentences.
+  static std::int64_t bound(std::int64_t sentences) {
+    return sentences > 0 ? sentences : std::numeric_limits<std::int64_t>::max();
+  }
+
   const Pairs& pairs_;
   const Options& options_;
   std::int64_t epoch_ = -1;
@@ -81,6 +89,18 @@ class Display {
   double next_ = 0;
 };
 
+optim::Schedule schedule_of(const Options& o, std::int64_t batches_per_epoch) {
+  const std::int64_t rising = o.warmup;
+  // noam() for a width of 1: its peak is o.lr.
+  if (o.schedule == "inverse-sqrt")
+    return optim::noam(1, std::max<std::int64_t>(1, rising),
+                       o.lr * std::sqrt(static_cast<double>(std::max<std::int64_t>(1, rising))));
+  const std::int64_t falling = std::max<std::int64_t>(1, o.epochs * batches_per_epoch - rising);
+  optim::Schedule cosine = optim::cosine(o.lr, falling, 0.1 * o.lr);
+  if (rising == 0) return cosine;
+  return optim::sequential({{rising, optim::linear(0.01 * o.lr, o.lr, rising)}}, cosine);
+}
+
 optim::TrainerOptions trainer_options(const Translator& translator, const Options& options,
                                       std::int64_t batches_per_epoch) {
   optim::TrainerOptions t{.max_epochs = options.epochs,
@@ -89,6 +109,9 @@ optim::TrainerOptions trainer_options(const Translator& translator, const Option
                           .metadata = translator.metadata(),
                           .resume = options.resume,
                           .log = options.log};
+  // A moving average over n steps, and one with this decay, are of equal age: (n - 1) / 2 steps.
+  if (options.average > 0)
+    t.average = 1 - 2 / (static_cast<double>(options.average * batches_per_epoch) + 1);
   if (options.max_seconds > 0) t.max_seconds = options.max_seconds;
   // The dates' epochs are few and short: a curve needs more points.
   if (options.task.dates) t.validate_every = std::max<std::int64_t>(1, batches_per_epoch / 4);
@@ -109,17 +132,18 @@ optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const 
                             fovea::Rng& rng) {
   const Pairs pairs(translator, corpus.train);
   Epochs epochs(pairs, options);
-  optim::Adam adam(translator.model().parameters(), {.lr = options.lr});
+  fovea::nn::Module& model = translator.model().module();
+  optim::Adam adam(model.parameters(), {.lr = options.lr, .beta2 = options.beta2});
   const std::int64_t per_epoch = std::ssize(epochs.at(0));
 
   const optim::TrainingTask task{
-      .model = translator.model().state(),
+      .model = model.state(),
       .optimizer = &adam,
-      .learning_rate = optim::cosine(options.lr, options.epochs * per_epoch, 0.1 * options.lr),
+      .learning_rate = schedule_of(options, per_epoch),
       .generators = {&rng},
       .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
       .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
-        translator.model().train();
+        model.train();
         const auto batch = pairs.batch(epochs.at(epoch)[static_cast<std::size_t>(number)]);
         return {translator.loss(batch, options.label_smoothing), target_tokens(batch)};
       },
@@ -142,7 +166,7 @@ double score(const Translator& translator, const Corpus& corpus, const data::Par
 
 double mean_loss(const Translator& translator, const data::ParallelText& text) {
   const fovea::NoGrad guard;
-  translator.model().eval();
+  translator.model().module().eval();
   const Pairs pairs(translator, text);
   double sum = 0;
   std::int64_t tokens = 0;

@@ -1,7 +1,10 @@
 #include "translator.h"
 
 #include <fovea/core/autograd.h>
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
+#include <fovea/core/ragged.h>
 #include <fovea/core/safetensors.h>
 
 #include <algorithm>
@@ -14,14 +17,8 @@ using fovea::Tensor;
 
 namespace {
 
-constexpr const char* kKind = "fovea translate 1";
-
-data::Vocab vocab_of(const std::vector<std::string>& lines, data::Unit unit, const Options& o) {
-  data::TokenCounts counts;
-  data::count_tokens(lines, unit, counts);
-  const std::int64_t min_count = unit == data::Unit::words ? o.min_count : 1;
-  return data::Vocab(counts, {.min_count = min_count, .max_size = o.max_vocab});
-}
+constexpr const char* kKind = "fovea translate 2";
+constexpr const char* kOldKind = "fovea translate 1";  // recurrent models alone, of words
 
 bool is_blank(const std::string& line) { return data::tokenize(line, data::Unit::words).empty(); }
 
@@ -32,7 +29,7 @@ std::string metadata_of(const fovea::SafetensorsFile& file, const std::string& k
 
 void check_kind(const fovea::SafetensorsFile& file) {
   const std::string kind = metadata_of(file, "kind");
-  if (kind != kKind)
+  if (kind != kKind && kind != kOldKind)
     fovea::format_error("load", "{} was not written by translate: its kind is '{}', not '{}'",
                         file.source(), kind, kKind);
   if (file.find("place.counts"))
@@ -40,85 +37,94 @@ void check_kind(const fovea::SafetensorsFile& file) {
                         file.source());
 }
 
+fovea::SafetensorsFile read_model(const std::filesystem::path& path) {
+  std::string bytes = fovea::read_file(path);  // an error about the file itself speaks for itself
+  try {
+    return fovea::SafetensorsFile::parse(std::move(bytes), path.string());
+  } catch (const fovea::FormatError& error) {
+    fovea::format_error("load", "{} is no model that translate wrote, or a damaged one: {}",
+                        path.string(), error.what());
+  }
+}
+
+ModelOptions model_options(const Options& o, const Speller& speller) {
+  return {.kind = o.model,
+          .source_vocab = speller.source().size(),
+          .target_vocab = speller.target().size(),
+          .joint = speller.joint(),
+          .embed = o.embed,
+          .dropout = o.dropout,
+          .hidden = o.hidden,
+          .attention = o.attention,
+          .weights = o.attention_weights,
+          .layers = o.layers,
+          .heads = o.heads,
+          .ffn = o.ffn,
+          .attention_dropout = o.attention_dropout};
+}
+
 }  // namespace
 
+Translator::Translator(Task task, Speller speller, std::unique_ptr<Model> model)
+    : task_(std::move(task)), speller_(std::move(speller)), model_(std::move(model)) {
+  model_->module().name_tree("translate");
+}
+
 Translator::Translator(const Corpus& corpus, const Options& o, fovea::Rng& rng)
-    : task_(o.task),
-      unit_(corpus.unit),
-      source_vocab_(vocab_of(corpus.train.source, corpus.unit, o)),
-      target_vocab_(vocab_of(corpus.train.target, corpus.unit, o)),
-      model_(
-          std::make_unique<nn::Seq2Seq>(nn::Seq2SeqOptions{.source_vocab = source_vocab_.size(),
-                                                           .target_vocab = target_vocab_.size(),
-                                                           .embed_dim = o.embed,
-                                                           .hidden_size = o.hidden,
-                                                           .attention = o.attention == "additive",
-                                                           .dropout = o.dropout},
-                                        rng)) {
-  model_->name_tree("translate");
+    : task_(o.task), speller_(corpus, o), model_(Model::make(model_options(o, speller_), rng)) {
+  model_->module().name_tree("translate");
 }
 
 std::string Translator::describe() const {
-  const nn::Seq2SeqOptions& o = model_->options();
-  return nlohmann::json{
-      {"embed_dim", o.embed_dim}, {"hidden_size", o.hidden_size},   {"attention", o.attention},
-      {"dropout", o.dropout},     {"unit", data::unit_name(unit_)}, {"dates", task_.dates},
-      {"source", task_.source},   {"target", task_.target},         {"seed", task_.seed}}
-      .dump();
+  nlohmann::json json = to_json(model_->options());
+  json.update({{"unit", data::unit_name(speller_.unit())},
+               {"dates", task_.dates},
+               {"source", task_.source},
+               {"target", task_.target},
+               {"seed", task_.seed}});
+  return json.dump();
 }
 
 fovea::Metadata Translator::metadata() const {
-  return {{"kind", kKind},
-          {"options", describe()},
-          {"source_vocab", source_vocab_.to_json()},
-          {"target_vocab", target_vocab_.to_json()}};
+  fovea::Metadata metadata{{"kind", kKind}, {"options", describe()}};
+  speller_.write(metadata);
+  return metadata;
 }
 
 void Translator::save(const std::filesystem::path& path) const {
-  fovea::save(path, model_->state(), metadata());
+  fovea::save(path, model_->module().state(), metadata());
 }
 
 Translator Translator::load(const std::filesystem::path& path, fovea::Rng& rng) {
-  const fovea::SafetensorsFile file = fovea::SafetensorsFile::read(path);
+  const fovea::SafetensorsFile file = read_model(path);
   check_kind(file);
-  const auto text = [&](const char* key) { return metadata_of(file, key); };
-  Translator t;
-  t.source_vocab_ = data::Vocab::from_json(text("source_vocab"));
-  t.target_vocab_ = data::Vocab::from_json(text("target_vocab"));
   try {
-    const auto o = nlohmann::json::parse(text("options"));
-    t.unit_ = data::unit_named(o.at("unit").get<std::string>());
-    t.task_ = {o.at("dates"), o.at("source"), o.at("target"), o.at("seed")};
-    t.model_ =
-        std::make_unique<nn::Seq2Seq>(nn::Seq2SeqOptions{.source_vocab = t.source_vocab_.size(),
-                                                         .target_vocab = t.target_vocab_.size(),
-                                                         .embed_dim = o.at("embed_dim"),
-                                                         .hidden_size = o.at("hidden_size"),
-                                                         .attention = o.at("attention"),
-                                                         .dropout = o.at("dropout")},
-                                      rng);
+    const auto json = nlohmann::json::parse(metadata_of(file, "options"));
+    Speller speller(file.metadata(), data::unit_named(json.at("unit").get<std::string>()));
+    ModelOptions options = model_options_from(json);
+    options.source_vocab = speller.source().size();
+    options.target_vocab = speller.target().size();
+    Translator t({json.at("dates"), json.at("source"), json.at("target"), json.at("seed")},
+                 std::move(speller), Model::make(options, rng));
+    fovea::load_into(file, t.model_->module().state());
+    return t;
   } catch (const nlohmann::json::exception& error) {
     fovea::format_error("load", "{}: its options: {}", path.string(), error.what());
   }
-  t.model_->name_tree("translate");
-  fovea::load_into(file, t.model_->state());
-  return t;
 }
 
 data::Ids Translator::encode_source(const std::string& line) const {
-  return source_vocab_.encode(data::tokenize(line, unit_));
+  return speller_.source().encode(speller_.cut(line));
 }
 
 data::Ids Translator::encode_target(const std::string& line) const {
-  return target_vocab_.encode(data::tokenize(line, unit_));
+  return speller_.target().encode(speller_.cut(line));
 }
 
 Tensor Translator::loss(const data::TranslationBatch& batch, double smoothing) const {
-  const nn::Seq2SeqMemory memory = model_->encode(batch.source.tensor(), batch.source.lengths);
-  const Tensor logits =
-      model_->decode(memory, batch.target_input.tensor(), batch.target_input.lengths);
   const fovea::RaggedIndex real(batch.target_output.lengths);
-  return fovea::cross_entropy(logits, fovea::pack(batch.target_output.tensor(), real).values,
+  return fovea::cross_entropy(model_->logits(batch),  // (N, V)
+                              fovea::pack(batch.target_output.tensor(), real).values,
                               {.label_smoothing = smoothing});
 }
 
@@ -126,11 +132,11 @@ std::vector<std::vector<nn::Hypothesis>> Translator::search(const std::vector<da
                                                             const data::Ids& rows,
                                                             const SearchOptions& options) const {
   const data::PaddedBatch batch = data::pad_rows(sources, rows);
-  const nn::Seq2SeqMemory memory = model_->encode(batch.tensor(), batch.lengths);
+  const Model::Start start = model_->start(batch);
   const auto step = [&](const Tensor& last, std::vector<Tensor>& state) {
-    return model_->step(memory, last, state[0]);
+    return start.step(last, state, nullptr);
   };
-  return nn::beam_search(step, {memory.initial}, batch.batch_size,
+  return nn::beam_search(step, start.state, batch.batch_size,
                          {.beam = options.beam,
                           .max_length = 2 * batch.max_len + 10,
                           .length_penalty = options.length_penalty,
@@ -142,12 +148,12 @@ std::vector<std::vector<nn::Hypothesis>> Translator::search(const std::vector<da
 std::vector<std::vector<Translation>> Translator::translate(const std::vector<std::string>& lines,
                                                             const SearchOptions& options) const {
   const fovea::NoGrad guard;
-  model_->eval();
+  model_->module().eval();
   std::vector<data::Tokens> tokens;
   std::vector<data::Ids> sources;
   for (const std::string& line : lines) {
-    tokens.push_back(data::tokenize(line, unit_));
-    sources.push_back(source_vocab_.encode(tokens.back()));
+    tokens.push_back(speller_.cut(line));
+    sources.push_back(speller_.source().encode(tokens.back()));
     sources.back().push_back(data::Vocab::eos);
   }
   std::vector<std::vector<Translation>> results(lines.size());
@@ -167,9 +173,9 @@ std::vector<std::vector<Translation>> Translator::translate(const std::vector<st
 std::string Translator::spell(const std::vector<std::string>& source, const data::Ids& target,
                               bool replace_unknown) const {
   std::vector<std::string> words;
-  for (const std::int64_t id : target) words.push_back(target_vocab_.token(id));
+  for (const std::int64_t id : target) words.push_back(speller_.target().token(id));
   const bool unknown = std::find(target.begin(), target.end(), data::Vocab::unk) != target.end();
-  if (replace_unknown && unknown && attends()) {
+  if (replace_unknown && unknown && model_->attends()) {
     const Alignment seen = align_ids(source, target);
     for (std::size_t t = 0; t < target.size(); ++t) {
       if (target[t] != data::Vocab::unk) continue;
@@ -178,33 +184,59 @@ std::string Translator::spell(const std::vector<std::string>& source, const data
       words[t] = source[static_cast<std::size_t>(best - row)];
     }
   }
-  return data::detokenize(words, unit_);
+  return speller_.join(words);
 }
 
 Alignment Translator::align(const std::string& source, const std::string& target) const {
-  return align_ids(data::tokenize(source, unit_), encode_target(target));
+  return align_ids(speller_.cut(source), encode_target(target));
 }
 
 Alignment Translator::align_ids(const std::vector<std::string>& source,
                                 const data::Ids& target) const {
   const fovea::NoGrad guard;
-  model_->eval();
+  model_->module().eval();
   Alignment seen;
   seen.source = source;
   seen.source.push_back("<eos>");
-  data::Ids ids = source_vocab_.encode(source);
-  ids.push_back(data::Vocab::eos);
-  const auto length = static_cast<std::int64_t>(ids.size());
-  const nn::Seq2SeqMemory memory = model_->encode(fovea::from_data(ids, {1, length}), {length});
-  Tensor state = memory.initial;
+  std::vector<data::Ids> ids{speller_.source().encode(source)};
+  ids[0].push_back(data::Vocab::eos);
+  const Model::Start start = model_->start(data::pad_rows(ids, data::Ids{0}));
+  std::vector<Tensor> state = start.state;
   std::int64_t last = data::Vocab::bos;
   for (std::size_t t = 0; t <= target.size(); ++t) {
     Tensor weights;
-    model_->step(memory, fovea::from_data(data::Ids{last}, {1}), state, &weights);
+    start.step(fovea::from_data(data::Ids{last}, {1}), state, &weights);
     if (weights.defined())
       for (const double w : weights.to_vector<double>()) seen.weights.push_back(w);
     last = t < target.size() ? target[t] : data::Vocab::eos;
-    seen.target.push_back(target_vocab_.token(last));
+    seen.target.push_back(speller_.target().token(last));
   }
   return seen;
+}
+
+nn::inspect::ReportSentence Translator::explain(const std::string& source,
+                                                const std::string& target) const {
+  const fovea::NoGrad guard;
+  model_->module().eval();
+  const std::vector<data::Ids> sources{encode_source(source)}, targets{encode_target(target)};
+  data::Tokens read = speller_.cut(source), written = speller_.cut(target);
+  read.push_back("<eos>");
+  data::Tokens so_far = written;
+  so_far.insert(so_far.begin(), "<bos>");
+  written.push_back("<eos>");
+  nn::inspect::ReportSentence sentence{
+      .title = source,
+      .prediction = target,
+      .sequences = {{"source", read}, {"target", written}, {"target so far", so_far}}};
+  for (const AttentionLayers& layers : model_->attention_layers()) {
+    nn::inspect::AttentionProbe probe(model_->module(), layers.pattern);
+    model_->logits(data::translation_batch(sources, targets, data::Ids{0}));
+    for (nn::inspect::AttentionMap& map :
+         nn::inspect::attention_maps(probe, {.mechanism = layers.mechanism,
+                                            .kind = layers.kind,
+                                            .queries = layers.queries,
+                                            .keys = layers.keys}))
+      sentence.maps.push_back(std::move(map));
+  }
+  return sentence;
 }

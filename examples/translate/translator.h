@@ -1,13 +1,8 @@
 // A model with its vocabularies: everything that --load needs, in one file.
 #pragma once
 
-#include <fovea/nn/data/batching.h>
-#include <fovea/nn/decode.h>
-#include <fovea/nn/seq2seq.h>
-
-#include <memory>
-
-#include "corpus.h"
+#include "model.h"
+#include "speller.h"
 
 struct Translation {
   std::string text;
@@ -24,7 +19,7 @@ struct SearchOptions {
   std::int64_t beam = 1;
   double length_penalty = 1.0;
   std::int64_t n_best = 1;
-  bool replace_unknown = true;  // <unk> becomes the source token that it looked at most
+  bool replace_unknown = true;  // <unk> becomes the source word that it looked at most
 };
 
 class Translator {
@@ -51,12 +46,15 @@ class Translator {
   /// Forces `target` and reports where each of its tokens looked.
   Alignment align(const std::string& source, const std::string& target) const;
 
-  fovea::nn::Seq2Seq& model() const { return *model_; }
+  /// Forces `target`, and all that every attention layer did then.
+  fovea::nn::inspect::ReportSentence explain(const std::string& source,
+                                             const std::string& target) const;
+
+  Model& model() const { return *model_; }
   const Task& task() const { return task_; }
-  bool attends() const { return model_->options().attention; }
 
  private:
-  Translator() = default;
+  Translator(Task task, Speller speller, std::unique_ptr<Model> model);
   std::vector<std::vector<fovea::nn::Hypothesis>> search(
       const std::vector<fovea::nn::data::Ids>& sources, const fovea::nn::data::Ids& rows,
       const SearchOptions& options) const;
@@ -67,7 +65,6 @@ class Translator {
   std::string describe() const;
 
   Task task_;
-  fovea::nn::data::Unit unit_ = fovea::nn::data::Unit::words;
-  fovea::nn::data::Vocab source_vocab_, target_vocab_;
-  std::unique_ptr<fovea::nn::Seq2Seq> model_;
+  Speller speller_;
+  std::unique_ptr<Model> model_;
 };

@@ -87,12 +87,33 @@ a_loaded_model_is_measured_on_the_same_dates() {
 }
 
 without_attention() {
-  refuses 2 'draws attention' --attention none --heatmap map.svg
+  refuses 2 'draw attention' --attention none --heatmap map.svg
   rm -f attention.svg
   works --attention none --max-seconds 0.5
   [ ! -e attention.svg ] || fail 'attention.svg of a model without attention'
   ! grep -q 'Where it looked' output || fail 'shows attention of a model that has none'
   refuses 1 'without attention' --load dates-none.safetensors --text a --heatmap map.svg
+  refuses 1 'without attention' --load dates-none.safetensors --text a --report map.html
+}
+
+# A file as "fovea translate 1" was: attention is true or false, and there is one kind of model.
+older_files_are_read() {
+  LC_ALL=C sed 's/fovea translate 2/fovea translate 1/; s/\\"none\\"/false   /' \
+    <dates-none.safetensors >older.st
+  ! cmp -s older.st dates-none.safetensors || fail 'the file was not made older'
+  works --load older.st --text '3 may 1979'
+  cp output older.txt
+  works --load dates-none.safetensors --text '3 may 1979'
+  same_file output older.txt
+}
+
+other_mechanisms() {
+  works --attention dot --attention-weights sparsemax --max-seconds 0.3 --json dot.json
+  contains dot.json '"attention": "dot"'
+  contains messages 'rnn with dot attention'
+  works --load dates-dot.safetensors --text '3 may 1979' --report dot.html
+  contains dot.html '</html>'
+  refuses 2 '--attention' --attention nonsense
 }
 
 # Ctrl-C in the middle, and going on, gives the file of a run at one go.
@@ -114,23 +135,37 @@ interrupted_and_resumed() {
   command=$(tail -n 1 messages)
   eval "$command" >output 2>messages || fail 'the command to go on'
   same_file whole.st "it's.st"
-  refuses 1 'is of another training' --epochs 1 --save "it's.st" --seed 4 --resume
+  refuses 1 'is of another training: its options: seed is 3 in it, 4 here' --epochs 1 \
+    --save "it's.st" --seed 4 --resume
   refuses 1 'never.st.last' --save never.st --resume
 }
 
 wrong_files_are_named() {
   refuses 1 'nowhere.st: No such file' --load nowhere.st --text a
-  refuses 1 'in.txt' --load in.txt --text a
+  refuses 1 'in.txt is no model that translate wrote' --load in.txt --text a
   refuses 1 'is for --resume' --load dates.safetensors.last --text a
   refuses 1 'nowhere.txt: No such file' --load dates.safetensors --input nowhere.txt
-  refuses 1 'neither train.de nor train.lc.norm.tok.de is in nowhere' --data nowhere
+  refuses 1 '--data nowhere: there is no such folder' --data nowhere
   mkdir half
+  refuses 1 'neither train.de nor train.lc.norm.tok.de is in half' --data half
+  : >half/train.de
+  : >half/train.en
+  refuses 1 'half/train.de and half/train.en are empty' --data half
+  rm half/train.en
   echo a >half/train.de
   refuses 1 'half/train.en: No such file' --data half
   printf 'a\nb\n' >half/train.en
   refuses 1 'half/train.en' --data half
   refuses 2 '--n-best 3 needs a --beam' --n-best 3 --beam 2
-  refuses 2 'excludes' --load dates.safetensors --save other.st
+  refuses 2 '--epochs, --lr, --save: of training' --load dates.safetensors --save other.st \
+    --epochs 3 --lr 1e-3
+  refuses 2 '--heads: for --model transformer' --heads 4
+  refuses 2 '--attention, --hidden: for --model rnn' --model transformer --hidden 3 --attention dot
+  refuses 2 '--bpe and --bpe-merges: dates are spelled by characters' --bpe-merges 10
+  for option in --save --log --curve --heatmap --report --json; do
+    refuses 1 "$option: nofolder/x: there is no folder nofolder" $option nofolder/x
+  done
+  refuses 1 '--output: half is a folder' --load dates.safetensors --input in.txt --output half
   refuses 2 'was not expected' --nonsense
   works --help
   contains output '--n-best'
@@ -168,7 +203,48 @@ parallel_text_is_learned() {
   works --load de-en.safetensors --data text
   contains output 'test bleu'
   refuses 1 'or --data' --load de-en.safetensors
+  refuses 1 '(--json holds what is measured)' --load de-en.safetensors --text a --json x.json
   refuses 1 'translates dates' --load dates.safetensors --data text
+}
+
+tiny='--model transformer --data text --embed 32 --layers 1 --heads 2 --ffn 64 --batch-tokens 128
+  --lr 1e-2 --warmup 30 --average 1 --bpe-merges 12'
+
+# Pieces of words, shared by both languages, are kept in the model.
+a_transformer_learns_too() {
+  works $tiny --dropout 0 --epochs 10 --json bleu.json --report all.html
+  contains messages 'a transformer of'
+  contains bleu.json '"model": "transformer"'
+  for layer in encoder.layers.0.self_attn decoder.layers.0.self_attn multihead_attn; do
+    contains all.html "$layer"
+  done
+  contains attention.svg '@@'
+  works --load de-en-transformer.safetensors --text 'vier drei zwei .' --text ' ' --heatmap map.svg
+  printf 'four three two .\n\n' >wanted.txt
+  same_file output wanted.txt
+  contains map.svg '</svg>'
+  works --load de-en-transformer.safetensors --data text
+  contains output 'test bleu'
+}
+
+# The rate does not depend on where training ends: one epoch and another are two epochs.
+a_transformer_goes_on() {
+  works $tiny --epochs 2 --save whole.st
+  works $tiny --epochs 1 --save part.st
+  works $tiny --epochs 2 --save part.st --resume
+  same_file whole.st part.st
+}
+
+merges_come_from_a_file() {
+  printf '#version: 0.2\ne i\nei n\nein s</w>\nt w\n' >codes
+  works --data text --bpe codes --embed 16 --hidden 32 --epochs 1 --save pieces.st
+  rm codes
+  works --load pieces.st --text 'eins zwei' --heatmap pieces.svg
+  contains pieces.svg 'eins'
+  contains pieces.svg 'z@@'
+  printf 'e i\n' >codes
+  refuses 1 "codes:1: 'e i' where '#version: 0.2' must stand" --data text --bpe codes
+  refuses 2 'excludes' --data text --bpe codes --bpe-merges 5
 }
 
 dates_are_learned
@@ -176,6 +252,11 @@ lines_stay_lines
 several_translations_have_scores
 a_loaded_model_is_measured_on_the_same_dates
 without_attention
+older_files_are_read
+other_mechanisms
 interrupted_and_resumed
 wrong_files_are_named
 parallel_text_is_learned
+a_transformer_learns_too
+a_transformer_goes_on
+merges_come_from_a_file

@@ -1,0 +1,129 @@
+#include "model.h"
+
+#include <fovea/core/error.h>
+#include <fovea/nn/seq2seq.h>
+#include <fovea/nn/transformer.h>
+
+#include <nlohmann/json.hpp>
+
+namespace data = fovea::nn::data;
+namespace nn = fovea::nn;
+using fovea::Tensor;
+using nn::inspect::AttentionKind;
+
+namespace {
+
+std::vector<AttentionLayers> layers_of(const nn::Seq2Seq& net) {
+  if (!net.attention) return {};
+  return {{"attention", net.options().attention, AttentionKind::cross, "target", "source"}};
+}
+
+std::vector<AttentionLayers> layers_of(const nn::Transformer&) {
+  const std::string name = "scaled dot-product";
+  return {
+      {"decoder.layers.*.multihead_attn", name, AttentionKind::cross, "target", "source"},
+      {"encoder.layers.*.self_attn", name, AttentionKind::self, "source", "source"},
+      {"decoder.layers.*.self_attn", name, AttentionKind::self, "target so far", "target so far"}};
+}
+
+// Both nets have encode, decode, initial_state and step: what differs is how they are made.
+template <class Net>
+class ModelOf final : public Model {
+ public:
+  template <class NetOptions>
+  ModelOf(const ModelOptions& options, const NetOptions& net, fovea::Rng& rng)
+      : Model(options), net_(net, rng) {}
+
+  nn::Module& module() override { return net_; }
+
+  Tensor logits(const data::TranslationBatch& batch) const override {
+    const auto memory = net_.encode(batch.source.tensor(), batch.source.lengths);
+    return net_.decode(memory, batch.target_input.tensor(), batch.target_input.lengths);
+  }
+
+  Start start(const data::PaddedBatch& sources) const override {
+    const auto memory = net_.encode(sources.tensor(), sources.lengths);
+    return {[this, memory](const Tensor& ids, std::vector<Tensor>& state, Tensor* weights) {
+              return net_.step(memory, ids, state, weights);
+            },
+            net_.initial_state(memory)};
+  }
+
+  std::vector<AttentionLayers> attention_layers() const override { return layers_of(net_); }
+
+ private:
+  Net net_;
+};
+
+std::unique_ptr<Model> make_rnn(const ModelOptions& o, fovea::Rng& rng) {
+  return std::make_unique<ModelOf<nn::Seq2Seq>>(o,
+                                                nn::Seq2SeqOptions{.source_vocab = o.source_vocab,
+                                                                   .target_vocab = o.target_vocab,
+                                                                   .embed_dim = o.embed,
+                                                                   .hidden_size = o.hidden,
+                                                                   .attention = o.attention,
+                                                                   .weights = o.weights,
+                                                                   .dropout = o.dropout},
+                                                rng);
+}
+
+std::unique_ptr<Model> make_transformer(const ModelOptions& o, fovea::Rng& rng) {
+  const auto tied = o.joint ? nn::TiedEmbeddings::all : nn::TiedEmbeddings::target;
+  return std::make_unique<ModelOf<nn::Transformer>>(
+      o,
+      nn::TransformerOptions{.source_vocab = o.source_vocab,
+                             .target_vocab = o.target_vocab,
+                             .d_model = o.embed,
+                             .nhead = o.heads,
+                             .dim_feedforward = o.ffn,
+                             .num_encoder_layers = o.layers,
+                             .num_decoder_layers = o.layers,
+                             .dropout = o.dropout,
+                             .attention_dropout = o.attention_dropout,
+                             .tied = tied},
+      rng);
+}
+
+}  // namespace
+
+std::unique_ptr<Model> Model::make(const ModelOptions& options, fovea::Rng& rng) {
+  if (options.kind == "rnn") return make_rnn(options, rng);
+  if (options.kind == "transformer") return make_transformer(options, rng);
+  fovea::value_error("model", "'{}' is neither rnn nor transformer", options.kind);
+}
+
+nlohmann::json to_json(const ModelOptions& o) {
+  nlohmann::json json{
+      {"model", o.kind}, {"joint_vocab", o.joint}, {"embed_dim", o.embed}, {"dropout", o.dropout}};
+  if (o.kind == "rnn") {
+    json.update({{"hidden_size", o.hidden}, {"attention", o.attention}, {"weights", o.weights}});
+  } else {
+    json.update({{"layers", o.layers},
+                 {"heads", o.heads},
+                 {"ffn", o.ffn},
+                 {"attention_dropout", o.attention_dropout}});
+  }
+  return json;
+}
+
+ModelOptions model_options_from(const nlohmann::json& json) {
+  ModelOptions o;
+  o.kind = json.value("model", "rnn");
+  o.joint = json.value("joint_vocab", false);
+  o.embed = json.at("embed_dim");
+  o.dropout = json.at("dropout");
+  if (o.kind == "rnn") {
+    o.hidden = json.at("hidden_size");
+    const nlohmann::json& attention = json.at("attention");
+    o.attention = !attention.is_boolean() ? attention.get<std::string>()
+                  : attention.get<bool>() ? "additive"
+                                          : "none";
+    o.weights = json.value("weights", "softmax");
+  } else {
+    o.layers = json.at("layers");
+    o.heads = json.at("heads");
+    o.ffn = json.at("ffn");
+    o.attention_dropout = json.at("attention_dropout");
+  }
+  return o;
+}

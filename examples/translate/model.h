@@ -1,0 +1,77 @@
+// What a translator needs of a model, and the two kinds that there are.
+#pragma once
+
+#include <fovea/nn/data/batching.h>
+#include <fovea/nn/decode.h>
+#include <fovea/nn/inspect/probe.h>
+#include <fovea/nn/inspect/report.h>
+#include <fovea/nn/module.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+/// All that a model is made from; what the other kind wants is not used.
+struct ModelOptions {
+  std::string kind = "rnn";  // or transformer
+  std::int64_t source_vocab = 0, target_vocab = 0;
+  bool joint = false;      // one vocabulary for both languages
+  std::int64_t embed = 0;  // width of the embeddings; of all of a Transformer
+  double dropout = 0;
+  // rnn
+  std::int64_t hidden = 0;
+  std::string attention = "additive";
+  std::string weights = "softmax";
+  // transformer
+  std::int64_t layers = 0;  // of the encoder, and of the decoder
+  std::int64_t heads = 0;
+  std::int64_t ffn = 0;
+  double attention_dropout = 0;
+};
+
+nlohmann::json to_json(const ModelOptions& options);
+/// Reads also what "fovea translate 1" wrote, which knew the recurrent kind alone.
+ModelOptions model_options_from(const nlohmann::json& json);
+
+/// Attention layers of one kind, for the report.
+struct AttentionLayers {
+  std::string pattern;  // of AttentionProbe
+  std::string mechanism;
+  fovea::nn::inspect::AttentionKind kind;
+  std::string queries, keys;  // "source", "target" (what is written) or "target so far" (read)
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  /// "rnn" makes nn::Seq2Seq, "transformer" nn::Transformer. `rng` must outlive the model.
+  static std::unique_ptr<Model> make(const ModelOptions& options, fovea::Rng& rng);
+
+  virtual fovea::nn::Module& module() = 0;
+
+  /// Teacher forcing: the logits of every real target position.    (sum of lengths, V), packed
+  virtual fovea::Tensor logits(const fovea::nn::data::TranslationBatch& batch) const = 0;
+
+  /// The start of a search. The step also gives, where asked, what it looked at: (B, K, S).
+  struct Start {
+    std::function<fovea::Tensor(const fovea::Tensor& ids, std::vector<fovea::Tensor>& state,
+                                fovea::Tensor* weights)>
+        step;
+    std::vector<fovea::Tensor> state;
+  };
+  virtual Start start(const fovea::nn::data::PaddedBatch& sources) const = 0;
+
+  virtual std::vector<AttentionLayers> attention_layers() const = 0;
+  bool attends() const { return !attention_layers().empty(); }
+
+  const ModelOptions& options() const { return options_; }
+
+ protected:
+  explicit Model(ModelOptions options) : options_(std::move(options)) {}
+
+ private:
+  ModelOptions options_;
+};
