@@ -64,6 +64,25 @@ inline constexpr int ops = 1000;
 inline constexpr float factor = 0.999f;
 }  // namespace chain
 
+/// Scaled dot-product attention, forward and backward.   q, k, v, dy: (B, H, T, D)
+namespace sdpa {
+inline constexpr std::int64_t B = 4, H = 8, D = 64;
+inline constexpr float bound = 2, dy_bound = 1;
+inline constexpr std::int64_t window = 256;  ///< keys that a query sees: itself and those before
+inline constexpr double dropout = 0.1;
+
+/// The kinds and how long the sequences are. With dropout a (B, H, T, T) tensor that the twin makes
+/// is 2 GB at T = 4096: left out.
+struct Case {
+  const char* kind;
+  std::int64_t T;
+};
+inline constexpr Case cases[] = {
+    {"full", 64},    {"full", 256},    {"full", 1024},   {"full", 4096},   {"causal", 64},
+    {"causal", 256}, {"causal", 1024}, {"causal", 4096}, {"window", 1024}, {"window", 4096},
+    {"dropout", 64}, {"dropout", 256}, {"dropout", 1024}};
+}  // namespace sdpa
+
 /// Learning exclusive-or with 2 inputs, 8 tanh units, 1 output, all four examples a step.
 namespace xor_step {
 inline constexpr std::int64_t inputs = 2, hidden = 8, batch = 4;

@@ -30,9 +30,12 @@ class Stopwatch {
   Stopwatch& operator=(const Stopwatch&) = delete;
   ~Stopwatch() { std::printf("\n]}\n"); }
 
+  /// Whether the filter lets a benchmark of this name run.
+  bool wants(const std::string& name) const { return std::regex_search(name, filter_); }
+
   /// Repeats `step` as often as fills the asked time, and that as often as was asked.
   void time(const std::string& name, const Checks& checks, const std::function<void()>& step) {
-    if (!std::regex_search(name, filter_)) return;
+    if (!wants(name)) return;
     int count = 1;
     double seconds = seconds_of(step, count);
     while (seconds < min_seconds_) {

@@ -1,0 +1,220 @@
+#include "characters.h"
+
+#include <fovea/core/autograd.h>
+#include <fovea/core/files.h>
+#include <fovea/core/ops/loss.h>
+#include <fovea/core/safetensors.h>
+#include <fovea/optim/adam.h>
+#include <fovea/optim/trainer.h>
+
+#include <algorithm>
+#include <iostream>
+#include <unistd.h>
+
+#include "grammar.h"
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+namespace data = fovea::nn::data;
+namespace nn = fovea::nn;
+namespace optim = fovea::optim;
+using fovea::Tensor;
+
+namespace {
+
+constexpr std::int64_t made_up_sentences = 20'000;
+constexpr std::int64_t validation_rows = 64;
+
+// Characters and back. Every text begins behind an end of line.
+void set_alphabet(Speaker& speaker, const std::shared_ptr<data::Vocab>& vocab) {
+  speaker.encode = [vocab](const std::string& text) {
+    return vocab->encode(data::tokenize("\n" + text, data::Unit::characters));
+  };
+  speaker.bytes_of = [vocab](std::int64_t id) {
+    // The specials have names; none of them is a character.
+    return id <= data::Vocab::eos ? std::string() : vocab->token(id);
+  };
+}
+
+nlohmann::json to_json(const nn::TransformerLMOptions& o) {
+  return {{"vocab", o.vocab},           {"d_model", o.d_model}, {"nhead", o.nhead},
+          {"num_layers", o.num_layers}, {"max_len", o.max_len}, {"window", o.window}};
+}
+
+// What --text's and the made-up text's models have in common.
+nn::TransformerLMOptions model_options(const nlohmann::json& sizes, double dropout) {
+  nn::TransformerLMOptions o{.vocab = sizes.at("vocab")};
+  o.d_model = sizes.at("d_model");
+  o.nhead = sizes.at("nhead");
+  o.num_layers = sizes.at("num_layers");
+  o.max_len = sizes.at("max_len");
+  o.window = sizes.at("window");
+  o.positions = nn::LmPositions::rope;
+  o.norm = nn::NormKind::rms;
+  o.activation = nn::Activation::swiglu;
+  o.dim_feedforward = 2 * o.d_model;
+  o.bias = false;
+  o.dropout = dropout;
+  return o;
+}
+
+Speaker make_speaker(const nlohmann::json& sizes, double dropout, std::uint64_t seed,
+                     const std::shared_ptr<data::Vocab>& vocab) {
+  Speaker speaker;
+  speaker.rng = std::make_shared<fovea::Rng>(seed);
+  speaker.model = std::make_unique<nn::TransformerLM>(model_options(sizes, dropout), *speaker.rng);
+  speaker.model->name_tree();
+  set_alphabet(speaker, vocab);
+  speaker.name = "characters";
+  return speaker;
+}
+
+// Rows of `length` + 1 characters, from places that only (seed, epoch, batch) decide.
+class Rows {
+ public:
+  Rows(Ids text, std::int64_t length) : text_(std::move(text)), length_(length) {
+    if (std::ssize(text_) <= length)
+      fovea::value_error("generate", "a text of {} characters: rows have {}", text_.size(),
+                         length + 1);
+  }
+  struct Batch {
+    Tensor inputs, targets;  // (B, T): a character, and the one behind it
+  };
+  Batch batch(std::int64_t B, fovea::Rng& rng) const {
+    Ids inputs, targets;
+    for (std::int64_t b = 0; b < B; ++b) {
+      const auto begin = text_.begin() + rng.below(std::ssize(text_) - length_);
+      inputs.insert(inputs.end(), begin, begin + length_);
+      targets.insert(targets.end(), begin + 1, begin + length_ + 1);
+    }
+    return {fovea::from_data(inputs, {B, length_}), fovea::from_data(targets, {B, length_})};
+  }
+
+ private:
+  Ids text_;
+  std::int64_t length_;
+};
+
+Tensor loss_of(const nn::TransformerLM& model, const Rows::Batch& batch) {
+  return fovea::cross_entropy(model(batch.inputs), batch.targets);
+}
+
+double validation_loss(nn::TransformerLM& model, const Rows& rows) {
+  const fovea::NoGrad guard;
+  model.eval();
+  fovea::Rng same_rows(0);
+  return loss_of(model, rows.batch(validation_rows, same_rows)).item<double>();
+}
+
+// A line that is written over and over on a terminal, and one for each validation anywhere.
+class Display {
+ public:
+  void operator()(const optim::Progress& p) {
+    const std::string clear = terminal_ ? "\r\033[K" : "";
+    if (!std::isnan(p.validation))
+      std::cerr << clear
+                << fmt::format("step {:5}  loss {:.3f}  validation {:.3f}  {:.0f} s\n", p.step,
+                               p.loss, p.validation, p.seconds);
+    if (terminal_ && p.seconds >= next_) {
+      std::cerr << clear << optim::progress_line(p) << std::flush;
+      next_ = p.seconds + 0.1;  // writing takes time too
+    }
+    if (terminal_ && p.seconds_left <= 0) std::cerr << clear;
+  }
+
+ private:
+  bool terminal_ = isatty(STDERR_FILENO) == 1;
+  double next_ = 0;
+};
+
+}  // namespace
+
+std::string training_text(const Options& options) {
+  if (!options.text.empty()) return fovea::read_file(options.text);
+  fovea::Rng rng(options.seed);
+  std::string text;
+  for (std::int64_t i = 0; i < made_up_sentences; ++i) text += made_up_sentence(rng) + "\n";
+  return text;
+}
+
+Speaker new_speaker(const Options& options, const std::string& text) {
+  data::TokenCounts counts;
+  for (std::string& character : data::tokenize(text, data::Unit::characters))
+    ++counts[std::move(character)];
+  ++counts["\n"];  // where texts begin
+  const auto vocab = std::make_shared<data::Vocab>(counts);
+  Speaker speaker = make_speaker({{"vocab", vocab->size()},
+                                  {"d_model", options.width},
+                                  {"nhead", options.heads},
+                                  {"num_layers", options.layers},
+                                  {"max_len", options.context},
+                                  {"window", options.window}},
+                                 options.dropout, options.seed, vocab);
+  speaker.vocab_json = vocab->to_json();
+  return speaker;
+}
+
+Learned teach(Speaker& speaker, const Options& options, const std::string& text) {
+  nn::TransformerLM& model = *speaker.model;
+  const Ids all = speaker.encode(text);
+  const auto cut = all.begin() + std::ssize(all) * 9 / 10;
+  const Rows train(Ids(all.begin(), cut), options.context);
+  const Rows validation(Ids(cut, all.end()), options.context);
+
+  optim::AdamW adam(model.parameters(), {.lr = options.lr, .weight_decay = 0.01});
+  // A validation after each epoch, of about a hundred steps.
+  const std::int64_t epochs = (options.steps + 99) / 100, per_epoch = options.steps / epochs;
+  const std::int64_t warm_up = std::min<std::int64_t>(50, options.steps / 4);
+  const optim::TrainingTask task{
+      .model = model.state(),
+      .optimizer = &adam,
+      .learning_rate = optim::sequential(
+          {{warm_up, optim::linear(0, options.lr, warm_up)}},
+          optim::cosine(options.lr, epochs * per_epoch - warm_up, 0.05 * options.lr)),
+      .batches = [&](std::int64_t) { return per_epoch; },
+      .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
+        model.train();
+        fovea::Rng rows =
+            fovea::Rng(options.seed).fork(static_cast<std::uint64_t>(epoch * per_epoch + number));
+        return {loss_of(model, train.batch(options.batch, rows)), options.batch * options.context};
+      },
+      .validate = [&] { return validation_loss(model, validation); }};
+  optim::TrainerOptions trainer{.max_epochs = epochs, .clip_norm = 1.0};
+  if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
+  const optim::TrainingResult result = optim::train(task, trainer, Display());
+  model.eval();
+  return {.seconds = result.last.seconds,
+          .loss = validation_loss(model, validation),
+          .characters_per_second =
+              static_cast<double>(result.tokens) / std::max(1e-9, result.last.seconds),
+          .steps = result.last.step};
+}
+
+void save_speaker(Speaker& speaker, const std::filesystem::path& path) {
+  fovea::save(path, speaker.model->state(),
+              {{"format", "fovea.generate"},
+               {"model", to_json(speaker.model->options()).dump()},
+               {"characters", speaker.vocab_json}});
+}
+
+Speaker load_speaker(const std::filesystem::path& path) {
+  const auto file = fovea::SafetensorsFile::read(path);
+  const fovea::Metadata& metadata = file.metadata();
+  if (!metadata.contains("format") || metadata.at("format") != "fovea.generate" ||
+      !metadata.contains("model") || !metadata.contains("characters"))
+    fovea::format_error("generate", "{}: no model that --save wrote", path.string());
+  const auto sizes = nlohmann::json::parse(metadata.at("model"), nullptr, false);
+  for (const char* key : {"vocab", "d_model", "nhead", "num_layers", "max_len", "window"})
+    if (!sizes.is_object() || !sizes.contains(key) || !sizes[key].is_number_integer())
+      fovea::format_error("generate", "{}: its model has no number '{}'", path.string(), key);
+  const auto vocab =
+      std::make_shared<data::Vocab>(data::Vocab::from_json(metadata.at("characters")));
+  if (vocab->size() != sizes["vocab"])
+    fovea::format_error("generate", "{}: {} characters for a vocabulary of {}", path.string(),
+                        vocab->size(), sizes["vocab"].get<std::int64_t>());
+  Speaker speaker = make_speaker(sizes, 0, 0, vocab);
+  speaker.vocab_json = metadata.at("characters");
+  fovea::load_into(file, speaker.model->state());
+  speaker.model->eval();
+  return speaker;
+}

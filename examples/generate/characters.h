@@ -1,0 +1,26 @@
+// Models that learn a text character by character.
+#pragma once
+
+#include <cmath>
+
+#include "options.h"
+#include "speaker.h"
+
+/// What was reached, for people and for --json.
+struct Learned {
+  double seconds = 0;                // of training
+  double loss = std::nan("");        // on text that it has not seen, nats a character
+  double characters_per_second = 0;  // while training
+  std::int64_t steps = 0;
+};
+
+/// A text, of which the last tenth is for validation.
+std::string training_text(const Options& options);
+
+/// A new model for the characters of `text`.
+Speaker new_speaker(const Options& options, const std::string& text);
+/// Trains it with live progress on standard error.
+Learned teach(Speaker& speaker, const Options& options, const std::string& text);
+
+void save_speaker(Speaker& speaker, const std::filesystem::path& path);
+Speaker load_speaker(const std::filesystem::path& path);

@@ -1,0 +1,39 @@
+// What the program can be told.
+#pragma once
+
+#include <fovea/nn/sampling.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+struct Options {
+  // what speaks
+  std::filesystem::path data;  // a folder with stories260K.safetensors and tok512.bin
+  std::filesystem::path text;  // a file to learn; neither: sentences made up by a small grammar
+  std::filesystem::path save, load;
+
+  // training
+  std::int64_t steps = 500;
+  double max_seconds = 0;  // 0: no limit
+  std::int64_t layers = 2, width = 64, heads = 4, context = 128, batch = 24;
+  double lr = 8e-3;
+  double dropout = 0;
+  std::int64_t window = 64;  // keys that a character sees; 0: all before it
+
+  // what is said
+  std::string prompt;
+  std::int64_t tokens = 256;
+  fovea::nn::SamplingOptions sampling{.temperature = 1.0, .top_p = 0.9};
+  std::uint64_t seed = 1;
+  bool endless = false;  // go on behind the end of a story
+
+  // files
+  std::filesystem::path json, report;
+  bool check = false, smoke = false;
+
+  bool trains() const { return data.empty() && load.empty(); }
+};
+
+/// Reads the command line; prints help or an error and exits where that is called for.
+Options parse_options(int argc, char** argv);

@@ -1,0 +1,168 @@
+#include "critic.h"
+
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/safetensors.h>
+
+#include <cmath>
+
+#include "words.h"
+#include <nlohmann/json.hpp>
+
+namespace data = fovea::nn::data;
+using fovea::Tensor;
+
+namespace {
+
+constexpr const char* kKind = "fovea sentiment 1";
+constexpr std::int64_t rarest_pair = 2;  // a pair seen once says nothing that its words do not
+
+std::string pair_of(const std::string& a, const std::string& b) { return a + ' ' + b; }
+
+data::Vocab vocab_of(const Reviews& reviews, const Options& o) {
+  data::TokenCounts words, pairs;
+  for (const Review& review : reviews) {
+    const data::Tokens text = words_of(review.text);
+    for (const std::string& word : text) ++words[word];
+    if (o.model.bigrams)
+      for (std::size_t t = 1; t < text.size(); ++t) ++pairs[pair_of(text[t - 1], text[t])];
+  }
+  std::erase_if(words, [&](const auto& entry) { return entry.second < o.min_count; });
+  for (const auto& [pair, count] : pairs)
+    if (count >= rarest_pair) words[pair] = count;
+  return data::Vocab(words);
+}
+
+std::string metadata_of(const fovea::SafetensorsFile& file, const std::string& key) {
+  const auto found = file.metadata().find(key);
+  return found == file.metadata().end() ? "" : found->second;
+}
+
+void check_kind(const fovea::SafetensorsFile& file) {
+  const std::string kind = metadata_of(file, "kind");
+  if (kind != kKind)
+    fovea::format_error("load", "{} was not written by sentiment: its kind is '{}', not '{}'",
+                        file.source(), kind, kKind);
+  if (file.find("place.counts"))
+    fovea::format_error("load", "{} is for --resume: the model is in the file without '.last'",
+                        file.source());
+}
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+}  // namespace
+
+Critic::Critic(const Corpus& corpus, const Options& o, fovea::Rng& rng)
+    : trained_on_(o.task()),
+      vocab_(vocab_of(corpus.train, o)),
+      model_(std::make_unique<Classifier>(o.model, vocab_.size(), rng)) {}
+
+std::string Critic::describe() const {
+  const ModelOptions& o = model_->options();
+  return nlohmann::json{{"model", o.model}, {"pooling", o.pooling}, {"bigrams", o.bigrams},
+                        {"embed", o.embed}, {"hidden", o.hidden},   {"layers", o.layers},
+                        {"heads", o.heads}, {"dropout", o.dropout}, {"data", trained_on_}}
+      .dump();
+}
+
+fovea::Metadata Critic::metadata() const {
+  return {{"kind", kKind}, {"options", describe()}, {"vocab", vocab_.to_json()}};
+}
+
+void Critic::save(const std::filesystem::path& path) const {
+  fovea::save(path, model_->state(), metadata());
+}
+
+Critic Critic::load(const std::filesystem::path& path, fovea::Rng& rng) {
+  const fovea::SafetensorsFile file = fovea::SafetensorsFile::read(path);
+  check_kind(file);
+  Critic critic;
+  critic.vocab_ = data::Vocab::from_json(metadata_of(file, "vocab"));
+  try {
+    const auto o = nlohmann::json::parse(metadata_of(file, "options"));
+    const ModelOptions options{.model = o.at("model"),
+                               .pooling = o.at("pooling"),
+                               .bigrams = o.at("bigrams"),
+                               .embed = o.at("embed"),
+                               .hidden = o.at("hidden"),
+                               .layers = o.at("layers"),
+                               .heads = o.at("heads"),
+                               .dropout = o.at("dropout")};
+    critic.trained_on_ = o.at("data");
+    critic.model_ = std::make_unique<Classifier>(options, critic.vocab_.size(), rng);
+  } catch (const nlohmann::json::exception& error) {
+    fovea::format_error("load", "{}: its options: {}", path.string(), error.what());
+  }
+  fovea::load_into(file, critic.model_->state());
+  return critic;
+}
+
+EncodedText Critic::encode(const data::Tokens& words) const {
+  EncodedText text{vocab_.encode(words), {}};
+  if (text.words.empty()) text.words.push_back(data::Vocab::unk);  // a blank line says nothing
+  if (model_->options().bigrams)
+    for (std::size_t t = 1; t < words.size(); ++t)
+      text.pairs.push_back(vocab_.id(pair_of(words[t - 1], words[t])));
+  return text;
+}
+
+fovea::Ragged Critic::batch(const std::vector<const EncodedText*>& texts) const {
+  data::Ids ids, lengths;
+  for (const EncodedText* text : texts) {
+    const std::size_t before = ids.size();
+    ids.insert(ids.end(), text->words.begin(), text->words.end());
+    for (const std::int64_t pair : text->pairs)
+      if (pair != data::Vocab::unk) ids.push_back(pair);
+    lengths.push_back(static_cast<std::int64_t>(ids.size() - before));
+  }
+  return {fovea::from_data(ids, {std::ssize(ids)}), fovea::RaggedIndex(lengths)};
+}
+
+std::vector<double> Critic::log_odds(const std::vector<data::Tokens>& texts) const {
+  const fovea::NoGrad guard;
+  model_->eval();
+  std::vector<EncodedText> encoded;
+  std::vector<data::PairLength> lengths;
+  for (const data::Tokens& text : texts) {
+    encoded.push_back(encode(text));
+    lengths.push_back({.target = std::ssize(encoded.back().words)});
+  }
+  std::vector<double> odds(texts.size());
+  for (const data::Ids& rows : data::sorted_batches(lengths, 64)) {
+    std::vector<const EncodedText*> here;
+    for (const std::int64_t row : rows) here.push_back(&encoded[static_cast<std::size_t>(row)]);
+    const std::vector<double> logits = (*model_)(batch(here)).to_vector<double>();  // (B, 2)
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      odds[static_cast<std::size_t>(rows[i])] = logits[2 * i + 1] - logits[2 * i];
+  }
+  return odds;
+}
+
+std::vector<double> Critic::positive(const std::vector<std::string>& lines) const {
+  std::vector<data::Tokens> texts;
+  for (const std::string& line : lines) texts.push_back(words_of(line));
+  std::vector<double> probabilities;
+  for (const double odds : log_odds(texts)) probabilities.push_back(sigmoid(odds));
+  return probabilities;
+}
+
+Judgement Critic::judge(const std::string& line) const {
+  Judgement seen;
+  seen.words = words_of(line);
+  std::vector<data::Tokens> texts{seen.words};
+  for (std::size_t t = 0; t < seen.words.size(); ++t) {
+    texts.push_back(seen.words);
+    texts.back().erase(texts.back().begin() + static_cast<std::ptrdiff_t>(t));
+  }
+  const std::vector<double> odds = log_odds(texts);
+  seen.positive = sigmoid(odds[0]);
+  for (std::size_t t = 1; t < odds.size(); ++t) seen.evidence.push_back(odds[0] - odds[t]);
+  if (model_->pooling.attends() && !seen.words.empty()) {
+    const fovea::NoGrad guard;
+    const EncodedText text = encode(seen.words);
+    Tensor weights;
+    (*model_)(batch({&text}), &weights);
+    seen.looked = weights.to_vector<double>();
+  }
+  return seen;
+}

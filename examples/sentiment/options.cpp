@@ -1,0 +1,312 @@
+#include "options.h"
+
+#include <fovea/core/threads.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace {
+
+constexpr int usage_exit_code = 2;
+
+// Options under one heading of --help.
+class Group {
+ public:
+  Group(CLI::App& app, std::string heading) : app_(app), heading_(std::move(heading)) {}
+
+  // `kind` stands for the value in --help.
+  template <class T>
+  CLI::Option* add(const std::string& name, T& value, const std::string& kind,
+                   const std::string& what) {
+    return kept(app_.add_option(name, value, what)->option_text(kind)->group(heading_));
+  }
+  CLI::Option* flag(const std::string& name, bool& value, const std::string& what) {
+    return kept(app_.add_flag(name, value, what)->group(heading_));
+  }
+
+  // ValidationError that names those that were given.
+  void refuse(const std::string& why) const {
+    std::string names;
+    for (const CLI::Option* option : options_)
+      if (option->count() > 0) names += (names.empty() ? "" : ", ") + option->get_name();
+    if (!names.empty()) throw CLI::ValidationError(names + ": " + why);
+  }
+
+ private:
+  CLI::Option* kept(CLI::Option* option) {
+    options_.push_back(option);
+    return option;
+  }
+
+  CLI::App& app_;
+  std::string heading_;
+  std::vector<const CLI::Option*> options_;
+};
+
+const CLI::Validator above_zero(
+    [](const std::string& text) {
+      double value = 0;
+      return CLI::detail::lexical_cast(text, value) && value > 0 ? "" : text + " is not above 0";
+    },
+    "");
+
+// The whole command line: what is read, and what does not follow from one option alone.
+class CommandLine {
+ public:
+  CommandLine(CLI::App& app, Options& o)
+      : o_(o),
+        data_(app, "Data"),
+        model_(app, "Model"),
+        training_(app, "Training"),
+        use_(app, "Use") {
+    add_data_options();
+    add_model_options();
+    add_training_options();
+    add_use_options();
+  }
+
+  void check_together() const {
+    if (!o_.trains()) {
+      const std::string why = "is for training, and --load trains nothing";
+      model_.refuse(why);
+      training_.refuse(why);
+      if (o_.phrases) throw CLI::ValidationError("--phrases: " + why);
+    }
+    if (o_.phrases && o_.data.empty())
+      throw CLI::ValidationError("--phrases are SST-2's: they need --data DIR");
+    if (o_.model.recurrent() && o_.model.pooling == "mean")
+      throw CLI::ValidationError("--pooling mean: " + o_.model.model + " pools by attention");
+    const std::pair<const char*, const std::filesystem::path&> outputs[] = {
+        {"--save", o_.save},     {"--output", o_.output}, {"--json", o_.json},
+        {"--report", o_.report}, {"--log", o_.log},       {"--curve", o_.curve}};
+    for (const auto& [name, path] : outputs) check_writable(name, path);
+  }
+
+ private:
+  void add_data_options() {
+    data_.add("--data", o_.data, "DIR",
+              "SST-2: train.tsv and dev.tsv, a line SENTENCE<TAB>0 or 1 [built-in reviews]");
+    data_.flag("--phrases", o_.phrases, "learn from DIR/train_phrases.tsv.gz too");
+  }
+
+  void add_model_options() {
+    ModelOptions& m = o_.model;
+    model_
+        .add("--model", m.model, "KIND=" + m.model,
+             "bow: words and pairs of neighbours;\n"
+             "lstm+additive, gru+additive: recurrent, both directions;\n"
+             "selfattention: one layer; transformer")
+        ->check(CLI::IsMember(
+            {"bow", "lstm+additive", "gru+additive", "selfattention", "transformer"}));
+    model_
+        .add("--pooling", m.pooling, "KIND",
+             "mean, or attention: additive, by a learned query [mean for bow and transformer]")
+        ->check(CLI::IsMember({"mean", "attention"}));
+    model_.add("--embed", m.embed, "N", "embedding width; this and the rest: by model and data")
+        ->check(above_zero);
+    model_.add("--hidden", m.hidden, "N", "recurrent: state width; transformer: feed-forward")
+        ->check(above_zero);
+    model_.add("--layers", m.layers, "N", "recurrent and transformer")->check(above_zero);
+    model_.add("--heads", m.heads, "N", "selfattention and transformer")->check(above_zero);
+    model_.add("--dropout", m.dropout, "P", "probability")->check(CLI::Range(0.0, 0.9));
+    model_.add("--min-count", o_.min_count, fmt::format("N={}", o_.min_count),
+               "rarer words become <unk>");
+  }
+
+  void add_training_options() {
+    training_.add("--epochs", o_.epochs, "N", "passes over the training data")->check(above_zero);
+    training_.add("--max-seconds", o_.max_seconds, "S", "end training after so long [no limit]")
+        ->check(above_zero);
+    training_
+        .add("--patience", o_.patience, "N",
+             "validations without a better one, then end [any number]")
+        ->check(above_zero);
+    training_.add("--batch", o_.batch, "N", "sentences in a batch")->check(above_zero);
+    training_.add("--lr", o_.lr, "X", "learning rate at its highest")->check(above_zero);
+    training_.add("--weight-decay", o_.weight_decay, "X", "AdamW's")->check(CLI::Range(0.0, 1e3));
+    training_.add("--word-dropout", o_.word_dropout, "P", "words that become <unk>")
+        ->check(CLI::Range(0.0, 0.9));
+    training_.add("--label-smoothing", o_.label_smoothing, "E", "")->check(CLI::Range(0.0, 0.9));
+    training_
+        .add("--average", o_.average, "D", "averaged weights: share of the old, each step; 0: none")
+        ->check(CLI::Range(0.0, 0.99999));
+    training_.add("--clip", o_.clip, fmt::format("X={}", o_.clip), "gradient norm at most; 0: any")
+        ->check(CLI::Range(0.0, 1e9));
+    training_.add("--seed", o_.seed, fmt::format("N={}", o_.seed), "of everything random");
+    training_.add("--save", o_.save, "FILE",
+                  "the best model goes here [DATA-MODEL.safetensors]; all that\n"
+                  "going on needs is in FILE.last, also after Ctrl-C");
+    training_.flag("--resume", o_.resume, "go on from FILE.last");
+    training_.add("--log", o_.log, "FILE", "a row a validation: .csv, or JSON lines");
+    training_.add("--curve", o_.curve, "FILE", "how it learned, as SVG");
+    training_.flag("--smoke", o_.smoke, "a few seconds of training; fails unless it learned");
+  }
+
+  void add_use_options() {
+    use_.add("--load", o_.load, "FILE", "use this model instead of training one");
+    use_.add("--text", o_.text, "LINE", "judge this line; may be given again")
+        ->allow_extra_args(false);
+    use_.add("--input", o_.input, "FILE", "judge this file, line by line; -: standard input");
+    use_.add("--output", o_.output, "FILE",
+             "a probability of praise for each line of it [standard output]")
+        ->needs("--input");
+    use_.add("--report", o_.report, "FILE",
+             "a page to explore: which words decided, and where attention looked;\n"
+             "of the lines of --text and --input, or of test sentences");
+    use_.add("--json", o_.json, "FILE", "every final figure");
+    use_.add("--threads", o_.threads, "N",
+             "[1 for built-in reviews, else one a processor]; any gives the same results")
+        ->check(above_zero);
+  }
+
+  // Before hours of work, not after them.
+  static void check_writable(const std::string& option, const std::filesystem::path& path) {
+    if (path.empty()) return;
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    if (!std::filesystem::is_directory(folder))
+      throw CLI::ValidationError(option + ": there is no folder " + folder.string());
+    if (std::filesystem::is_directory(path))
+      throw CLI::ValidationError(option + ": " + path.string() + " is a folder");
+  }
+
+  Options& o_;
+  Group data_, model_, training_, use_;
+};
+
+// The command as a shell would need it, and --resume.
+std::string resume_command(int argc, char** argv) {
+  std::string command;
+  bool resumes = false;
+  for (int i = 0; i < argc; ++i) {
+    std::string word = argv[i];
+    resumes |= word == "--resume";
+    if (word.empty() ||
+        word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789-_=+./,:@%") != std::string::npos) {
+      for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
+        word.replace(at, 1, R"('\'')");
+      word = "'" + word + "'";
+    }
+    command += (i > 0 ? " " : "") + word;
+  }
+  return resumes ? command : command + " --resume";
+}
+
+// What suits a model: the built-in reviews are few, SST-2 is not. Found by validation.
+struct Defaults {
+  std::int64_t embed, hidden, layers, heads, epochs, batch;
+  double lr, dropout, weight_decay, word_dropout, label_smoothing, average;
+};
+
+Defaults defaults_for_reviews(const ModelOptions& m) {
+  Defaults d{.embed = 32,
+             .hidden = 32,
+             .layers = 1,
+             .heads = 2,
+             .epochs = 60,
+             .batch = 16,
+             .lr = 3e-3,
+             .dropout = 0.1,
+             .weight_decay = 0.01,
+             .word_dropout = 0,
+             .label_smoothing = 0,
+             .average = 0.99};
+  if (m.model == "bow") {
+    d.embed = 128;
+    d.lr = 1e-2;
+    d.dropout = 0.5;
+    d.word_dropout = 0.05;
+  } else if (m.recurrent()) {
+    d.embed = d.hidden = 128;
+    d.lr = 5e-3;
+    d.dropout = 0.5;
+  } else if (m.model == "selfattention") {
+    d.heads = 1;
+    d.lr = 5e-3;
+  }
+  return d;
+}
+
+Defaults defaults_for_files(const ModelOptions& m, bool phrases) {
+  Defaults d{.embed = 128,
+             .hidden = 192,
+             .layers = 1,
+             .heads = 4,
+             .epochs = phrases ? 4 : 12,
+             .batch = phrases ? 128 : 64,
+             .lr = 1e-3,
+             .dropout = 0.5,
+             .weight_decay = 0.01,
+             .word_dropout = 0.2,
+             .label_smoothing = 0.1,
+             .average = 0.999};
+  if (m.model == "bow") {
+    d.embed = 64;
+    d.lr = 3e-3;
+    d.word_dropout = 0.1;
+    d.label_smoothing = 0;
+    d.batch *= 2;
+  } else if (m.recurrent()) {
+    d.batch = 64;
+  } else if (m.model == "transformer") {
+    d.epochs = phrases ? 3 : 12;
+    d.hidden = 256;
+    d.layers = 2;
+    d.dropout = 0.3;
+    d.word_dropout = 0.1;
+  }
+  return d;
+}
+
+}  // namespace
+
+Options parse_options(int argc, char** argv) {
+  Options o;
+  CLI::App app{
+      "Learns whether a review praises, and shows which words decided.\n"
+      "With no options: a small built-in set of reviews; some seconds.\n\n"
+      "  sentiment --model transformer\n"
+      "  sentiment --data DIR --phrases --model gru+additive --save model.safetensors\n"
+      "  sentiment --load model.safetensors --text 'not bad at all'\n"
+      "  sentiment --load model.safetensors --input lines.txt --output probabilities.txt"};
+  app.get_formatter()->column_width(26);
+  CommandLine line(app, o);
+  try {
+    app.parse(argc, argv);
+    line.check_together();
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error) == 0 ? 0 : usage_exit_code);
+  }
+  o.resume_command = resume_command(argc, argv);
+  return o;
+}
+
+void fill_defaults(Options& o) {
+  ModelOptions& m = o.model;
+  const Defaults d = o.data.empty() ? defaults_for_reviews(m) : defaults_for_files(m, o.phrases);
+  const auto fill = [](auto& value, auto standard) {
+    if (value <= 0) value = standard;
+  };
+  const auto fill_fraction = [](double& value, double standard) {
+    if (value < 0) value = standard;  // here 0 is a choice
+  };
+  fill(m.embed, d.embed);
+  fill(m.hidden, d.hidden);
+  fill(m.layers, d.layers);
+  fill(m.heads, d.heads);
+  fill(o.epochs, d.epochs);
+  fill(o.batch, d.batch);
+  fill(o.lr, d.lr);
+  fill_fraction(m.dropout, d.dropout);
+  fill_fraction(o.weight_decay, d.weight_decay);
+  fill_fraction(o.word_dropout, d.word_dropout);
+  fill_fraction(o.label_smoothing, d.label_smoothing);
+  fill_fraction(o.average, d.average);
+  const bool by_attention = m.recurrent() || m.model == "selfattention";
+  if (m.pooling.empty()) m.pooling = by_attention ? "attention" : "mean";
+  // Weights of pairs could not be shown as weights of words.
+  m.bigrams = m.model == "bow" && m.pooling == "mean";
+  if (o.threads == 0) o.threads = o.data.empty() ? 1 : fovea::num_threads();
+  if (!o.trains() || o.smoke) return;
+  if (o.save.empty()) o.save = o.task() + "-" + m.model + ".safetensors";
+}

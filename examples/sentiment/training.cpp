@@ -1,0 +1,198 @@
+#include "training.h"
+
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/loss.h>
+#include <fovea/optim/adam.h>
+
+#include <cmath>
+#include <iostream>
+#include <unistd.h>
+
+#include "words.h"
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+namespace data = fovea::nn::data;
+namespace optim = fovea::optim;
+
+namespace {
+
+// Reviews as ids, with what the batches are made by.
+struct Examples {
+  std::vector<EncodedText> texts;
+  data::Ids labels;
+  std::vector<data::PairLength> lengths;
+
+  Examples(const Critic& critic, const Reviews& reviews) {
+    for (const Review& review : reviews) {
+      texts.push_back(critic.encode(words_of(review.text)));
+      labels.push_back(review.label);
+      lengths.push_back({.target = std::ssize(texts.back().words)});
+    }
+  }
+
+  fovea::Tensor labels_of(const data::Ids& rows) const {
+    data::Ids chosen;
+    for (const std::int64_t row : rows) chosen.push_back(labels[static_cast<std::size_t>(row)]);
+    return fovea::from_data(chosen, {std::ssize(chosen)});
+  }
+
+  std::int64_t words_in(const data::Ids& rows) const {
+    std::int64_t count = 0;
+    for (const std::int64_t row : rows) count += lengths[static_cast<std::size_t>(row)].target;
+    return count;
+  }
+};
+
+// Word dropout: a word becomes <unk>, and the pairs that it is in disappear. What rests on many
+// words is learned, and <unk> gets a meaning.    Iyyer et al. 2015, Deep Unordered Composition
+// Rivals Syntactic Methods for Text Classification, section 3.2 (there the word disappears)
+EncodedText with_words_dropped(const EncodedText& text, double p, fovea::Rng& rng) {
+  EncodedText left = text;
+  if (p <= 0) return left;
+  for (std::size_t t = 0; t < left.words.size(); ++t) {
+    if (!rng.chance(p)) continue;
+    left.words[t] = data::Vocab::unk;
+    if (t > 0 && t - 1 < left.pairs.size()) left.pairs[t - 1] = data::Vocab::unk;
+    if (t < left.pairs.size()) left.pairs[t] = data::Vocab::unk;
+  }
+  return left;
+}
+
+// The current epoch's batches: made again from (seed, epoch) when the epoch changes.
+class Epochs {
+ public:
+  Epochs(const Examples& examples, const Options& options)
+      : examples_(examples), options_(options) {}
+
+  const std::vector<data::Ids>& at(std::int64_t epoch) {
+    if (epoch != epoch_) {
+      batches_ = data::bucketed_batches(examples_.lengths, epoch,
+                                        {.batch_size = options_.batch, .seed = options_.seed});
+      epoch_ = epoch;
+    }
+    return batches_;
+  }
+
+ private:
+  const Examples& examples_;
+  const Options& options_;
+  std::int64_t epoch_ = -1;
+  std::vector<data::Ids> batches_;
+};
+
+// A line that is written over and over on a terminal, and one for each validation anywhere.
+class Display {
+ public:
+  Display() : terminal_(isatty(STDERR_FILENO) == 1) {}
+
+  void operator()(const optim::Progress& p) {
+    const std::string clear = terminal_ ? "\r\033[K" : "";
+    if (!std::isnan(p.validation))
+      std::cerr
+          << clear
+          << fmt::format(
+                 "epoch {:2}  step {:6}  loss {:.3f}  validation accuracy {:6.2f}  {:.0f} s\n",
+                 p.epoch + 1, p.step, p.loss, p.validation, p.seconds);
+    if (terminal_ && p.seconds >= next_) {
+      std::cerr << clear << optim::progress_line(p) << std::flush;
+      next_ = p.seconds + 0.1;  // writing takes time too
+    }
+    if (terminal_ && p.seconds_left <= 0) std::cerr << clear;
+  }
+
+ private:
+  bool terminal_;
+  double next_ = 0;
+};
+
+// A rise over the first twentieth, then down to nothing.
+optim::Schedule rate_of(double lr, std::int64_t steps) {
+  if (steps < 2) return optim::constant(lr);
+  const std::int64_t warm_up = std::max<std::int64_t>(1, steps / 20);
+  return optim::sequential({{warm_up, optim::linear(0.1 * lr, lr, warm_up)}},
+                           optim::cosine(lr, steps - warm_up, 0.02 * lr));
+}
+
+// Another training's numbers would load, and mean something else.
+std::string described(const Options& o) {
+  return nlohmann::json{{"seed", o.seed},
+                        {"phrases", o.phrases},
+                        {"batch", o.batch},
+                        {"lr", o.lr},
+                        {"weight_decay", o.weight_decay},
+                        {"word_dropout", o.word_dropout},
+                        {"label_smoothing", o.label_smoothing},
+                        {"average", o.average}}
+      .dump();
+}
+
+optim::TrainerOptions trainer_options(const Critic& critic, const Options& options,
+                                      std::int64_t batches_per_epoch) {
+  optim::TrainerOptions t{.max_epochs = options.epochs,
+                          .clip_norm = options.clip,
+                          .average = options.average,
+                          .patience = options.patience,
+                          .higher_is_better = true,
+                          .metadata = critic.metadata(),
+                          .resume = options.resume,
+                          .log = options.log};
+  t.metadata["training"] = described(options);
+  if (options.max_seconds > 0) t.max_seconds = options.max_seconds;
+  // The built-in reviews' epochs are short; those of phrases are long, and the best model may stand
+  // in the middle of one.
+  if (options.data.empty()) t.validate_every = 5 * batches_per_epoch;
+  if (options.phrases) t.validate_every = std::max<std::int64_t>(1, batches_per_epoch / 4);
+  if (options.save.empty()) return t;
+  t.best = options.save;
+  t.last = options.last();
+  return t;
+}
+
+}  // namespace
+
+optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Options& options,
+                            fovea::Rng& rng) {
+  const Examples examples(critic, corpus.train);
+  Epochs epochs(examples, options);
+  optim::AdamW adam(critic.model().parameters(),
+                    {.lr = options.lr, .weight_decay = options.weight_decay});
+  const std::int64_t per_epoch = std::ssize(epochs.at(0));
+
+  const optim::TrainingTask task{
+      .model = critic.model().state(),
+      .optimizer = &adam,
+      .learning_rate = rate_of(options.lr, options.epochs * per_epoch),
+      .generators = {&rng},
+      .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
+      .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
+        critic.model().train();
+        const data::Ids& rows = epochs.at(epoch)[static_cast<std::size_t>(number)];
+        std::vector<EncodedText> left;
+        for (const std::int64_t row : rows)
+          left.push_back(with_words_dropped(examples.texts[static_cast<std::size_t>(row)],
+                                            options.word_dropout, rng));
+        std::vector<const EncodedText*> texts;
+        for (const EncodedText& text : left) texts.push_back(&text);
+        return {fovea::cross_entropy(critic.model()(critic.batch(texts)), examples.labels_of(rows),
+                                     {.label_smoothing = options.label_smoothing}),
+                examples.words_in(rows)};
+      },
+      .validate = [&] { return measure(critic, corpus.validation).accuracy; }};
+  return optim::train(task, trainer_options(critic, options, per_epoch), Display());
+}
+
+Figures measure(const Critic& critic, const Reviews& reviews) {
+  std::vector<std::string> lines;
+  for (const Review& review : reviews) lines.push_back(review.text);
+  const std::vector<double> positive = critic.positive(lines);
+  std::int64_t right = 0;
+  double loss = 0;
+  for (std::size_t i = 0; i < reviews.size(); ++i) {
+    const bool praises = reviews[i].label == 1;
+    right += (positive[i] > 0.5) == praises;
+    loss -= std::log(std::max(praises ? positive[i] : 1 - positive[i], 1e-12));
+  }
+  const double count = static_cast<double>(std::max<std::size_t>(1, reviews.size()));
+  return {.accuracy = 100 * static_cast<double>(right) / count, .loss = loss / count};
+}

@@ -1,0 +1,122 @@
+#!/bin/sh
+# generate_test.sh PROGRAM: uses examples/generate as its readers do, on trainings of a second.
+# generate_test.sh PROGRAM stories: what needs the weights in $FOVEA_DATA/checkpoints.
+set -eu
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+generate=$1
+cd "$work"
+export OMP_WAIT_POLICY=passive
+
+fail() {
+  echo "FAILED: $*" >&2
+  [ ! -s messages ] || sed 's/^/  | /' messages >&2
+  exit 1
+}
+
+contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
+same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+
+# works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
+works() { "$generate" "$@" >output 2>messages || fail "exit code $? of: $*"; }
+
+# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
+refuses() {
+  wanted=$1 text=$2
+  shift 2
+  code=0
+  "$generate" "$@" >output 2>messages || code=$?
+  [ "$code" = "$wanted" ] || fail "exit code $code, not $wanted, of: $*"
+  contains messages "$text"
+}
+
+# Three lines again and again, one of them with letters of two bytes.
+write_text() {
+  i=0
+  while [ $i -lt 200 ]; do
+    printf 'abcabcabc\nx\303\244y \303\244\303\266\303\274\n0123456789\n'
+    i=$((i + 1))
+  done >text.txt
+}
+
+a_text_is_learned_and_kept() {
+  write_text
+  works --text text.txt --steps 200 --context 32 --window 16 --width 32 --tokens 60 \
+    --temperature 0 --prompt 012 --save model.st --json figures.json --report looks.html
+  contains messages 'tokens/s'
+  contains messages 'validation loss'
+  contains output '0123456789'
+  for figure in text tokens tokens_per_second parameters loss seconds steps seed threads; do
+    contains figures.json "\"$figure\": "
+  done
+  contains looks.html '</html>'
+  cp output said.txt
+  works --load model.st --temperature 0 --prompt 012 --tokens 60
+  same_file output said.txt
+  works --load model.st --temperature 0 --tokens 300  # more than the context: the cache is a ring
+  [ "$(wc -m <output)" -ge 300 ] || fail 'not 300 characters'
+  iconv -f UTF-8 -t UTF-8 output >/dev/null || fail 'what it said is no UTF-8'
+}
+
+seeds_and_sampling() {
+  works --load model.st --seed 1 --temperature 1.5 --top-p 1 --tokens 200
+  cp output first.txt
+  works --load model.st --seed 1 --temperature 1.5 --top-p 1 --tokens 200
+  same_file output first.txt
+  works --load model.st --seed 2 --temperature 1.5 --top-p 1 --tokens 200
+  ! cmp -s output first.txt || fail 'another seed says the same'
+  works --load model.st --temperature 0 --tokens 40
+  cp output greedy.txt
+  works --load model.st --top-k 1 --tokens 40 --seed 7
+  same_file output greedy.txt
+  works --load model.st --prompt "$(printf '\360\237\230\200 \377')" --tokens 5  # of no alphabet
+  contains output "$(printf '\360\237\230\200 \357\277\275')"
+}
+
+what_is_wrong_is_named() {
+  refuses 1 'nowhere.st: No such file' --load nowhere.st
+  refuses 1 'text.txt' --load text.txt
+  refuses 1 'neither nowhere nor nowhere/checkpoints has stories260K.safetensors' --data nowhere
+  printf 'short' >short.txt
+  refuses 1 'characters: rows have' --text short.txt
+  refuses 2 'must be an even multiple' --width 30 --heads 4
+  refuses 2 'excludes' --load model.st --text text.txt
+  refuses 2 'requires' --check
+  refuses 2 'top-p' --top-p 0
+  refuses 2 'was not expected' --nonsense
+  works --help
+  contains output '--temperature'
+}
+
+other_peoples_weights() {
+  if [ -z "${FOVEA_DATA:-}" ] || [ ! -e "$FOVEA_DATA/checkpoints/stories260K.safetensors" ]; then
+    echo 'SKIPPED: $FOVEA_DATA/checkpoints/stories260K.safetensors is not there'
+    exit 0
+  fi
+  works --data "$FOVEA_DATA" --check
+  contains output '64 greedy tokens equal'
+  works --data "$FOVEA_DATA/checkpoints" --prompt 'Once upon a time' --tokens 40 --temperature 0 \
+    --report story.html
+  contains output 'Once upon a time, there was a little girl named Lily.'
+  contains story.html 'self_attn'
+  # A check that cannot fail is none: one changed logit, one changed token.
+  mkdir changed
+  cp "$FOVEA_DATA"/checkpoints/stories260K.* "$FOVEA_DATA"/checkpoints/tok512.bin changed
+  chmod u+w changed/*
+  sed -i '/^logits 3 /s/ \(-\{0,1\}[0-9.]*\)$/ 9\1/' changed/stories260K.reference.txt
+  refuses 1 'logits differ by' --data changed --check
+  sed '/^greedy_tokens/s/[0-9]*$/7/' "$FOVEA_DATA"/checkpoints/stories260K.reference.txt \
+    >changed/stories260K.reference.txt
+  refuses 1 'greedy tokens are not those' --data changed --check
+  head -c 1000 "$FOVEA_DATA"/checkpoints/tok512.bin >changed/tok512.bin
+  refuses 1 'tok512.bin: piece' --data changed
+}
+
+if [ "${2:-}" = stories ]; then
+  other_peoples_weights
+else
+  a_text_is_learned_and_kept
+  seeds_and_sampling
+  what_is_wrong_is_named
+fi

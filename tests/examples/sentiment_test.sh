@@ -1,0 +1,198 @@
+#!/bin/sh
+# sentiment_test.sh PROGRAM: uses examples/sentiment as its readers do, on trainings of a second.
+set -eu
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+sentiment=$1
+cd "$work"
+export OMP_WAIT_POLICY=passive
+
+fail() {
+  echo "FAILED: $*" >&2
+  [ ! -s messages ] || sed 's/^/  | /' messages >&2
+  exit 1
+}
+
+contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
+lacks() { ! grep -qF -e "$2" "$1" || fail "$1 has '$2'"; }
+
+# works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
+works() { "$sentiment" "$@" >output 2>messages || fail "exit code $? of: $*"; }
+
+# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
+refuses() {
+  wanted=$1 text=$2
+  shift 2
+  code=0
+  "$sentiment" "$@" >output 2>messages || code=$?
+  [ "$code" = "$wanted" ] || fail "exit code $code, not $wanted, of: $*"
+  contains messages "$text"
+}
+
+same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+lines_of() { wc -l <"$1" | tr -d ' '; }
+has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
+figure() { sed -n "s/^ *\"$2\": \([0-9.]*\),*\$/\1/p" "$1"; }
+
+# at_least FILE FIGURE BOUND: the number is there, and is one.
+at_least() {
+  figure "$1" "$2" | awk -v bound="$3" '{ ok = $1 + 0 >= bound } END { exit !ok }' ||
+    fail "$1: $2 is '$(figure "$1" "$2")', below $3"
+}
+
+reviews_are_learned() {
+  works --log log.csv --json figures.json --curve curve.svg --report page.html
+  contains messages 'reviews: 352 training sentences'
+  contains messages 'validation accuracy'
+  contains messages 'wrote reviews-bow.safetensors'
+  contains output 'test accuracy'
+  contains output 'The probability of praise'
+  [ "$(grep -c '^[01][.][0-9][0-9]  ' output)" = 10 ] || fail 'not ten judged sentences'
+  ! grep -q "$(printf '\033')" output || fail 'colours, and no terminal'
+  contains curve.svg '</svg>'
+  contains page.html '</html>'
+  contains log.csv 'epoch,step,seconds,loss'
+  contains figures.json '"sentences": 96'
+  for figure in accuracy loss parameters seconds tokens_per_second threads seed; do
+    contains figures.json "\"$figure\": "
+  done
+  at_least figures.json accuracy 65  # a guess is right in 50
+}
+
+every_model_learns() {
+  for model in lstm+additive gru+additive selfattention transformer; do
+    works --model $model --json $model.json --report $model.html
+    at_least $model.json accuracy 55
+    contains $model.html '</html>'
+  done
+  contains messages 'wrote reviews-transformer.safetensors'
+  for model in bow selfattention transformer; do
+    works --model $model --pooling attention --epochs 30 --save attention.st
+    works --load attention.st --text 'a fine cast' --report attention.html
+    contains attention.html 'pooling'
+  done
+  refuses 2 'pools by attention' --model lstm+additive --pooling mean
+}
+
+# Blank lines, emoji, bytes that are no UTF-8, Windows' line ends, no line end at the end.
+lines_stay_lines() {
+  printf 'A fine cast.\n\n  \n\360\237\230\200 \377\376\nIt drags.\r\nnot bad at all' >in.txt
+  works --load reviews-bow.safetensors --input in.txt --output out.txt
+  has_lines out.txt 6
+  grep -c -x '[01][.][0-9][0-9][0-9][0-9]' out.txt | grep -qx 6 || fail 'not six probabilities'
+  works --load reviews-bow.safetensors --input - <in.txt
+  same_file output out.txt
+  : >empty.txt
+  works --load reviews-bow.safetensors --input empty.txt --output none.txt
+  has_lines none.txt 0
+  works --load reviews-bow.safetensors --text "It isn't a well-made film..." --text ''
+  sed -n 's/\[[^]]*\]//g; 1s/^[0-9.]*  //p' output | grep -qx "it is n't a well made film ..." ||
+    fail "cut into '$(sed -n 1p output)'"
+  cp output once.txt
+  works --load reviews-bow.safetensors --text "it is n't a well made film ..." --text ''
+  same_file output once.txt  # what is cut already stays as it is
+}
+
+words_decide() {
+  works --load reviews-bow.safetensors --text 'The ending is superb.' --text 'It is a chore.'
+  sed -n 1p output | grep -q 'superb\[+' || fail 'superb does not speak for praise'
+  sed -n 2p output | grep -q 'chore\[-' || fail 'chore does not speak against it'
+  works --load reviews-bow.safetensors --text 'Superb & <dull>' --report escaped.html
+  lacks escaped.html '<dull>'
+}
+
+a_loaded_model_is_measured_on_the_same_reviews() {
+  works --load reviews-bow.safetensors --json loaded.json
+  for name in accuracy loss parameters; do
+    [ "$(figure figures.json $name)" = "$(figure loaded.json $name)" ] || fail "another $name"
+  done
+}
+
+# Ctrl-C in the middle, and going on, gives the file of a run at one go.
+interrupted_and_resumed() {
+  set -- --model transformer --epochs 120 --seed 3
+  works "$@" --save whole.st
+  : >messages  # it still has the validations of the run before
+  "$sentiment" "$@" --save "it's.st" >output 2>messages &
+  process=$!
+  # The first line is about the data; the handler is set when the first validation is there.
+  until grep -q 'validation' messages; do
+    kill -0 $process 2>/dev/null || fail 'ended before it could be interrupted'
+    sleep 0.02
+  done
+  kill -INT $process
+  code=0
+  wait $process || code=$?
+  [ "$code" = 130 ] || fail "exit code $code after an interrupt"
+  contains messages "--seed 3 --save 'it'\\''s.st' --resume"
+  command=$(tail -n 1 messages)
+  eval "$command" >output 2>messages || fail 'the command to go on'
+  same_file whole.st "it's.st"
+  refuses 1 'is of another training' --model transformer --epochs 120 --seed 4 --save "it's.st" \
+    --resume
+  refuses 1 'never.st.last' --save never.st --resume
+}
+
+threads_change_nothing() {
+  for n in 1 2; do
+    works --model selfattention --epochs 10 --threads $n --save threads$n.st
+  done
+  same_file threads1.st threads2.st
+}
+
+wrong_files_are_named() {
+  refuses 1 'nowhere.st: No such file' --load nowhere.st --text a
+  refuses 1 'in.txt' --load in.txt --text a
+  refuses 1 'is for --resume' --load reviews-bow.safetensors.last --text a
+  refuses 1 'nowhere.txt: No such file' --load reviews-bow.safetensors --input nowhere.txt
+  refuses 1 'train.tsv: No such file' --data nowhere
+  refuses 2 '--report: there is no folder nowhere' --report nowhere/page.html
+  refuses 2 '--save: . is a folder' --save .
+  refuses 2 '--output' --output out.txt
+  refuses 2 '--epochs, --seed: is for training' --load reviews-bow.safetensors --seed 1 --epochs 2
+  refuses 2 '--save: is for training' --load reviews-bow.safetensors --save other.st
+  refuses 2 '--model: is for training' --load reviews-bow.safetensors --model bow
+  refuses 2 'need --data' --phrases
+  refuses 2 'was not expected' --nonsense
+  works --help
+  contains output '--pooling'
+}
+
+files_are_learned() {
+  mkdir sst
+  for word in good great fine; do printf 'a %s film\t1\nno %s film\t0\n' $word $word; done >sst/few
+  cat sst/few sst/few sst/few sst/few >sst/train.tsv
+  refuses 1 'sst/dev.tsv: No such file' --data sst
+  cp sst/few sst/dev.tsv
+  works --data sst --epochs 40 --batch 4 --lr 1e-2 --save sst.st --json sst.json
+  contains messages 'sst2: 24 training sentences'
+  contains output 'dev accuracy 100.00'
+  refuses 1 'or --data' --load sst.st
+  works --load sst.st --data sst
+  contains output 'dev accuracy 100.00'
+  printf 'an odd film\t0\n' | gzip >sst/train_phrases.tsv.gz
+  works --data sst --phrases --epochs 1
+  contains messages 'sst2: 25 training sentences'
+  contains messages 'wrote sst2-bow.safetensors'
+  printf 'fine\t1\nno label\n' >sst/dev.tsv
+  refuses 1 "dev.tsv:2: 'no label' is no SENTENCE<TAB>LABEL" --data sst
+  printf 'fine\t2\n' >sst/dev.tsv
+  refuses 1 'dev.tsv:1: ' --data sst
+  printf ' \t1\n' >sst/dev.tsv
+  refuses 1 'dev.tsv:1: a label without a sentence' --data sst
+  : >sst/dev.tsv
+  refuses 1 'dev.tsv is empty' --data sst
+  printf 'no gzip' >sst/train_phrases.tsv.gz
+  refuses 1 'train_phrases.tsv.gz: incorrect header check' --data sst --phrases
+}
+
+reviews_are_learned
+every_model_learns
+lines_stay_lines
+words_decide
+a_loaded_model_is_measured_on_the_same_reviews
+interrupted_and_resumed
+threads_change_nothing
+wrong_files_are_named
+files_are_learned
