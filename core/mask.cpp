@@ -64,7 +64,7 @@ class PlanReader {
   PlanReader(const MaskPlan& plan, const MaskSizes& sizes) : plan_(plan), n_(sizes) {}
 
   bool per_row() const {
-    const auto differs = [](const Tensor& x) { return x.dim(0) > 1; };
+    const auto differs = [](const Tensor& x) { return x.dim(0) != 1; };
     return plan_.per_row || std::any_of(plan_.tables.begin(), plan_.tables.end(), differs) ||
            std::any_of(plan_.ids.begin(), plan_.ids.end(), [&](const MaskPlan::Ids& ids) {
              return differs(ids.query) || differs(ids.key);
@@ -72,7 +72,7 @@ class PlanReader {
   }
   bool per_head() const {
     return std::any_of(plan_.tables.begin(), plan_.tables.end(),
-                       [](const Tensor& table) { return table.dim(1) > 1; });
+                       [](const Tensor& table) { return table.dim(1) != 1; });
   }
 
   Range range(std::int64_t b, std::int64_t t) const {
@@ -165,7 +165,8 @@ Mask Mask::window(std::int64_t left, std::int64_t right, Corner corner) {
     }
     Range range(const MaskSizes& n, std::int64_t, std::int64_t t) const override {
       const std::int64_t own = t + shift_of(corner, n);
-      return {left < 0 ? 0 : own - left, right < 0 || right >= n.S - own ? n.S : own + right + 1};
+      return {left < 0 || left >= own ? 0 : own - left,
+              right < 0 || right >= n.S - own ? n.S : own + right + 1};
     }
     std::int64_t left, right;
     Corner corner;
@@ -229,7 +230,7 @@ Mask Mask::documents(const Tensor& query_ids, const Tensor& key_ids) {
                     "(B or 1, T) and (B or 1, S)",
                     query.shape().str(), key.shape().str(), n.B, n.T, n.S);
     }
-    bool per_row() const override { return query.dim(0) > 1 || key.dim(0) > 1; }
+    bool per_row() const override { return query.dim(0) != 1 || key.dim(0) != 1; }
     Range range(const MaskSizes&, std::int64_t b, std::int64_t t) const override {
       const auto& of_row = places[key.dim(0) > 1 ? static_cast<std::size_t>(b) : 0];
       const auto place = of_row.find(row(query, b)[t]);

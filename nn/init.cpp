@@ -41,6 +41,13 @@ void orthonormalize_rows(std::vector<double>& a, std::int64_t rows, std::int64_t
 
 }  // namespace
 
+Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng) {
+  Tensor w = empty(shape);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(inputs));
+  uniform(w, -bound, bound, rng);
+  return w.set_requires_grad();
+}
+
 void uniform(Tensor& w, double low, double high, Rng& rng) {
   Tensor drawn = rand(w.shape(), rng, w.dtype());
   dispatch_float(w.dtype(), "init::uniform", [&]<class T>() {

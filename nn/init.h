@@ -7,6 +7,9 @@
 
 namespace fovea::nn::init {
 
+/// A parameter made and started: U(-b, b), b = 1 / sqrt(inputs), as PyTorch's Linear and RNNs.
+Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng);
+
 void uniform(Tensor& w, double low, double high, Rng& rng);
 void normal(Tensor& w, double mean, double stddev, Rng& rng);
 

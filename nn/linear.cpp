@@ -2,19 +2,12 @@
 #include <fovea/nn/init.h>
 #include <fovea/nn/linear.h>
 
-#include <cmath>
-
 namespace fovea::nn {
 
-Linear::Linear(LinearOptions options, Rng& rng)
-    : weight(empty({options.out_features, options.in_features})) {
-  const double bound = 1.0 / std::sqrt(static_cast<double>(options.in_features));
-  init::uniform(weight, -bound, bound, rng);
-  weight.set_requires_grad();
-  if (!options.bias) return;
-  bias = empty({options.out_features});
-  init::uniform(bias, -bound, bound, rng);
-  bias.set_requires_grad();
+Linear::Linear(LinearOptions options, Rng& rng) {
+  const std::int64_t in = options.in_features, out = options.out_features;
+  weight = init::uniform_parameter({out, in}, in, rng);
+  if (options.bias) bias = init::uniform_parameter({out}, in, rng);
 }
 
 Tensor Linear::operator()(const Tensor& x) const {

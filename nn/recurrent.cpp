@@ -4,32 +4,18 @@
 #include <fovea/nn/init.h>
 #include <fovea/nn/recurrent.h>
 
-#include <cmath>
-
 namespace fovea::nn {
-namespace {
-
-Tensor uniform_parameter(const Shape& shape, double bound, Rng& rng) {
-  Tensor w = empty(shape);
-  init::uniform(w, -bound, bound, rng);
-  w.set_requires_grad();
-  return w;
-}
-
-}  // namespace
-
 RecurrentLayers::RecurrentLayers(const RecurrentOptions& options, std::int64_t gates, Rng& rng)
     : options_(options), dropout_(options.dropout, rng) {
   const std::int64_t H = options.hidden_size;
-  const double bound = 1.0 / std::sqrt(static_cast<double>(H));
   for (std::int64_t i = 0; i < options.num_layers * directions(); ++i) {
     const std::int64_t in = i < directions() ? options.input_size : H * directions();
     Direction d;
-    d.weight_ih = uniform_parameter({gates * H, in}, bound, rng);
-    d.weight_hh = uniform_parameter({gates * H, H}, bound, rng);
+    d.weight_ih = init::uniform_parameter({gates * H, in}, H, rng);
+    d.weight_hh = init::uniform_parameter({gates * H, H}, H, rng);
     if (options.bias) {
-      d.bias_ih = uniform_parameter({gates * H}, bound, rng);
-      d.bias_hh = uniform_parameter({gates * H}, bound, rng);
+      d.bias_ih = init::uniform_parameter({gates * H}, H, rng);
+      d.bias_hh = init::uniform_parameter({gates * H}, H, rng);
     }
     weights_.push_back(std::move(d));
   }
@@ -104,11 +90,10 @@ LSTM::Output LSTM::operator()(const Ragged& x, const Tensor& initial,
 
 GRUCell::GRUCell(GRUCellOptions options, Rng& rng) {
   const std::int64_t H = options.hidden_size;
-  const double bound = 1.0 / std::sqrt(static_cast<double>(H));
-  weight_ih = uniform_parameter({3 * H, options.input_size}, bound, rng);
-  weight_hh = uniform_parameter({3 * H, H}, bound, rng);
-  bias_ih = uniform_parameter({3 * H}, bound, rng);
-  bias_hh = uniform_parameter({3 * H}, bound, rng);
+  weight_ih = init::uniform_parameter({3 * H, options.input_size}, H, rng);
+  weight_hh = init::uniform_parameter({3 * H, H}, H, rng);
+  bias_ih = init::uniform_parameter({3 * H}, H, rng);
+  bias_hh = init::uniform_parameter({3 * H}, H, rng);
 }
 
 Tensor GRUCell::operator()(const Tensor& x, const Tensor& h) const {

@@ -25,7 +25,8 @@ using LSTMOptions = RecurrentOptions;
 /// Layers and directions of a recurrent net, with PyTorch's parameter names and layouts:
 /// weight_ih_l0: (G H, I), weight_hh_l0: (G H, H), bias_ih_l0, bias_hh_l0: (G H) for G gates;
 /// further layers _l1, ...; the backward direction _reverse. Starts uniform in +-1/sqrt(H). No
-/// padding is computed: a batch costs what its real tokens cost.
+/// padding is computed: a batch costs what its real tokens cost. `rng` must outlive the module:
+/// dropout draws from it.
 class RecurrentLayers : public Module {
  public:
   void visit(Visitor& v) override;

@@ -26,6 +26,16 @@ const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
   return o;
 }
 
+void check_step(const Seq2SeqMemory& memory, const Tensor& ids, const std::vector<Tensor>& state) {
+  const std::int64_t B = memory.initial.dim(0), H = memory.initial.dim(1);
+  const std::int64_t rows = ids.rank() == 1 ? ids.dim(0) : -1;
+  if (rows < 0 || (B == 0 ? rows : rows % B) != 0)
+    shape_error("Seq2Seq", "ids {} for {} sentences: they must be (B K)", ids.shape().str(), B);
+  if (state.empty() || !(state[0].shape() == Shape{rows, H}))
+    state_error("Seq2Seq", "a state of {} tensors for {} hypotheses: the first must be ({}, {})",
+                state.size(), rows, rows, H);
+}
+
 }  // namespace
 
 const std::vector<std::string>& attention_names() {
@@ -138,15 +148,16 @@ Tensor Seq2Seq::decode(const Seq2SeqMemory& memory, const Tensor& inputs,
 Tensor Seq2Seq::step(const Seq2SeqMemory& memory, const Tensor& ids, std::vector<Tensor>& state,
                      Tensor* weights) const {
   const Scope in(*this);
+  check_step(memory, ids, state);
   const Tensor embedded = target_embedding(ids);  // (B K, E)
   std::vector<Tensor> input{embedded}, seen;
   if (attention) {
-    const Context looked = look(memory, state.at(0), state);
+    const Context looked = look(memory, state[0], state);
     input.push_back(looked.context);
     seen.push_back(looked.context);
     if (weights) *weights = looked.weights;
   }
-  state.at(0) = cell(concat(input, 1), state.at(0));
+  state[0] = cell(concat(input, 1), state[0]);
   seen.insert(seen.begin(), state[0]);
   seen.push_back(embedded);
   return logits(seen);  // (B K, V)

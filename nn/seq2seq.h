@@ -48,7 +48,8 @@ class Seq2Seq : public Module {
   Seq2SeqOptions options_;  // first: the members below are sized by it
 
  public:
-  /// ValueError for an attention or weights that there is not.
+  /// `rng` must outlive the module: dropout draws from it. ValueError for an attention or weights
+  /// that there is not.
   Seq2Seq(Seq2SeqOptions options, Rng& rng);
 
   /// ids: i64 (B, S), padded; lengths: of the sources, each >= 1.
@@ -65,7 +66,7 @@ class Seq2Seq : public Module {
 
   /// One step for K hypotheses of each sentence.
   /// ids: i64 (B K)  state: as initial_state(), first axis B K, replaced  ->  logits (B K, V).
-  /// weights: if given, (B, K, S); left alone without attention.
+  /// weights: if given, (B, K, S); left alone without attention. ShapeError, StateError.
   Tensor step(const Seq2SeqMemory& memory, const Tensor& ids, std::vector<Tensor>& state,
               Tensor* weights = nullptr) const;
 

@@ -63,6 +63,12 @@ Tensor last_of_rows(const Tensor& h, const std::vector<std::int64_t>& counts) {
   return fovea::stack(rows);
 }
 
+void check_layers(const Options& o, const LmCache& cache) {
+  if (std::ssize(cache.layers) != o.num_layers)
+    value_error("TransformerLM", "a cache of {} layers: the model has {}", cache.layers.size(),
+                o.num_layers);
+}
+
 // ALiBi counts from the cache's end, where a padded chunk of rows of unequal length needs its
 // place.
 void check_place(const Options& o, const KvCache& cache, std::int64_t T) {
@@ -165,9 +171,7 @@ LmCache TransformerLM::make_cache(std::int64_t B, std::int64_t capacity,
 
 Tensor TransformerLM::hidden(const Tensor& ids, LmCache& cache,
                              const std::vector<std::int64_t>& counts) const {
-  if (std::ssize(cache.layers) != options_.num_layers)
-    value_error("TransformerLM", "a cache of {} layers: the model has {}", cache.layers.size(),
-                options_.num_layers);
+  check_layers(options_, cache);
   check_place(options_, cache.layers[0], ids.dim(1));
   const Tensor places = cache.layers[0].next_positions(ids.dim(1));  // (T) or (B, T)
   Tensor x = embed(ids, places);
@@ -196,6 +200,7 @@ Tensor TransformerLM::prefill(const Tensor& ids, LmCache& cache,
   const NoGrad guard;
   check_ids("TransformerLM::prefill", ids, 2);
   check_lengths(ids, lengths);
+  check_layers(options_, cache);
   const std::int64_t T = ids.dim(1);
   const std::int64_t chunk = cache.layers[0].is_ring() ? cache.layers[0].options().max_chunk : T;
   if (chunk >= T) return read_out(last_of_rows(hidden(ids, cache, lengths), lengths));
@@ -243,7 +248,9 @@ std::vector<std::int64_t> generate(const TransformerLM& model, std::span<const s
   std::vector<std::int64_t> tokens;
   if (options.max_tokens < 1) return tokens;
   if (most < 1) value_error("generate", "a prompt of {} tokens: max_len is {}", length, max_len);
-  LmCache cache = model.make_cache(1, std::min(max_len, length + most));
+  // What is read back: all but the last token. An endless model's cache is a ring.
+  const std::int64_t capacity = is_endless(model.options()) ? 0 : length + most - 1;
+  LmCache cache = model.make_cache(1, capacity);
   Tensor logits = model.prefill(from_data(prompt, {1, length}), cache);  // (1, V)
   for (;;) {
     const std::int64_t token = sample(select(logits, 0, 0), options.sampling, rng);

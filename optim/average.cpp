@@ -7,12 +7,6 @@
 #include <algorithm>
 
 namespace fovea::optim {
-namespace {
-
-bool is_real(const Tensor& x) { return x.dtype() == DType::f32 || x.dtype() == DType::f64; }
-
-}  // namespace
-
 WeightAverage::WeightAverage(const NamedTensors& model, double decay)
     : model_(model), decay_(decay) {
   if (!(decay >= 0 && decay < 1))
@@ -29,7 +23,7 @@ void WeightAverage::update(std::int64_t t) {
     const Tensor w = model_[i].second.detach();
     Tensor& a = average_[i].second;
     Tensor unused;
-    if (is_real(w)) {
+    if (is_floating(w.dtype())) {
       // A step of size 1 - d' down the slope of (a - w)^2 / 2.
       sgd_step(a, a - w, unused, {.lr = 1 - decay}, false);
     } else {

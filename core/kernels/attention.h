@@ -52,8 +52,8 @@ struct ScoreTile {
   int64_t stride;
 };
 
-// Changes scores, a tile at a time. Null functions: no change. Calls for different (batch, head)
-// may run at once; those for one (batch, head) never do.
+// Changes scores, a tile at a time. Null functions: no change. Calls may run at once, but those of
+// backward for one (batch, head) never do, and come in the same order for any number of threads.
 template <class T>
 struct ScoreHook {
   const void* self = nullptr;

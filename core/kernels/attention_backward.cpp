@@ -61,8 +61,8 @@ class BackwardHead {
     if (n > 0) {
       k_ = rows_of(t_.gemm, p_.k, b_, g_, block.begin, n, p_.n.D, t_.D, k_room_);
       v_ = rows_of(t_.gemm, p_.v, b_, g_, block.begin, n, p_.n.E, t_.E, v_room_);
-      std::fill_n(dk_, n * t_.D, T{0});
-      std::fill_n(dv_, n * t_.E, T{0});
+      clear(dk_, n * t_.D);
+      clear(dv_, n * t_.E);
     }
     const int64_t group = p_.n.H / p_.n.G;
     for (h_ = g_ * group; h_ < (g_ + 1) * group; ++h_)
@@ -76,10 +76,10 @@ class BackwardHead {
   // The tile's part of dq is written with the first block of keys, and added with the others.
   void take_queries(bool is_first) {
     count_ = std::min(t_.queries, p_.n.T - first_);
-    const Intervals<T> kept(p_.keep, b_, first_, count_, p_.n.S);
-    const Range all = kept.any(0, count_).within(block_);
+    const Intervals<T> kept(p_.keep, t_, b_, first_, count_, p_.n.S);
+    const Range all = kept.all().within(block_);
     if (all.empty() && !is_first) return;
-    std::fill_n(dq_, count_ * t_.D, T{0});
+    clear(dq_, count_ * t_.D);
     if (!all.empty()) {
       start();
       const int64_t step = even_part(all.size(), t_.keys);
@@ -126,7 +126,7 @@ class BackwardHead {
   bool derive_strip(const Intervals<T>& kept, const Range& keys, const Rows<T>& k, const Rows<T>& v,
                     int64_t j) {
     const int64_t queries = std::min(t_.width, count_ - j);
-    Range mine = kept.any(j, j + t_.width).within(keys);
+    Range mine = kept.strip(j).within(keys);
     const Kept by_tables =
         mine.empty() ? Kept::none : kept_by_tables(p_.keep, b_, h_, first_ + j, queries, mine);
     if (by_tables == Kept::none) mine = {keys.begin, keys.begin};
@@ -147,9 +147,7 @@ class BackwardHead {
     if (p_.hook.forward)
       p_.hook.forward(p_.hook.self,
                       {b_, h_, first_ + j, mine.begin, queries, mine.size(), scores, t_.stride});
-    const Range every = kept.every(j, j + t_.width);
-    if (every.begin > mine.begin || every.end < mine.end)
-      kept.apply(t_.loops, j, mine, scores, t_.stride);
+    if (!kept.strip_keeps(j, mine)) kept.apply(t_.loops, j, mine, scores, t_.stride);
     if (by_tables == Kept::some)
       apply_tables(t_.loops, p_.keep, b_, h_, first_ + j, queries, mine, scores, t_.stride);
     if (drop_.on()) drop_.strip(b_, h_, first_ + j, mine, factors_);
@@ -183,7 +181,7 @@ class BackwardHead {
   // dQ += scale dS K
   void add_to_queries(const Intervals<T>& kept, const Range& keys, const Rows<T>& k) {
     for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
-      const Range mine = kept.any(i, i + rows).within(keys);
+      const Range mine = kept.rows(i).within(keys);
       if (mine.empty()) return;
       const int64_t row = mine.begin - keys.begin;
       multiply(t_.gemm, rows, p_.n.D, mine.size(), p_.scale,
@@ -254,10 +252,10 @@ void run_head(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int6
   BackwardHead<T>(p, d, room).run(head / p.n.G, head % p.n.G, keys, dq_part(p, d, c));
 }
 
-// f(problem, task of it) for the tasks of all problems, shared out.
+// f(problem, task of it) for the tasks of all problems, `products` multiply-adds, shared out.
 template <class F>
-void for_tasks(const std::vector<int64_t>& first, const F& f) {
-  parallel_for(first.back(), 1, [&](int64_t task, int64_t end) {
+void for_tasks(const std::vector<int64_t>& first, int64_t products, const F& f) {
+  parallel_for(first.back(), task_grain(first.back(), products), [&](int64_t task, int64_t end) {
     auto i = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), task) -
                                       first.begin() - 1);
     for (; task < end; ++task) {
@@ -281,15 +279,18 @@ template <class T>
 void attention_backward(std::span<const AttentionProblem<T>> problems,
                         std::span<const AttentionGradients<T>> gradients) {
   std::vector<int64_t> rows{0}, heads{0};
+  int64_t dots = 0, products = 0;
   const int64_t chunks = problems.size() == 1 ? attention_key_chunks(problems[0]) : 1;
   for (const AttentionProblem<T>& p : problems) {
     rows.push_back(rows.back() + p.n.B * p.n.H);
     heads.push_back(heads.back() + p.n.B * p.n.G * chunks);
+    dots += p.n.B * p.n.H * p.n.T * p.n.E;
+    products += p.n.B * p.n.H * p.n.T * p.n.S * (3 * p.n.D + 2 * p.n.E);
   }
-  for_tasks(rows, [&](std::size_t i, int64_t task) {
+  for_tasks(rows, dots, [&](std::size_t i, int64_t task) {
     prepare(problems[i], gradients[i], task / problems[i].n.H, task % problems[i].n.H);
   });
-  for_tasks(heads, [&](std::size_t i, int64_t task) {
+  for_tasks(heads, products, [&](std::size_t i, int64_t task) {
     run_head(problems[i], gradients[i], task, chunks);
   });
   if (chunks > 1 && gradients[0].dq.data) add_parts(problems[0], gradients[0], chunks);

@@ -33,9 +33,9 @@ class ForwardTile {
     g_ = h / (p_.n.H / p_.n.G);
     first_ = tile * t_.queries;
     count_ = std::min(t_.queries, p_.n.T - first_);
-    const Intervals<T> kept(p_.keep, b, first_, count_, p_.n.S);
+    const Intervals<T> kept(p_.keep, t_, b, first_, count_, p_.n.S);
     start();
-    const Range all = kept.any(0, count_);
+    const Range all = kept.all();
     const int64_t step = all.empty() ? 1 : even_part(all.size(), t_.keys);
     for (int64_t k = all.begin; k < all.end; k += step)
       take_keys(kept, {k, std::min(k + step, all.end)}, k == all.begin);
@@ -49,7 +49,7 @@ class ForwardTile {
     const T sink = p_.sinks ? p_.sinks[h_] : nothing;
     std::fill_n(top_, t_.queries, sink);
     std::fill_n(total_, t_.queries, sink == nothing ? T{0} : T{1});
-    std::fill_n(sum_, count_ * t_.E, T{0});
+    clear(sum_, count_ * t_.E);
   }
 
   void take_keys(const Intervals<T>& kept, const Range& keys, bool is_first) {
@@ -64,7 +64,7 @@ class ForwardTile {
   // The weights of queries j, j + 1, ... of the tile; whether what was summed up must shrink.
   bool weigh_strip(const Intervals<T>& kept, const Range& keys, const Rows<T>& k, int64_t j) {
     const int64_t queries = std::min(t_.width, count_ - j);
-    Range mine = kept.any(j, j + t_.width).within(keys);
+    Range mine = kept.strip(j).within(keys);
     const Kept by_tables =
         mine.empty() ? Kept::none : kept_by_tables(p_.keep, b_, h_, first_ + j, queries, mine);
     if (by_tables == Kept::none) mine = {keys.begin, keys.begin};
@@ -80,9 +80,7 @@ class ForwardTile {
     if (p_.hook.forward)
       p_.hook.forward(p_.hook.self,
                       {b_, h_, first_ + j, mine.begin, queries, mine.size(), scores, t_.stride});
-    const Range every = kept.every(j, j + t_.width);
-    if (every.begin > mine.begin || every.end < mine.end)
-      kept.apply(t_.loops, j, mine, scores, t_.stride);
+    if (!kept.strip_keeps(j, mine)) kept.apply(t_.loops, j, mine, scores, t_.stride);
     if (by_tables == Kept::some)
       apply_tables(t_.loops, p_.keep, b_, h_, first_ + j, queries, mine, scores, t_.stride);
     if (drop_.on()) drop_.strip(b_, h_, first_ + j, mine, factors_);
@@ -101,7 +99,7 @@ class ForwardTile {
     if (!p_.keep.tables.empty() || !p_.keep.ids.empty())
       v = without_hidden(v, keys.size(), t_.E, scores_, count_, t_.stride, v_room_);
     for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
-      const Range mine = kept.any(i, i + rows).within(keys);
+      const Range mine = kept.rows(i).within(keys);
       if (mine.empty()) return;
       const int64_t row = mine.begin - keys.begin;
       multiply(t_.gemm, rows, p_.n.E, mine.size(), T{1},
@@ -153,10 +151,7 @@ void attention_forward(std::span<const AttentionProblem<T>> problems) {
     products += p.n.B * p.n.H * p.n.T * p.n.S * (p.n.D + p.n.E);
   }
   const int64_t tasks = first.back();
-  constexpr int64_t worth_a_task = 128 * 1024;
-  const int64_t grain =
-      std::clamp<int64_t>(worth_a_task * tasks / std::max<int64_t>(1, products), 1, 64);
-  parallel_for(tasks, grain, [&](int64_t task, int64_t end) {
+  parallel_for(tasks, task_grain(tasks, products), [&](int64_t task, int64_t end) {
     auto i = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), task) -
                                       first.begin() - 1);
     for (; task < end; ++task) {

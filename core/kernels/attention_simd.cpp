@@ -1,47 +1,11 @@
 // The vector loops of attention by tiles, in the compilers' vector extensions as in gemm_simd.cpp.
 // A strip is two vectors of queries wide, like the strips of the matrix product.
 #include <fovea/core/kernels/attention.h>
+#include <fovea/core/kernels/attention_dropout.h>
 #include <fovea/core/kernels/row_sums.h>
-
-#include <immintrin.h>
-#include <utility>
 
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
-
-template <class T, int kBytes = kVectorBytes>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(kBytes)));
-};
-template <class T>
-using Vec = typename VectorOf<T>::type;
-template <class T>
-constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
-template <class T>
-constexpr int kWidth = 2 * kLanes<T>;
-
-template <class V, class T>
-inline V load(const T* p) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof(V));
-  return v;
-}
-template <class T>
-inline Vec<T> load(const T* p) {
-  return load<Vec<T>, T>(p);
-}
-template <class V, class T>
-inline void store(T* p, V v) {
-  __builtin_memcpy(p, &v, sizeof(V));
-}
 
 // 2^f for |f| <= 1/2: minimax polynomials for the relative error, 2.6e-9 and 1.8e-17.
 inline Vec<float> exp2_fraction(Vec<float> f) {
@@ -221,12 +185,64 @@ void keep_between(int64_t n, const int64_t* begin, const int64_t* end, T* scores
   }
 }
 
+// x(j, i) -> x(i, j) for 8 x 8 bytes, a word each row: blocks of 4, 2 and 1 change places.
+inline void transpose_bytes(uint64_t (&x)[8]) {
+  constexpr uint64_t low[] = {0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
+#pragma GCC unroll 3
+  for (int level = 2; level >= 0; --level) {
+    const int step = 1 << level;
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      if (j & step) continue;
+      const uint64_t swap = ((x[j] >> (8 * step)) ^ x[j + step]) & low[level];
+      x[j + step] ^= swap;
+      x[j] ^= swap << (8 * step);
+    }
+  }
+}
+
+// Eight keys at a time: a table lies queries first, and a number fetched on its own takes ten times
+// as long.
+template <class T>
+void keep_dense_table(int64_t n, int64_t queries, const bool* table, int64_t t_stride, T* scores,
+                      int64_t stride) {
+  constexpr int kGroups = (kWidth<T> + 7) / 8;
+  for (int64_t i = 0; i < n; i += 8) {
+    const int64_t keys = n - i < 8 ? n - i : 8;
+    unsigned char kept[8][8 * kGroups];
+    for (int g = 0; g < kGroups; ++g) {
+      uint64_t rows[8];
+      for (int j = 0; j < 8; ++j) {
+        rows[j] = ~uint64_t{0};
+        const int64_t query = 8 * g + j;
+        if (query >= queries) continue;
+        const bool* row = table + query * t_stride + i;
+        if (keys == 8) {
+          __builtin_memcpy(&rows[j], row, 8);
+        } else {
+          __builtin_memcpy(&rows[j], row, static_cast<std::size_t>(keys));
+        }
+      }
+      transpose_bytes(rows);
+      for (int k = 0; k < 8; ++k) __builtin_memcpy(kept[k] + 8 * g, &rows[k], 8);
+    }
+    for (int64_t k = 0; k < keys; ++k, scores += stride) {
+#pragma omp simd
+      for (int j = 0; j < kWidth<T>; ++j) scores[j] = kept[k][j] ? scores[j] : -infinity<T>;
+    }
+  }
+}
+
 template <class T>
 void keep_table(int64_t n, int64_t queries, const bool* table, int64_t t_stride, int64_t s_stride,
                 T* scores, int64_t stride) {
+  if (s_stride == 1 && t_stride != 0 && queries > 1) {
+    keep_dense_table(n, queries, table, t_stride, scores, stride);
+    return;
+  }
   for (int64_t i = 0; i < n; ++i, table += s_stride, scores += stride)
     for (int64_t j = 0; j < queries; ++j)
-      scores[j] = table[j * t_stride] ? scores[j] : -infinity<T>;
+      if (!table[j * t_stride]) scores[j] = -infinity<T>;
 }
 
 template <class T>
@@ -236,123 +252,6 @@ void keep_ids(int64_t n, int64_t queries, const int64_t* query, const int64_t* k
 #pragma omp simd
     for (int64_t j = 0; j < queries; ++j) scores[j] = query[j] == key[i] ? scores[j] : -infinity<T>;
   }
-}
-
-// ---- Dropout -----------------------------------------------------------------------------------
-
-// Philox blocks for a strip's queries side by side, a lane of 64 bits each, since products need
-// them. What stands in a lane's upper half does not matter: products read lower halves.
-template <class T>
-constexpr int kBlocks = kWidth<T> / 4;
-template <class T>
-using Blocks = typename VectorOf<uint64_t, 8 * kBlocks<T>>::type;
-
-// GCC 12 makes a full 64-bit product of `(a & low) * b`. With this one, and with four keys at once
-// that do not wait for each other, a strip's words take 6.5 ns instead of 14.
-template <class B>
-inline B low_product(B a, B b) {
-  if constexpr (sizeof(B) == 16)
-    return reinterpret_cast<B>(
-        _mm_mul_epu32(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
-#if defined(__AVX2__)
-  if constexpr (sizeof(B) == 32)
-    return reinterpret_cast<B>(
-        _mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
-#endif
-#if defined(__AVX512F__)
-  if constexpr (sizeof(B) == 64)
-    return reinterpret_cast<B>(
-        _mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
-#endif
-  return (a & 0xFFFFFFFF) * b;
-}
-
-struct RoundKeys {
-  uint64_t first[10], second[10];
-  explicit RoundKeys(uint64_t seed) {
-    auto key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-    for (int round = 0; round < 10; ++round, key0 += 0x9E3779B9u, key1 += 0xBB67AE85u) {
-      first[round] = key0;
-      second[round] = key1;
-    }
-  }
-};
-
-// The words of the blocks in the order of the queries, from words 0 and 1, and 2 and 3, of each
-// block: two halves of a strip.
-template <int kHigh, class B, int... I>
-inline B interleaved(B a, B b, std::integer_sequence<int, I...>) {
-  constexpr int n = sizeof...(I);
-  return __builtin_shufflevector(a, b, (kHigh * n / 2 + I / 2 + (I % 2) * n)...);
-}
-template <class B>
-inline void store_words(B a, B b, uint32_t* words) {
-  constexpr int n = sizeof(B) / 8;
-  if constexpr (n == 1) {
-    store(words, a);
-    store(words + 2, b);
-  } else {
-    using Lanes = std::make_integer_sequence<int, n>;
-    store(words, interleaved<0>(a, b, Lanes{}));
-    store(words + 2 * n, interleaved<1>(a, b, Lanes{}));
-  }
-}
-
-// The words of a strip for kKeys keys, whose blocks are `step` apart.
-template <class T, int kKeys>
-inline void philox_strips(const RoundKeys& keys, uint64_t stream, uint64_t block, uint64_t step,
-                          uint32_t* words) {
-  using B = Blocks<T>;
-  constexpr uint64_t low = 0xFFFFFFFF;
-  const B factor0 = 0xD2511F53 + B{}, factor1 = 0xCD9E8D57 + B{};
-  B lane;
-  for (int b = 0; b < kBlocks<T>; ++b) lane[b] = static_cast<uint64_t>(b);
-  B c0[kKeys], c1[kKeys], c2[kKeys], c3[kKeys];
-#pragma GCC unroll 4
-  for (int k = 0; k < kKeys; ++k) {
-    c0[k] = block + static_cast<uint64_t>(k) * step + lane;
-    c1[k] = c0[k] >> 32;
-    c2[k] = stream + B{};
-    c3[k] = (stream >> 32) + B{};
-  }
-#pragma GCC unroll 10
-  for (int round = 0; round < 10; ++round) {
-#pragma GCC unroll 4
-    for (int k = 0; k < kKeys; ++k) {
-      const B product0 = low_product(c0[k], factor0), product1 = low_product(c2[k], factor1);
-      c0[k] = (product1 >> 32) ^ c1[k] ^ keys.first[round];
-      c1[k] = product1;
-      c2[k] = (product0 >> 32) ^ c3[k] ^ keys.second[round];
-      c3[k] = product0;
-    }
-  }
-#pragma GCC unroll 4
-  for (int k = 0; k < kKeys; ++k)
-    store_words<B>((c0[k] & low) | (c1[k] << 32), (c2[k] & low) | (c3[k] << 32),
-                   words + k * kWidth<T>);
-}
-
-template <class T, int kKeys>
-inline void drop_keys(const RoundKeys& keys, uint64_t stream, uint64_t block, uint64_t step,
-                      int32_t threshold, T kept, T* drop) {
-  alignas(64) uint32_t words[kKeys * kWidth<T>];
-  philox_strips<T, kKeys>(keys, stream, block, step, words);
-#pragma omp simd
-  for (int j = 0; j < kKeys * kWidth<T>; ++j)
-    drop[j] = static_cast<int32_t>(words[j] >> 8) < threshold ? 0 : kept;
-}
-
-template <class T>
-void dropout(int64_t n, const PhiloxOrigin& origin, uint64_t block, uint64_t blocks_per_key,
-             int32_t threshold, T kept, T* drop) {
-  const RoundKeys keys(origin.seed);
-  const uint64_t stream = origin.stream;
-  block += origin.block;
-  int64_t i = 0;
-  for (; i + 4 <= n; i += 4, block += 4 * blocks_per_key)
-    drop_keys<T, 4>(keys, stream, block, blocks_per_key, threshold, kept, drop + i * kWidth<T>);
-  for (; i < n; ++i, block += blocks_per_key)
-    drop_keys<T, 1>(keys, stream, block, blocks_per_key, threshold, kept, drop + i * kWidth<T>);
 }
 
 // ---- Rows --------------------------------------------------------------------------------------
@@ -390,31 +289,46 @@ T softmax_row(int64_t n, T* scores, T* top) {
 }
 
 // kVectors vectors of y at a time, two keys at a time: sums that do not wait for each other.
-template <class T, int kVectors>
+template <class V, int kVectors, class T>
 inline void weighted_vectors(int64_t n, const T* weights, const T* x, int64_t x_stride, T* y) {
-  Vec<T> sum[2][kVectors] = {};
+  constexpr int lanes = sizeof(V) / sizeof(T);
+  V sum[2][kVectors] = {};
   int64_t i = 0;
   for (; i + 2 <= n; i += 2)
     for (int k = 0; k < 2; ++k)
       for (int v = 0; v < kVectors; ++v)
-        sum[k][v] += weights[i + k] * load(x + (i + k) * x_stride + v * kLanes<T>);
+        sum[k][v] += weights[i + k] * load_as<V>(x + (i + k) * x_stride + v * lanes);
   if (i < n)
     for (int v = 0; v < kVectors; ++v)
-      sum[0][v] += weights[i] * load(x + i * x_stride + v * kLanes<T>);
-  for (int v = 0; v < kVectors; ++v) store(y + v * kLanes<T>, sum[0][v] + sum[1][v]);
+      sum[0][v] += weights[i] * load_as<V>(x + i * x_stride + v * lanes);
+  for (int v = 0; v < kVectors; ++v) store(y + v * lanes, sum[0][v] + sum[1][v]);
+}
+
+// What is narrower than a vector is taken in halves of one: heads of 8 are not rare.
+template <class T, int kBytes>
+inline void weighted_narrow(int64_t n, int64_t width, const T* weights, const T* x,
+                            int64_t x_stride, T* y) {
+  constexpr int64_t lanes = kBytes / static_cast<int64_t>(sizeof(T));
+  if constexpr (lanes > 1) {
+    if (width >= lanes) {
+      weighted_vectors<typename VectorOf<T, kBytes>::type, 1>(n, weights, x, x_stride, y);
+      x += lanes, y += lanes, width -= lanes;
+    }
+    weighted_narrow<T, kBytes / 2>(n, width, weights, x, x_stride, y);
+  } else if (width == 1) {
+    *y = 0;
+    for (int64_t i = 0; i < n; ++i) *y += weights[i] * x[i * x_stride];
+  }
 }
 
 template <class T>
 void weighted_sum(int64_t n, int64_t width, const T* weights, const T* x, int64_t x_stride, T* y) {
   int64_t e = 0;
   for (; e + 4 * kLanes<T> <= width; e += 4 * kLanes<T>)
-    weighted_vectors<T, 4>(n, weights, x + e, x_stride, y + e);
+    weighted_vectors<Vec<T>, 4>(n, weights, x + e, x_stride, y + e);
   for (; e + kLanes<T> <= width; e += kLanes<T>)
-    weighted_vectors<T, 1>(n, weights, x + e, x_stride, y + e);
-  if (e == width) return;
-  for (int64_t j = e; j < width; ++j) y[j] = 0;
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = e; j < width; ++j) y[j] += weights[i] * x[i * x_stride + j];
+    weighted_vectors<Vec<T>, 1>(n, weights, x + e, x_stride, y + e);
+  weighted_narrow<T, kVectorBytes / 2>(n, width - e, weights, x + e, x_stride, y + e);
 }
 
 template <class T>

@@ -94,40 +94,56 @@ struct Range {
   }
 };
 
-// The intervals of the queries [first, first + count) of a tile.
+// The intervals of the queries [first, first + count) of a tile. What concerns a strip, or a row of
+// tiles (`height` queries), is found once.
 template <class T>
 class Intervals {
  public:
-  Intervals(const KeepRule& rule, int64_t b, int64_t first, int64_t count, int64_t S)
-      : count_(count) {
+  Intervals(const KeepRule& rule, const Tiling<T>& tiling, int64_t b, int64_t first, int64_t count,
+            int64_t S)
+      : count_(count), width_(tiling.width), height_(even_part(count, tiling.gemm.tile_rows)) {
+    // Queries that fill up the last strip count for nothing.
+    std::fill_n(begin_, kMaxQueries<T>, int64_t{0});
+    std::fill_n(end_, kMaxQueries<T>, S);
+    all_ = {0, S};
+    bounded_ = rule.begin != nullptr;
+    if (!bounded_) return;
     for (int64_t j = 0; j < count; ++j) {
       const int64_t at = b * rule.b_stride + first + j;
-      Range range{0, S};
-      if (rule.begin) range = Range{rule.begin[at], rule.end[at]}.within({0, S});
+      Range range = Range{rule.begin[at], rule.end[at]}.within({0, S});
       if (range.empty()) range = {0, 0};
       begin_[j] = range.begin;
       end_[j] = range.end;
     }
-    for (int64_t j = count; j < kMaxQueries<T>; ++j) {  // they count for nothing
-      begin_[j] = 0;
-      end_[j] = S;
+    all_ = {0, 0};
+    for (int64_t j = 0; j < count; j += width_) {
+      Range any{0, 0}, every{0, S};
+      for (int64_t i = j; i < std::min(j + width_, count); ++i) {
+        any = any.joined(of(i));
+        every = every.within(of(i));
+      }
+      strip_any_[j / width_] = any;
+      strip_every_[j / width_] = every;
+      all_ = all_.joined(any);
+    }
+    for (int64_t i = 0; i < count; i += height_) {
+      Range any{0, 0};
+      for (int64_t j = i; j < std::min(i + height_, count); ++j) any = any.joined(of(j));
+      rows_any_[i / height_] = any;
     }
   }
 
-  int64_t count() const { return count_; }
   Range of(int64_t j) const { return {begin_[j], end_[j]}; }
-
-  // From the first to the last key that one of these queries keeps.
-  Range any(int64_t query, int64_t query_end) const {
-    Range all;
-    for (int64_t j = query; j < std::min(query_end, count_); ++j) all = all.joined(of(j));
-    return all;
-  }
-  // The keys that all of them keep.
-  Range every(int64_t query, int64_t query_end) const {
-    Range all{0, INT64_MAX};
-    for (int64_t j = query; j < std::min(query_end, count_); ++j) all = all.within(of(j));
-    return all;
+  // From the first to the last key that one of the queries keeps: of all, of a strip, of a row of
+  // tiles.
+  Range all() const { return all_; }
+  Range strip(int64_t j) const { return bounded_ ? strip_any_[j / width_] : all_; }
+  Range rows(int64_t i) const { return bounded_ ? rows_any_[i / height_] : all_; }
+  // Whether each query of the strip keeps all of these keys.
+  bool strip_keeps(int64_t j, const Range& keys) const {
+    if (!bounded_) return true;
+    const Range& every = strip_every_[j / width_];
+    return every.begin <= keys.begin && keys.end <= every.end;
   }
   // From the first to the last query that keeps one of these keys.
   Range queries_of(const Range& keys) const {
@@ -149,8 +165,11 @@ class Intervals {
   }
 
  private:
-  int64_t count_;
+  int64_t count_, width_, height_;
+  bool bounded_;
+  Range all_;
   int64_t begin_[kMaxQueries<T>], end_[kMaxQueries<T>];
+  Range strip_any_[kMaxQueries<T>], strip_every_[kMaxQueries<T>], rows_any_[kMaxQueries<T>];
 };
 
 enum class Kept { none, some, all };
@@ -308,12 +327,17 @@ void multiply_strip(const GemmKernels<T>& gemm, int64_t keys, int64_t K, T alpha
   });
 }
 
+template <class T>
+void clear(T* x, int64_t n) {
+  std::memset(x, 0, static_cast<std::size_t>(n) * sizeof(T));
+}
+
 // Zeros for the keys of a tile of n outside of `kept`.
 template <class T>
 void clear_outside(const Range& kept, int64_t n, int64_t width, T* scores, int64_t stride) {
-  for (int64_t i = 0; i < n; ++i)
-    if (kept.empty() || i < kept.begin || i >= kept.end)
-      std::fill_n(scores + i * stride, width, T{0});
+  const bool none = kept.empty();
+  for (int64_t i = 0; i < (none ? n : kept.begin); ++i) clear(scores + i * stride, width);
+  for (int64_t i = none ? n : kept.end; i < n; ++i) clear(scores + i * stride, width);
 }
 
 // Rows of keys or values without those that tables hide from all queries of a tile: whatever stands
@@ -325,12 +349,19 @@ Rows<T> without_hidden(const Rows<T>& rows, int64_t n, int64_t padded, const T* 
   for (int64_t i = 0; i < n; ++i) {
     const T* row = weights + i * stride;
     if (std::all_of(row, row + queries, is_zero)) {
-      std::fill_n(room + i * padded, padded, T{0});
+      clear(room + i * padded, padded);
     } else if (rows.data != room) {
       std::copy_n(rows.data + i * rows.stride, padded, room + i * padded);
     }
   }
   return {room, padded};
+}
+
+// Tasks, of `products` multiply-adds in all, that are worth a thread together.
+inline int64_t task_grain(int64_t tasks, int64_t products) {
+  constexpr int64_t worth = 128 * 1024;
+  return std::clamp<int64_t>(worth * tasks / std::max<int64_t>(1, products), 1,
+                             std::max<int64_t>(1, tasks));
 }
 
 // Light and heavy tasks in turn, for masks that leave the last tiles the most to do.

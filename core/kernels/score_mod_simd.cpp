@@ -4,9 +4,10 @@
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
-constexpr int64_t kBlock = 16;  // queries whose rows of a bias are read together: as many streams
+// A bias has its keys side by side, the tile its queries. Blocks of this many keep a vector's lines
+// in the cache until they are used up.
+constexpr int64_t kBlock = 16;
 
-// A bias has its keys side by side, the tile its queries: blocks are turned over in between.
 template <class T>
 void add_bias(const ScoreTile<T>& tile, const T* x, int64_t t_stride, int64_t s_stride) {
   for (int64_t j0 = 0; j0 < tile.queries; j0 += kBlock) {
@@ -36,10 +37,14 @@ void sum_bias(const ScoreTile<T>& tile, const T* ds, T* dx, int64_t t_stride, in
         for (int64_t j = 0; j < width; ++j) sums[j] += ds[i * tile.stride + j0 + j];
       for (int64_t j = 0; j < width; ++j) dx[(j0 + j) * t_stride] += sums[j];
     } else {
-      for (int64_t i = 0; i < tile.keys; ++i) {
-        T* to = dx + j0 * t_stride + i * s_stride;
+      for (int64_t i0 = 0; i0 < tile.keys; i0 += kBlock) {
+        const int64_t height = tile.keys - i0 < kBlock ? tile.keys - i0 : kBlock;
+        for (int64_t j = 0; j < width; ++j) {
+          const T* from = ds + i0 * tile.stride + j0 + j;
+          T* to = dx + (j0 + j) * t_stride + i0 * s_stride;
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) to[j * t_stride] += ds[i * tile.stride + j0 + j];
+          for (int64_t i = 0; i < height; ++i) to[i * s_stride] += from[i * tile.stride];
+        }
       }
     }
   }

@@ -4,10 +4,13 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/optional_input.h>
 #include <fovea/core/ops/softmax.h>
 
 namespace fovea {
 namespace {
+
+using detail::data_or_null;
 
 kernels::AdditiveSizes checked_sizes(const Tensor& q, const Tensor& k, const Tensor& v,
                                      const Tensor& x) {
@@ -22,11 +25,6 @@ kernels::AdditiveSizes checked_sizes(const Tensor& q, const Tensor& k, const Ten
     dtype_error("additive_attention", "queries {}, keys {}, v {}, values {}: types must be equal",
                 name_of(q.dtype()), name_of(k.dtype()), name_of(v.dtype()), name_of(x.dtype()));
   return {q.dim(0), q.dim(1), k.dim(1), k.dim(2), x.dim(2)};
-}
-
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
 }
 
 kernels::KeepTable keep_table(const Tensor& kept) {

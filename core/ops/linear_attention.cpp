@@ -101,9 +101,10 @@ Tensor suffix_product(const Tensor& a_, const Tensor& b_, const Tensor& c_, cons
       });
 }
 
-// x / total, and 0 where the total is 0.
+// x / total, and 0 with gradient 0 where the total is 0.
 Tensor normalized(const Tensor& x, const Tensor& total) {
-  return x / where(eq(total, 0.0), 1.0, total);
+  const Tensor nothing = eq(total, 0.0);
+  return where(nothing, 0.0, x / where(nothing, 1.0, total));
 }
 
 }  // namespace

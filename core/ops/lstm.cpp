@@ -5,37 +5,29 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/optional_input.h>
 #include <fovea/core/ops/recurrent.h>
 
 namespace fovea {
 namespace {
 
+using detail::data_or_null;
+using detail::dense_or_none;
+
 void check(const LstmArgs& a, const RaggedIndex& index) {
-  const auto need = [](const char* name, const Tensor& x, const Shape& shape, DType dtype) {
-    if (!x.defined()) return;
-    if (!(x.shape() == shape))
-      shape_error("lstm", "{} {}: it must be {}", name, x.shape().str(), shape.str());
-    if (x.dtype() != dtype)
-      dtype_error("lstm", "{} is {} beside inputs of {}: types must be equal", name,
-                  name_of(x.dtype()), name_of(dtype));
-  };
   if (a.weight.rank() != 2 || a.weight.dim(0) != 4 * a.weight.dim(1))
     shape_error("lstm", "weight {}: it must be (4H, H)", a.weight.shape().str());
   const std::int64_t H = a.weight.dim(1);
   const DType dtype = a.inputs.dtype();
-  need("inputs", a.inputs, {index.total(), 4 * H}, dtype);
-  need("weight", a.weight, {4 * H, H}, dtype);
-  need("bias", a.bias, {4 * H}, dtype);
-  need("initial state", a.initial, {index.batch_size(), H}, dtype);
-  need("initial cell", a.initial_cell, {index.batch_size(), H}, dtype);
+  const auto need = [&](std::string_view name, const Tensor& x, const Shape& shape) {
+    detail::check_if_given("lstm", name, x, shape, dtype);
+  };
+  need("inputs", a.inputs, {index.total(), 4 * H});
+  need("weight", a.weight, {4 * H, H});
+  need("bias", a.bias, {4 * H});
+  need("initial state", a.initial, {index.batch_size(), H});
+  need("initial cell", a.initial_cell, {index.batch_size(), H});
 }
-
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
-Tensor dense(const Tensor& x) { return x.defined() ? x.contiguous() : Tensor(); }
 
 kernels::RaggedRows rows_of(const RaggedIndex& index, bool reverse) {
   return {index.offsets().data(), index.batch_size(), reverse};
@@ -87,7 +79,8 @@ LstmOutput lstm(const LstmArgs& args, const RaggedIndex& index, bool reverse) {
   const std::int64_t N = index.total(), B = index.batch_size(), H = args.weight.dim(1);
   const DType dtype = args.inputs.dtype();
   const Tensor gi = args.inputs.contiguous(), weight = args.weight.contiguous();
-  const Tensor bias = dense(args.bias), h0 = dense(args.initial), c0 = dense(args.initial_cell);
+  const Tensor bias = dense_or_none(args.bias), h0 = dense_or_none(args.initial),
+               c0 = dense_or_none(args.initial_cell);
   Tensor y = empty({N, H}, dtype), hn = empty({B, H}, dtype), cn = empty({B, H}, dtype);
   Tensor gates = empty({N, 4 * H}, dtype), cells = empty({N, H}, dtype);
   dispatch_float(dtype, "lstm", [&]<class T>() {

@@ -5,36 +5,28 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/optional_input.h>
 #include <fovea/core/ops/recurrent.h>
 
 namespace fovea {
 namespace {
 
+using detail::data_or_null;
+using detail::dense_or_none;
+
 void check(const GruArgs& a, const RaggedIndex& index) {
-  const auto need = [](const char* name, const Tensor& x, const Shape& shape, DType dtype) {
-    if (!x.defined()) return;
-    if (!(x.shape() == shape))
-      shape_error("gru", "{} {}: it must be {}", name, x.shape().str(), shape.str());
-    if (x.dtype() != dtype)
-      dtype_error("gru", "{} is {} beside inputs of {}: types must be equal", name,
-                  name_of(x.dtype()), name_of(dtype));
-  };
   if (a.weight.rank() != 2 || a.weight.dim(0) != 3 * a.weight.dim(1))
     shape_error("gru", "weight {}: it must be (3H, H)", a.weight.shape().str());
   const std::int64_t H = a.weight.dim(1);
   const DType dtype = a.inputs.dtype();
-  need("inputs", a.inputs, {index.total(), 3 * H}, dtype);
-  need("weight", a.weight, {3 * H, H}, dtype);
-  need("bias", a.bias, {3 * H}, dtype);
-  need("initial state", a.initial, {index.batch_size(), H}, dtype);
+  const auto need = [&](std::string_view name, const Tensor& x, const Shape& shape) {
+    detail::check_if_given("gru", name, x, shape, dtype);
+  };
+  need("inputs", a.inputs, {index.total(), 3 * H});
+  need("weight", a.weight, {3 * H, H});
+  need("bias", a.bias, {3 * H});
+  need("initial state", a.initial, {index.batch_size(), H});
 }
-
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
-Tensor dense(const Tensor& x) { return x.defined() ? x.contiguous() : Tensor(); }
 
 kernels::RaggedRows rows_of(const RaggedIndex& index, bool reverse) {
   return {index.offsets().data(), index.batch_size(), reverse};
@@ -89,7 +81,7 @@ RecurrentOutput gru(const GruArgs& args, const RaggedIndex& index, bool reverse)
   const std::int64_t N = index.total(), B = index.batch_size(), H = args.weight.dim(1);
   const DType dtype = args.inputs.dtype();
   const Tensor gi = args.inputs.contiguous(), weight = args.weight.contiguous();
-  const Tensor bias = dense(args.bias), h0 = dense(args.initial);
+  const Tensor bias = dense_or_none(args.bias), h0 = dense_or_none(args.initial);
   Tensor y = empty({N, H}, dtype), hn = empty({B, H}, dtype), gates = empty({N, 4 * H}, dtype);
   dispatch_float(dtype, "gru", [&]<class T>() {
     kernels::gru_forward(rows_of(index, reverse), H, gi.data<T>(), weight.data<T>(),

@@ -18,14 +18,20 @@
 // It must be a pure function of its arguments, since it is called from several threads and again in
 // the backward, and each must see the same. A result of -infinity drops the key: it gets weight 0,
 // and neither the score nor what was read gets a gradient from it. Where a Mask can say the same,
-// take the Mask: it skips tiles, a lambda is called for every score. Do not let a query lose its
-// last key to NaN: compute with finite numbers, and drop by where() or ?:.
+// take the Mask: it skips tiles, a lambda is called for every score. A lambda of + - * / and a read
+// or two makes the attention about 1.5 times as long; exp and tanh are the C library's, one score
+// at a time, and dearer: ScoreMod::soft_cap is six times as fast as the lambda that says the same.
+// NaN is not dropped, it stays to be seen. The mask comes after the lambda, which may be called for
+// keys that the mask drops: it must not read outside of a slice for them either. For sequences that
+// are packed (Ragged), `batch` is 0.
 #pragma once
 
 #include <fovea/core/ops/score_mod.h>
 #include <fovea/core/ops/score_mod_dual.h>
 
+#include <array>
 #include <cmath>
+#include <limits>
 #include <span>
 
 namespace fovea {

@@ -7,7 +7,9 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/score_mod_parts.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace fovea {
 namespace {

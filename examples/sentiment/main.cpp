@@ -15,7 +15,7 @@
 //
 // Read after translate. New here: classification, pooling, evidence. In order: reviews.cpp and
 // corpus.h (what there is to learn), encoders.h and classifier.h (the nets), critic.h (net and
-// vocabulary, judging), training.h (averaged weights), report.h.
+// vocabulary, judging), training.h, report.h.
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>

@@ -243,8 +243,9 @@ Defaults defaults_for_files(const ModelOptions& m, bool phrases) {
   if (m.model == "bow") {
     d.embed = 64;
     d.lr = 3e-3;
-    d.word_dropout = 0.1;
+    d.word_dropout = 0.3;
     d.label_smoothing = 0;
+    d.epochs += 2;
     d.batch *= 2;
   } else if (m.recurrent()) {
     d.batch = 64;
@@ -252,7 +253,8 @@ Defaults defaults_for_files(const ModelOptions& m, bool phrases) {
     d.epochs = phrases ? 3 : 12;
     d.hidden = 256;
     d.layers = 2;
-    d.dropout = 0.3;
+    d.lr = 2e-3;
+    d.dropout = 0.2;
     d.word_dropout = 0.1;
   }
   return d;

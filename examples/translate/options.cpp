@@ -129,7 +129,7 @@ void add_training_options(CLI::App& app, std::vector<Declared>& all, Options& o)
   group
       .add("--epochs", o.epochs, "N",
            "passes over the training data\n"
-           "[rnn: 3 for dates, 15 for text; transformer: 6, 100]")
+           "[rnn: 3 for dates, 15 for text; transformer: 6, 120]")
       ->check(above_zero);
   group.add("--max-seconds", o.max_seconds, "S", "end training after so long [no limit]")
       ->check(above_zero);
@@ -139,13 +139,13 @@ void add_training_options(CLI::App& app, std::vector<Declared>& all, Options& o)
                            ->check(above_zero);
   group
       .add("--batch-tokens", o.batch_tokens, "N",
-           "instead: sentences times the longest of them, at most [4096]")
+           "instead: sentences times the longest of them, at most [2048]")
       ->check(above_zero)
       ->excludes(batch);
   group
       .add("--lr", o.lr, "X",
            "learning rate at its highest\n"
-           "[rnn: 4e-3 for dates, 1e-3 for text; transformer: 3e-3, 5e-3]")
+           "[rnn: 4e-3 for dates, 1e-3 for text; transformer: 3e-3]")
       ->check(above_zero);
   group
       .add("--schedule", o.schedule, "NAME",
@@ -297,15 +297,16 @@ Defaults defaults_of(const std::string& model, bool dates) {
   d.beta2 = 0.98;  // as in Vaswani et al. 2017, section 5.3
   d.warmup = 100;
   if (dates) return d;
-  // Wu et al. 2021, Good for Misconceived Reasons, section 4.1: Transformer-Tiny for Multi30k.
+  // Wu et al. 2021, Good for Misconceived Reasons: Transformer-Tiny for Multi30k, but
+  // in batches of half the size, whose logits are quicker to work on, and with a rate to match.
   return {.embed = 128,
-          .epochs = 100,
-          .lr = 5e-3,
+          .epochs = 120,
+          .lr = 3e-3,
           .layers = 4,
           .heads = 4,
           .ffn = 256,
           .batch = 0,
-          .batch_tokens = 4096,
+          .batch_tokens = 2048,
           .warmup = 2000,
           .average = 10,
           .beta2 = d.beta2,

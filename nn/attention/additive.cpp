@@ -1,4 +1,5 @@
 #include <fovea/nn/attention/additive.h>
+#include <fovea/nn/init.h>
 
 namespace fovea::nn {
 
@@ -6,7 +7,7 @@ AdditiveAttention::AdditiveAttention(AdditiveAttentionOptions o, Rng& rng)
     : weights_(o.weights),
       query_proj({.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false}, rng),
       key_proj({.in_features = o.key_dim, .out_features = o.attention_dim}, rng),
-      score(uniform_parameter({o.attention_dim}, o.attention_dim, rng)) {}
+      score(init::uniform_parameter({o.attention_dim}, o.attention_dim, rng)) {}
 
 Tensor AdditiveAttention::project(const Tensor& key) const { return key_proj(key); }
 

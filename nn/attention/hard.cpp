@@ -18,7 +18,7 @@ HardAttention::HardAttention(HardAttentionOptions o, Rng& rng)
 
 Tensor HardAttention::project(const Tensor& key) const { return scores.project(key); }
 
-// One-hot rows; zeros where nothing is kept.   soft: (B, K, S)
+// One-hot rows; zeros where nothing is kept, NaN where soft is.   soft: (B, K, S)
 Tensor HardAttention::choose(const Tensor& soft) const {
   const NoGrad guard;
   const Tensor p = numbers_of(soft);
@@ -33,7 +33,8 @@ Tensor HardAttention::choose(const Tensor& soft) const {
   } else {
     key = argmax(p, -1);
   }
-  return where(gt(max(p, -1, true), 0.0), one_hot(key, p.dim(-1), p.dtype()), 0.0);
+  const Tensor top = max(p, -1, true);  // (B, K, 1)
+  return where(gt(top, 0.0), one_hot(key, p.dim(-1), p.dtype()), 0.0 * top);
 }
 
 AttentionOutput HardAttention::step(const Tensor& query, const AttentionMemory& memory,

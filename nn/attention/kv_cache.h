@@ -22,9 +22,9 @@ struct KvCacheOptions {
 };
 
 /// Keys and values of one attention layer. Memory is taken once: `capacity` places a row, or a ring
-/// of window + max_chunk - 1 in which the oldest are overwritten. A step costs
-/// O(T) for writing and no copy of what is there; its result is that of the full causal forward
-/// (of a window's mask). Rows may hold unequal numbers of tokens.
+/// of window + max_chunk - 1 in which the oldest are overwritten. A step costs O(T) for writing and
+/// no copy of what is there; its result is that of the full causal forward (of a window's mask).
+/// Rows may hold unequal numbers of tokens.
 ///
 ///   const auto heads = attn.project_self(x, cache.next_positions(T));
 ///   const KvCache::Seen seen = cache.append(heads.kv);
@@ -33,6 +33,11 @@ class KvCache {
  public:
   /// ValueError for sizes below 1, and with neither capacity nor window.
   explicit KvCache(const KvCacheOptions& options);
+  // A copy would share the numbers and count its own tokens: both would write to the same places.
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
+  KvCache(KvCache&&) = default;
+  KvCache& operator=(KvCache&&) = default;
 
   /// What the queries of the tokens just appended look at.
   struct Seen {

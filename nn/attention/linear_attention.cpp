@@ -24,6 +24,8 @@ Tensor reached(const Mask& mask, std::int64_t B, std::int64_t T, std::int64_t S)
 }  // namespace
 
 LinearAttention::LinearAttention(LinearAttentionOptions o, Rng& rng) {
+  if (o.feature_dim < 0)
+    value_error("LinearAttention", "feature_dim {}: it must be 0 (none) or above", o.feature_dim);
   if (o.feature_dim > 0) {
     query_proj.emplace(LinearOptions{o.query_dim, o.feature_dim, false}, rng);
     key_proj.emplace(LinearOptions{o.key_dim, o.feature_dim, false}, rng);

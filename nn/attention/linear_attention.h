@@ -16,12 +16,13 @@ struct LinearAttentionOptions {
 };
 
 /// Linear attention (Katharopoulos et al. 2020, Transformers are RNNs, section 3), one head:
-///   a_ts = phi(W_q q_t) . phi(W_k k_s) / sum_s' phi(W_q q_t) . phi(W_k k_s'),   c_t = sum_s a_ts
-///   x_s phi(x) = elu(x) + 1
+///   a_ts = phi(W_q q_t) . phi(W_k k_s) / sum_s' phi(W_q q_t) . phi(W_k k_s')
+///   c_t = sum_s a_ts x_s,   phi(x) = elu(x) + 1
 /// query: (B, T, Cq)  key: (B, S, Ck)  value: (B, S, C)  ->  (B, T, C), computed by running sums,
 /// causal or not. A query that keeps no key gets 0. It takes the masks of linear_attention()
 /// (core/ops/linear_attention.h): lengths, causal, prefix_lm and what is made of them with &;
-/// ValueError for others. What a probe sees is a, computed for it alone.
+/// ValueError for others and for a feature_dim below 0; ShapeError. What a probe sees is a,
+/// computed for it alone.
 class LinearAttention : public Attention {
  public:
   LinearAttention(LinearAttentionOptions options, Rng& rng);

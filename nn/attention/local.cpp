@@ -4,6 +4,7 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/nn/attention/local.h>
+#include <fovea/nn/init.h>
 
 namespace fovea::nn {
 namespace {
@@ -31,7 +32,7 @@ LocalAttention::LocalAttention(LocalAttentionOptions o, Rng& rng)
   position_proj.emplace(
       LinearOptions{.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false},
       rng);
-  position = uniform_parameter({o.attention_dim}, o.attention_dim, rng);
+  position = init::uniform_parameter({o.attention_dim}, o.attention_dim, rng);
 }
 
 Tensor LocalAttention::project(const Tensor& key) const { return scores.project(key); }

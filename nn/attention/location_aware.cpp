@@ -2,6 +2,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/nn/attention/location_aware.h>
+#include <fovea/nn/init.h>
 
 namespace fovea::nn {
 namespace {
@@ -20,10 +21,10 @@ LocationAwareAttention::LocationAwareAttention(LocationAwareAttentionOptions o, 
       weights_(o.weights),
       query_proj({.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false}, rng),
       key_proj({.in_features = o.key_dim, .out_features = o.attention_dim}, rng),
-      location_conv(uniform_parameter({o.filters, 2 * o.radius + 1}, 2 * o.radius + 1, rng)),
+      location_conv(init::uniform_parameter({o.filters, 2 * o.radius + 1}, 2 * o.radius + 1, rng)),
       location_proj({.in_features = o.filters, .out_features = o.attention_dim, .bias = false},
                     rng),
-      score(uniform_parameter({o.attention_dim}, o.attention_dim, rng)) {}
+      score(init::uniform_parameter({o.attention_dim}, o.attention_dim, rng)) {}
 
 Tensor LocationAwareAttention::project(const Tensor& key) const { return key_proj(key); }
 

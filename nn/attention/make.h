@@ -22,10 +22,12 @@ struct AttentionSizes {
 };
 
 /// Mechanisms of one head that a recurrent decoder can ask step by step:
-///   additive      Bahdanau et al. 2015        dot, general, concat   Luong et al. 2015, 3.1
-///   scaled-dot    Vaswani et al. 2017         local-m, local-p       Luong et al. 2015, 3.2,
-///   general location      Chorowski et al. 2015       hard                   straight-through,
-///   general
+///   additive               Bahdanau et al. 2015
+///   dot, general, concat   Luong et al. 2015, section 3.1
+///   scaled-dot             Vaswani et al. 2017
+///   local-m, local-p       Luong et al. 2015, section 3.2, with the score "general"
+///   location               Chorowski et al. 2015
+///   hard                   Xu et al. 2015, straight through, with the score "general"
 const std::vector<std::string>& step_attention_names();
 /// ValueError that lists the names; ValueError if `weights` are asked of a mechanism that has its
 /// own. `rng` must outlive a "hard" one.
@@ -34,6 +36,7 @@ std::unique_ptr<StepAttention> make_step_attention(std::string_view name,
 
 /// All of these, and linear: Katharopoulos et al. 2020.
 const std::vector<std::string>& single_head_attention_names();
+/// One of them. Errors as make_step_attention().
 std::unique_ptr<Attention> make_attention(std::string_view name, const AttentionSizes& sizes,
                                           Rng& rng);
 

@@ -25,8 +25,8 @@ MultiheadAttentionOptions completed(MultiheadAttentionOptions o) {
                 o.num_heads, o.num_kv_heads);
   if (!(o.soft_cap >= 0))
     value_error("MultiheadAttention", "soft_cap {}: must not be negative", o.soft_cap);
-  if (!(o.dropout >= 0 && o.dropout <= 1))
-    value_error("MultiheadAttention", "dropout {}: must lie in [0, 1]", o.dropout);
+  if (!(o.dropout >= 0 && o.dropout < 1))
+    value_error("MultiheadAttention", "dropout {}: must lie in [0, 1)", o.dropout);
   return o;
 }
 

@@ -5,8 +5,8 @@ namespace fovea::nn {
 
 ScaledDotProduct::ScaledDotProduct(ScaledDotProductOptions options, Rng& rng)
     : options_(options), rng_(&rng) {
-  if (!(options_.dropout >= 0 && options_.dropout <= 1))
-    value_error("ScaledDotProduct", "dropout {}: must lie in [0, 1]", options_.dropout);
+  if (!(options_.dropout >= 0 && options_.dropout < 1))
+    value_error("ScaledDotProduct", "dropout {}: must lie in [0, 1)", options_.dropout);
 }
 
 Tensor ScaledDotProduct::operator()(const Tensor& query, const Tensor& key, const Tensor& value,

@@ -16,7 +16,7 @@ struct ScaledDotProductOptions {
 /// y_t = sum_s a_ts v_s,   a_t = softmax_s(scale q_t . k_s)       over the keys that the mask keeps
 ///   query: (B, T, C)  key: (B, S, C)  value: (B, S, Cv)  ->  (B, T, Cv)
 /// Vaswani et al. 2017, Attention Is All You Need, section 3.2.1. ShapeError, ValueError for a
-/// dropout outside [0, 1].
+/// dropout outside [0, 1).
 class ScaledDotProduct : public Attention {
  public:
   /// `rng` must outlive the module: dropout draws from it.

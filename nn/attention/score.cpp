@@ -3,6 +3,7 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/nn/attention/score.h>
 #include <fovea/nn/attention/weights.h>
+#include <fovea/nn/init.h>
 
 #include <algorithm>
 #include <cmath>
@@ -41,11 +42,11 @@ Score score_named(std::string_view name) {
 AttentionScore::AttentionScore(AttentionScoreOptions o, Rng& rng) : options_(o) {
   check(o);
   if (o.score == Score::general)
-    weight = uniform_parameter({o.query_dim, o.key_dim}, o.key_dim, rng);
+    weight = init::uniform_parameter({o.query_dim, o.key_dim}, o.key_dim, rng);
   if (o.score != Score::concat) return;
   const std::int64_t inputs = o.query_dim + o.key_dim;
-  weight = uniform_parameter({o.attention_dim, inputs}, inputs, rng);
-  score = uniform_parameter({o.attention_dim}, o.attention_dim, rng);
+  weight = init::uniform_parameter({o.attention_dim, inputs}, inputs, rng);
+  score = init::uniform_parameter({o.attention_dim}, o.attention_dim, rng);
 }
 
 Tensor AttentionScore::project(const Tensor& key) const {

@@ -4,10 +4,8 @@
 #include <fovea/core/ops/softmax.h>
 #include <fovea/core/ops/sparse_softmax.h>
 #include <fovea/nn/attention/weights.h>
-#include <fovea/nn/init.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include <fmt/ranges.h>
 
@@ -36,13 +34,6 @@ Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionWeights kin
   if (kind == AttentionWeights::sparsemax) return masked_sparsemax(scores, kept);
   if (kind == AttentionWeights::entmax15) return masked_entmax15(scores, kept);
   return masked_softmax(scores, kept);
-}
-
-Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng) {
-  Tensor w = empty(shape);
-  const double bound = 1.0 / std::sqrt(static_cast<double>(inputs));
-  init::uniform(w, -bound, bound, rng);
-  return w.set_requires_grad();
 }
 
 Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v) {

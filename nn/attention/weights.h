@@ -1,7 +1,6 @@
 // From scores to weights to a mixture of values: what the mechanisms with a (T, S) matrix share.
 #pragma once
 
-#include <fovea/core/random.h>
 #include <fovea/nn/attention/step.h>
 
 #include <string>
@@ -28,9 +27,6 @@ Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionWeights kin
 /// query: (B, T, A), projected; memory.keys: (B, S, A); v: (A)
 AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory, const Tensor& v,
                               AttentionWeights kind);
-
-/// A parameter that starts uniform in +-1 / sqrt(inputs), as Linear's do.
-Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng);
 
 /// v . tanh(q_t + k_s), with the (B, T, S, A) tensor written out.   -> (B, T, S)
 Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v);

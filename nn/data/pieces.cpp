@@ -7,8 +7,6 @@
 #include <optional>
 #include <queue>
 
-#include <fmt/format.h>
-
 namespace fovea::nn::data {
 namespace {
 
@@ -38,8 +36,6 @@ class Reader {
   std::string_view rest_, source_;
 };
 
-std::string byte_piece(unsigned char byte) { return fmt::format("<0x{:02X}>", byte); }
-
 // The byte that "<0x0A>" stands for.
 std::optional<char> byte_of(std::string_view piece) {
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
@@ -65,11 +61,19 @@ struct Pair {
 }  // namespace
 
 Pieces::Pieces(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
+  byte_ids_.fill(unk);
   if (pieces_.size() < 3)
     value_error("Pieces", "{} pieces: there must be <unk>, <bos> and <eos>", pieces_.size());
   for (std::size_t id = 0; id < pieces_.size(); ++id) {
     if (pieces_[id].text.empty()) value_error("Pieces", "piece {} has no text", id);
-    if (id > 2) ids_.try_emplace(pieces_[id].text, static_cast<std::int64_t>(id));
+    if (id < 3) continue;
+    const auto number = static_cast<std::int64_t>(id);
+    if (const std::optional<char> byte = byte_of(pieces_[id].text)) {
+      std::int64_t& of_byte = byte_ids_[static_cast<unsigned char>(*byte)];
+      if (of_byte == unk) of_byte = number;
+    } else {
+      ids_.try_emplace(pieces_[id].text, number);
+    }
   }
 }
 
@@ -117,10 +121,7 @@ Ids Pieces::first_cut(std::string_view text) const {
       ids.push_back(id);
       continue;
     }
-    for (const char byte : point) {
-      const std::int64_t id = find(byte_piece(static_cast<unsigned char>(byte)));
-      ids.push_back(id >= 0 ? id : unk);
-    }
+    for (const char byte : point) ids.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
   }
   return ids;
 }

@@ -3,6 +3,7 @@
 
 #include <fovea/nn/data/vocab.h>
 
+#include <array>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -14,7 +15,8 @@ namespace fovea::nn::data {
 /// Cuts text into known pieces: it starts as code points (one that is no piece becomes its bytes,
 /// the pieces "<0x00>" to "<0xFF>"), and as long as two neighbours together are a piece, the pair
 /// whose piece has the best score is joined, of equals the first. A blank is put before the text,
-/// as before each of its words. Any bytes come back the same from decode(encode(text)).
+/// as before each of its words. Where every byte has its piece, any bytes come back the same from
+/// decode(encode(text)).
 /// Sennrich et al. 2016, Neural Machine Translation of Rare Words with Subword Units, section 3.2;
 /// Kudo and Richardson 2018, SentencePiece.
 class Pieces {
@@ -55,7 +57,9 @@ class Pieces {
   Ids first_cut(std::string_view text) const;
 
   std::vector<Piece> pieces_;
+  // The text "<0x0A>" is no newline: the pieces of bytes are found by their bytes only.
   std::unordered_map<std::string, std::int64_t, Hash, std::equal_to<>> ids_;
+  std::array<std::int64_t, 256> byte_ids_;  // `unk` where a byte has no piece
 };
 
 }  // namespace fovea::nn::data

@@ -70,7 +70,9 @@ class Finder final : public Visitor {
   std::string path_;
 };
 
-std::string listed(const std::vector<std::string>& names) {
+std::string listed(std::vector<std::string> names) {
+  for (std::string& name : names)
+    if (name.empty()) name = "the model itself";
   return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -120,10 +122,10 @@ double distance_of(const T* row, std::int64_t S, std::int64_t at) {
 
 template <class T>
 double mass_of(const T* row, std::int64_t S, std::int64_t at, ProbeWindow window) {
-  const std::int64_t end = std::min(S, at + window.right + 1);
+  const std::int64_t begin = window.left >= at ? 0 : at - window.left;
+  const std::int64_t end = window.right >= S - at ? S : at + window.right + 1;
   double sum = 0;
-  for (std::int64_t s = std::max<std::int64_t>(0, at - window.left); s < end; ++s)
-    sum += static_cast<double>(row[s]);
+  for (std::int64_t s = begin; s < end; ++s) sum += static_cast<double>(row[s]);
   return sum;
 }
 

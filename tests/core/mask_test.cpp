@@ -1,6 +1,7 @@
 #include <fovea/core/mask.h>
 #include <fovea/tests/support/compare.h>
 
+#include <limits>
 #include <type_traits>
 
 #include <doctest/doctest.h>
@@ -72,6 +73,22 @@ TEST_CASE("the written-out mask has a batch axis only if the rows differ") {
   CHECK(Mask::causal().to_tensor(5, 3, 3).shape() == Shape{1, 3, 3});
   CHECK(Mask::lengths({1, 2}).to_tensor(2, 3, 4).shape() == Shape{2, 3, 4});
   CHECK(Mask::none().to_tensor(5, 0, 3).numel() == 0);
+}
+
+TEST_CASE("a batch of no rows has masks of none") {
+  const std::vector<Mask> masks{Mask::lengths({}), Mask::documents(zeros({0, 2}, DType::i64)),
+                                Mask::keep(zeros({0, 2, 2}, DType::boolean)),
+                                Mask::causal() & Mask::documents(zeros({0, 2}, DType::i64))};
+  for (const Mask& mask : masks) {
+    CHECK(mask.to_tensor(0, 2, 2).shape() == Shape{0, 2, 2});
+    CHECK_NOTHROW(mask.strict().plan({0, 1, 2, 2}));
+  }
+}
+
+TEST_CASE("a window as large as numbers get is no limit") {
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  CHECK(Mask::window(most, most, Corner::bottom_right).describe(1, 3, 2) == "##\n##\n##\n");
+  CHECK(Mask::window(most, 0, Corner::bottom_right).describe(1, 3, 2) == "..\n#.\n##\n");
 }
 
 TEST_CASE("masks that do not fit") {

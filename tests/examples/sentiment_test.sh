@@ -62,7 +62,7 @@ reviews_are_learned() {
 
 every_model_learns() {
   for model in lstm+additive gru+additive selfattention transformer; do
-    works --model $model --json $model.json --report $model.html
+    works --model $model --epochs 20 --json $model.json --report $model.html
     at_least $model.json accuracy 55
     contains $model.html '</html>'
   done

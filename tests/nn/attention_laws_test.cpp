@@ -5,6 +5,7 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/nn/attention/make.h>
 #include <fovea/nn/attention/multihead.h>
+#include <fovea/tests/nn/attention/family.h>
 #include <fovea/tests/support/compare.h>
 
 #include <algorithm>
@@ -94,20 +95,6 @@ bool takes(const Mechanism& mechanism, const std::string& mask) {
          mask == "causal & lengths";
 }
 
-// Replaces a module's parameters by ones of another type.
-class Converter final : public nn::Visitor {
- public:
-  explicit Converter(DType dtype) : dtype_(dtype) {}
-  void parameter(std::string_view, Tensor& value) override {
-    value = value.detach().to(dtype_).clone();
-    value.set_requires_grad();
-  }
-  void child(std::string_view, nn::Module& module) override { module.visit(*this); }
-
- private:
-  DType dtype_;
-};
-
 class Recorder final : public nn::AttentionObserver {
  public:
   void see(const nn::Attention&, const nn::AttentionCall& call) override {
@@ -162,8 +149,7 @@ std::vector<bool> keeps_any_key(const Tensor& kept, std::int64_t heads) {
 void check_laws(const Mechanism& mechanism, const NamedMask& masked, bool training, DType dtype) {
   Rng rng(5);
   const std::unique_ptr<nn::Attention> attention = mechanism.make(rng);
-  Converter convert(dtype);
-  attention->visit(convert);
+  test::cast(*attention, dtype);
   attention->train(training);
   const auto input = [&](std::uint64_t seed) {
     Rng of_input(seed);

@@ -85,6 +85,11 @@ TEST_CASE("pytorch #127055, #141128: whole blocks of keys that are dropped first
   std::vector<bool> kept(S, false);
   std::fill(kept.begin() + padding, kept.end(), true);
   CHECK(max_difference(scaled_dot_product_attention(q, k, v, keep(kept, {1, S})), expected) < 1e-6);
+  Tensor bias = zeros({1, S});
+  narrow(bias, 1, 0, padding).fill(-infinity);
+  CHECK(max_difference(scaled_dot_product_attention(q, k, v, Mask::none(),
+                                                    {.score_mod = ScoreMod::bias(bias)}),
+                       expected) < 1e-6);
   const Tensor reversed =
       scaled_dot_product_attention(q, flip(k, {2}), flip(v, {2}), Mask::lengths({S - padding}));
   CHECK(max_difference(reversed, expected) < 1e-6);

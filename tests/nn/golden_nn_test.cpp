@@ -5,7 +5,6 @@
 #include <fovea/nn/recurrent.h>
 #include <fovea/tests/support/golden.h>
 
-#include <algorithm>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -13,26 +12,9 @@
 using namespace fovea;
 using test::check_values_and_gradients;
 using test::GoldenCase;
+using test::load_parameters;
 
 namespace {
-
-// Gives the parameters their values; returns them under the names of their gradients in the file.
-NamedTensors load(const GoldenCase& golden, nn::Module& module) {
-  NamedTensors parameters;
-  append(parameters, golden.name + "/param", module.parameters());
-  load_into(golden.file, parameters, {.strict = false});  // the file holds more than this module
-
-  const std::string prefix = golden.name + "/";
-  const auto in_file = std::count_if(
-      golden.file.entries().begin(), golden.file.entries().end(),
-      [&](const SafetensorsEntry& entry) { return entry.name.starts_with(prefix + "param."); });
-  REQUIRE(in_file == static_cast<std::ptrdiff_t>(parameters.size()));
-  for (auto& [name, value] : parameters) {
-    REQUIRE(golden.file.find(name) != nullptr);
-    name.erase(0, prefix.size());
-  }
-  return parameters;
-}
 
 void check_gru(const GoldenCase& golden) {
   const auto& o = golden.options;
@@ -43,7 +25,7 @@ void check_gru(const GoldenCase& golden) {
                .bias = o.value("bias", true),
                .bidirectional = o["bidirectional"]},
               rng);
-  NamedTensors inputs = load(golden, gru);
+  NamedTensors inputs = load_parameters(golden, gru.parameters());
   const Tensor x = golden.input("x");  // (B, T, I)
   const Tensor h0 = golden.has("h0") ? golden.input("h0") : Tensor();
   inputs.emplace_back("x", x);
@@ -63,7 +45,7 @@ void check_lstm(const GoldenCase& golden) {
                  .num_layers = o["num_layers"],
                  .bidirectional = o["bidirectional"]},
                 rng);
-  NamedTensors inputs = load(golden, lstm);
+  NamedTensors inputs = load_parameters(golden, lstm.parameters());
   const Tensor x = golden.input("x"), h0 = golden.input("h0"), c0 = golden.input("c0");
   for (const auto& [name, value] : {std::pair{"x", x}, {"h0", h0}, {"c0", c0}})
     inputs.emplace_back(name, value);
@@ -76,7 +58,7 @@ void check_gru_cell(const GoldenCase& golden) {
   const auto& o = golden.options;
   Rng rng(1);
   nn::GRUCell cell({.input_size = o["input_size"], .hidden_size = o["hidden_size"]}, rng);
-  NamedTensors inputs = load(golden, cell);
+  NamedTensors inputs = load_parameters(golden, cell.parameters());
   const Tensor x = golden.input("x"), h0 = golden.input("h0");
   inputs.emplace_back("x", x);
   inputs.emplace_back("h0", h0);
@@ -85,7 +67,7 @@ void check_gru_cell(const GoldenCase& golden) {
 
 void check_layer_norm(const GoldenCase& golden) {
   nn::LayerNorm norm(golden.options["normalized_shape"][0], golden.options["eps"]);
-  NamedTensors inputs = load(golden, norm);
+  NamedTensors inputs = load_parameters(golden, norm.parameters());
   const Tensor x = golden.input("x");
   inputs.emplace_back("x", x);
   check_values_and_gradients(golden, {norm(x)}, inputs);
@@ -98,7 +80,7 @@ void check_embedding(const GoldenCase& golden) {
                            .embedding_dim = o["embedding_dim"],
                            .padding_idx = o.value("padding_idx", -1)},
                           rng);
-  const NamedTensors inputs = load(golden, embedding);
+  const NamedTensors inputs = load_parameters(golden, embedding.parameters());
   check_values_and_gradients(golden, {embedding(golden["x"])}, inputs);
 }
 

@@ -4,7 +4,6 @@
 #include <fovea/nn/transformer_layers.h>
 #include <fovea/tests/support/golden.h>
 
-#include <algorithm>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -13,26 +12,9 @@ using namespace fovea;
 using namespace fovea::nn;
 using test::check_values_and_gradients;
 using test::GoldenCase;
+using test::load_parameters;
 
 namespace {
-
-// Gives the parameters their values; returns them under the names of their gradients in the file.
-NamedTensors load(const GoldenCase& golden, Module& module) {
-  NamedTensors parameters;
-  append(parameters, golden.name + "/param", module.parameters());
-  load_into(golden.file, parameters, {.strict = false});  // the file holds other cases too
-
-  const std::string prefix = golden.name + "/";
-  const auto in_file = std::count_if(
-      golden.file.entries().begin(), golden.file.entries().end(),
-      [&](const SafetensorsEntry& entry) { return entry.name.starts_with(prefix + "param."); });
-  REQUIRE(in_file == static_cast<std::ptrdiff_t>(parameters.size()));
-  for (auto& [name, value] : parameters) {
-    REQUIRE(golden.file.find(name) != nullptr);
-    name.erase(0, prefix.size());
-  }
-  return parameters;
-}
 
 Mask lengths_mask(const GoldenCase& golden, const std::string& key) {
   if (!golden.options.contains(key)) return Mask::none();
@@ -56,7 +38,7 @@ void check_attention(const GoldenCase& golden) {
                                 .bias = o.value("bias", true),
                                 .causal = o["causal"]},
                                rng);
-  NamedTensors inputs = load(golden, attention);
+  NamedTensors inputs = load_parameters(golden, attention.parameters());
   const Tensor query = leaf(golden, "query", inputs);
   const Tensor key = leaf(golden, "key", inputs), value = leaf(golden, "value", inputs);
   const Mask mask = lengths_mask(golden, "lengths");
@@ -83,13 +65,13 @@ TransformerStackOptions stack_options(const GoldenCase& golden) {
 }
 
 void check_encoder(const GoldenCase& golden, auto encoder) {
-  NamedTensors inputs = load(golden, encoder);
+  NamedTensors inputs = load_parameters(golden, encoder.parameters());
   const Tensor x = leaf(golden, "x", inputs);
   check_values_and_gradients(golden, {encoder(x, lengths_mask(golden, "lengths"))}, inputs);
 }
 
 void check_decoder(const GoldenCase& golden, auto decoder) {
-  NamedTensors inputs = load(golden, decoder);
+  NamedTensors inputs = load_parameters(golden, decoder.parameters());
   const Tensor x = leaf(golden, "x", inputs), memory = leaf(golden, "memory", inputs);
   const Tensor y =
       decoder(x, memory, lengths_mask(golden, "lengths"), lengths_mask(golden, "memory_lengths"));

@@ -4,9 +4,11 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/storage.h>
 #include <fovea/nn/attention/kv_cache.h>
+#include <fovea/tests/nn/attention/family.h>
 #include <fovea/tests/support/compare.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include <doctest/doctest.h>
 
@@ -18,14 +20,6 @@ using test::message_of;
 namespace {
 
 constexpr std::int64_t C = 16, H = 4;
-
-class ToF64 final : public Visitor {
- public:
-  void parameter(std::string_view, Tensor& value) override {
-    value = value.detach().to(DType::f64);
-  }
-  void child(std::string_view, Module& module) override { module.visit(*this); }
-};
 
 struct Setting {
   std::int64_t kv_heads = H;
@@ -42,8 +36,7 @@ MultiheadAttention make_attention(const Setting& s) {
   if (s.window > 0) o.window_left = s.window - 1;
   if (s.turned) o.rope = RopeOptions{};
   MultiheadAttention attention(o, rng);
-  ToF64 to_f64;
-  if (s.dtype == DType::f64) attention.visit(to_f64);
+  test::cast(attention, s.dtype);
   attention.eval();
   return attention;
 }
@@ -226,6 +219,14 @@ TEST_CASE("what a step allocates does not grow with what is cached") {
     CHECK(peaks[899] == peaks[10]);
     CHECK(*std::max_element(peaks.begin() + 10, peaks.end()) == peaks[10]);
   }
+}
+
+TEST_CASE("a cache is moved, never copied") {
+  static_assert(!std::is_copy_constructible_v<KvCache> && !std::is_copy_assignable_v<KvCache>);
+  KvCache cache = small_cache();
+  cache.append(tokens(3));
+  const KvCache moved = std::move(cache);
+  CHECK(moved.lengths() == std::vector<int64_t>{3, 3});
 }
 
 TEST_CASE("errors") {

@@ -358,8 +358,8 @@ TEST_CASE_FIXTURE(Fixture, "errors say what is wrong, and where") {
         "MultiheadAttention: num_heads 6, num_kv_heads 4: must be a multiple");
   CHECK(made({.embed_dim = 12, .num_heads = 6, .soft_cap = -1}) ==
         "MultiheadAttention: soft_cap -1: must not be negative");
-  CHECK(made({.embed_dim = 12, .num_heads = 6, .dropout = 1.5}) ==
-        "MultiheadAttention: dropout 1.5: must lie in [0, 1]");
+  CHECK(made({.embed_dim = 12, .num_heads = 6, .dropout = 1}) ==
+        "MultiheadAttention: dropout 1: must lie in [0, 1)");
   MultiheadAttention a({.embed_dim = 12, .num_heads = 3, .kdim = 4}, rng);
   a.name_tree("decoder.attn");
   CHECK(message_of<ShapeError>([&] { a(x, memory, memory, Mask::none()); }) ==
@@ -392,5 +392,5 @@ TEST_CASE_FIXTURE(Fixture, "scaled dot-product without parameters: values, weigh
         "ScaledDotProduct: query (5, 12), key (2, 7, 12), value (2, 7, 3): must be (B, T, C), "
         "(B, S, C), (B, S, Cv)");
   CHECK(message_of<ValueError>([&] { ScaledDotProduct({.dropout = -1}, rng); }) ==
-        "ScaledDotProduct: dropout -1: must lie in [0, 1]");
+        "ScaledDotProduct: dropout -1: must lie in [0, 1)");
 }

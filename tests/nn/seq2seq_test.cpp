@@ -285,3 +285,20 @@ TEST_CASE("a batch of no sentences has no logits") {
     CHECK(state[0].shape() == Shape{0, 6});
   }
 }
+
+TEST_CASE("a step whose state does not fit says so") {
+  Rng rng(1);
+  const Example e;
+  const Seq2Seq model = make("additive", rng);
+  const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
+  std::vector<Tensor> none, state = model.initial_state(memory);
+  CHECK(message_of<StateError>([&] {
+          model.step(memory, ids({2, 2, 2}, {3}), none);
+        }) == "Seq2Seq: a state of 0 tensors for 3 hypotheses: the first must be (3, 6)");
+  CHECK(message_of<StateError>([&] {
+          model.step(memory, ids({2, 2, 2, 2, 2, 2}, {6}), state);
+        }) == "Seq2Seq: a state of 1 tensors for 6 hypotheses: the first must be (6, 6)");
+  CHECK(message_of<ShapeError>([&] {
+          model.step(memory, ids({2, 2, 2, 2}, {4}), state);
+        }) == "Seq2Seq: ids (4,) for 3 sentences: they must be (B K)");
+}

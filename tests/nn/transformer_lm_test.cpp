@@ -5,9 +5,11 @@
 #include <fovea/core/storage.h>
 #include <fovea/nn/transformer_lm.h>
 #include <fovea/optim/adam.h>
+#include <fovea/tests/nn/attention/family.h>
 #include <fovea/tests/support/compare.h>
 
 #include <algorithm>
+#include <limits>
 
 #include <doctest/doctest.h>
 
@@ -19,14 +21,6 @@ using test::message_of;
 namespace {
 
 using Ids = std::vector<std::int64_t>;
-
-class ToF64 final : public Visitor {
- public:
-  void parameter(std::string_view, Tensor& value) override {
-    value = value.detach().to(DType::f64);
-  }
-  void child(std::string_view, Module& module) override { module.visit(*this); }
-};
 
 TransformerLMOptions small(LmPositions positions = LmPositions::learned) {
   TransformerLMOptions o{.vocab = 11, .d_model = 16, .nhead = 4, .num_layers = 2};
@@ -147,8 +141,7 @@ TEST_CASE("with a cache: the same logits, token by token, in chunks, and in rows
     for (const TransformerLMOptions& o : all_models()) {
       Rng rng(5);
       TransformerLM model(o, rng);
-      ToF64 to_f64;
-      if (dtype == DType::f64) model.visit(to_f64);
+      test::cast(model, dtype);
       model.eval();
       const Tensor ids = some_ids(3, 18);
       const Tensor full = model(ids);  // (B, T, V)
@@ -263,6 +256,10 @@ TEST_CASE("generate: as many as asked, seeds, being stopped, the model's end") {
   TransformerLM endless(sliding, rng);
   endless.eval();
   CHECK(generate(endless, prompt, {.max_tokens = 60}, rng).size() == 60);
+  std::size_t heard = 0;
+  generate(endless, prompt, {.max_tokens = std::numeric_limits<std::int64_t>::max()}, rng,
+           [&](std::int64_t) { return ++heard < 50; });
+  CHECK(heard == 50);
 }
 
 TEST_CASE("what does not fit") {
@@ -302,4 +299,7 @@ TEST_CASE("what does not fit") {
   LmCache deeper = TransformerLM(o, rng).make_cache(1);
   CHECK(message_of<ValueError>([&] { model.step(from_data(Ids{1}, {1}), deeper); }) ==
         "TransformerLM: a cache of 3 layers: the model has 2");
+  LmCache none;
+  CHECK(message_of<ValueError>([&] { model.prefill(some_ids(1, 1), none); }) ==
+        "TransformerLM: a cache of 0 layers: the model has 2");
 }

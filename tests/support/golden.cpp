@@ -54,6 +54,23 @@ void check_close(const Tensor& found, const Tensor& expected, const std::string&
   }
 }
 
+NamedTensors load_parameters(const GoldenCase& golden, const NamedTensors& parameters) {
+  const std::string prefix = golden.name + "/";
+  NamedTensors named;
+  append(named, prefix + "param", parameters);
+  load_into(golden.file, named, {.strict = false});  // the file holds other cases too
+  const auto& entries = golden.file.entries();
+  const auto in_file = std::count_if(
+      entries.begin(), entries.end(),
+      [&](const SafetensorsEntry& entry) { return entry.name.starts_with(prefix + "param."); });
+  REQUIRE(in_file == static_cast<std::ptrdiff_t>(named.size()));
+  for (auto& [name, value] : named) {
+    REQUIRE(golden.file.find(name) != nullptr);
+    name.erase(0, prefix.size());
+  }
+  return named;
+}
+
 void check_values_and_gradients(const GoldenCase& golden, const std::vector<Tensor>& outputs,
                                 const NamedTensors& inputs) {
   std::vector<Tensor> differentiated, seeds;

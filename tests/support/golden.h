@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fovea/core/safetensors.h>
+#include <fovea/core/state.h>
 #include <fovea/core/tensor.h>
 
 #include <functional>
@@ -38,6 +39,10 @@ void check_golden(const std::string& family, const std::map<std::string, GoldenC
 /// little is left of them even a correctly rounded f32 computation errs by more. The 1 keeps a
 /// tensor's few huge numbers from excusing all others.
 void check_close(const Tensor& found, const Tensor& expected, const std::string& what);
+
+/// Gives a module's parameters the values that the file holds under `<name>/param`, which must be
+/// these and no others. Returns them under the names of their gradients there, "param.<name>".
+NamedTensors load_parameters(const GoldenCase& golden, const NamedTensors& parameters);
 
 /// Compares `outputs` with y0, y1, ... and, after a backward from dy0, dy1, ..., the gradients of
 /// `inputs` with `d<name>`.

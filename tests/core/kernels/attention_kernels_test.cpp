@@ -224,7 +224,8 @@ TEST_CASE("attention is the loops over single numbers, and writes nowhere else")
                                    {1, 2, 2, 9, 64, 16, 17},
                                    {2, 4, 2, 34, 31, 33, 32},
                                    {1, 1, 1, 131, 270, 8, 40},
-                                   {1, 3, 1, 70, 513, 4, 5}}) {
+                                   {1, 3, 1, 70, 513, 4, 5},
+                                   {1, 8, 4, 34, 800, 4, 5}}) {
       check<float>(n);
       check<double>(n);
     }

@@ -3,6 +3,7 @@
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/ragged.h>
 #include <fovea/core/threads.h>
 #include <fovea/tests/support/compare.h>
 
@@ -100,6 +101,32 @@ TEST_CASE("the same bits for any number of threads") {
     }
   }
   set_num_threads(before);
+}
+
+TEST_CASE("a packed batch is its sequences one by one, each with its own corner") {
+  const RaggedIndex queries({3, 1, 70}), keys({5, 4, 90});
+  const Tensor q = random({74, 2, 4}, 1), k = random({99, 2, 4}, 2), dy = random({74, 2, 4}, 3);
+  const auto leaf = [] { return random({1, 2, 9}, 4).set_requires_grad(); };
+  const auto with = [](const Tensor& table) {
+    AttentionOptions options;
+    options.score_mod = near_only(table).then(ScoreMod::alibi(Corner::bottom_right));
+    return options;
+  };
+  const Tensor packed_leaf = leaf(), leaf_of_each = leaf();
+  const Ragged y = scaled_dot_product_attention(Ragged{q, queries}, {k, keys}, {k, keys},
+                                                Mask::none(), with(packed_leaf));
+  y.values.backward(dy);
+  for (std::int64_t b = 0; b < 3; ++b) {
+    const auto of = [&](const Tensor& x, const RaggedIndex& index) {  // (1, H, T_b, D)
+      return unsqueeze(transpose(narrow(x, 0, index.offset(b), index.length(b)), 0, 1), 0);
+    };
+    const Tensor one = scaled_dot_product_attention(of(q, queries), of(k, keys), of(k, keys),
+                                                    Mask::none(), with(leaf_of_each));
+    CHECK(max_difference(one, of(y.values, queries)) <= 1e-12);
+    one.backward(of(dy, queries).contiguous());
+  }
+  CHECK(largest(leaf_of_each.grad()) > 0);
+  CHECK(max_difference(packed_leaf.grad(), leaf_of_each.grad()) <= 1e-12);
 }
 
 TEST_CASE("a lambda that drops is a mask") {

@@ -127,11 +127,13 @@ void check_same(const std::vector<Tensor>& found, const std::vector<Tensor>& in_
 }
 
 // Full and partial tiles and strips, heads in groups, widths that are no multiple of anything; up
-// to eight queries take the path of rows.
+// to eight queries take the path of rows. In the last but one the backward cuts the keys in pieces
+// of their own, in the last one head's keys are several blocks.
 const std::vector<Sizes> all_sizes = {
     {1, 1, 1, 1, 1, 1, 1},    {2, 4, 2, 3, 5, 4, 7},       {3, 2, 1, 8, 40, 17, 5},
     {2, 2, 1, 9, 15, 3, 33},  {2, 3, 3, 31, 17, 32, 2},    {1, 4, 2, 33, 130, 20, 64},
     {2, 2, 2, 65, 66, 8, 24}, {1, 2, 1, 150, 260, 64, 16}, {1, 1, 1, 129, 600, 5, 6},
+    {1, 8, 4, 34, 800, 8, 5},
 };
 
 Options options_number(std::size_t i) {

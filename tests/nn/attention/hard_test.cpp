@@ -84,6 +84,16 @@ TEST_CASE_FIXTURE(Fixture, "in training a draw, as often as its weight says; in 
   CHECK(max_difference(max(p, -1), sum(weights * p, -1)) == 0);  // the best have the largest weight
 }
 
+TEST_CASE_FIXTURE(Fixture, "a query that is NaN shows: nothing is chosen in its place") {
+  for (const bool sample : {false, true}) {
+    const HardAttention attention = make(sample);
+    query.fill(std::nan(""));
+    const Tensor y = attention(query, key, value, Mask::lengths({5, 0}));
+    for (const double number : select(y, 0, 0).to_vector<double>()) CHECK(std::isnan(number));
+    CHECK(max_difference(select(y, 0, 1), zeros({3, 2}, DType::f64)) == 0);
+  }
+}
+
 TEST_CASE_FIXTURE(Fixture, "draws are the generator's") {
   const HardAttention attention = make(true);
   const RngState before = rng.state();

@@ -55,6 +55,20 @@ TEST_CASE("what is no piece becomes bytes") {
   CHECK(no_bytes.encode("xy") == Ids{3, 4, Pieces::unk});
 }
 
+TEST_CASE("text that is spelled like a byte is that text") {
+  const Pieces pieces = pieces_with({{"<", -1},
+                                     {"0", -1},
+                                     {"x", -1},
+                                     {"A", -1},
+                                     {">", -1},
+                                     {"<0", -1},
+                                     {"<0x", -1},
+                                     {"<0x0", -1},
+                                     {"<0x0A", -1}});
+  CHECK(pieces.decode(pieces.encode("<0x0A>")) == "<0x0A>");
+  CHECK(pieces.decode(pieces.encode("\n")) == "\n");
+}
+
 TEST_CASE("the best score is joined first, of equals the leftmost") {
   // "ab" before "bc": of " abc" it leaves "c" alone, though "abc" can still follow.
   const Pieces better_ab = pieces_with({{"ab", -1}, {"bc", -2}});

@@ -152,6 +152,9 @@ TEST_CASE("probe: what does not fit is told") {
         "AttentionProbe: block_rows 0: at least 1");
   CHECK(message_of<ValueError>([&] { AttentionProbe(model, "**", {.top_k = -1}); }) ==
         "AttentionProbe: top_k -1: not below 0");
+  Told root(two_heads());
+  CHECK(message_of<ValueError>([&] { AttentionProbe(root, "attn"); }) ==
+        "AttentionProbe: no attention layer matches \"attn\": there are: the model itself");
   const AttentionProbe probe(model, "tied");
   CHECK(message_of<ValueError>([&] { probe.layer("encoder"); }) ==
         "AttentionProbe: \"encoder\" is not watched: [tied] are");
