@@ -51,40 +51,25 @@ const std::string* interned(const std::string& path) {
   return &*paths->insert(path).first;
 }
 
-Walker::OnTensor append_to(NamedTensors& list, std::unordered_set<const TensorImpl*>& seen) {
-  return [&](const std::string& name, Tensor& value) {
+// The tensors of a tree, each once, under its first name.
+NamedTensors tensors_of(Module& module, bool parameters, bool buffers) {
+  NamedTensors list;
+  std::unordered_set<const TensorImpl*> seen;
+  const Walker::OnTensor add = [&](const std::string& name, Tensor& value) {
     if (seen.insert(value.impl()).second) list.emplace_back(name, value);
   };
+  Walker walker;
+  if (parameters) walker.on_parameter = add;
+  if (buffers) walker.on_buffer = add;
+  walker.walk("", module);
+  return list;
 }
 
 }  // namespace
 
-NamedTensors Module::parameters() {
-  NamedTensors list;
-  std::unordered_set<const TensorImpl*> seen;
-  Walker walker;
-  walker.on_parameter = append_to(list, seen);
-  walker.walk("", *this);
-  return list;
-}
-
-NamedTensors Module::buffers() {
-  NamedTensors list;
-  std::unordered_set<const TensorImpl*> seen;
-  Walker walker;
-  walker.on_buffer = append_to(list, seen);
-  walker.walk("", *this);
-  return list;
-}
-
-NamedTensors Module::state() {
-  NamedTensors list;
-  std::unordered_set<const TensorImpl*> seen;
-  Walker walker;
-  walker.on_parameter = walker.on_buffer = append_to(list, seen);
-  walker.walk("", *this);
-  return list;
-}
+NamedTensors Module::parameters() { return tensors_of(*this, true, false); }
+NamedTensors Module::buffers() { return tensors_of(*this, false, true); }
+NamedTensors Module::state() { return tensors_of(*this, true, true); }
 
 std::int64_t Module::parameter_count() {
   std::int64_t count = 0;

@@ -16,6 +16,7 @@ WeightAverage::WeightAverage(const NamedTensors& model, double decay)
 }
 
 void WeightAverage::update(std::int64_t t) {
+  if (t < 0) value_error("WeightAverage", "after step {}: steps are counted from 0", t);
   const NoGrad guard;
   const auto n = static_cast<double>(t);
   const double decay = std::min(decay_, (n + 1) / (n + 10));

@@ -16,7 +16,7 @@ class WeightAverage {
   /// Starts as a copy of the model. ValueError unless 0 <= d < 1.
   WeightAverage(const NamedTensors& model, double decay);
 
-  /// After step t.
+  /// After step t, where the model holds its own weights. ValueError for t < 0.
   void update(std::int64_t t);
 
   /// The model and its average change places: to be measured or saved, and back.

@@ -109,7 +109,8 @@ struct AttentionGradients {
 };
 
 // Into how many pieces the backward of one problem alone cuts the keys, so that there is work for
-// several threads where batch and heads are few. 1 if there is a hook whose gradients add up.
+// several threads where batch and heads are few. 1 if a hook has a backward: it may add up
+// gradients.
 template <class T>
 int64_t attention_key_chunks(const AttentionProblem<T>& problem);
 

@@ -23,7 +23,6 @@ class BackwardHead {
         d_(gradients),
         t_(problem.n),
         drop_(t_.loops, problem.dropout, problem.n),
-        hides_(!problem.keep.tables.empty() || !problem.keep.ids.empty()),
         q_strips_(room.take(t_.queries * problem.n.D)),
         dy_strips_(room.take(t_.queries * problem.n.E)),
         scores_(room.take(t_.keys * t_.stride)),
@@ -35,7 +34,7 @@ class BackwardHead {
         dy_room_(room.take(t_.queries * t_.E)),
         k_room_(room.take(t_.block * t_.D)),
         v_room_(room.take(t_.block * t_.E)),
-        hidden_room_(room.take(hides_ ? t_.keys * t_.D : 0)),
+        hidden_room_(room.take(has_mask(problem.keep) ? t_.keys * t_.D : 0)),
         factors_(room.take(drop_.on() ? t_.keys * t_.width : 0)),
         unmodified_(room.take(problem.hook.backward ? t_.keys * t_.stride : 0)),
         lse_(room.take(t_.queries)),
@@ -55,6 +54,10 @@ class BackwardHead {
   }
 
  private:
+  static bool has_mask(const KeepRule& rule) {
+    return rule.begin || !rule.tables.empty() || !rule.ids.empty();
+  }
+
   void take_block(const Range& block, bool is_first) {
     block_ = block;
     const int64_t n = block.size();
@@ -116,10 +119,10 @@ class BackwardHead {
     if (!any) return;
     add_to_keys(kept, keys);
     if (!dq_all_.data) return;
-    add_to_queries(
-        kept, keys,
-        hides_ ? without_hidden(k, keys.size(), t_.D, dscores_, count_, t_.stride, hidden_room_)
-               : k);
+    add_to_queries(kept, keys,
+                   hides_keys(p_.keep, kept) ? without_hidden(k, keys.size(), t_.D, dscores_,
+                                                              count_, t_.stride, hidden_room_)
+                                             : k);
   }
 
   // Weights and derivatives by the scores for queries j, j + 1, ...; false if no key is kept.
@@ -194,7 +197,6 @@ class BackwardHead {
   const AttentionGradients<T>& d_;
   const Tiling<T> t_;
   const Drop<T> drop_;
-  const bool hides_;
   T *q_strips_, *dy_strips_, *scores_, *dscores_, *dq_, *dk_, *dv_, *q_room_, *dy_room_, *k_room_,
       *v_room_, *hidden_room_, *factors_, *unmodified_, *lse_, *delta_;
   Rows<T> q_{}, dy_{}, k_{}, v_{};

@@ -96,7 +96,7 @@ class ForwardTile {
   // sum += weights V
   void add_values(const Intervals<T>& kept, const Range& keys) {
     Rows<T> v = rows_of(t_.gemm, p_.v, b_, g_, keys.begin, keys.size(), p_.n.E, t_.E, v_room_);
-    if (!p_.keep.tables.empty() || !p_.keep.ids.empty())
+    if (hides_keys(p_.keep, kept))
       v = without_hidden(v, keys.size(), t_.E, scores_, count_, t_.stride, v_room_);
     for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
       const Range mine = kept.rows(i).within(keys);

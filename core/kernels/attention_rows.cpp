@@ -52,7 +52,7 @@ class RowGroup {
 
   void finish(int64_t h, int64_t t, int64_t first_key, T* row) {
     const Range keys = interval(t);
-    T* scores = row + (keys.begin - first_key);
+    T* scores = keys.empty() ? row : row + (keys.begin - first_key);
     if (!keys.empty()) {
       if (p_.hook.forward)
         p_.hook.forward(p_.hook.self, {b_, h, t, keys.begin, 1, keys.size(), scores, 1});

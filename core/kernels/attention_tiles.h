@@ -87,6 +87,10 @@ struct Range {
   Range within(const Range& other) const {
     return {std::max(begin, other.begin), std::min(end, other.end)};
   }
+  // Whether there is nothing between the two.
+  bool meets(const Range& other) const {
+    return empty() || other.empty() || (begin <= other.end && other.begin <= end);
+  }
   Range joined(const Range& other) const {
     if (empty()) return other;
     if (other.empty()) return *this;
@@ -119,6 +123,7 @@ class Intervals {
     for (int64_t j = 0; j < count; j += width_) {
       Range any{0, 0}, every{0, S};
       for (int64_t i = j; i < std::min(j + width_, count); ++i) {
+        gaps_ = gaps_ || !of(i).meets(all_.joined(any));
         any = any.joined(of(i));
         every = every.within(of(i));
       }
@@ -137,6 +142,8 @@ class Intervals {
   // From the first to the last key that one of the queries keeps: of all, of a strip, of a row of
   // tiles.
   Range all() const { return all_; }
+  // Whether, in between, there may be keys that none of the queries keeps.
+  bool gaps() const { return gaps_; }
   Range strip(int64_t j) const { return bounded_ ? strip_any_[j / width_] : all_; }
   Range rows(int64_t i) const { return bounded_ ? rows_any_[i / height_] : all_; }
   // Whether each query of the strip keeps all of these keys.
@@ -166,7 +173,7 @@ class Intervals {
 
  private:
   int64_t count_, width_, height_;
-  bool bounded_;
+  bool bounded_, gaps_ = false;
   Range all_;
   int64_t begin_[kMaxQueries<T>], end_[kMaxQueries<T>];
   Range strip_any_[kMaxQueries<T>], strip_every_[kMaxQueries<T>], rows_any_[kMaxQueries<T>];
@@ -340,7 +347,13 @@ void clear_outside(const Range& kept, int64_t n, int64_t width, T* scores, int64
   for (int64_t i = none ? n : kept.end; i < n; ++i) clear(scores + i * stride, width);
 }
 
-// Rows of keys or values without those that tables hide from all queries of a tile: whatever stands
+// Whether the mask may hide keys from all queries of a tile that stand between keys they keep.
+template <class T>
+bool hides_keys(const KeepRule& rule, const Intervals<T>& kept) {
+  return !rule.tables.empty() || !rule.ids.empty() || kept.gaps();
+}
+
+// Rows of keys or values without those that are hidden from all queries of a tile: whatever stands
 // there must not come in, and 0 times NaN would. weights: (n, queries), 0 where hidden.
 template <class T>
 Rows<T> without_hidden(const Rows<T>& rows, int64_t n, int64_t padded, const T* weights,

@@ -4,12 +4,11 @@
 #include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/examples/support/training.h>
 #include <fovea/optim/adam.h>
 #include <fovea/optim/trainer.h>
 
 #include <algorithm>
-#include <iostream>
-#include <unistd.h>
 
 #include "grammar.h"
 #include <fmt/core.h>
@@ -106,27 +105,6 @@ double validation_loss(nn::TransformerLM& model, const Rows& rows) {
   return loss_of(model, rows.batch(validation_rows, same_rows)).item<double>();
 }
 
-// A line that is written over and over on a terminal, and one for each validation anywhere.
-class Display {
- public:
-  void operator()(const optim::Progress& p) {
-    const std::string clear = terminal_ ? "\r\033[K" : "";
-    if (!std::isnan(p.validation))
-      std::cerr << clear
-                << fmt::format("step {:5}  loss {:.3f}  validation {:.3f}  {:.0f} s\n", p.step,
-                               p.loss, p.validation, p.seconds);
-    if (terminal_ && p.seconds >= next_) {
-      std::cerr << clear << optim::progress_line(p) << std::flush;
-      next_ = p.seconds + 0.1;  // writing takes time too
-    }
-    if (terminal_ && p.seconds_left <= 0) std::cerr << clear;
-  }
-
- private:
-  bool terminal_ = isatty(STDERR_FILENO) == 1;
-  double next_ = 0;
-};
-
 }  // namespace
 
 std::string training_text(const Options& options) {
@@ -164,13 +142,13 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text)
   optim::AdamW adam(model.parameters(), {.lr = options.lr, .weight_decay = 0.01});
   // A validation after each epoch, of about a hundred steps.
   const std::int64_t epochs = (options.steps + 99) / 100, per_epoch = options.steps / epochs;
-  const std::int64_t warm_up = std::min<std::int64_t>(50, options.steps / 4);
+  const std::int64_t warm_up = std::clamp<std::int64_t>(options.steps / 4, 1, 50);
+  const std::int64_t falling = std::max<std::int64_t>(1, epochs * per_epoch - warm_up);
   const optim::TrainingTask task{
       .model = model.state(),
       .optimizer = &adam,
-      .learning_rate = optim::sequential(
-          {{warm_up, optim::linear(0, options.lr, warm_up)}},
-          optim::cosine(options.lr, epochs * per_epoch - warm_up, 0.05 * options.lr)),
+      .learning_rate = optim::sequential({{warm_up, optim::linear(0, options.lr, warm_up)}},
+                                         optim::cosine(options.lr, falling, 0.05 * options.lr)),
       .batches = [&](std::int64_t) { return per_epoch; },
       .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
         model.train();
@@ -181,7 +159,7 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text)
       .validate = [&] { return validation_loss(model, validation); }};
   optim::TrainerOptions trainer{.max_epochs = epochs, .clip_norm = 1.0};
   if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
-  const optim::TrainingResult result = optim::train(task, trainer, Display());
+  const optim::TrainingResult result = optim::train(task, trainer, support::Display("loss", 3));
   model.eval();
   return {.seconds = result.last.seconds,
           .loss = validation_loss(model, validation),

@@ -1,46 +1,15 @@
 #include "options.h"
 
-#include <CLI/CLI.hpp>
+#include <fovea/examples/support/command_line.h>
+
 #include <fmt/format.h>
 
 namespace {
 
-constexpr int usage_exit_code = 2;
+using support::above_zero;
+using support::Group;
 
-// Options under one heading of --help.
-class Group {
- public:
-  Group(CLI::App& app, std::string heading) : app_(app), heading_(std::move(heading)) {}
-
-  // `kind` stands for the value in --help.
-  template <class T>
-  CLI::Option* add(const std::string& name, T& value, const std::string& kind,
-                   const std::string& what) {
-    return app_.add_option(name, value, what)->option_text(kind)->group(heading_);
-  }
-  template <class T>
-  CLI::Option* add_with_default(const std::string& name, T& value, const std::string& kind,
-                                const std::string& what) {
-    return add(name, value, fmt::format("{}={}", kind, value), what);
-  }
-  CLI::Option* flag(const std::string& name, bool& value, const std::string& what) {
-    return app_.add_flag(name, value, what)->group(heading_);
-  }
-
- private:
-  CLI::App& app_;
-  std::string heading_;
-};
-
-const CLI::Validator above_zero(
-    [](const std::string& text) {
-      double value = 0;
-      return CLI::detail::lexical_cast(text, value) && value > 0 ? "" : text + " is not above 0";
-    },
-    "");
-
-void add_model_options(CLI::App& app, Options& o) {
-  Group group(app, "What speaks");
+void add_model_options(Group& group, Options& o) {
   group.add("--data", o.data, "DIR",
             "folder with stories260K.safetensors and tok512.bin, or\n"
             "with a folder `checkpoints` that has them");
@@ -59,8 +28,7 @@ void add_model_options(CLI::App& app, Options& o) {
       ->needs("--data");
 }
 
-void add_training_options(CLI::App& app, Options& o) {
-  Group group(app, "Training");
+void add_training_options(Group& group, Options& o) {
   group.add_with_default("--steps", o.steps, "N", "batches to learn from")->check(above_zero);
   group.add("--max-seconds", o.max_seconds, "S", "end training after so long [no limit]")
       ->check(above_zero);
@@ -78,8 +46,7 @@ void add_training_options(CLI::App& app, Options& o) {
   group.add_with_default("--dropout", o.dropout, "P", "probability")->check(CLI::Range(0.0, 0.9));
 }
 
-void add_speech_options(CLI::App& app, Options& o) {
-  Group group(app, "What it says");
+void add_speech_options(Group& group, Options& o) {
   group.add("--prompt", o.prompt, "TEXT", "it goes on from here");
   group.add_with_default("--tokens", o.tokens, "N", "new tokens at most")
       ->check(CLI::NonNegativeNumber);
@@ -113,17 +80,16 @@ Options parse_options(int argc, char** argv) {
       "  generate --data DIR --prompt 'Once upon a time'\n"
       "  generate --text FILE --steps 5000 --save model.safetensors\n"
       "  generate --load model.safetensors --prompt 'ROMEO:' --temperature 0.8"};
-  app.get_formatter()->column_width(26);
-  add_model_options(app, o);
-  add_training_options(app, o);
-  add_speech_options(app, o);
-  try {
-    app.parse(argc, argv);
+  Group model(app, "What speaks"), training(app, "Training"), speech(app, "What it says");
+  add_model_options(model, o);
+  add_training_options(training, o);
+  add_speech_options(speech, o);
+  support::parse(app, argc, argv, [&] {
+    if (!o.trains()) support::refuse({&training}, "of training, and a trained model speaks");
     if (o.width % o.heads != 0 || o.width / o.heads % 2 != 0)
       throw CLI::ValidationError(
           fmt::format("--width {} must be an even multiple of --heads {}", o.width, o.heads));
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error) == 0 ? 0 : usage_exit_code);
-  }
+  });
+  support::check_outputs({{"--save", o.save}, {"--json", o.json}, {"--report", o.report}});
   return o;
 }

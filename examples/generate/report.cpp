@@ -1,12 +1,12 @@
 #include "report.h"
 
 #include <fovea/core/autograd.h>
+#include <fovea/examples/support/training.h>
 #include <fovea/nn/data/utf8.h>
 #include <fovea/nn/inspect/probe.h>
 #include <fovea/nn/inspect/report.h>
 
 #include <algorithm>
-#include <iostream>
 
 #include <fmt/format.h>
 
@@ -59,5 +59,5 @@ void write_looks(const Speaker& speaker, const Speech& speech, const std::filesy
   sentence.sequences = {sequence};
   sentence.maps = inspect::attention_maps(probe, {.mechanism = "multihead"});
   inspect::write_report(path, report);
-  std::cerr << fmt::format("wrote {}: where it looked\n", path.string());
+  support::say_written(path, "where it looked");
 }

@@ -19,6 +19,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/training.h>
 
 #include <iostream>
 #include <unistd.h>
@@ -32,31 +33,7 @@ namespace data = fovea::nn::data;
 namespace inspect = fovea::nn::inspect;
 namespace optim = fovea::optim;
 
-constexpr int interrupted_exit_code = 130;  // as a shell reports it
 constexpr std::size_t report_sentences = 24;
-
-const char* name_of(optim::StoppedBy reason) {
-  constexpr const char* names[] = {"epochs", "time", "patience", "interrupt"};
-  return names[static_cast<int>(reason)];
-}
-
-void say_written(const std::filesystem::path& path, const char* what) {
-  std::cerr << fmt::format("wrote {}: {}\n", path.string(), what);
-}
-
-void say_how_to_go_on(const Options& options, std::int64_t step) {
-  std::cerr << fmt::format("\ninterrupted after step {}", step);
-  if (!options.save.empty())
-    std::cerr << fmt::format("; {} has all of it. To go on:\n  {}", options.last().string(),
-                             options.resume_command);
-  std::cerr << '\n';
-}
-
-std::vector<std::string> read_input(const std::filesystem::path& input) {
-  if (input.empty()) return {};
-  if (input == "-") return data::read_lines(std::cin, "standard input", data::Utf8::lenient);
-  return data::read_lines(input, data::Utf8::lenient);
-}
 
 // --text to standard output with what decided; --input to --output.
 void judge_given(const Critic& critic, const Options& options,
@@ -84,12 +61,12 @@ void write_given_or_tested(const Critic& critic, const Options& options,
   const Reviews chosen = some_of(labelled ? corpus.test : given, report_sentences);
   if (chosen.empty()) fovea::value_error("report", "there is no sentence to report on");
   write_report(critic, chosen, labelled, figures, options.report);
-  say_written(options.report, "which words decided");
+  support::say_written(options.report, "which words decided");
 }
 
 // All that a critic is wanted for, new or loaded. An empty corpus is not measured.
 void use(const Critic& critic, const Corpus& corpus, const Options& options, Figures figures) {
-  const std::vector<std::string> input = read_input(options.input);
+  const std::vector<std::string> input = support::read_input(options.input);
   judge_given(critic, options, input);
   if (!corpus.test.empty()) {
     const Figures measured = measure(critic, corpus.test);
@@ -107,6 +84,7 @@ void use(const Critic& critic, const Corpus& corpus, const Options& options, Fig
 
 int train_and_use(Options options) {
   fill_defaults(options);
+  check_outputs(options);
   fovea::set_num_threads(options.threads);
   const Corpus corpus = load_corpus(options);
   fovea::Rng rng(options.seed);
@@ -118,21 +96,23 @@ int train_and_use(Options options) {
   if (!options.save.empty()) critic.save(options.save);
   if (!options.curve.empty()) write_curve(result, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
-    say_how_to_go_on(options, result.last.step);
-    return interrupted_exit_code;
+    support::say_how_to_go_on(result.last.step, options.save.empty() ? "" : options.last(),
+                              options.resume_command);
+    return support::interrupted_exit_code;
   }
   use(critic, corpus, options,
       {.seconds = result.last.seconds,
        .tokens_per_second = result.last.tokens_per_second,
-       .stopped_by = name_of(result.stopped_by)});
-  if (!options.curve.empty()) say_written(options.curve, "how it learned");
-  if (!options.save.empty()) say_written(options.save, "the model, for --load");
+       .stopped_by = support::name_of(result.stopped_by)});
+  if (!options.curve.empty()) support::say_written(options.curve, "how it learned");
+  if (!options.save.empty()) support::say_written(options.save, "the model, for --load");
   if (options.smoke && !(measure(critic, corpus.train).accuracy > 80))
     fovea::raise<fovea::Error>("smoke", "it did not learn the sentences that it was taught");
   return 0;
 }
 
 int load_and_use(Options options) {
+  check_outputs(options);
   fovea::Rng rng(0);  // of the numbers that the file's replace
   const Critic critic = Critic::load(options.load, rng);
   fill_defaults(options);

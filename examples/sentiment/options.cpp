@@ -1,54 +1,14 @@
 #include "options.h"
 
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/command_line.h>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace {
 
-constexpr int usage_exit_code = 2;
-
-// Options under one heading of --help.
-class Group {
- public:
-  Group(CLI::App& app, std::string heading) : app_(app), heading_(std::move(heading)) {}
-
-  // `kind` stands for the value in --help.
-  template <class T>
-  CLI::Option* add(const std::string& name, T& value, const std::string& kind,
-                   const std::string& what) {
-    return kept(app_.add_option(name, value, what)->option_text(kind)->group(heading_));
-  }
-  CLI::Option* flag(const std::string& name, bool& value, const std::string& what) {
-    return kept(app_.add_flag(name, value, what)->group(heading_));
-  }
-
-  // ValidationError that names those that were given.
-  void refuse(const std::string& why) const {
-    std::string names;
-    for (const CLI::Option* option : options_)
-      if (option->count() > 0) names += (names.empty() ? "" : ", ") + option->get_name();
-    if (!names.empty()) throw CLI::ValidationError(names + ": " + why);
-  }
-
- private:
-  CLI::Option* kept(CLI::Option* option) {
-    options_.push_back(option);
-    return option;
-  }
-
-  CLI::App& app_;
-  std::string heading_;
-  std::vector<const CLI::Option*> options_;
-};
-
-const CLI::Validator above_zero(
-    [](const std::string& text) {
-      double value = 0;
-      return CLI::detail::lexical_cast(text, value) && value > 0 ? "" : text + " is not above 0";
-    },
-    "");
+using support::above_zero;
+using support::Group;
 
 // The whole command line: what is read, and what does not follow from one option alone.
 class CommandLine {
@@ -56,6 +16,7 @@ class CommandLine {
   CommandLine(CLI::App& app, Options& o)
       : o_(o),
         data_(app, "Data"),
+        text_(app, "Data"),
         model_(app, "Model"),
         training_(app, "Training"),
         use_(app, "Use") {
@@ -66,27 +27,19 @@ class CommandLine {
   }
 
   void check_together() const {
-    if (!o_.trains()) {
-      const std::string why = "is for training, and --load trains nothing";
-      model_.refuse(why);
-      training_.refuse(why);
-      if (o_.phrases) throw CLI::ValidationError("--phrases: " + why);
-    }
+    if (!o_.trains())
+      support::refuse({&text_, &model_, &training_}, "is for training, and --load trains nothing");
     if (o_.phrases && o_.data.empty())
       throw CLI::ValidationError("--phrases are SST-2's: they need --data DIR");
     if (o_.model.recurrent() && o_.model.pooling == "mean")
       throw CLI::ValidationError("--pooling mean: " + o_.model.model + " pools by attention");
-    const std::pair<const char*, const std::filesystem::path&> outputs[] = {
-        {"--save", o_.save},     {"--output", o_.output}, {"--json", o_.json},
-        {"--report", o_.report}, {"--log", o_.log},       {"--curve", o_.curve}};
-    for (const auto& [name, path] : outputs) check_writable(name, path);
   }
 
  private:
   void add_data_options() {
     data_.add("--data", o_.data, "DIR",
               "SST-2: train.tsv and dev.tsv, a line SENTENCE<TAB>0 or 1 [built-in reviews]");
-    data_.flag("--phrases", o_.phrases, "learn from DIR/train_phrases.tsv.gz too");
+    text_.flag("--phrases", o_.phrases, "learn from DIR/train_phrases.tsv.gz too");
   }
 
   void add_model_options() {
@@ -159,38 +112,9 @@ class CommandLine {
         ->check(above_zero);
   }
 
-  // Before hours of work, not after them.
-  static void check_writable(const std::string& option, const std::filesystem::path& path) {
-    if (path.empty()) return;
-    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-    if (!std::filesystem::is_directory(folder))
-      throw CLI::ValidationError(option + ": there is no folder " + folder.string());
-    if (std::filesystem::is_directory(path))
-      throw CLI::ValidationError(option + ": " + path.string() + " is a folder");
-  }
-
   Options& o_;
-  Group data_, model_, training_, use_;
+  Group data_, text_, model_, training_, use_;
 };
-
-// The command as a shell would need it, and --resume.
-std::string resume_command(int argc, char** argv) {
-  std::string command;
-  bool resumes = false;
-  for (int i = 0; i < argc; ++i) {
-    std::string word = argv[i];
-    resumes |= word == "--resume";
-    if (word.empty() ||
-        word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               "0123456789-_=+./,:@%") != std::string::npos) {
-      for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
-        word.replace(at, 1, R"('\'')");
-      word = "'" + word + "'";
-    }
-    command += (i > 0 ? " " : "") + word;
-  }
-  return resumes ? command : command + " --resume";
-}
 
 // What suits a model: the built-in reviews are few, SST-2 is not. Found by validation.
 struct Defaults {
@@ -271,15 +195,9 @@ Options parse_options(int argc, char** argv) {
       "  sentiment --data DIR --phrases --model gru+additive --save model.safetensors\n"
       "  sentiment --load model.safetensors --text 'not bad at all'\n"
       "  sentiment --load model.safetensors --input lines.txt --output probabilities.txt"};
-  app.get_formatter()->column_width(26);
-  CommandLine line(app, o);
-  try {
-    app.parse(argc, argv);
-    line.check_together();
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error) == 0 ? 0 : usage_exit_code);
-  }
-  o.resume_command = resume_command(argc, argv);
+  const CommandLine line(app, o);
+  support::parse(app, argc, argv, [&] { line.check_together(); });
+  o.resume_command = support::resume_command(argc, argv);
   return o;
 }
 
@@ -311,4 +229,13 @@ void fill_defaults(Options& o) {
   if (o.threads == 0) o.threads = o.data.empty() ? 1 : fovea::num_threads();
   if (!o.trains() || o.smoke) return;
   if (o.save.empty()) o.save = o.task() + "-" + m.model + ".safetensors";
+}
+
+void check_outputs(const Options& o) {
+  support::check_outputs({{"--save", o.save},
+                          {"--output", o.output},
+                          {"--json", o.json},
+                          {"--report", o.report},
+                          {"--log", o.log},
+                          {"--curve", o.curve}});
 }

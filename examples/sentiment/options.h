@@ -63,3 +63,6 @@ Options parse_options(int argc, char** argv);
 
 /// Sets what was not given and depends on data and model.
 void fill_defaults(Options& options);
+
+/// Error where a file that is to be written has no folder, before hours are spent on its content.
+void check_outputs(const Options& options);

@@ -2,14 +2,12 @@
 
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/loss.h>
+#include <fovea/examples/support/training.h>
 #include <fovea/optim/adam.h>
 
 #include <cmath>
-#include <iostream>
-#include <unistd.h>
 
 #include "words.h"
-#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 namespace data = fovea::nn::data;
@@ -59,53 +57,6 @@ EncodedText with_words_dropped(const EncodedText& text, double p, fovea::Rng& rn
   return left;
 }
 
-// The current epoch's batches: made again from (seed, epoch) when the epoch changes.
-class Epochs {
- public:
-  Epochs(const Examples& examples, const Options& options)
-      : examples_(examples), options_(options) {}
-
-  const std::vector<data::Ids>& at(std::int64_t epoch) {
-    if (epoch != epoch_) {
-      batches_ = data::bucketed_batches(examples_.lengths, epoch,
-                                        {.batch_size = options_.batch, .seed = options_.seed});
-      epoch_ = epoch;
-    }
-    return batches_;
-  }
-
- private:
-  const Examples& examples_;
-  const Options& options_;
-  std::int64_t epoch_ = -1;
-  std::vector<data::Ids> batches_;
-};
-
-// A line that is written over and over on a terminal, and one for each validation anywhere.
-class Display {
- public:
-  Display() : terminal_(isatty(STDERR_FILENO) == 1) {}
-
-  void operator()(const optim::Progress& p) {
-    const std::string clear = terminal_ ? "\r\033[K" : "";
-    if (!std::isnan(p.validation))
-      std::cerr
-          << clear
-          << fmt::format(
-                 "epoch {:2}  step {:6}  loss {:.3f}  validation accuracy {:6.2f}  {:.0f} s\n",
-                 p.epoch + 1, p.step, p.loss, p.validation, p.seconds);
-    if (terminal_ && p.seconds >= next_) {
-      std::cerr << clear << optim::progress_line(p) << std::flush;
-      next_ = p.seconds + 0.1;  // writing takes time too
-    }
-    if (terminal_ && p.seconds_left <= 0) std::cerr << clear;
-  }
-
- private:
-  bool terminal_;
-  double next_ = 0;
-};
-
 // A rise over the first twentieth, then down to nothing.
 optim::Schedule rate_of(double lr, std::int64_t steps) {
   if (steps < 2) return optim::constant(lr);
@@ -154,7 +105,7 @@ optim::TrainerOptions trainer_options(const Critic& critic, const Options& optio
 optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Options& options,
                             fovea::Rng& rng) {
   const Examples examples(critic, corpus.train);
-  Epochs epochs(examples, options);
+  support::Epochs epochs(examples.lengths, {.batch_size = options.batch, .seed = options.seed});
   optim::AdamW adam(critic.model().parameters(),
                     {.lr = options.lr, .weight_decay = options.weight_decay});
   const std::int64_t per_epoch = std::ssize(epochs.at(0));
@@ -179,7 +130,8 @@ optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Options&
                 examples.words_in(rows)};
       },
       .validate = [&] { return measure(critic, corpus.validation).accuracy; }};
-  return optim::train(task, trainer_options(critic, options, per_epoch), Display());
+  return optim::train(task, trainer_options(critic, options, per_epoch),
+                      support::Display("accuracy"));
 }
 
 Figures measure(const Critic& critic, const Reviews& reviews) {

@@ -17,6 +17,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/training.h>
 
 #include <iostream>
 
@@ -25,10 +26,7 @@
 
 namespace {
 
-namespace data = fovea::nn::data;
 namespace optim = fovea::optim;
-
-constexpr int interrupted_exit_code = 130;  // as a shell reports it
 
 SearchOptions search_of(const Options& o) {
   return {.beam = o.beam,
@@ -43,28 +41,6 @@ std::string name_of(const Model& model) {
   if (o.kind != "rnn") return "a " + o.kind;
   return model.attends() ? fmt::format("an rnn with {} attention", o.attention)
                          : "an rnn without attention";
-}
-
-const char* name_of(optim::StoppedBy reason) {
-  constexpr const char* names[] = {"epochs", "time", "patience", "interrupt"};
-  return names[static_cast<int>(reason)];
-}
-
-void say_written(const std::filesystem::path& path, const char* what) {
-  std::cerr << fmt::format("wrote {}: {}\n", path.string(), what);
-}
-
-void say_how_to_go_on(const Options& options, std::int64_t step) {
-  std::cerr << fmt::format("\ninterrupted after step {}", step);
-  if (!options.save.empty())
-    std::cerr << fmt::format("; {} has all of it. To go on:\n  {}", options.last().string(),
-                             options.resume_command);
-  std::cerr << '\n';
-}
-
-std::vector<std::string> read_input(const std::filesystem::path& input) {
-  if (input == "-") return data::read_lines(std::cin, "standard input", data::Utf8::lenient);
-  return data::read_lines(input, data::Utf8::lenient);
 }
 
 // --text to standard output; --input to --output.
@@ -110,8 +86,7 @@ std::vector<std::string> lines_to_draw(const Options& options,
 // All that a translator is wanted for, new or loaded. An empty corpus is not measured.
 void use(const Translator& translator, const Corpus& corpus, const Options& options,
          Figures figures) {
-  const std::vector<std::string> input =
-      options.input.empty() ? std::vector<std::string>() : read_input(options.input);
+  const std::vector<std::string> input = support::read_input(options.input);
   translate_given(translator, options, input);
   SearchOptions search = search_of(options);
   search.n_best = 1;
@@ -122,12 +97,12 @@ void use(const Translator& translator, const Corpus& corpus, const Options& opti
   if (!options.json.empty()) write_json(figures, translator, options.json);
   if (!options.heatmap.empty()) {
     write_heatmap(translator, lines_to_draw(options, input, corpus)[0], search, options.heatmap);
-    say_written(options.heatmap, "where it looked");
+    support::say_written(options.heatmap, "where it looked");
   }
   if (!options.report.empty()) {
     const std::vector<std::string> lines = lines_to_draw(options, input, corpus);
     write_explorer(translator, lines, search, options.report);
-    say_written(options.report, "where every layer looked, to explore in a browser");
+    support::say_written(options.report, "where every layer looked, to explore in a browser");
   }
   if (options.smoke && !(figures.loss < 1.0))
     fovea::raise<fovea::Error>("smoke", "a loss of {:.3f}: it did not learn", figures.loss);
@@ -147,15 +122,16 @@ int train_and_use(Options options) {
   if (!options.save.empty()) translator.save(options.save);
   if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
-    say_how_to_go_on(options, result.last.step);
-    return interrupted_exit_code;
+    support::say_how_to_go_on(result.last.step, options.save.empty() ? "" : options.last(),
+                              options.resume_command);
+    return support::interrupted_exit_code;
   }
   use(translator, corpus, options,
       {.seconds = result.last.seconds,
        .tokens_per_second = result.last.tokens_per_second,
-       .stopped_by = name_of(result.stopped_by)});
-  if (!options.curve.empty()) say_written(options.curve, "how it learned");
-  if (!options.save.empty()) say_written(options.save, "the model, for --load");
+       .stopped_by = support::name_of(result.stopped_by)});
+  if (!options.curve.empty()) support::say_written(options.curve, "how it learned");
+  if (!options.save.empty()) support::say_written(options.save, "the model, for --load");
   return 0;
 }
 

@@ -1,74 +1,38 @@
 #include "options.h"
 
-#include <fovea/core/error.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/command_line.h>
 #include <fovea/nn/attention/weights.h>
 #include <fovea/nn/seq2seq.h>
 
 #include <limits>
-#include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace {
 
-constexpr int usage_exit_code = 2;
+using support::above_zero;
+using support::Group;
 
-// What an option has to do with; a command line that mixes what does not go together is refused.
-enum Concern : unsigned { anything = 0, training = 1, rnn = 2, transformer = 4 };
+// A command line that mixes what does not go together is refused.
+struct Groups {
+  Group data, text, model, rnn, transformer, training, use;
 
-struct Declared {
-  CLI::Option* option;
-  unsigned concern;
+  explicit Groups(CLI::App& app)
+      : data(app, "Data"),
+        text(app, "Data"),
+        model(app, "Model"),
+        rnn(app, "Model"),
+        transformer(app, "Model"),
+        training(app, "Training"),
+        use(app, "Use") {}
 };
 
-// Options under one heading of --help.
-class Group {
- public:
-  Group(CLI::App& app, std::vector<Declared>& all, std::string heading, unsigned concern)
-      : app_(app), all_(all), heading_(std::move(heading)), concern_(concern) {}
-
-  // `kind` stands for the value in --help.
-  template <class T>
-  CLI::Option* add(const std::string& name, T& value, const std::string& kind,
-                   const std::string& what, unsigned concern = anything) {
-    return note(app_.add_option(name, value, what)->option_text(kind), concern);
-  }
-  template <class T>
-  CLI::Option* add_with_default(const std::string& name, T& value, const std::string& kind,
-                                const std::string& what, unsigned concern = anything) {
-    return add(name, value, fmt::format("{}={}", kind, value), what, concern);
-  }
-  CLI::Option* flag(const std::string& name, bool& value, const std::string& what) {
-    return note(app_.add_flag(name, value, what), anything);
-  }
-
- private:
-  CLI::Option* note(CLI::Option* option, unsigned concern) {
-    all_.push_back({option, concern_ | concern});
-    return option->group(heading_);
-  }
-
-  CLI::App& app_;
-  std::vector<Declared>& all_;
-  std::string heading_;
-  unsigned concern_;
-};
-
-const CLI::Validator above_zero(
-    [](const std::string& text) {
-      double value = 0;
-      return CLI::detail::lexical_cast(text, value) && value > 0 ? "" : text + " is not above 0";
-    },
-    "");
-
-void add_data_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
-  Group(app, all, "Data", anything)
-      .add("--data", o.data, "DIR",
-           "folder of parallel text, a sentence a line, words between blanks:\n"
-           "{train,val,test_2016_flickr}.lc.norm.tok.LANG or {train,val,test}.LANG");
-  Group group(app, all, "Data", training);
+void add_data_options(Groups& groups, Options& o) {
+  groups.data.add("--data", o.data, "DIR",
+                  "folder of parallel text, a sentence a line, words between blanks:\n"
+                  "{train,val,test_2016_flickr}.lc.norm.tok.LANG or {train,val,test}.LANG");
+  Group& group = groups.text;
   group.add_with_default("--source", o.task.source, "LANG", "translate from");
   group.add_with_default("--target", o.task.target, "LANG", "translate to");
   CLI::Option* bpe = group.add("--bpe", o.bpe, "FILE",
@@ -84,8 +48,8 @@ void add_data_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
   group.add_with_default("--seed", o.task.seed, "N", "of everything random");
 }
 
-void add_model_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
-  Group group(app, all, "Model", training);
+void add_model_options(Groups& groups, Options& o) {
+  Group& group = groups.model;
   group
       .add_with_default("--model", o.model, "KIND",
                         "rnn (Bahdanau 2015) or transformer (Vaswani 2017)")
@@ -97,35 +61,34 @@ void add_model_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
       ->check(above_zero);
   group.add("--dropout", o.dropout, "P", "probability [0 for dates, 0.3 for text]")
       ->check(CLI::Range(0.0, 0.9));
-  group
+  groups.rnn
       .add_with_default(
           "--attention", o.attention, "NAME",
-          fmt::format("of the rnn: {}", fmt::join(fovea::nn::attention_names(), ", ")), rnn)
+          fmt::format("of the rnn: {}", fmt::join(fovea::nn::attention_names(), ", ")))
       ->check(CLI::IsMember(fovea::nn::attention_names()));
-  group
+  groups.rnn
       .add_with_default(
           "--attention-weights", o.attention_weights, "KIND",
-          fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")), rnn)
+          fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")))
       ->check(CLI::IsMember(fovea::nn::weights_names()));
-  group.add("--hidden", o.hidden, "N", "the rnn's state width [64 for dates, 256 for text]", rnn)
+  groups.rnn.add("--hidden", o.hidden, "N", "the rnn's state width [64 for dates, 256 for text]")
       ->check(above_zero);
-  group
+  groups.transformer
       .add("--layers", o.layers, "N",
-           "of the encoder, and of the decoder [2 for dates, 4 for text]", transformer)
+           "of the encoder, and of the decoder [2 for dates, 4 for text]")
       ->check(above_zero);
-  group.add("--heads", o.heads, "N", "of each attention layer [4]", transformer)->check(above_zero);
-  group
+  groups.transformer.add("--heads", o.heads, "N", "of each attention layer [4]")->check(above_zero);
+  groups.transformer
       .add("--ffn", o.ffn, "N",
-           "hidden width of the feed-forward nets [128 for dates, 256 for text]", transformer)
+           "hidden width of the feed-forward nets [128 for dates, 256 for text]")
       ->check(above_zero);
-  group
-      .add_with_default("--attention-dropout", o.attention_dropout, "P", "of attention weights",
-                        transformer)
+  groups.transformer
+      .add_with_default("--attention-dropout", o.attention_dropout, "P", "of attention weights")
       ->check(CLI::Range(0.0, 0.9));
 }
 
-void add_training_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
-  Group group(app, all, "Training", training);
+void add_training_options(Groups& groups, Options& o) {
+  Group& group = groups.training;
   group
       .add("--epochs", o.epochs, "N",
            "passes over the training data\n"
@@ -174,8 +137,8 @@ void add_training_options(CLI::App& app, std::vector<Declared>& all, Options& o)
   group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
 }
 
-void add_use_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
-  Group group(app, all, "Use", anything);
+void add_use_options(Groups& groups, Options& o) {
+  Group& group = groups.use;
   group.add("--load", o.load, "FILE", "use this model instead of training one");
   group.add("--text", o.text, "LINE", "translate this line; may be given again")
       ->allow_extra_args(false);
@@ -204,22 +167,13 @@ void add_use_options(CLI::App& app, std::vector<Declared>& all, Options& o) {
       ->check(above_zero);
 }
 
-std::string names_of(const std::vector<Declared>& all, unsigned concern) {
-  std::string names;
-  for (const Declared& d : all)
-    if ((d.concern & concern) != 0 && d.option->count() > 0)
-      names += (names.empty() ? "" : ", ") + d.option->get_name();
-  return names;
-}
-
 // What does not follow from one option alone.
-void check_together(const Options& o, const std::vector<Declared>& all) {
-  const auto refuse = [](const std::string& names, const std::string& why) {
-    if (!names.empty()) throw CLI::ValidationError(names + ": " + why);
-  };
-  if (!o.trains()) refuse(names_of(all, training), "of training, and --load uses a trained model");
-  if (o.model == "rnn") refuse(names_of(all, transformer), "for --model transformer");
-  if (o.model == "transformer") refuse(names_of(all, rnn), "for --model rnn");
+void check_together(const Options& o, const Groups& g) {
+  if (!o.trains())
+    support::refuse({&g.text, &g.model, &g.rnn, &g.transformer, &g.training},
+                    "of training, and --load uses a trained model");
+  if (o.model == "rnn") support::refuse({&g.transformer}, "for --model transformer");
+  if (o.model == "transformer") support::refuse({&g.rnn}, "for --model rnn");
   if (o.data.empty() && (!o.bpe.empty() || o.bpe_merges > 0))
     throw CLI::ValidationError("--bpe and --bpe-merges: dates are spelled by characters");
   if (o.beam > 0 && o.beam < o.n_best)
@@ -228,25 +182,6 @@ void check_together(const Options& o, const std::vector<Declared>& all) {
   if (o.trains() && o.attention == "none" && !(o.heatmap.empty() && o.report.empty()))
     throw CLI::ValidationError(
         "--heatmap and --report draw attention, and --attention none has none");
-}
-
-// The command as a shell would need it, and --resume.
-std::string resume_command(int argc, char** argv) {
-  std::string command;
-  bool resumes = false;
-  for (int i = 0; i < argc; ++i) {
-    std::string word = argv[i];
-    resumes |= word == "--resume";
-    if (word.empty() ||
-        word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               "0123456789-_=+./,:@%") != std::string::npos) {
-      for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
-        word.replace(at, 1, R"('\'')");
-      word = "'" + word + "'";
-    }
-    command += (i > 0 ? " " : "") + word;
-  }
-  return resumes ? command : command + " --resume";
 }
 
 }  // namespace
@@ -259,20 +194,14 @@ Options parse_options(int argc, char** argv) {
       "  translate --data DIR --source de --target en --save model.safetensors\n"
       "  translate --load model.safetensors --input de.txt --output en.txt\n"
       "  translate --load model.safetensors --text 'ein hund .'"};
-  app.get_formatter()->column_width(26);
-  std::vector<Declared> all;
-  add_data_options(app, all, o);
-  add_model_options(app, all, o);
-  add_training_options(app, all, o);
-  add_use_options(app, all, o);
-  try {
-    app.parse(argc, argv);
-    check_together(o, all);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error) == 0 ? 0 : usage_exit_code);
-  }
+  Groups groups(app);
+  add_data_options(groups, o);
+  add_model_options(groups, o);
+  add_training_options(groups, o);
+  add_use_options(groups, o);
+  support::parse(app, argc, argv, [&] { check_together(o, groups); });
   o.task.dates = o.data.empty();
-  o.resume_command = resume_command(argc, argv);
+  o.resume_command = support::resume_command(argc, argv);
   return o;
 }
 
@@ -360,19 +289,11 @@ void fill_defaults(Options& o) {
 }
 
 void check_outputs(const Options& o) {
-  const std::pair<const char*, const std::filesystem::path&> outputs[] = {
-      {"--save", o.save},     {"--log", o.log},         {"--curve", o.curve},
-      {"--output", o.output}, {"--heatmap", o.heatmap}, {"--report", o.report},
-      {"--json", o.json}};
-  for (const auto& [option, path] : outputs) {
-    if (path.empty()) continue;
-    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-    if (std::filesystem::is_directory(path))
-      fovea::value_error(option, "{} is a folder", path.string());
-    if (!std::filesystem::is_directory(folder))
-      fovea::value_error(option, "{}: there is no folder {}", path.string(), folder.string());
-    if (access(folder.c_str(), W_OK) != 0)
-      fovea::value_error(option, "{}: the folder {} cannot be written to", path.string(),
-                         folder.string());
-  }
+  support::check_outputs({{"--save", o.save},
+                          {"--log", o.log},
+                          {"--curve", o.curve},
+                          {"--output", o.output},
+                          {"--heatmap", o.heatmap},
+                          {"--report", o.report},
+                          {"--json", o.json}});
 }

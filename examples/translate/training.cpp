@@ -1,16 +1,13 @@
 #include "training.h"
 
 #include <fovea/core/autograd.h>
+#include <fovea/examples/support/training.h>
 #include <fovea/nn/data/bleu.h>
 #include <fovea/optim/adam.h>
 
 #include <cmath>
-#include <iostream>
 #include <limits>
 #include <numeric>
-#include <unistd.h>
-
-#include <fmt/core.h>
 
 namespace data = fovea::nn::data;
 namespace optim = fovea::optim;
@@ -33,60 +30,6 @@ struct Pairs {
   data::TranslationBatch batch(const data::Ids& rows) const {
     return data::translation_batch(sources, targets, rows);
   }
-};
-
-// The current epoch's batches: made again from (seed, epoch) when the epoch changes.
-class Epochs {
- public:
-  Epochs(const Pairs& pairs, const Options& options) : pairs_(pairs), options_(options) {}
-
-  const std::vector<data::Ids>& at(std::int64_t epoch) {
-    if (epoch != epoch_) {
-      batches_ = data::bucketed_batches(pairs_.lengths, epoch,
-                                        {.batch_size = bound(options_.batch),
-                                         .max_tokens = options_.batch_tokens,
-                                         .seed = options_.task.seed});
-      epoch_ = epoch;
-    }
-    return batches_;
-  }
-
- private:
-  // With a bound on tokens there need be none on sentences.
-  static std::int64_t bound(std::int64_t sentences) {
-    return sentences > 0 ? sentences : std::numeric_limits<std::int64_t>::max();
-  }
-
-  const Pairs& pairs_;
-  const Options& options_;
-  std::int64_t epoch_ = -1;
-  std::vector<data::Ids> batches_;
-};
-
-// A line that is written over and over on a terminal, and one for each validation anywhere.
-class Display {
- public:
-  explicit Display(std::string metric)
-      : metric_(std::move(metric)), terminal_(isatty(STDERR_FILENO) == 1) {}
-
-  void operator()(const optim::Progress& p) {
-    const std::string clear = terminal_ ? "\r\033[K" : "";
-    if (!std::isnan(p.validation))
-      std::cerr << clear
-                << fmt::format(
-                       "epoch {:2}  step {:6}  loss {:.3f}  validation {} {:6.2f}  {:.0f} s\n",
-                       p.epoch + 1, p.step, p.loss, metric_, p.validation, p.seconds);
-    if (terminal_ && p.seconds >= next_) {
-      std::cerr << clear << optim::progress_line(p) << std::flush;
-      next_ = p.seconds + 0.1;  // writing takes time too
-    }
-    if (terminal_ && p.seconds_left <= 0) std::cerr << clear;
-  }
-
- private:
-  std::string metric_;
-  bool terminal_;
-  double next_ = 0;
 };
 
 optim::Schedule schedule_of(const Options& o, std::int64_t batches_per_epoch) {
@@ -131,7 +74,12 @@ std::int64_t target_tokens(const data::TranslationBatch& batch) {
 optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Options& options,
                             fovea::Rng& rng) {
   const Pairs pairs(translator, corpus.train);
-  Epochs epochs(pairs, options);
+  // With a bound on tokens there need be none on sentences.
+  const std::int64_t sentences =
+      options.batch > 0 ? options.batch : std::numeric_limits<std::int64_t>::max();
+  support::Epochs epochs(
+      pairs.lengths,
+      {.batch_size = sentences, .max_tokens = options.batch_tokens, .seed = options.task.seed});
   fovea::nn::Module& model = translator.model().module();
   optim::Adam adam(model.parameters(), {.lr = options.lr, .beta2 = options.beta2});
   const std::int64_t per_epoch = std::ssize(epochs.at(0));
@@ -149,7 +97,7 @@ optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const 
       },
       .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); }};
   return optim::train(task, trainer_options(translator, options, per_epoch),
-                      Display(corpus.metric));
+                      support::Display(corpus.metric));
 }
 
 double score(const Translator& translator, const Corpus& corpus, const data::ParallelText& text,

@@ -2,9 +2,17 @@
 #include <fovea/nn/init.h>
 
 namespace fovea::nn {
+namespace {
+
+const AdditiveAttentionOptions& checked(const AdditiveAttentionOptions& o) {
+  check_widths("AdditiveAttention", o.query_dim, o.key_dim, o.attention_dim);
+  return o;
+}
+
+}  // namespace
 
 AdditiveAttention::AdditiveAttention(AdditiveAttentionOptions o, Rng& rng)
-    : weights_(o.weights),
+    : weights_(checked(o).weights),
       query_proj({.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false}, rng),
       key_proj({.in_features = o.key_dim, .out_features = o.attention_dim}, rng),
       score(init::uniform_parameter({o.attention_dim}, o.attention_dim, rng)) {}

@@ -19,6 +19,7 @@ struct AdditiveAttentionOptions {
 /// query: (B, T, query_dim)  key: (B, S, key_dim)  value: (B, S, C)  ->  (B, T, C); look() gives
 /// the weights (B, T, S) too. A query that keeps no key has context and weights 0. With softmax the
 /// whole is one fused op; with the others the hidden layer, (B, T, S, A), is written out.
+/// ValueError for a width below 1.
 class AdditiveAttention : public StepAttention {
   AttentionWeights weights_;
 

@@ -8,6 +8,7 @@ namespace fovea::nn {
 namespace {
 
 const LocationAwareAttentionOptions& checked(const LocationAwareAttentionOptions& o) {
+  check_widths("LocationAwareAttention", o.query_dim, o.key_dim, o.attention_dim);
   if (o.filters < 1 || o.radius < 0)
     value_error("LocationAwareAttention", "filters {}, radius {}: filters >= 1 and radius >= 0",
                 o.filters, o.radius);

@@ -25,7 +25,7 @@ struct LocationAwareAttentionOptions {
 /// gradients flow through it. A query that keeps no key has context and weights 0, and the next
 /// step starts from those. Parameters: query_proj.weight (A, Cq), key_proj.weight (A, Ck),
 /// key_proj.bias (A), location_conv (k, 2r + 1), location_proj.weight (A, k), score (A). ValueError
-/// if k < 1 or r < 0, StateError for a state of another shape.
+/// if k < 1, r < 0 or a width is below 1, StateError for a state of another shape.
 class LocationAwareAttention : public StepAttention {
   std::int64_t radius_;
   AttentionWeights weights_;

@@ -52,7 +52,8 @@ struct KeyValue {
 /// PyTorch's: xavier-uniform (Glorot and Bengio 2010, eq. 16), biases 0, out_proj's matrix uniform
 /// in +-1/sqrt(H D). The mask is joined with the options' causal and window.
 ///
-/// ValueError for sizes that do not divide, and a dropout outside [0, 1); ShapeError.
+/// Padding is projected with the rest: it must hold numbers (0, say), or the projections' gradients
+/// are NaN. ValueError for sizes that do not divide, and a dropout outside [0, 1); ShapeError.
 class MultiheadAttention : public Attention {
   MultiheadAttentionOptions options_;  // first: the members below are sized by it
 

@@ -36,6 +36,13 @@ Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionWeights kin
   return masked_softmax(scores, kept);
 }
 
+void check_widths(const char* op, std::int64_t query_dim, std::int64_t key_dim,
+                  std::int64_t attention_dim) {
+  if (query_dim < 1 || key_dim < 1 || attention_dim < 1)
+    value_error(op, "query_dim {}, key_dim {}, attention_dim {}: at least 1", query_dim, key_dim,
+                attention_dim);
+}
+
 Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v) {
   const Tensor hidden = tanh(unsqueeze(query, 2) + unsqueeze(keys, 1));  // (B, T, S, A)
   return matmul(hidden, v);                                              // (B, T, S)

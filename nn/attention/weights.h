@@ -23,6 +23,11 @@ Tensor weights_of(const Tensor& scores, const Mask& mask, AttentionWeights kind)
 /// The same with the mask written out.   kept: bool, stretched to scores' shape
 Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionWeights kind);
 
+/// ValueError unless all are at least 1: the widths of queries, keys and the layer that scores
+/// them.
+void check_widths(const char* op, std::int64_t query_dim, std::int64_t key_dim,
+                  std::int64_t attention_dim);
+
 /// The scores e_ts = v . tanh(q_t + k_s), their weights and their mixture.
 /// query: (B, T, A), projected; memory.keys: (B, S, A); v: (A)
 AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory, const Tensor& v,

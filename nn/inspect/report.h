@@ -73,8 +73,8 @@ struct Report {
 };
 
 /// The page. ValueError: no sentences; a map or evidence of a sequence that is not there; a weight
-/// that is no number or outside 0 .. 1. ShapeError: a count of weights that does not fit the
-/// tokens.
+/// that is no number or outside 0 .. 1; a sequence of more than 65,535 tokens. ShapeError: a count
+/// of weights that does not fit the tokens.
 std::string report_page(const Report& report);
 
 /// Writes the page, complete or not at all. Errors as report_page(), and Error where the file

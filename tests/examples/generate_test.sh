@@ -3,33 +3,8 @@
 # generate_test.sh PROGRAM stories: what needs the weights in $FOVEA_DATA/checkpoints.
 set -eu
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-generate=$1
-cd "$work"
-export OMP_WAIT_POLICY=passive
-
-fail() {
-  echo "FAILED: $*" >&2
-  [ ! -s messages ] || sed 's/^/  | /' messages >&2
-  exit 1
-}
-
-contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
-same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
-
-# works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
-works() { "$generate" "$@" >output 2>messages || fail "exit code $? of: $*"; }
-
-# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
-refuses() {
-  wanted=$1 text=$2
-  shift 2
-  code=0
-  "$generate" "$@" >output 2>messages || code=$?
-  [ "$code" = "$wanted" ] || fail "exit code $code, not $wanted, of: $*"
-  contains messages "$text"
-}
+program=$1
+. "$(dirname "$0")/support.sh"
 
 # Three lines again and again, one of them with letters of two bytes.
 write_text() {
@@ -59,6 +34,11 @@ a_text_is_learned_and_kept() {
   iconv -f UTF-8 -t UTF-8 output >/dev/null || fail 'what it said is no UTF-8'
 }
 
+one_step_is_a_training() {
+  works --text text.txt --steps 1 --context 32 --tokens 5
+  contains messages 'after 1 steps'
+}
+
 seeds_and_sampling() {
   works --load model.st --seed 1 --temperature 1.5 --top-p 1 --tokens 200
   cp output first.txt
@@ -83,6 +63,10 @@ what_is_wrong_is_named() {
   refuses 2 'must be an even multiple' --width 30 --heads 4
   refuses 2 'excludes' --load model.st --text text.txt
   refuses 2 'requires' --check
+  refuses 2 '--steps: of training' --load model.st --steps 5
+  for option in --save --json --report; do  # before the training, not after it
+    refuses 1 "$option: nofolder/x: there is no folder nofolder" $option nofolder/x
+  done
   refuses 2 'top-p' --top-p 0
   refuses 2 'was not expected' --nonsense
   works --help
@@ -117,6 +101,7 @@ if [ "${2:-}" = stories ]; then
   other_peoples_weights
 else
   a_text_is_learned_and_kept
+  one_step_is_a_training
   seeds_and_sampling
   what_is_wrong_is_named
 fi

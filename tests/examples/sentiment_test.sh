@@ -2,37 +2,9 @@
 # sentiment_test.sh PROGRAM: uses examples/sentiment as its readers do, on trainings of a second.
 set -eu
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-sentiment=$1
-cd "$work"
-export OMP_WAIT_POLICY=passive
+program=$1
+. "$(dirname "$0")/support.sh"
 
-fail() {
-  echo "FAILED: $*" >&2
-  [ ! -s messages ] || sed 's/^/  | /' messages >&2
-  exit 1
-}
-
-contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
-lacks() { ! grep -qF -e "$2" "$1" || fail "$1 has '$2'"; }
-
-# works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
-works() { "$sentiment" "$@" >output 2>messages || fail "exit code $? of: $*"; }
-
-# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
-refuses() {
-  wanted=$1 text=$2
-  shift 2
-  code=0
-  "$sentiment" "$@" >output 2>messages || code=$?
-  [ "$code" = "$wanted" ] || fail "exit code $code, not $wanted, of: $*"
-  contains messages "$text"
-}
-
-same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
-lines_of() { wc -l <"$1" | tr -d ' '; }
-has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
 figure() { sed -n "s/^ *\"$2\": \([0-9.]*\),*\$/\1/p" "$1"; }
 
 # at_least FILE FIGURE BOUND: the number is there, and is one.
@@ -113,18 +85,7 @@ a_loaded_model_is_measured_on_the_same_reviews() {
 interrupted_and_resumed() {
   set -- --model transformer --epochs 120 --seed 3
   works "$@" --save whole.st
-  : >messages  # it still has the validations of the run before
-  "$sentiment" "$@" --save "it's.st" >output 2>messages &
-  process=$!
-  # The first line is about the data; the handler is set when the first validation is there.
-  until grep -q 'validation' messages; do
-    kill -0 $process 2>/dev/null || fail 'ended before it could be interrupted'
-    sleep 0.02
-  done
-  kill -INT $process
-  code=0
-  wait $process || code=$?
-  [ "$code" = 130 ] || fail "exit code $code after an interrupt"
+  interrupt "$@" --save "it's.st"
   contains messages "--seed 3 --save 'it'\\''s.st' --resume"
   command=$(tail -n 1 messages)
   eval "$command" >output 2>messages || fail 'the command to go on'
@@ -147,8 +108,8 @@ wrong_files_are_named() {
   refuses 1 'is for --resume' --load reviews-bow.safetensors.last --text a
   refuses 1 'nowhere.txt: No such file' --load reviews-bow.safetensors --input nowhere.txt
   refuses 1 'train.tsv: No such file' --data nowhere
-  refuses 2 '--report: there is no folder nowhere' --report nowhere/page.html
-  refuses 2 '--save: . is a folder' --save .
+  refuses 1 '--report: nowhere/page.html: there is no folder nowhere' --report nowhere/page.html
+  refuses 1 '--save: . is a folder' --save .
   refuses 2 '--output' --output out.txt
   refuses 2 '--epochs, --seed: is for training' --load reviews-bow.safetensors --seed 1 --epochs 2
   refuses 2 '--save: is for training' --load reviews-bow.safetensors --save other.st

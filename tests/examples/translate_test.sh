@@ -2,36 +2,8 @@
 # translate_test.sh PROGRAM: uses examples/translate as its readers do, on trainings of a second.
 set -eu
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-translate=$1
-cd "$work"
-export OMP_WAIT_POLICY=passive
-
-fail() {
-  echo "FAILED: $*" >&2
-  [ ! -s messages ] || sed 's/^/  | /' messages >&2
-  exit 1
-}
-
-contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
-
-# works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
-works() { "$translate" "$@" >output 2>messages || fail "exit code $? of: $*"; }
-
-# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
-refuses() {
-  wanted=$1 text=$2
-  shift 2
-  code=0
-  "$translate" "$@" >output 2>messages || code=$?
-  [ "$code" = "$wanted" ] || fail "exit code $code, not $wanted, of: $*"
-  contains messages "$text"
-}
-
-same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
-lines_of() { wc -l <"$1" | tr -d ' '; }
-has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
+program=$1
+. "$(dirname "$0")/support.sh"
 
 dates_are_learned() {
   works --max-seconds 1 --log log.csv --json figures.json
@@ -119,18 +91,7 @@ other_mechanisms() {
 # Ctrl-C in the middle, and going on, gives the file of a run at one go.
 interrupted_and_resumed() {
   works --epochs 1 --save whole.st --seed 3
-  : >messages  # it still has the validations of the run before
-  "$translate" --epochs 1 --save "it's.st" --seed 3 >output 2>messages &
-  process=$!
-  # The first line is about the data; the handler is set when the first validation is there.
-  until grep -q 'validation' messages; do
-    kill -0 $process 2>/dev/null || fail 'ended before it could be interrupted'
-    sleep 0.05
-  done
-  kill -INT $process
-  code=0
-  wait $process || code=$?
-  [ "$code" = 130 ] || fail "exit code $code after an interrupt"
+  interrupt --epochs 1 --save "it's.st" --seed 3
   contains messages "--epochs 1 --save 'it'\\''s.st' --seed 3 --resume"
   command=$(tail -n 1 messages)
   eval "$command" >output 2>messages || fail 'the command to go on'

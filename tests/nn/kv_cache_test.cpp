@@ -4,7 +4,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/storage.h>
 #include <fovea/nn/attention/kv_cache.h>
-#include <fovea/tests/nn/attention/family.h>
+#include <fovea/tests/nn/parameters.h>
 #include <fovea/tests/support/compare.h>
 
 #include <algorithm>

@@ -6,6 +6,7 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ragged.h>
 #include <fovea/nn/transformer_layers.h>
+#include <fovea/tests/nn/parameters.h>
 #include <fovea/tests/support/compare.h>
 
 #include <doctest/doctest.h>
@@ -20,20 +21,6 @@ std::vector<std::string> names_of(Module& module) {
   std::vector<std::string> names;
   for (const auto& [name, value] : module.parameters()) names.push_back(name);
   return names;
-}
-
-// Puts other tensors in the parameters' places, in their order.
-void replace_parameters(Module& module, std::span<const Tensor> values) {
-  struct Replace final : Visitor {
-    std::span<const Tensor> left;
-    void parameter(std::string_view, Tensor& value) override {
-      value = left.front();
-      left = left.subspan(1);
-    }
-    void child(std::string_view, Module& child) override { child.visit(*this); }
-  } visitor;
-  visitor.left = values;
-  module.visit(visitor);
 }
 
 TransformerLayerOptions layer_options() {
@@ -118,7 +105,9 @@ TEST_CASE("gradients of a layer's inputs and of all that it has, against differe
                        0.1 * randn(value.shape(), rng, DType::f64));  // biases too
     const auto report = gradcheck(
         [&](const std::vector<Tensor>& x) {
-          replace_parameters(layer, std::span(x).subspan(2));
+          std::size_t next = 2;
+          test::ReplaceParameters replace([&](const Tensor&) { return x[next++]; });
+          layer.visit(replace);
           return layer(x[0], x[1], Mask::lengths({3, 2}), Mask::lengths({2, 4}));
         },
         inputs);

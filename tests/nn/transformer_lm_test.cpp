@@ -5,7 +5,7 @@
 #include <fovea/core/storage.h>
 #include <fovea/nn/transformer_lm.h>
 #include <fovea/optim/adam.h>
-#include <fovea/tests/nn/attention/family.h>
+#include <fovea/tests/nn/parameters.h>
 #include <fovea/tests/support/compare.h>
 
 #include <algorithm>

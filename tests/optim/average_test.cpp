@@ -5,6 +5,7 @@
 #include <fovea/optim/sgd.h>
 #include <fovea/optim/trainer.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <unistd.h>
@@ -54,6 +55,12 @@ TEST_CASE("model and average change places, and back; both keep their bits") {
   average.swap();
   CHECK(w.to_vector<float>() == model);
   CHECK(average.state()[0].second.to_vector<float>() == averaged);
+}
+
+TEST_CASE("steps are counted from 0") {
+  WeightAverage average({}, 0.5);
+  CHECK_THROWS_WITH_AS(average.update(-10),
+                       doctest::Contains("after step -10: steps are counted from 0"), ValueError);
 }
 
 TEST_CASE("a decay that makes no sense is refused") {
@@ -117,4 +124,19 @@ TEST_CASE("the trainer validates and keeps the average, and goes on from the wei
   CHECK(plain.end == plain.after_step[9]);
   CHECK(averaged.end == averaged.validated[1]);
   CHECK(kept.end == averaged.end);
+}
+
+TEST_CASE("a training that was resumed has the average of one that was not, to the bit") {
+  const auto last =
+      std::filesystem::temp_directory_path() / ("average_last." + std::to_string(getpid()));
+  const Trained whole = follow({.max_epochs = 3, .average = 0.7});
+  follow({.max_epochs = 1, .average = 0.7, .last = last});
+  const Trained rest = follow({.max_epochs = 3, .average = 0.7, .last = last, .resume = true});
+  REQUIRE(rest.after_step.size() == 10);
+  CHECK(std::equal(rest.after_step.begin(), rest.after_step.end(), whole.after_step.begin() + 5));
+  CHECK(rest.validated.back() == whole.validated.back());
+  CHECK(rest.end == whole.end);
+  // Without the average the file is another training's.
+  CHECK_THROWS_AS(follow({.max_epochs = 3, .last = last, .resume = true}), Error);
+  std::filesystem::remove(last);
 }

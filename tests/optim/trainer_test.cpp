@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <unistd.h>
 
@@ -420,4 +421,8 @@ TEST_CASE("trainer: the progress line") {
   p.best = 27.91;
   CHECK(progress_line(p) ==
         "epoch 3  batch 120/450  loss 2.413  18.2k tokens/s  1:02:03 left  best 27.91");
+  for (const double endless : {1e19, std::numeric_limits<double>::infinity(), std::nan("")}) {
+    p.seconds_left = endless;
+    CHECK(progress_line(p).find("tokens/s  many years left") != std::string::npos);
+  }
 }

@@ -103,6 +103,34 @@ TEST_CASE("the same bits for any number of threads") {
   set_num_threads(before);
 }
 
+// Its message is that of the first tile that throws, in the order of the tiles.
+TEST_CASE("a lambda that throws in several threads leaves nothing behind") {
+  const int before = num_threads();
+  set_num_threads(3);
+  const Sizes n{2, 2, 300, 300};
+  const Problem p(n, 2, 16);
+  const Tensor numbers = zeros({1, 1, 300}, DType::f64).set_requires_grad();
+  const auto attention_that_reads = [&](std::int64_t further) {
+    AttentionOptions options;
+    options.score_mod = score_mod([further](auto s, const ScorePlace& at,
+                                            auto read) { return s + read(0, at.key + further); },
+                                  {numbers});
+    return scaled_dot_product_attention(p.q, p.k, p.v, Mask::none(), options);
+  };
+  const auto gradients = [&] {
+    const Tensor y = attention_that_reads(0);
+    return grad({&y, 1}, {{p.q, p.k, p.v, numbers}}, {&p.dy, 1});
+  };
+  const auto expected = gradients();
+  for (int again = 0; again < 5; ++again)
+    CHECK(message_of<IndexError>([&] { attention_that_reads(150); }) ==
+          "score_mod: read(0, 300): the slice has 300 elements");
+  const auto found = gradients();
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    CHECK(max_difference(found[i], expected[i]) == 0);
+  set_num_threads(before);
+}
+
 TEST_CASE("a packed batch is its sequences one by one, each with its own corner") {
   const RaggedIndex queries({3, 1, 70}), keys({5, 4, 90});
   const Tensor q = random({74, 2, 4}, 1), k = random({99, 2, 4}, 2), dy = random({74, 2, 4}, 3);

@@ -123,6 +123,23 @@ TEST_CASE("keys that no query keeps do not come in, not even as NaN") {
   }
 }
 
+TEST_CASE("nor do keys between those of two documents") {
+  for (const std::int64_t T : {3, 70}) {
+    const Sizes n{1, 2, 1, T, 150, 16, 8};
+    std::vector<std::int64_t> queries, keys;
+    for (std::int64_t t = 0; t < T; ++t) queries.push_back(t < T / 2 ? 0 : 2);
+    for (std::int64_t s = 0; s < n.S; ++s) keys.push_back(s / 50);
+    const Mask mask = Mask::documents(from_data(queries, {T}), from_data(keys, {n.S}));
+    const Problem clean = random_problem(n), p = clean.to(DType::f64);
+    for (const std::size_t i : {1, 2}) narrow(p.inputs[i].detach(), 2, 50, 50).fill(std::nan(""));
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const auto found = fused(p.to(dtype), mask), expected = fused(clean.to(dtype), mask);
+      for (std::size_t i = 0; i < found.size(); ++i)
+        CHECK(max_difference(found[i], expected[i]) == 0);
+    }
+  }
+}
+
 TEST_CASE("what is kept comes in, as NaN too") {
   for (const std::int64_t T : {3, 70}) {
     const Problem p = random_problem({1, 1, 1, T, 50, 16, 8});

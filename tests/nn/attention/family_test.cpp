@@ -380,6 +380,20 @@ TEST_CASE("names") {
               "' with weights 'sparsemax': it has weights of its own");
 }
 
+TEST_CASE("a width below 1 is refused by all that have one") {
+  Rng rng(1);
+  const auto message = [&](const std::string& name, const AttentionSizes& sizes) {
+    return message_of<ValueError>([&] { make_attention(name, sizes, rng); });
+  };
+  for (const auto& [name, module] :
+       {std::pair{"additive", "AdditiveAttention"}, std::pair{"concat", "AttentionScore"},
+        std::pair{"location", "LocationAwareAttention"}})
+    CHECK(message(name, {.query_dim = 2, .key_dim = 2, .attention_dim = 0}) ==
+          std::string(module) + ": query_dim 2, key_dim 2, attention_dim 0: at least 1");
+  CHECK(message("linear", {.query_dim = 2, .key_dim = 2, .attention_dim = -1}) ==
+        "LinearAttention: feature_dim -1: it must be 0 (none) or above");
+}
+
 TEST_CASE("what does not fit names the sizes and the module") {
   for (const Mechanism& mechanism : family()) {
     CAPTURE(mechanism.label);

@@ -315,7 +315,6 @@ TEST_CASE("probe: the weights are those that the output was made with, before dr
   Rng rng(2);
   const Tensor x = randn({2, 7, 6}, rng);
   for (const std::string& name : single_head_attention_names()) {
-    if (name == "linear") continue;  // weighs projected values
     CAPTURE(name);
     const auto layer =
         make_attention(name, {.query_dim = 6, .key_dim = 6, .attention_dim = 4}, rng);
@@ -363,6 +362,16 @@ TEST_CASE("probe: summaries keep O(T) memory") {
   CHECK(large.peak <= 4 * small.peak + 65536);
   CHECK(large.kept < matrix / 50);
   CHECK(large.peak < matrix / 10);
+}
+
+TEST_CASE("probe: a window without ends has all the mass") {
+  Told layer(two_heads());
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  const AttentionProbe probe(
+      layer, "**", {.window = ProbeWindow{most, most}, .corner = Mask::Corner::bottom_right});
+  layer();
+  CHECK(probe.layers()[0].calls[0].window_mass.to_vector<double>() ==
+        std::vector<double>{1, 1, 0, 1});  // head 1's first query keeps no key
 }
 
 TEST_CASE("attention maps: from a probe") {

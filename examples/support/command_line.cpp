@@ -1,0 +1,56 @@
+#include <fovea/core/error.h>
+#include <fovea/examples/support/command_line.h>
+
+#include <unistd.h>
+
+namespace support {
+
+void refuse(const std::vector<const Group*>& groups, const std::string& why) {
+  std::string names;
+  for (const Group* group : groups)
+    for (const CLI::Option* option : group->options_)
+      if (option->count() > 0) names += (names.empty() ? "" : ", ") + option->get_name();
+  if (!names.empty()) throw CLI::ValidationError(names + ": " + why);
+}
+
+const CLI::Validator above_zero(
+    [](const std::string& text) {
+      double value = 0;
+      return CLI::detail::lexical_cast(text, value) && value > 0 ? "" : text + " is not above 0";
+    },
+    "");
+
+std::string resume_command(int argc, char** argv) {
+  std::string command;
+  bool resumes = false;
+  for (int i = 0; i < argc; ++i) {
+    std::string word = argv[i];
+    resumes |= word == "--resume";
+    if (word.empty() ||
+        word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789-_=+./,:@%") != std::string::npos) {
+      for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
+        word.replace(at, 1, R"('\'')");
+      word = "'" + word + "'";
+    }
+    command += (i > 0 ? " " : "") + word;
+  }
+  return resumes ? command : command + " --resume";
+}
+
+void check_outputs(
+    const std::vector<std::pair<const char*, const std::filesystem::path&>>& outputs) {
+  for (const auto& [option, path] : outputs) {
+    if (path.empty()) continue;
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    if (std::filesystem::is_directory(path))
+      fovea::value_error(option, "{} is a folder", path.string());
+    if (!std::filesystem::is_directory(folder))
+      fovea::value_error(option, "{}: there is no folder {}", path.string(), folder.string());
+    if (access(folder.c_str(), W_OK) != 0)
+      fovea::value_error(option, "{}: the folder {} cannot be written to", path.string(),
+                         folder.string());
+  }
+}
+
+}  // namespace support

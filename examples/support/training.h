@@ -1,0 +1,58 @@
+// What the training programs show, and how they begin and end.
+#pragma once
+
+#include <fovea/nn/data/batching.h>
+#include <fovea/nn/data/text.h>
+#include <fovea/optim/trainer.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace support {
+
+/// The current epoch's batches: made again from (seed, epoch) when the epoch changes.
+class Epochs {
+ public:
+  /// lengths: to outlive this
+  Epochs(const std::vector<fovea::nn::data::PairLength>& lengths,
+         const fovea::nn::data::BucketOptions& options)
+      : lengths_(lengths), options_(options) {}
+
+  const std::vector<fovea::nn::data::Ids>& at(std::int64_t epoch);
+
+ private:
+  const std::vector<fovea::nn::data::PairLength>& lengths_;
+  fovea::nn::data::BucketOptions options_;
+  std::int64_t epoch_ = -1;
+  std::vector<fovea::nn::data::Ids> batches_;
+};
+
+/// A line that is written over and over on a terminal, and one for each validation anywhere.
+class Display {
+ public:
+  explicit Display(std::string metric, int decimals = 2);
+
+  void operator()(const fovea::optim::Progress& progress);
+
+ private:
+  std::string metric_;
+  int decimals_;
+  bool terminal_;
+  double next_ = 0;
+};
+
+constexpr int interrupted_exit_code = 130;  ///< as a shell reports it
+
+const char* name_of(fovea::optim::StoppedBy reason);
+
+/// After Ctrl-C. last: what --resume reads; empty: nothing was kept
+void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
+                      const std::string& resume_command);
+
+void say_written(const std::filesystem::path& path, const std::string& what);
+
+/// The lines of a file, or of standard input for "-"; none for "".
+fovea::nn::data::Lines read_input(const std::filesystem::path& input);
+
+}  // namespace support

@@ -1,0 +1,49 @@
+# What the tests of the programs have in common: they say `program=$1; . support.sh` and then run in
+# a new folder that goes away at the end.
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+export OMP_WAIT_POLICY=passive
+
+fail() {
+  echo "FAILED: $*" >&2
+  [ ! -s messages ] || sed 's/^/  | /' messages >&2
+  exit 1
+}
+
+contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
+lacks() { ! grep -qF -e "$2" "$1" || fail "$1 has '$2'"; }
+
+# works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
+works() { "$program" "$@" >output 2>messages || fail "exit code $? of: $*"; }
+
+# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
+refuses() {
+  wanted=$1 text=$2
+  shift 2
+  code=0
+  "$program" "$@" >output 2>messages || code=$?
+  [ "$code" = "$wanted" ] || fail "exit code $code, not $wanted, of: $*"
+  contains messages "$text"
+}
+
+same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+lines_of() { wc -l <"$1" | tr -d ' '; }
+has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
+
+# interrupt ARGUMENT...: Ctrl-C as soon as the first validation is there. (The first line is about
+# the data, before the handler is set.)
+interrupt() {
+  : >messages  # it still has the validations of the run before
+  "$program" "$@" >output 2>messages &
+  process=$!
+  until grep -q 'validation' messages; do
+    kill -0 $process 2>/dev/null || fail 'ended before it could be interrupted'
+    sleep 0.02
+  done
+  kill -INT $process
+  code=0
+  wait $process || code=$?
+  [ "$code" = 130 ] || fail "exit code $code after an interrupt"
+}
