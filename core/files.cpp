@@ -80,6 +80,21 @@ void sync_folder(const std::filesystem::path& folder) {
   if (fd.is_open()) ::fsync(fd.get());
 }
 
+// What a symbolic link leads to, so that the link stays and its target is replaced.
+std::filesystem::path behind_links(const std::filesystem::path& path) {
+  std::error_code none;
+  if (!std::filesystem::is_symlink(path, none)) return path;
+  return std::filesystem::weakly_canonical(path);
+}
+
+// A device or a pipe: it is written to, not replaced.
+bool is_special(const std::filesystem::path& path) {
+  std::error_code none;
+  const std::filesystem::file_status status = std::filesystem::status(path, none);
+  return std::filesystem::is_character_file(status) || std::filesystem::is_block_file(status) ||
+         std::filesystem::is_fifo(status) || std::filesystem::is_socket(status);
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
@@ -101,8 +116,14 @@ std::string read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
-void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+void write_file_atomically(const std::filesystem::path& given, std::string_view bytes) {
   constexpr std::string_view op = "write_file_atomically";
+  const std::filesystem::path path = behind_links(given);
+  if (is_special(path)) {
+    const Descriptor fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!fd.is_open() || !write_all(fd.get(), bytes)) system_error(op, path);
+    return;
+  }
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::string name = (folder / (".fovea-" + path.filename().string() + "-XXXXXX")).string();
   const Descriptor fd(::mkostemp(name.data(), O_CLOEXEC));

@@ -12,6 +12,7 @@ std::string read_file(const std::filesystem::path& path);
 
 /// Replaces or makes `path`: afterwards it holds all of `bytes`, also after a power cut, or (Error)
 /// what it held before. Writes a temporary file in the same folder, syncs it and renames it.
+/// Of a symbolic link the target is replaced; a device or a pipe is written to as it is.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
 }  // namespace fovea

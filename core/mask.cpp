@@ -54,6 +54,14 @@ Tensor with_four_axes(const Tensor& table) {
   return alias(table, {B, H, T, S}, {H * T * S, T * S, S, 1});
 }
 
+// (B, S) as (B, 1, S)
+Tensor of_every_query(const char* op, const Tensor& keys) {
+  if (keys.rank() != 2)
+    shape_error(op, "a table of shape {}: it must be (B, S)", keys.shape().str());
+  const Tensor dense = keys.contiguous();
+  return alias(dense, {keys.dim(0), 1, keys.dim(1)}, {keys.dim(1), keys.dim(1), 1});
+}
+
 struct Range {
   std::int64_t begin, end;
 };
@@ -281,6 +289,12 @@ Mask Mask::drop(const Tensor& dropped) {
   bool* values = kept.mutable_data<bool>();
   for (std::int64_t i = 0; i < kept.numel(); ++i) values[i] = !values[i];
   return keep(kept);
+}
+
+Mask Mask::keep_keys(const Tensor& kept) { return keep(of_every_query("Mask::keep_keys", kept)); }
+
+Mask Mask::drop_keys(const Tensor& dropped) {
+  return drop(of_every_query("Mask::drop_keys", dropped));
 }
 
 Mask Mask::operator&(const Mask& other) const {

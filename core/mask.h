@@ -54,8 +54,12 @@ class Mask {
   static Mask prefix_lm(std::vector<std::int64_t> prefix_lengths, Corner corner = Corner::unset);
   /// Keeps where true.   kept: bool, (T, S), (B, T, S) or (B, H, T, S); sizes of 1 stretch.
   static Mask keep(const Tensor& kept);
-  /// Drops where true: PyTorch's key_padding_mask and MultiheadAttention polarity. Same shapes.
+  /// Drops where true, as PyTorch's MultiheadAttention says it. Same shapes.
   static Mask drop(const Tensor& dropped);
+  /// The same of keys alone, for every query: bool, (B, S). drop_keys() takes PyTorch's
+  /// key_padding_mask.
+  static Mask keep_keys(const Tensor& kept);
+  static Mask drop_keys(const Tensor& dropped);
 
   Mask operator&(const Mask& other) const;  ///< keeps what both keep
 

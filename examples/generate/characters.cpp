@@ -165,7 +165,8 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text)
           .loss = validation_loss(model, validation),
           .characters_per_second =
               static_cast<double>(result.tokens) / std::max(1e-9, result.last.seconds),
-          .steps = result.last.step};
+          .steps = result.last.step,
+          .interrupted = result.stopped_by == optim::StoppedBy::interrupt};
 }
 
 void save_speaker(Speaker& speaker, const std::filesystem::path& path) {

@@ -12,6 +12,7 @@ struct Learned {
   double loss = std::nan("");        // on text that it has not seen, nats a character
   double characters_per_second = 0;  // while training
   std::int64_t steps = 0;
+  bool interrupted = false;  // by Ctrl-C
 };
 
 /// A text, of which the last tenth is for validation.

@@ -13,6 +13,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/training.h>
 
 #include <iostream>
 #include <sstream>
@@ -111,11 +112,15 @@ Speaker make_speaker(const Options& options, Learned& learned) {
   learned = teach(speaker, options, text);
   std::cerr << fmt::format("validation loss {:.3f} after {} steps in {:.1f} s\n", learned.loss,
                            learned.steps, learned.seconds);
-  if (!options.save.empty()) save_speaker(speaker, options.save);
+  if (!options.save.empty()) {
+    support::keep_earlier(options.save, {});
+    save_speaker(speaker, options.save);
+    support::say_written(options.save, "the model, for --load");
+  }
   return speaker;
 }
 
-void run(Options options) {
+int run(Options options) {
   if (options.smoke) {
     check_grammar();
     options.steps = std::min<std::int64_t>(options.steps, 80);
@@ -126,7 +131,11 @@ void run(Options options) {
   const Speaker speaker = make_speaker(options, learned);
   if (options.check) {
     std::cout << check_llama(speaker, options.data) << '\n';
-    return;
+    return 0;
+  }
+  if (learned.interrupted) {
+    std::cerr << fmt::format("interrupted after step {}\n", learned.steps);
+    return support::interrupted_exit_code;
   }
   // A guess among the alphabet's 25 letters and signs costs 3.2.
   if (options.smoke && !(learned.loss < 1.2))
@@ -135,14 +144,14 @@ void run(Options options) {
   if (options.trains() && options.text.empty()) judge(speaker, options.sampling);
   if (!options.json.empty()) write_json(options, speaker, speech, learned);
   if (!options.report.empty()) write_looks(speaker, speech, options.report);
+  return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    run(parse_options(argc, argv));
-    return 0;
+    return run(parse_options(argc, argv));
   } catch (const std::exception& error) {
     std::cerr << "generate: " << error.what() << '\n';
     return 1;

@@ -92,6 +92,7 @@ int train_and_use(Options options) {
   std::cerr << fmt::format("{}: {} training sentences, {} parameters, model: {}, pooling: {}\n",
                            options.task(), corpus.train.size(), critic.model().parameter_count(),
                            options.model.model, options.model.pooling);
+  if (!options.save.empty() && !options.resume) support::keep_earlier(options.save, options.last());
   const optim::TrainingResult result = teach(critic, corpus, options, rng);
   if (!options.save.empty()) critic.save(options.save);
   if (!options.curve.empty()) write_curve(result, options.curve);

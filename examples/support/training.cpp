@@ -49,6 +49,15 @@ void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
   std::cerr << '\n';
 }
 
+void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last) {
+  for (const std::filesystem::path& path : {model, last}) {
+    if (path.empty() || !std::filesystem::is_regular_file(path)) continue;
+    const std::string old = path.string() + ".old";
+    std::filesystem::rename(path, old);
+    std::cerr << fmt::format("{} of an earlier training is now {}\n", path.string(), old);
+  }
+}
+
 void say_written(const std::filesystem::path& path, const std::string& what) {
   std::cerr << fmt::format("wrote {}: {}\n", path.string(), what);
 }

@@ -50,6 +50,10 @@ const char* name_of(fovea::optim::StoppedBy reason);
 void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
                       const std::string& resume_command);
 
+/// Before a new training: what an earlier one left at `model` and `last` is renamed to *.old, so
+/// that nothing is overwritten unasked. Says so.
+void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
+
 void say_written(const std::filesystem::path& path, const std::string& what);
 
 /// The lines of a file, or of standard input for "-"; none for "".

@@ -118,6 +118,7 @@ int train_and_use(Options options) {
   std::cerr << fmt::format("{}: {} training pairs, {} of {} parameters\n", options.task.name(),
                            corpus.train.size(), name_of(translator.model()),
                            translator.model().module().parameter_count());
+  if (!options.save.empty() && !options.resume) support::keep_earlier(options.save, options.last());
   const optim::TrainingResult result = teach(translator, corpus, options, rng);
   if (!options.save.empty()) translator.save(options.save);
   if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);

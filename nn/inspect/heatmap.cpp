@@ -19,6 +19,14 @@ void check(const HeatMap& map) {
 
 double shown(double weight) { return std::isnan(weight) ? weight : std::clamp(weight, 0.0, 1.0); }
 
+// The largest weight; 1 where there is none above 0.
+double largest(const HeatMap& map) {
+  double most = 0;
+  for (const double weight : map.weights)
+    if (weight > most) most = weight;
+  return most > 0 ? std::min(most, 1.0) : 1;
+}
+
 // ---- terminal ----
 
 constexpr std::size_t longest_column_label = 16;  // lines above the matrix
@@ -244,6 +252,7 @@ void add_scale(Svg& svg, const Layout& layout) {
 
 std::string draw_in_terminal(const HeatMap& map, Colour colour) {
   check(map);
+  const double most = largest(map);
   const std::size_t columns = map.column_labels.size();
   int label_columns = 1;  // the scale's 0 is written in this column too
   for (const std::string& label : map.row_labels)
@@ -256,13 +265,13 @@ std::string draw_in_terminal(const HeatMap& map, Colour colour) {
     const Glyph label = visible(map.row_labels[t]);
     out += blanks(label_columns - label.columns) + label.text + " │";
     for (std::size_t s = 0; s < columns; ++s)
-      out += cell(shown(map.weights[t * columns + s]), colour);
+      out += cell(shown(map.weights[t * columns + s] / most), colour);
     out += "│\n";
   }
   out += blanks(label_columns) + " └" + repeated("──", columns) + "┘\n";
   out += blanks(label_columns - 1) + "0 ";
   for (int i = 0; i <= 4; ++i) out += cell(i / 4.0, colour);
-  return out + " 1\n";
+  return out + fmt::format(" {:.2g}\n", most);
 }
 
 std::string draw_in_terminal(const std::vector<HeatMap>& maps, Colour colour, int width) {

@@ -17,8 +17,8 @@ struct HeatMap {
 };
 
 /// The map as lines of text, each weight two columns wide, the column labels written downwards.
-/// Without colour a weight is one of five shades; with colour a cell from dark to bright. A NaN is
-/// "??".
+/// Shades are relative to the largest weight. Without colour a weight is one of five of them; with
+/// colour a cell from dark to bright. A NaN is "??".
 std::string draw_in_terminal(const HeatMap& map, Colour colour);
 
 /// Several maps, as of a layer's heads, side by side, in as many rows of maps as fit into `width`

@@ -2,6 +2,7 @@
 #include <fovea/core/files.h>
 #include <fovea/tests/support/compare.h>
 
+#include <fcntl.h>
 #include <filesystem>
 #include <string>
 #include <sys/stat.h>
@@ -82,4 +83,24 @@ TEST_CASE("files: a failed write leaves nothing behind and the old content in pl
         }).find("Is a directory") != std::string::npos);
   CHECK(folder.entries() == 1);
   CHECK(read_file(folder.path / "taken" / "inside") == "x");
+}
+
+TEST_CASE("files: links stay, devices are written to and not replaced") {
+  const Folder folder;
+  write_file_atomically(folder.path / "target", "old");
+  fs::create_symlink("target", folder.path / "link");
+  write_file_atomically(folder.path / "link", "new");
+  CHECK(fs::is_symlink(folder.path / "link"));
+  CHECK(read_file(folder.path / "target") == "new");
+  REQUIRE(::mkfifo((folder.path / "pipe").c_str(), 0600) == 0);
+  const int reader = ::open((folder.path / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  REQUIRE(reader >= 0);
+  write_file_atomically(folder.path / "pipe", "through");
+  char got[16] = {};
+  CHECK(::read(reader, got, sizeof got) == 7);
+  CHECK(std::string(got) == "through");
+  ::close(reader);
+  CHECK(fs::is_fifo(folder.path / "pipe"));
+  write_file_atomically("/dev/null", "nothing");
+  CHECK(fs::is_character_file("/dev/null"));
 }

@@ -210,3 +210,15 @@ TEST_CASE("a plan's ranges never run backwards, and take O(B T) memory") {
   CHECK(Mask::none().plan({2, 2, 3, 3}).begin.empty());
   CHECK(Mask::keep(zeros({3, 3}, DType::boolean)).plan({2, 2, 3, 3}).begin.empty());
 }
+
+TEST_CASE("keys alone, for every query: PyTorch's key_padding_mask") {
+  const Tensor table = bools({true, false, false, true}, {2, 2});
+  CHECK(Mask::keep_keys(table).describe(2, 3, 2, 0) == "#.\n#.\n#.\n");
+  CHECK(Mask::drop_keys(table).describe(2, 3, 2, 0) == ".#\n.#\n.#\n");
+  CHECK(Mask::drop_keys(table).describe(2, 1, 2, 1) == "#.\n");
+  CHECK(message_of<ShapeError>([] { Mask::drop_keys(zeros({2}, DType::boolean)); }) ==
+        "Mask::drop_keys: a table of shape (2,): it must be (B, S)");
+  CHECK(message_of<DTypeError>([] {
+          Mask::keep_keys(zeros({2, 2}));
+        }) == "Mask::keep: a f32 tensor: it must be bool");
+}
