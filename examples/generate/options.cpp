@@ -32,7 +32,7 @@ void add_training_options(Group& group, Options& o) {
   group.add_with_default("--steps", o.steps, "N", "batches to learn from")->check(above_zero);
   group.add("--max-seconds", o.max_seconds, "S", "end training after so long [no limit]")
       ->check(above_zero);
-  group.add_with_default("--layers", o.layers, "N", "")->check(above_zero);
+  group.add_with_default("--layers", o.layers, "N", "of the model")->check(above_zero);
   group.add_with_default("--width", o.width, "N", "of the model")->check(above_zero);
   group.add_with_default("--heads", o.heads, "N", "of each layer's attention")->check(above_zero);
   group.add_with_default("--context", o.context, "N", "characters in a row")->check(above_zero);

@@ -68,7 +68,9 @@ class CommandLine {
 
   void add_training_options() {
     training_.add("--epochs", o_.epochs, "N", "passes over the training data")->check(above_zero);
-    training_.add("--max-seconds", o_.max_seconds, "S", "end training after so long [no limit]")
+    training_
+        .add("--max-seconds", o_.max_seconds, "S",
+             "end training after so long, all runs together [no limit]")
         ->check(above_zero);
     training_
         .add("--patience", o_.patience, "N",

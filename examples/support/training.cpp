@@ -50,8 +50,9 @@ void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
 }
 
 void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last) {
-  for (const std::filesystem::path& path : {model, last}) {
-    if (path.empty() || !std::filesystem::is_regular_file(path)) continue;
+  for (const std::filesystem::path& given : {model, last}) {
+    if (given.empty() || !std::filesystem::is_regular_file(given)) continue;
+    const std::filesystem::path path = std::filesystem::canonical(given);  // a link stays a link
     const std::string old = path.string() + ".old";
     std::filesystem::rename(path, old);
     std::cerr << fmt::format("{} of an earlier training is now {}\n", path.string(), old);

@@ -94,7 +94,9 @@ void add_training_options(Groups& groups, Options& o) {
            "passes over the training data\n"
            "[rnn: 3 for dates, 15 for text; transformer: 6, 120]")
       ->check(above_zero);
-  group.add("--max-seconds", o.max_seconds, "S", "end training after so long [no limit]")
+  group
+      .add("--max-seconds", o.max_seconds, "S",
+           "end training after so long, all runs together [no limit]")
       ->check(above_zero);
   CLI::Option* batch = group
                            .add("--batch", o.batch, "N",

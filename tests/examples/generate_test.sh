@@ -39,6 +39,13 @@ one_step_is_a_training() {
   contains messages 'after 1 steps'
 }
 
+an_interrupted_training_is_kept() {
+  interrupt --text text.txt --steps 20000 --context 16 --width 8 --heads 1 --batch 2 --save stop.st
+  contains messages 'wrote stop.st'
+  contains messages 'interrupted after step'
+  works --load stop.st --tokens 5
+}
+
 seeds_and_sampling() {
   works --load model.st --seed 1 --temperature 1.5 --top-p 1 --tokens 200
   cp output first.txt
@@ -102,6 +109,7 @@ if [ "${2:-}" = stories ]; then
 else
   a_text_is_learned_and_kept
   one_step_is_a_training
-  seeds_and_sampling
+  an_interrupted_training_is_kept
+seeds_and_sampling
   what_is_wrong_is_named
 fi

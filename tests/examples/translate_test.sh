@@ -196,6 +196,13 @@ a_transformer_goes_on() {
   same_file whole.st part.st
 }
 
+a_new_training_keeps_the_earlier_model() {
+  works $tiny --epochs 1 --save part.st
+  contains messages 'part.st of an earlier training is now'
+  same_file whole.st part.st.old
+  [ -f part.st.last.old ] || fail 'no part.st.last.old'
+}
+
 merges_come_from_a_file() {
   printf '#version: 0.2\ne i\nei n\nein s</w>\nt w\n' >codes
   works --data text --bpe codes --embed 16 --hidden 32 --epochs 1 --save pieces.st
@@ -220,4 +227,5 @@ wrong_files_are_named
 parallel_text_is_learned
 a_transformer_learns_too
 a_transformer_goes_on
+a_new_training_keeps_the_earlier_model
 merges_come_from_a_file

@@ -36,6 +36,17 @@ TEST_CASE("heat map: in the terminal, without colour") {
         "    0   ░░▒▒▓▓██ 1\n");
 }
 
+TEST_CASE("heat map: in the terminal the largest weight has the darkest shade") {
+  const HeatMap faint{
+      .row_labels = {"r"}, .column_labels = {"a", "b", "c"}, .weights = {0.02, 0.31, 0.1}};
+  CHECK(draw_in_terminal(faint, Colour::off) ==
+        "   a b c\n"
+        "  ┌──────┐\n"
+        "r │  ██░░│\n"
+        "  └──────┘\n"
+        "0   ░░▒▒▓▓██ 0.31\n");
+}
+
 TEST_CASE("heat map: in the terminal, with colour") {
   const std::string rgb = draw_in_terminal(greeting, Colour::rgb);
   CHECK(count_of(rgb, "\x1b[48;2;68;1;84m  \x1b[0m") == 2);     // weight 0, and the scale's
