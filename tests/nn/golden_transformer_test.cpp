@@ -67,7 +67,8 @@ TransformerStackOptions stack_options(const GoldenCase& golden) {
 void check_encoder(const GoldenCase& golden, auto encoder) {
   NamedTensors inputs = load_parameters(golden, encoder.parameters());
   const Tensor x = leaf(golden, "x", inputs);
-  check_values_and_gradients(golden, {encoder(x, lengths_mask(golden, "lengths"))}, inputs);
+  check_values_and_gradients(golden, {encoder(x, lengths_mask(golden, "lengths"))}, inputs,
+                             golden.options.value("num_layers", 1.0));
 }
 
 void check_decoder(const GoldenCase& golden, auto decoder) {
@@ -75,7 +76,7 @@ void check_decoder(const GoldenCase& golden, auto decoder) {
   const Tensor x = leaf(golden, "x", inputs), memory = leaf(golden, "memory", inputs);
   const Tensor y =
       decoder(x, memory, lengths_mask(golden, "lengths"), lengths_mask(golden, "memory_lengths"));
-  check_values_and_gradients(golden, {y}, inputs);
+  check_values_and_gradients(golden, {y}, inputs, golden.options.value("num_layers", 1.0));
 }
 
 }  // namespace

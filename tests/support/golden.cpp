@@ -39,13 +39,14 @@ void check_golden(const std::string& family, const std::map<std::string, GoldenC
   CHECK(seen.size() == checks.size());
 }
 
-void check_close(const Tensor& found, const Tensor& expected, const std::string& what) {
+void check_close(const Tensor& found, const Tensor& expected, const std::string& what,
+                 double depth) {
   CAPTURE(what);
   REQUIRE(found.defined());
   REQUIRE(found.shape().str() == expected.shape().str());
   REQUIRE(found.dtype() == expected.dtype());
   const auto a = found.to_vector<double>(), b = expected.to_vector<double>();
-  const double tolerance = found.dtype() == DType::f64 ? 1e-12 : 1e-5;
+  const double tolerance = depth * (found.dtype() == DType::f64 ? 1e-12 : 1e-5);
   const double scale = std::min(1.0, root_mean_square(b));
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (std::abs(a[i] - b[i]) <= tolerance * std::max(std::abs(b[i]), scale)) continue;
@@ -72,11 +73,11 @@ NamedTensors load_parameters(const GoldenCase& golden, const NamedTensors& param
 }
 
 void check_values_and_gradients(const GoldenCase& golden, const std::vector<Tensor>& outputs,
-                                const NamedTensors& inputs) {
+                                const NamedTensors& inputs, double depth) {
   std::vector<Tensor> differentiated, seeds;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const std::string number = std::to_string(i);
-    check_close(outputs[i], golden["y" + number], "y" + number);
+    check_close(outputs[i], golden["y" + number], "y" + number, depth);
     if (!golden.has("dy" + number)) continue;
     differentiated.push_back(outputs[i]);
     seeds.push_back(golden["dy" + number]);
@@ -93,7 +94,7 @@ void check_values_and_gradients(const GoldenCase& golden, const std::vector<Tens
   if (leaves.empty()) return;
   const std::vector<Tensor> gradients = grad(differentiated, leaves, seeds);
   for (std::size_t i = 0; i < names.size(); ++i)
-    check_close(gradients[i], golden[names[i]], names[i]);
+    check_close(gradients[i], golden[names[i]], names[i], depth);
 }
 
 }  // namespace fovea::test

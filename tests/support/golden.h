@@ -37,8 +37,10 @@ void check_golden(const std::string& family, const std::map<std::string, GoldenC
 /// to the numbers around it. Where a sum cancels, its rounding error is that of the terms, which
 /// are as large as the tensor's usual numbers, or as large as 1 (tanh' = 1 - tanh^2); against what
 /// little is left of them even a correctly rounded f32 computation errs by more. The 1 keeps a
-/// tensor's few huge numbers from excusing all others.
-void check_close(const Tensor& found, const Tensor& expected, const std::string& what);
+/// tensor's few huge numbers from excusing all others. depth: layers one behind another, each of
+/// which adds its own rounding; the tolerance is so many times as large.
+void check_close(const Tensor& found, const Tensor& expected, const std::string& what,
+                 double depth = 1);
 
 /// Gives a module's parameters the values that the file holds under `<name>/param`, which must be
 /// these and no others. Returns them under the names of their gradients there, "param.<name>".
@@ -47,6 +49,6 @@ NamedTensors load_parameters(const GoldenCase& golden, const NamedTensors& param
 /// Compares `outputs` with y0, y1, ... and, after a backward from dy0, dy1, ..., the gradients of
 /// `inputs` with `d<name>`.
 void check_values_and_gradients(const GoldenCase& golden, const std::vector<Tensor>& outputs,
-                                const NamedTensors& inputs);
+                                const NamedTensors& inputs, double depth = 1);
 
 }  // namespace fovea::test
