@@ -1,117 +1,309 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/dropout.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
-#include <fovea/core/ops/recurrent.h>
+#include <fovea/core/ops/norm.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/recurrent.h>
 
 namespace fovea::nn {
-RecurrentLayers::RecurrentLayers(const RecurrentOptions& options, std::int64_t gates, Rng& rng)
-    : options_(options), dropout_(options.dropout, rng) {
-  const std::int64_t H = options.hidden_size;
-  for (std::int64_t i = 0; i < options.num_layers * directions(); ++i) {
-    const std::int64_t in = i < directions() ? options.input_size : H * directions();
-    Direction d;
-    d.weight_ih = init::uniform_parameter({gates * H, in}, H, rng);
-    d.weight_hh = init::uniform_parameter({gates * H, H}, H, rng);
-    if (options.bias) {
-      d.bias_ih = init::uniform_parameter({gates * H}, H, rng);
-      d.bias_hh = init::uniform_parameter({gates * H}, H, rng);
-    }
-    weights_.push_back(std::move(d));
+namespace {
+
+RecurrentKind rnn_kind(Nonlinearity f) {
+  return f == Nonlinearity::relu ? RecurrentKind::rnn_relu : RecurrentKind::rnn_tanh;
+}
+
+void check(const char* name, RecurrentKind kind, const RecurrentOptions& o) {
+  const bool lstm = carries_cell(kind);
+  if (o.input_size < 1 || o.hidden_size < 1 || o.num_layers < 1)
+    value_error(name, "input_size {}, hidden_size {}, num_layers {}: each must be at least 1",
+                o.input_size, o.hidden_size, o.num_layers);
+  if (!lstm && (o.proj_size != 0 || o.coupled_gates || o.cell_zoneout != 0 || o.forget_bias != 0))
+    value_error(name,
+                "proj_size, coupled_gates, cell_zoneout or forget_bias: an LSTM alone has it");
+  if (name_of(kind) != std::string_view("rnn") && o.nonlinearity != Nonlinearity::tanh)
+    value_error(name, "nonlinearity relu: an RNN alone can be told");
+  if (o.proj_size < 0 || o.proj_size >= o.hidden_size)
+    value_error(name, "proj_size {} for hidden_size {}: it must be smaller, 0 for none",
+                o.proj_size, o.hidden_size);
+  for (const double p : {o.dropout, o.variational_dropout, o.zoneout, o.cell_zoneout})
+    if (!(p >= 0 && p <= 1)) value_error(name, "probability {}: it must lie in [0, 1]", p);
+  if (o.layer_norm && o.forget_bias != 0)
+    value_error(name, "forget_bias with layer_norm: there is no bias_ih to start");
+}
+
+// Each gate's square part by itself: the gates are independent of each other.
+void start_orthogonal(Tensor& weight_hh, std::int64_t gates, Rng& rng) {
+  for (std::int64_t g = 0; g < gates; ++g) {
+    const std::int64_t rows = weight_hh.dim(0) / gates;
+    Tensor part = empty({rows, weight_hh.dim(1)}, weight_hh.dtype());
+    init::orthogonal(part, rng);
+    const NoGrad guard;
+    narrow(weight_hh, 0, g * rows, rows).copy_from(part);
   }
 }
 
-void RecurrentLayers::check_initial(const char* net, const Tensor& initial, std::int64_t B) const {
-  const Shape expected{options_.num_layers * directions(), B, options_.hidden_size};
+// The layer norm of all gates together, but the gru's candidate apart, as on the state's side.
+Tensor normed_gates(RecurrentKind kind, const Tensor& raw, const Tensor& weight,
+                    const Tensor& bias) {
+  if (kind != RecurrentKind::gru) return layer_norm(raw, weight, bias);
+  const std::int64_t H = raw.dim(1) / 3;
+  const auto part = [&](std::int64_t from, std::int64_t n) {
+    return layer_norm(narrow(raw, 1, from, n), narrow(weight, 0, from, n),
+                      narrow(bias, 0, from, n));
+  };
+  return concat({part(0, 2 * H), part(2 * H, H)}, 1);
+}
+
+// Each sequence's row of (B, C) for each of its rows.   ->  (N, C)
+Tensor row_by_row(const Tensor& of_sequences, const RaggedIndex& index) {
+  std::vector<std::int64_t> rows;
+  for (std::int64_t b = 0; b < index.batch_size(); ++b)
+    rows.insert(rows.end(), static_cast<std::size_t>(index.length(b)), b);
+  return index_select(of_sequences, 0, from_data(rows, {index.total()}));
+}
+
+Tensor part_or_none(const Tensor& x, std::int64_t at) {
+  return x.defined() ? select(x, 0, at) : Tensor();
+}
+
+}  // namespace
+
+RecurrentLayers::RecurrentLayers(const char* name, RecurrentKind kind,
+                                 const RecurrentOptions& options, Rng& rng)
+    : name_(name), kind_(kind), options_(options), rng_(&rng), dropout_(options.dropout, rng) {
+  check(name, kind, options);
+  for (std::int64_t i = 0; i < options.num_layers * directions(); ++i)
+    weights_.push_back(
+        make_direction(i < directions() ? options.input_size : state_size() * directions()));
+}
+
+RecurrentLayers::Direction RecurrentLayers::make_direction(std::int64_t inputs) const {
+  const std::int64_t H = options_.hidden_size, G = gates_of(kind_);
+  const auto uniform = [&](const Shape& shape) { return init::uniform_parameter(shape, H, *rng_); };
+  const auto constant = [&](std::int64_t n, double value) {
+    return full({n}, value).set_requires_grad();
+  };
+  Direction d;
+  d.weight_ih = uniform({G * H, inputs});
+  d.weight_hh = uniform({G * H, state_size()});
+  if (options_.bias && !options_.layer_norm) {
+    d.bias_ih = uniform({G * H});
+    d.bias_hh = uniform({G * H});
+  }
+  if (options_.proj_size > 0) d.weight_hr = uniform({options_.proj_size, H});
+  if (options_.layer_norm) {
+    d.norm_ih_weight = constant(G * H, 1), d.norm_ih_bias = constant(G * H, 0);
+    d.norm_hh_weight = constant(G * H, 1), d.norm_hh_bias = constant(G * H, 0);
+    if (carries_cell(kind_)) d.norm_cell_weight = constant(H, 1), d.norm_cell_bias = constant(H, 0);
+  }
+  if (options_.orthogonal) start_orthogonal(d.weight_hh, G, *rng_);
+  if (options_.forget_bias != 0 && d.bias_ih.defined()) {
+    const NoGrad guard;
+    Tensor f = narrow(d.bias_ih, 0, options_.coupled_gates ? 0 : H, H);
+    f.copy_from(f + options_.forget_bias);
+  }
+  return d;
+}
+
+void RecurrentLayers::check_initial(const Tensor& initial, std::int64_t size,
+                                    std::int64_t B) const {
+  const Shape expected{options_.num_layers * directions(), B, size};
   if (initial.defined() && !(initial.shape() == expected))
-    shape_error(net, "initial state {}: it must be (layers * directions, B, H) = {}",
+    shape_error(name_, "initial state {}: it must be (layers * directions, B, H) = {}",
                 initial.shape().str(), expected.str());
 }
 
-Ragged RecurrentLayers::run(const Ragged& x, const Run& layer) const {
-  Tensor seen = x.values;  // (N, I), then (N, D H)
-  for (std::int64_t l = 0; l < options_.num_layers; ++l) {
-    if (l > 0) seen = dropout_(seen);
-    std::vector<Tensor> sides;
-    for (std::int64_t d = 0; d < directions(); ++d) {
-      const std::int64_t at = l * directions() + d;
-      const Direction& w = weights_[static_cast<std::size_t>(at)];
-      // What the input contributes, for all steps at once.
-      sides.push_back(layer(at, w, linear(seen, w.weight_ih, w.bias_ih), d == 1));  // (N, H)
-    }
-    seen = sides.size() == 1 ? sides[0] : concat(sides, 1);
+// 0 with probability p, and 1 / (1 - p) otherwise.
+Tensor RecurrentLayers::random_mask(const Shape& shape, double p, DType dtype) const {
+  const NoGrad guard;
+  return fovea::dropout(ones(shape, dtype), p, *rng_);
+}
+
+RecurrentDirection RecurrentLayers::part_of(std::int64_t at, const Ragged& x, const Tensor& initial,
+                                            const Tensor& initial_cell) const {
+  const Direction& w = weights_[static_cast<std::size_t>(at)];
+  const DType dtype = x.values.dtype();
+  const std::int64_t N = x.index.total(), B = x.index.batch_size();
+  RecurrentDirection d{.weight_ih = w.weight_ih,
+                       .gates = {},
+                       .weight_hh = w.weight_hh,
+                       .bias_ih = w.bias_ih,
+                       .bias_hh = w.bias_hh,
+                       .weight_hr = w.weight_hr,
+                       .norm_weight = w.norm_hh_weight,
+                       .norm_bias = w.norm_hh_bias,
+                       .cell_norm_weight = w.norm_cell_weight,
+                       .cell_norm_bias = w.norm_cell_bias,
+                       .initial = part_or_none(initial, at),
+                       .initial_cell = part_or_none(initial_cell, at),
+                       .hidden_mask = {},
+                       .zoneout_shares = {},
+                       .cell_zoneout_shares = {},
+                       .reverse = at % directions() == 1};
+  if (options_.layer_norm) {
+    d.gates = normed_gates(kind_, linear(x.values, w.weight_ih), w.norm_ih_weight, w.norm_ih_bias);
+    d.weight_ih = {};
   }
-  return {seen, x.index};
+  if (!training()) return d;
+  // dropout's mask of 1 / (1 - p) and 0, scaled to 1 where the old state stays
+  const auto stays = [&](double p, std::int64_t width) {
+    return p > 0 ? 1.0 - (1.0 - p) * random_mask({N, width}, p, dtype) : Tensor();
+  };
+  if (options_.variational_dropout > 0)
+    d.hidden_mask = random_mask({B, state_size()}, options_.variational_dropout, dtype);
+  d.zoneout_shares = stays(options_.zoneout, state_size());
+  d.cell_zoneout_shares = stays(options_.cell_zoneout, options_.hidden_size);
+  return d;
+}
+
+RecurrentOutput RecurrentLayers::layer(std::int64_t l, const Ragged& x, const Tensor& initial,
+                                       const Tensor& initial_cell) const {
+  std::vector<RecurrentDirection> parts;
+  for (std::int64_t d = 0; d < directions(); ++d)
+    parts.push_back(part_of(l * directions() + d, x, initial, initial_cell));
+  return recurrent(x.values, parts, x.index,
+                   {.kind = kind_,
+                    .zoneout = options_.zoneout,
+                    .cell_zoneout = options_.cell_zoneout,
+                    .recompute = options_.recompute});
+}
+
+RecurrentLayers::Output RecurrentLayers::operator()(const Ragged& x, const Tensor& initial,
+                                                    const Tensor& initial_cell) const {
+  const Scope in(*this);
+  const std::int64_t B = x.index.batch_size();
+  check_initial(initial, state_size(), B);
+  if (initial_cell.defined() && !carries_cell(kind_))
+    state_error(name_, "an initial cell {}: an LSTM alone has one", initial_cell.shape().str());
+  check_initial(initial_cell, options_.hidden_size, B);
+  Ragged seen = x;  // (N, I), then (N, D P)
+  std::vector<Tensor> last, last_cell;
+  for (std::int64_t l = 0; l < options_.num_layers; ++l) {
+    if (l > 0) seen.values = dropout_(seen.values);
+    if (training() && options_.variational_dropout > 0)
+      seen.values =
+          seen.values * row_by_row(random_mask({B, seen.values.dim(1)},
+                                               options_.variational_dropout, seen.values.dtype()),
+                                   seen.index);
+    RecurrentOutput out = layer(l, seen, initial, initial_cell);
+    seen.values = std::move(out.states);
+    last.push_back(std::move(out.last));
+    if (out.last_cell.defined()) last_cell.push_back(std::move(out.last_cell));
+  }
+  const auto joined = [](const std::vector<Tensor>& layers) {
+    return layers.empty() ? Tensor() : layers.size() == 1 ? layers[0] : concat(layers, 0);
+  };
+  return {std::move(seen), joined(last), joined(last_cell)};
+}
+
+RecurrentLayers::PaddedOutput RecurrentLayers::operator()(const Tensor& x, const Tensor& initial,
+                                                          const Tensor& initial_cell) const {
+  const Scope in(*this);
+  if (x.rank() != 3)
+    shape_error(name_, "a padded input {}: it must be {}", x.shape().str(),
+                options_.batch_first ? "(B, T, I)" : "(T, B, I)");
+  const auto turned = [&](const Tensor& y) {
+    return options_.batch_first ? y : transpose(y, 0, 1);
+  };
+  const Tensor batch = turned(x);  // (B, T, I)
+  const std::int64_t B = batch.dim(0), T = batch.dim(1);
+  const Tensor rows = reshape(batch, {B * T, batch.dim(2)});
+  Output out = (*this)(Ragged{rows, RaggedIndex::equal(B, T)}, initial, initial_cell);
+  const Tensor states = reshape(out.states.values, {B, T, out.states.values.dim(1)});
+  return {turned(states), std::move(out.last), std::move(out.last_cell)};
 }
 
 void RecurrentLayers::visit(Visitor& v) {
   for (std::size_t i = 0; i < weights_.size(); ++i) {
     const auto D = static_cast<std::size_t>(directions());
     const std::string suffix = "_l" + std::to_string(i / D) + (i % D == 1 ? "_reverse" : "");
-    v("weight_ih" + suffix, weights_[i].weight_ih);
-    v("weight_hh" + suffix, weights_[i].weight_hh);
-    v("bias_ih" + suffix, weights_[i].bias_ih);
-    v("bias_hh" + suffix, weights_[i].bias_hh);
+    Direction& w = weights_[i];
+    v("weight_ih" + suffix, w.weight_ih);
+    v("weight_hh" + suffix, w.weight_hh);
+    v("bias_ih" + suffix, w.bias_ih);
+    v("bias_hh" + suffix, w.bias_hh);
+    v("weight_hr" + suffix, w.weight_hr);
+    v("norm_ih_weight" + suffix, w.norm_ih_weight);
+    v("norm_ih_bias" + suffix, w.norm_ih_bias);
+    v("norm_hh_weight" + suffix, w.norm_hh_weight);
+    v("norm_hh_bias" + suffix, w.norm_hh_bias);
+    v("norm_cell_weight" + suffix, w.norm_cell_weight);
+    v("norm_cell_bias" + suffix, w.norm_cell_bias);
   }
   v("dropout", dropout_);
 }
 
-GRU::Output GRU::operator()(const Ragged& x, const Tensor& initial) const {
-  const Scope in(*this);
-  check_initial("GRU", initial, x.index.batch_size());
-  std::vector<Tensor> last;
-  Ragged states =
-      run(x, [&](std::int64_t at, const Direction& w, const Tensor& gates, bool reverse) {
-        const Tensor h0 = initial.defined() ? select(initial, 0, at) : Tensor();
-        RecurrentOutput out = gru({gates, w.weight_hh, w.bias_hh, h0}, x.index, reverse);
-        last.push_back(std::move(out.last));
-        return out.states;
-      });
-  return {std::move(states), stack(last, 0)};
+RNN::RNN(const RNNOptions& options, Rng& rng)
+    : RecurrentLayers("RNN", rnn_kind(options.nonlinearity), options, rng) {}
+GRU::GRU(const GRUOptions& options, Rng& rng)
+    : RecurrentLayers("GRU", RecurrentKind::gru, options, rng) {}
+LSTM::LSTM(const LSTMOptions& options, Rng& rng)
+    : RecurrentLayers("LSTM",
+                      options.coupled_gates ? RecurrentKind::coupled_lstm : RecurrentKind::lstm,
+                      options, rng) {}
+
+RecurrentCell::RecurrentCell(RecurrentKind kind, const RecurrentCellOptions& o, Rng& rng)
+    : kind_(kind) {
+  const std::int64_t H = o.hidden_size, GH = gates_of(kind) * H;
+  weight_ih = init::uniform_parameter({GH, o.input_size}, H, rng);
+  weight_hh = init::uniform_parameter({GH, H}, H, rng);
+  if (!o.bias) return;
+  bias_ih = init::uniform_parameter({GH}, H, rng);
+  bias_hh = init::uniform_parameter({GH}, H, rng);
 }
 
-LSTM::Output LSTM::operator()(const Ragged& x, const Tensor& initial,
-                              const Tensor& initial_cell) const {
-  const Scope in(*this);
-  check_initial("LSTM", initial, x.index.batch_size());
-  check_initial("LSTM", initial_cell, x.index.batch_size());
-  std::vector<Tensor> last, last_cell;
-  Ragged states =
-      run(x, [&](std::int64_t at, const Direction& w, const Tensor& gates, bool reverse) {
-        const Tensor h0 = initial.defined() ? select(initial, 0, at) : Tensor();
-        const Tensor c0 = initial_cell.defined() ? select(initial_cell, 0, at) : Tensor();
-        LstmOutput out = lstm({gates, w.weight_hh, w.bias_hh, h0, c0}, x.index, reverse);
-        last.push_back(std::move(out.last));
-        last_cell.push_back(std::move(out.last_cell));
-        return out.states;
-      });
-  return {std::move(states), stack(last, 0), stack(last_cell, 0)};
+// Sequences of one row each.
+RecurrentOutput RecurrentCell::run(const Tensor& x, const Tensor& input_gates, const Tensor& h,
+                                   const Tensor& c) const {
+  const Tensor& rows = x.defined() ? x : input_gates;
+  RecurrentDirection d;
+  if (x.defined()) d.weight_ih = weight_ih, d.bias_ih = bias_ih;
+  d.gates = input_gates;
+  d.weight_hh = weight_hh;
+  d.bias_hh = bias_hh;
+  d.initial = h;
+  d.initial_cell = c;
+  return recurrent(x, {d}, RaggedIndex::equal(rows.dim(0), 1), {.kind = kind_});
 }
 
-GRUCell::GRUCell(GRUCellOptions options, Rng& rng) {
-  const std::int64_t H = options.hidden_size;
-  weight_ih = init::uniform_parameter({3 * H, options.input_size}, H, rng);
-  weight_hh = init::uniform_parameter({3 * H, H}, H, rng);
-  bias_ih = init::uniform_parameter({3 * H}, H, rng);
-  bias_hh = init::uniform_parameter({3 * H}, H, rng);
-}
-
-Tensor GRUCell::operator()(const Tensor& x, const Tensor& h) const {
-  const Scope in(*this);
-  return step(linear(x, weight_ih, bias_ih), h);
-}
-
-Tensor GRUCell::step(const Tensor& input_gates, const Tensor& h) const {
-  const Scope in(*this);
-  const RaggedIndex one_step = RaggedIndex::equal(h.dim(0), 1);
-  return gru({input_gates, weight_hh, bias_hh, h}, one_step).last;
-}
-
-void GRUCell::visit(Visitor& v) {
+void RecurrentCell::visit(Visitor& v) {
   v("weight_ih", weight_ih);
   v("weight_hh", weight_hh);
   v("bias_ih", bias_ih);
   v("bias_hh", bias_hh);
+}
+
+RNNCell::RNNCell(const RNNCellOptions& options, Rng& rng)
+    : RecurrentCell(rnn_kind(options.nonlinearity), options, rng) {}
+
+Tensor RNNCell::operator()(const Tensor& x, const Tensor& h) const {
+  const Scope in(*this);
+  return run(x, {}, h, {}).states;
+}
+
+GRUCell::GRUCell(const GRUCellOptions& options, Rng& rng)
+    : RecurrentCell(RecurrentKind::gru, options, rng) {}
+
+Tensor GRUCell::operator()(const Tensor& x, const Tensor& h) const {
+  const Scope in(*this);
+  return run(x, {}, h, {}).states;
+}
+
+Tensor GRUCell::step(const Tensor& input_gates, const Tensor& h) const {
+  const Scope in(*this);
+  return run({}, input_gates, h, {}).states;
+}
+
+LSTMCell::LSTMCell(const LSTMCellOptions& options, Rng& rng)
+    : RecurrentCell(RecurrentKind::lstm, options, rng) {}
+
+LSTMCell::State LSTMCell::operator()(const Tensor& x, const State& before) const {
+  const Scope in(*this);
+  RecurrentOutput out = run(x, {}, before.h, before.c);
+  return {std::move(out.states), select(out.last_cell, 0, 0)};
 }
 
 }  // namespace fovea::nn

@@ -1,57 +1,109 @@
-// Recurrent layers over ragged batches.
+// Recurrent layers over ragged batches, and their cells alone.
 #pragma once
 
+#include <fovea/core/ops/recurrent.h>
 #include <fovea/core/ragged.h>
 #include <fovea/core/random.h>
 #include <fovea/nn/dropout.h>
 #include <fovea/nn/module.h>
 
-#include <functional>
 #include <vector>
 
 namespace fovea::nn {
 
+enum class Nonlinearity : std::uint8_t { tanh, relu };
+
+/// What a cell does not know is refused: ValueError.
 struct RecurrentOptions {
   std::int64_t input_size;      ///< I
   std::int64_t hidden_size;     ///< H
   std::int64_t num_layers = 1;  ///< L
   bool bias = true;
-  bool bidirectional = false;  ///< D = 2 instead of 1
-  double dropout = 0.0;        ///< between layers, in training
+  bool batch_first = true;                         ///< padded inputs are (B, T, I), else (T, B, I)
+  bool bidirectional = false;                      ///< D = 2 instead of 1
+  double dropout = 0.0;                            ///< between layers, in training
+  Nonlinearity nonlinearity = Nonlinearity::tanh;  ///< RNN's
+  std::int64_t proj_size = 0;  ///< LSTM: P, its state is W_hr h (Sak et al. 2014); 0: none, P = H
+  bool coupled_gates = false;  ///< LSTM: i = 1 - f, gates f g o (Greff et al. 2017, CIFG)
+  bool layer_norm = false;  ///< of W_ih x, of W_hh h, and of LSTM's c (Ba et al. 2016, supplement)
+  double variational_dropout = 0.0;  ///< one mask a sequence on a layer's inputs, and one on the h
+                                     ///< that meets W_hh (Gal and Ghahramani 2016, section 4)
+  double zoneout = 0.0;       ///< in training h stays as it was with this probability, for each
+                              ///< number; else a mean of old and new (Krueger et al. 2017)
+  double cell_zoneout = 0.0;  ///< LSTM: the same of c
+  double forget_bias = 0.0;   ///< LSTM: added to the start of bias_ih's f (Jozefowicz et al. 2015)
+  bool orthogonal = false;    ///< W_hh starts orthogonal, gate by gate (Saxe et al. 2014)
+  bool recompute = false;     ///< keep states alone, compute gates again in the backward
 };
+using RNNOptions = RecurrentOptions;
 using GRUOptions = RecurrentOptions;
 using LSTMOptions = RecurrentOptions;
 
 /// Layers and directions of a recurrent net, with PyTorch's parameter names and layouts:
-/// weight_ih_l0: (G H, I), weight_hh_l0: (G H, H), bias_ih_l0, bias_hh_l0: (G H) for G gates;
-/// further layers _l1, ...; the backward direction _reverse. Starts uniform in +-1/sqrt(H). No
-/// padding is computed: a batch costs what its real tokens cost. `rng` must outlive the module:
-/// dropout draws from it.
+/// weight_ih_l0: (G H, I), weight_hh_l0: (G H, P), bias_ih_l0, bias_hh_l0: (G H) for G gates,
+/// weight_hr_l0: (P, H); further layers _l1, ...; the backward direction _reverse. With layer norm
+/// there are norm_ih_weight_l0, norm_ih_bias_l0, norm_hh_weight_l0, norm_hh_bias_l0: (G H) and
+/// LSTM's norm_cell_weight_l0, norm_cell_bias_l0: (H) instead of the biases. Starts uniform in
+/// +-1/sqrt(H). No padding is computed: a batch costs what its real tokens cost, in any order.
+/// `rng` must outlive the module: dropout draws from it.
 class RecurrentLayers : public Module {
  public:
+  struct Output {
+    Ragged states;     ///< (N, D P), the directions side by side
+    Tensor last;       ///< (L D, B, P): layer by layer, forward before backward
+    Tensor last_cell;  ///< (L D, B, H), LSTM's
+  };
+  struct PaddedOutput {
+    Tensor states;  ///< (B, T, D P), or as batch_first says
+    Tensor last, last_cell;
+  };
+
+  /// x: values (N, I).  initial: (L D, B, P), initial_cell: (L D, B, H), LSTM's; undefined: zeros.
+  /// For truncated backpropagation through time, begin the next part with the detached last states
+  /// of the one before (Williams and Peng 1990).  ShapeError, StateError.
+  Output operator()(const Ragged& x, const Tensor& initial = {},
+                    const Tensor& initial_cell = {}) const;
+  /// The same of sequences of one length T.   x: (B, T, I), or as batch_first says
+  PaddedOutput operator()(const Tensor& x, const Tensor& initial = {},
+                          const Tensor& initial_cell = {}) const;
+
   void visit(Visitor& v) override;
   const RecurrentOptions& options() const { return options_; }
+  RecurrentKind kind() const { return kind_; }
 
  protected:
-  RecurrentLayers(const RecurrentOptions& options, std::int64_t gates, Rng& rng);
-
-  struct Direction {
-    Tensor weight_ih, weight_hh, bias_ih, bias_hh;
-  };
-  /// One direction of one layer, number `at` in the order of PyTorch's last states.
-  /// gates: (N, G H), what the input contributes  ->  (N, H)
-  using Run = std::function<Tensor(std::int64_t at, const Direction& weights, const Tensor& gates,
-                                   bool reverse)>;
-  Ragged run(const Ragged& x, const Run& layer) const;  ///< (N, I) -> (N, D H)
-  /// ShapeError unless undefined or (L D, B, H).
-  void check_initial(const char* net, const Tensor& initial, std::int64_t B) const;
+  RecurrentLayers(const char* name, RecurrentKind kind, const RecurrentOptions& options, Rng& rng);
 
  private:
+  struct Direction {
+    Tensor weight_ih, weight_hh, bias_ih, bias_hh, weight_hr;
+    Tensor norm_ih_weight, norm_ih_bias, norm_hh_weight, norm_hh_bias, norm_cell_weight,
+        norm_cell_bias;
+  };
+  Direction make_direction(std::int64_t inputs) const;
   std::int64_t directions() const { return options_.bidirectional ? 2 : 1; }
+  std::int64_t state_size() const {
+    return options_.proj_size > 0 ? options_.proj_size : options_.hidden_size;
+  }
+  RecurrentDirection part_of(std::int64_t at, const Ragged& x, const Tensor& initial,
+                             const Tensor& initial_cell) const;
+  RecurrentOutput layer(std::int64_t l, const Ragged& x, const Tensor& initial,
+                        const Tensor& initial_cell) const;
+  void check_initial(const Tensor& initial, std::int64_t size, std::int64_t B) const;
+  Tensor random_mask(const Shape& shape, double p, DType dtype) const;
 
+  const char* name_;
+  RecurrentKind kind_;
   RecurrentOptions options_;
+  Rng* rng_;
   std::vector<Direction> weights_;  // L D of them: layer by layer, forward before backward
   Dropout dropout_;
+};
+
+/// Elman's net (1990):   h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or max(0, ...)
+class RNN : public RecurrentLayers {
+ public:
+  RNN(const RNNOptions& options, Rng& rng);
 };
 
 /// Gated recurrent unit (Cho et al. 2014, section 2.3), PyTorch's variant; gate order r z n:
@@ -59,15 +111,7 @@ class RecurrentLayers : public Module {
 ///   n = tanh(W_in x + b_in + r (W_hn h + b_hn)),  h' = (1 - z) n + z h
 class GRU : public RecurrentLayers {
  public:
-  struct Output {
-    Ragged states;  ///< (N, D H), the directions side by side
-    Tensor last;    ///< (L D, B, H): layer by layer, forward before backward
-  };
-
-  GRU(const GRUOptions& options, Rng& rng) : RecurrentLayers(options, 3, rng) {}
-
-  /// x: values (N, I).  initial: (L D, B, H), or undefined for zeros.  ShapeError.
-  Output operator()(const Ragged& x, const Tensor& initial = {}) const;
+  GRU(const GRUOptions& options, Rng& rng);
 };
 
 /// Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000);
@@ -76,37 +120,60 @@ class GRU : public RecurrentLayers {
 ///   c' = f c + i g,  h' = o tanh(c')
 class LSTM : public RecurrentLayers {
  public:
-  struct Output {
-    Ragged states;     ///< (N, D H), the directions side by side
-    Tensor last;       ///< (L D, B, H)
-    Tensor last_cell;  ///< (L D, B, H)
-  };
-
-  LSTM(const LSTMOptions& options, Rng& rng) : RecurrentLayers(options, 4, rng) {}
-
-  /// x: values (N, I).  initial, initial_cell: (L D, B, H), or undefined for zeros.  ShapeError.
-  Output operator()(const Ragged& x, const Tensor& initial = {},
-                    const Tensor& initial_cell = {}) const;
+  LSTM(const LSTMOptions& options, Rng& rng);
 };
 
-struct GRUCellOptions {
+struct RecurrentCellOptions {
   std::int64_t input_size;
   std::int64_t hidden_size;
+  bool bias = true;
+  Nonlinearity nonlinearity = Nonlinearity::tanh;  ///< RNNCell's
 };
+using RNNCellOptions = RecurrentCellOptions;
+using GRUCellOptions = RecurrentCellOptions;
+using LSTMCellOptions = RecurrentCellOptions;
 
-/// One step of a GRU, with the same parameters (weight_ih, weight_hh, bias_ih, bias_hh).
-class GRUCell : public Module {
+/// One step of a net, with the parameters weight_ih, weight_hh, bias_ih, bias_hh.
+class RecurrentCell : public Module {
  public:
-  GRUCell(GRUCellOptions options, Rng& rng);
-
-  /// x: (B, I)  h: (B, H)  ->  (B, H)
-  Tensor operator()(const Tensor& x, const Tensor& h) const;
-  /// The step from what the input contributes, x W_ih^T + b_ih: (B, 3H), for callers that compute
-  /// that for many steps at once.
-  Tensor step(const Tensor& input_gates, const Tensor& h) const;
   void visit(Visitor& v) override;
 
   Tensor weight_ih, weight_hh, bias_ih, bias_hh;
+
+ protected:
+  RecurrentCell(RecurrentKind kind, const RecurrentCellOptions& options, Rng& rng);
+  RecurrentOutput run(const Tensor& x, const Tensor& input_gates, const Tensor& h,
+                      const Tensor& c) const;
+
+ private:
+  RecurrentKind kind_;
+};
+
+/// One step of an RNN.   x: (B, I)  h: (B, H), undefined: zeros  ->  (B, H)
+class RNNCell : public RecurrentCell {
+ public:
+  RNNCell(const RNNCellOptions& options, Rng& rng);
+  Tensor operator()(const Tensor& x, const Tensor& h = {}) const;
+};
+
+/// One step of a GRU.   x: (B, I)  h: (B, H), undefined: zeros  ->  (B, H)
+class GRUCell : public RecurrentCell {
+ public:
+  GRUCell(const GRUCellOptions& options, Rng& rng);
+  Tensor operator()(const Tensor& x, const Tensor& h = {}) const;
+  /// The step from what the input contributes, x W_ih^T + b_ih: (B, 3H), for callers that compute
+  /// that for many steps at once.
+  Tensor step(const Tensor& input_gates, const Tensor& h) const;
+};
+
+/// One step of an LSTM.   x: (B, I)  h, c: (B, H), undefined: zeros
+class LSTMCell : public RecurrentCell {
+ public:
+  struct State {
+    Tensor h, c;  ///< (B, H)
+  };
+  LSTMCell(const LSTMCellOptions& options, Rng& rng);
+  State operator()(const Tensor& x, const State& before = {}) const;
 };
 
 }  // namespace fovea::nn

@@ -1,84 +1,179 @@
-#include <fovea/core/kernels/isa.h>
+// The way forward through time, and what it leaves for the way back.
 #include <fovea/core/kernels/recurrent_blocks.h>
-#include <fovea/core/kernels/rows.h>
+
+#include <utility>
 
 namespace fovea::kernels {
 namespace {
 
+// gh becomes its layer norm, of which normed and scale are what is kept.
 template <class T>
-const GruCell<T>& cell() {
-  return loops_of<T>(pick(baseline::recurrent_table, v3::recurrent_table, v4::recurrent_table)).gru;
+void normalise_row(const RecurrentWalk<T>& w, int64_t row, T* gh) {
+  const int64_t GH = layout_of(w.kind).gates * w.H;
+  for_norm_groups(w.kind, w.H, [&](int64_t group, int64_t at, int64_t n) {
+    w.norm_scale[row * norm_groups(w.kind) + group] = recurrent_loops<T>().normalise(
+        n, w.norm_weight + at, w.norm_bias + at, gh + at, w.normed + row * GH + at);
+  });
+}
+
+// A block's sequences on their way through time.
+template <class T>
+class ForwardBlock {
+ public:
+  ForwardBlock(const RecurrentWalk<T>& walk, const SequenceBlock& block,
+               const PackedWeights<T>& weights)
+      : w_(walk), block_(block), weights_(weights), GH_(layout_of(walk.kind).gates * walk.H) {
+    const int64_t n = block.size();
+    Scratch<T> scratch(n * (3 * w_.P + 3 * w_.H + GH_));
+    h_ = scratch.take(n * w_.P);
+    h_next_ = scratch.take(n * w_.P);
+    masked_ = scratch.take(n * w_.P);
+    c_ = scratch.take(n * w_.H);
+    c_next_ = scratch.take(n * w_.H);
+    raw_ = scratch.take(n * w_.H);
+    gh_ = scratch.take(n * GH_);
+  }
+
+  void run() {
+    load_states(block_, w_.P, w_.h0, h_);
+    load_states(block_, w_.H, w_.c0, c_);
+    store_states(block_, w_.P, h_, w_.hn);  // of sequences without a row
+    if (w_.cells) store_states(block_, w_.H, c_, w_.cn);
+    for (int64_t step = 0; step < block_.steps(); ++step) {
+      const int64_t running = block_.running(step);
+      gemm_packed_serial(running, T(1), inputs(running), w_.P, weights_.recurrent, T(0), gh_, GH_,
+                         w_.bias);
+      for (int64_t j = 0; j < running; ++j) cell(j, block_.row(j, step));
+      if (w_.projection)
+        gemm_packed_serial(running, T(1), raw_, w_.H, weights_.projection, T(0), h_next_, w_.P);
+      for (int64_t j = 0; j < running; ++j) keep(j, step);
+      std::swap(h_, h_next_);
+      std::swap(c_, c_next_);
+    }
+  }
+
+ private:
+  // What meets the weights: the states, or as much of them as the mask leaves.
+  const T* inputs(int64_t running) {
+    if (!w_.mask) return h_;
+    for (int64_t j = 0; j < running; ++j) {
+      const T* mask = w_.mask + block_.sequence(j) * w_.P;
+      for (int64_t k = 0; k < w_.P; ++k) masked_[j * w_.P + k] = mask[k] * h_[j * w_.P + k];
+    }
+    return masked_;
+  }
+
+  void cell(int64_t j, int64_t row) {
+    T* gh = gh_ + j * GH_;
+    if (w_.norm_weight) normalise_row(w_, row, gh);
+    T* h_next = w_.projection ? raw_ + j * w_.H : h_next_ + j * w_.P;
+    cells_.forward(w_.H, {w_.gi + row * w_.gi_stride, gh, h_ + j * w_.P, c_ + j * w_.H,
+                          w_.cell_norm_weight, w_.cell_norm_bias, h_next, c_next_ + j * w_.H,
+                          w_.gates + row * layout_of(w_.kind).kept * w_.H});
+    if (w_.projection) std::copy_n(h_next, w_.H, w_.unprojected + row * w_.H);
+  }
+
+  void keep(int64_t j, int64_t step) {
+    const int64_t row = block_.row(j, step), b = block_.sequence(j);
+    const bool last = step + 1 == block_.length(j);
+    T* h = h_next_ + j * w_.P;
+    mix(w_.zoneout, row, w_.P, h_ + j * w_.P, h);
+    std::copy_n(h, w_.P, w_.y + row * w_.y_stride);
+    if (last) std::copy_n(h, w_.P, w_.hn + b * w_.P);
+    if (!w_.cells) return;
+    T* c = c_next_ + j * w_.H;
+    mix(w_.cell_zoneout, row, w_.H, c_ + j * w_.H, c);
+    std::copy_n(c, w_.H, w_.cells + row * w_.H);
+    if (last) std::copy_n(c, w_.H, w_.cn + b * w_.H);
+  }
+
+  static void mix(const Zoneout<T>& zoneout, int64_t row, int64_t n, const T* before, T* next) {
+    if (!zoneout.on()) return;
+    const T* shares = zoneout.shares ? zoneout.shares + row * n : nullptr;
+    recurrent_loops<T>().mix(n, shares, zoneout.share, before, next);
+  }
+
+  const RecurrentWalk<T>& w_;
+  const SequenceBlock& block_;
+  const PackedWeights<T>& weights_;
+  const CellLoops<T>& cells_ = cell_loops(w_);
+  int64_t GH_;
+  T *h_, *h_next_, *masked_, *c_, *c_next_, *raw_, *gh_;
+};
+
+// The states before and after are known: no row waits for another one.
+template <class T>
+void rebuild_rows(const RecurrentWalk<T>& w, int64_t b, int64_t begin, int64_t end, T* gh, T* next,
+                  const T* zeros) {
+  const int64_t GH = layout_of(w.kind).gates * w.H, K = layout_of(w.kind).kept;
+  for (int64_t step = begin; step < end; ++step) {
+    const int64_t row = w.rows.row(b, step), before = step > 0 ? w.rows.row(b, step - 1) : 0;
+    const T* h = step > 0 ? w.y + before * w.y_stride : w.h0 ? w.h0 + b * w.P : zeros;
+    const T* c = step > 0 && w.cells ? w.cells + before * w.H : w.c0 ? w.c0 + b * w.H : zeros;
+    T* gh_row = gh + row * GH;
+    if (w.norm_weight) normalise_row(w, row, gh_row);
+    T* h_next = w.projection ? w.unprojected + row * w.H : next;
+    cell_loops(w).forward(w.H, {w.gi + row * w.gi_stride, gh_row, h, c, w.cell_norm_weight,
+                                w.cell_norm_bias, h_next, next + w.H, w.gates + row * K * w.H});
+  }
 }
 
 }  // namespace
 
 template <class T>
-void gru_forward(const RaggedRows& rows, int64_t H, const T* gi, const T* W, const T* b,
-                 const T* h0, T* y, T* hn, T* gates) {
-  PackedB<T>& weights = packed_weights<T>();
-  weights.pack(Trans::yes, H, 3 * H, W, H);
-  for_blocks(rows, [&](const SequenceBlock& block) {
-    std::vector<T> h(static_cast<std::size_t>(block.size * H)), gh(h.size() * 3);
-    load_states(block, H, h0, h.data());
-    for (int64_t step = 0; step < block.steps(); ++step) {
-      const int64_t running = block.running(step);
-      gemm_packed_serial(running, T(1), h.data(), H, weights, T(0), gh.data(), 3 * H, b);
-      for (int64_t j = 0; j < running; ++j) {
-        const int64_t row = rows.row(block.order[j], step);
-        cell<T>().forward(H, gi + row * 3 * H, gh.data() + j * 3 * H, h.data() + j * H, y + row * H,
-                          gates + row * 4 * H);
-      }
-    }
-    store_states(block, H, h.data(), hn);
+void recurrent_forward(const RecurrentWalk<T>* walks, int64_t directions) {
+  PackedWeights<T>* packed[2] = {};
+  for (int64_t d = 0; d < directions; ++d) {
+    const RecurrentWalk<T>& w = walks[d];
+    packed[d] = &packed_weights<T>(d);
+    packed[d]->recurrent.pack(Trans::yes, w.P, layout_of(w.kind).gates * w.H, w.weight, w.P);
+    if (w.projection) packed[d]->projection.pack(Trans::yes, w.H, w.P, w.projection, w.H);
+  }
+  for_blocks(walks, directions, [&](int64_t d, const SequenceBlock& block) {
+    ForwardBlock<T>(walks[d], block, *packed[d]).run();
   });
 }
 
 template <class T>
-void gru_backward(const RaggedRows& rows, int64_t H, const T* W, const T* h0, const T* y,
-                  const T* gates, const T* dy, const T* dhn, T* dgi, T* dgh_n, T* dh0) {
-  PackedB<T>& weights = packed_weights<T>();
-  weights.pack(Trans::no, 3 * H, H, W, H);
-  const std::vector<T> zero(static_cast<std::size_t>(H));
-  for_blocks(rows, [&](const SequenceBlock& block) {
-    std::vector<T> dh(static_cast<std::size_t>(block.size * H)), dgh(dh.size() * 3);
-    load_states(block, H, dhn, dh.data());
-    for (int64_t step = block.steps() - 1; step >= 0; --step) {
-      const int64_t running = block.running(step);
-      for (int64_t j = 0; j < running; ++j) {
-        const int64_t b = block.order[j], row = rows.row(b, step);
-        T* dh_j = dh.data() + j * H;
-        if (dy)
-          for (int64_t i = 0; i < H; ++i) dh_j[i] += dy[row * H + i];
-        const T* h_prev = step > 0 ? y + rows.row(b, step - 1) * H : h0 ? h0 + b * H : zero.data();
-        cell<T>().backward(H, dh_j, h_prev, gates + row * 4 * H, dgi + row * 3 * H,
-                           dgh.data() + j * 3 * H, dgh_n + row * H);
-      }
-      gemm_packed_serial(running, T(1), dgh.data(), 3 * H, weights, T(1), dh.data(), H);
-    }
-    store_states(block, H, dh.data(), dh0);
+void recurrent_rebuild(const RecurrentWalk<T>& w) {
+  const int64_t N = w.rows.offsets[w.rows.B], GH = layout_of(w.kind).gates * w.H;
+  std::vector<T> h(static_cast<std::size_t>(N * w.P)), gh(static_cast<std::size_t>(N * GH));
+  previous_states(w, h.data());
+  PackedB<T>& weights = packed_weights<T>(0).recurrent;  // in the same order as step by step
+  weights.pack(Trans::yes, w.P, GH, w.weight, w.P);
+  gemm_packed(N, T(1), h.data(), w.P, weights, T(0), gh.data(), GH, w.bias);
+  const std::vector<T> zeros(static_cast<std::size_t>(std::max(w.H, w.P)));
+  parallel_for(w.rows.B, 1, [&](int64_t b, int64_t end) {
+    std::vector<T> next(static_cast<std::size_t>(2 * w.H));
+    for (; b < end; ++b)
+      rebuild_rows(w, b, 0, w.rows.length(b), gh.data(), next.data(), zeros.data());
   });
 }
 
 template <class T>
-void previous_states(const RaggedRows& rows, int64_t H, const T* h0, const T* y, T* h_prev) {
-  for (int64_t b = 0; b < rows.B; ++b)
-    for (int64_t step = 0; step < rows.length(b); ++step) {
-      T* to = h_prev + rows.row(b, step) * H;
-      if (step > 0)
-        std::copy_n(y + rows.row(b, step - 1) * H, H, to);
-      else if (h0)
-        std::copy_n(h0 + b * H, H, to);
-      else
-        std::fill_n(to, H, T(0));
+void previous_states(const RecurrentWalk<T>& w, T* h_prev) {
+  const int64_t P = w.P;
+  parallel_for(w.rows.B, 1, [&](int64_t b, int64_t end) {
+    for (; b < end; ++b) {
+      const T* mask = w.mask ? w.mask + b * P : nullptr;
+      for (int64_t step = 0; step < w.rows.length(b); ++step) {
+        T* to = h_prev + w.rows.row(b, step) * P;
+        if (step > 0)
+          std::copy_n(w.y + w.rows.row(b, step - 1) * w.y_stride, P, to);
+        else if (w.h0)
+          std::copy_n(w.h0 + b * P, P, to);
+        else
+          std::fill_n(to, P, T(0));
+        for (int64_t k = 0; mask && k < P; ++k) to[k] *= mask[k];
+      }
     }
+  });
 }
 
-#define FOVEA_INSTANTIATE(T)                                                                     \
-  template void gru_forward(const RaggedRows&, int64_t, const T*, const T*, const T*, const T*,  \
-                            T*, T*, T*);                                                         \
-  template void gru_backward(const RaggedRows&, int64_t, const T*, const T*, const T*, const T*, \
-                             const T*, const T*, T*, T*, T*);                                    \
-  template void previous_states(const RaggedRows&, int64_t, const T*, const T*, T*);
+#define FOVEA_INSTANTIATE(T)                                         \
+  template void recurrent_forward(const RecurrentWalk<T>*, int64_t); \
+  template void recurrent_rebuild(const RecurrentWalk<T>&);          \
+  template void previous_states(const RecurrentWalk<T>&, T*);
 FOVEA_INSTANTIATE(float)
 FOVEA_INSTANTIATE(double)
 #undef FOVEA_INSTANTIATE

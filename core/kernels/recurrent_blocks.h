@@ -1,18 +1,72 @@
-// What the recurrent kernels share: blocks of sequences that one thread takes through time.
+// What both walks through time share: blocks of sequences that one thread takes through it.
 #pragma once
 
 #include <fovea/core/kernels/blas.h>
+#include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/kernels/recurrent.h>
+#include <fovea/core/kernels/rows.h>
 
 #include <algorithm>
 #include <numeric>
+#include <vector>
 
 namespace fovea::kernels {
 
-// Sequences that one thread takes through time together: enough rows to feed the matrix product,
-// few enough that a batch of 32 still keeps two threads busy.
-inline constexpr int64_t kSequencesPerBlock = 16;
+template <class T>
+const RecurrentLoops<T>& recurrent_loops() {
+  return loops_of<T>(pick(baseline::recurrent_table, v3::recurrent_table, v4::recurrent_table));
+}
+
+template <class T>
+const CellLoops<T>& cell_loops(const RecurrentWalk<T>& w) {
+  const RecurrentLoops<T>& loops = recurrent_loops<T>();
+  if (w.cell_norm_weight) return loops.normed_cells[w.kind == CellKind::coupled_lstm];
+  return loops.cells[static_cast<int>(w.kind)];
+}
+
+// Calls f(first gate, gates) for every group of gates that is normalised together.
+template <class F>
+void for_norm_groups(CellKind kind, int64_t H, const F& f) {
+  const int64_t all = layout_of(kind).gates * H;
+  if (norm_groups(kind) == 1) return f(int64_t{0}, int64_t{0}, all);
+  f(int64_t{0}, int64_t{0}, 2 * H);
+  f(int64_t{1}, 2 * H, H);
+}
+
+// Sequences that one thread takes through time together, longest first.
+struct SequenceBlock {
+  const RaggedRows& rows;
+  std::vector<int64_t> sequences;
+
+  int64_t size() const { return static_cast<int64_t>(sequences.size()); }
+  int64_t sequence(int64_t j) const { return sequences[static_cast<std::size_t>(j)]; }
+  int64_t row(int64_t j, int64_t step) const { return rows.row(sequence(j), step); }
+  int64_t length(int64_t j) const { return rows.length(sequence(j)); }
+  int64_t steps() const { return sequences.empty() ? 0 : length(0); }
+  int64_t running(int64_t step) const {
+    int64_t n = size();
+    while (n > 0 && length(n - 1) <= step) --n;
+    return n;
+  }
+};
+
+// So many rows keep a step's numbers in the cache; a thread that has more takes them in turn.
+inline constexpr int64_t kMostSequencesPerBlock = 32;
+inline constexpr int64_t kProductsWorthAThread = 256 * 1024;
+
+// How many blocks a direction is cut into: as many as keep the threads busy. That depends on their
+// number, but a row's numbers do not depend on the block that it is in.
+template <class T>
+int64_t block_count(const RecurrentWalk<T>& w, int64_t directions) {
+  const int64_t N = w.rows.offsets[w.rows.B], G = layout_of(w.kind).gates;
+  const int64_t worth = N * G * w.H * w.P * directions / kProductsWorthAThread;
+  const int64_t threads = std::min<int64_t>(num_threads(), std::max<int64_t>(1, worth));
+  const int64_t fewest = (w.rows.B + kMostSequencesPerBlock - 1) / kMostSequencesPerBlock;
+  const int64_t tasks = (fewest * directions + threads - 1) / threads * threads;
+  return std::clamp<int64_t>((tasks + directions - 1) / directions, 1,
+                             std::max<int64_t>(1, w.rows.B));
+}
 
 inline std::vector<int64_t> longest_first(const RaggedRows& rows) {
   std::vector<int64_t> order(static_cast<std::size_t>(rows.B));
@@ -22,50 +76,76 @@ inline std::vector<int64_t> longest_first(const RaggedRows& rows) {
   return order;
 }
 
-// Sequences [begin, end) of the order, longest first.
-struct SequenceBlock {
-  const RaggedRows& rows;
-  const int64_t* order;
-  int64_t size;
-
-  int64_t steps() const { return rows.length(order[0]); }
-  int64_t running(int64_t step) const {
-    int64_t n = size;
-    while (n > 0 && rows.length(order[n - 1]) <= step) --n;
-    return n;
+// Dealt out forth and back, 0 1 2 2 1 0 0 1 ..., so that every block has as much to do.
+inline std::vector<int64_t> dealt(const std::vector<int64_t>& order, int64_t block, int64_t count) {
+  std::vector<int64_t> sequences;
+  for (int64_t round = 0; round * count < static_cast<int64_t>(order.size()); ++round) {
+    const int64_t at = round * count + (round % 2 == 0 ? block : count - 1 - block);
+    if (at < static_cast<int64_t>(order.size()))
+      sequences.push_back(order[static_cast<std::size_t>(at)]);
   }
-};
-
-// The packed weights of the current call: memory that is kept between calls, since fresh pages
-// would cost more than the packing.
-template <class T>
-PackedB<T>& packed_weights() {
-  static thread_local PackedB<T> weights;
-  return weights;
+  return sequences;
 }
 
-template <class F>
-void for_blocks(const RaggedRows& rows, const F& f) {
-  const std::vector<int64_t> order = longest_first(rows);
-  parallel_for(rows.B, kSequencesPerBlock, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; at += kSequencesPerBlock)
-      f(SequenceBlock{rows, order.data() + at, std::min(kSequencesPerBlock, end - at)});
+// f(direction, block) for every block of every direction, all of the same sequences.
+template <class T, class F>
+void for_blocks(const RecurrentWalk<T>* walks, int64_t directions, const F& f) {
+  const int64_t count = block_count(walks[0], directions);
+  const std::vector<int64_t> order = longest_first(walks[0].rows);
+  parallel_for(count * directions, 1, [&](int64_t task, int64_t end) {
+    for (; task < end; ++task) {
+      const int64_t d = task / count;
+      f(d, SequenceBlock{walks[d].rows, dealt(order, task % count, count)});
+    }
   });
 }
 
+// A block's numbers: memory that a thread keeps between calls, since fresh pages would cost more
+// than what is done with them.
 template <class T>
-void load_states(const SequenceBlock& block, int64_t H, const T* states, T* h) {
-  for (int64_t j = 0; j < block.size; ++j) {
+class Scratch {
+ public:
+  explicit Scratch(int64_t numbers) : next_(memory().reserve(numbers)) {}
+  T* take(int64_t numbers) {
+    T* taken = next_;
+    next_ += numbers;
+    return taken;
+  }
+
+ private:
+  static GemmMemory<T>& memory() {
+    static thread_local GemmMemory<T> kept;
+    return kept;
+  }
+  T* next_;
+};
+
+// The weights of the current call, packed; their memory is kept too.
+template <class T>
+struct PackedWeights {
+  PackedB<T> recurrent, projection;
+};
+template <class T>
+PackedWeights<T>& packed_weights(int64_t direction) {
+  static thread_local PackedWeights<T> weights[2];
+  return weights[direction];
+}
+
+// The states of a block's sequences, or zeros.    states: (B, n) or null  ->  (size, n)
+template <class T>
+void load_states(const SequenceBlock& block, int64_t n, const T* states, T* to) {
+  for (int64_t j = 0; j < block.size(); ++j) {
     if (states)
-      std::copy_n(states + block.order[j] * H, H, h + j * H);
+      std::copy_n(states + block.sequence(j) * n, n, to + j * n);
     else
-      std::fill_n(h + j * H, H, T(0));
+      std::fill_n(to + j * n, n, T(0));
   }
 }
 
 template <class T>
-void store_states(const SequenceBlock& block, int64_t H, const T* h, T* states) {
-  for (int64_t j = 0; j < block.size; ++j) std::copy_n(h + j * H, H, states + block.order[j] * H);
+void store_states(const SequenceBlock& block, int64_t n, const T* from, T* states) {
+  for (int64_t j = 0; j < block.size(); ++j)
+    std::copy_n(from + j * n, n, states + block.sequence(j) * n);
 }
 
 }  // namespace fovea::kernels

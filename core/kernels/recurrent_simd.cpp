@@ -4,85 +4,254 @@
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
-template <class T>
-void gru_cell_forward(int64_t H, const T* gi, const T* gh, T* h, T* y, T* gates) {
+constexpr double kNormEpsilon = 1e-5;  // as LayerNorm's
+
+template <class T, bool relu>
+void rnn_forward(int64_t H, const CellRow<T>& row) {
+  const T *gi = row.gi, *gh = row.gh;
+  T *h = row.h_next, *gates = row.gates;
 #pragma omp simd
-  for (int64_t i = 0; i < H; ++i) {
-    const T r = sigmoid(gi[i] + gh[i]);
-    const T z = sigmoid(gi[H + i] + gh[H + i]);
-    const T n = tanh(gi[2 * H + i] + r * gh[2 * H + i]);
-    h[i] = (1 - z) * n + z * h[i];
-    y[i] = h[i];
-    gates[i] = r;
-    gates[H + i] = z;
-    gates[2 * H + i] = n;
-    gates[3 * H + i] = gh[2 * H + i];
+  for (int64_t k = 0; k < H; ++k) {
+    const T g = gi[k] + gh[k];
+    if constexpr (relu) {
+      h[k] = gates[k] = g < 0 ? T(0) : g;  // NaN stays
+    } else {
+      h[k] = gates[k] = tanh(g);
+    }
+  }
+}
+
+template <class T, bool relu>
+void rnn_backward(int64_t H, const CellRowGrads<T>& row) {
+  const T *dh = row.dh, *gates = row.gates;
+  T *dgates = row.dgates, *dgh = row.dgh;
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k) {
+    const T slope = relu ? (gates[k] > 0 ? T(1) : T(0)) : 1 - gates[k] * gates[k];
+    dgates[k] = dgh[k] = dh[k] * slope;
   }
 }
 
 template <class T>
-void gru_cell_backward(int64_t H, T* dh, const T* h_prev, const T* gates, T* dgi, T* dgh,
-                       T* dgh_n) {
+void gru_forward(int64_t H, const CellRow<T>& row) {
+  const T *gi = row.gi, *gh = row.gh, *h = row.h;
+  T *next = row.h_next, *gates = row.gates;
 #pragma omp simd
-  for (int64_t i = 0; i < H; ++i) {
-    const T r = gates[i], z = gates[H + i], n = gates[2 * H + i], gh_n = gates[3 * H + i];
-    const T dn = dh[i] * (1 - z) * (1 - n * n);
-    const T dz = dh[i] * (h_prev[i] - n) * z * (1 - z);
+  for (int64_t k = 0; k < H; ++k) {
+    const T r = sigmoid(gi[k] + gh[k]);
+    const T z = sigmoid(gi[H + k] + gh[H + k]);
+    const T n = tanh(gi[2 * H + k] + r * gh[2 * H + k]);
+    next[k] = (1 - z) * n + z * h[k];
+    gates[k] = r;
+    gates[H + k] = z;
+    gates[2 * H + k] = n;
+    gates[3 * H + k] = gh[2 * H + k];
+  }
+}
+
+template <class T>
+void gru_backward(int64_t H, const CellRowGrads<T>& row) {
+  const T *h = row.h, *gates = row.gates;
+  T *dh = row.dh, *dgates = row.dgates, *dgh = row.dgh;
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k) {
+    const T r = gates[k], z = gates[H + k], n = gates[2 * H + k], gh_n = gates[3 * H + k];
+    const T dn = dh[k] * (1 - z) * (1 - n * n);
+    const T dz = dh[k] * (h[k] - n) * z * (1 - z);
     const T dr = dn * gh_n * r * (1 - r);
-    dgi[i] = dr;
-    dgi[H + i] = dz;
-    dgi[2 * H + i] = dn;
-    dgh[i] = dr;
-    dgh[H + i] = dz;
-    dgh[2 * H + i] = dn * r;
-    dgh_n[i] = dn * r;
-    dh[i] *= z;
+    dgates[k] = dgh[k] = dr;
+    dgates[H + k] = dgh[H + k] = dz;
+    dgates[2 * H + k] = dn;
+    dgates[3 * H + k] = dgh[2 * H + k] = dn * r;
+    dh[k] *= z;
+  }
+}
+
+// Where the gates of an LSTM stand; a coupled one has no i of its own.
+template <bool coupled>
+struct LstmPlaces {
+  static constexpr int64_t i = 0, f = coupled ? 0 : 1, u = f + 1, o = f + 2;
+};
+
+template <class T>
+struct Moments {
+  T mean, scale;  // scale = 1 / sqrt(variance + epsilon)
+};
+
+template <class T>
+Moments<T> moments_of(int64_t n, const T* x) {
+  T total = 0, squares = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t k = 0; k < n; ++k) total += x[k];
+  const T mean = total / static_cast<T>(n);
+#pragma omp simd reduction(+ : squares)
+  for (int64_t k = 0; k < n; ++k) squares += (x[k] - mean) * (x[k] - mean);
+  const T variance = squares / static_cast<T>(n);
+  return {mean, 1 / square_root(variance + static_cast<T>(kNormEpsilon))};
+}
+
+template <class T, bool coupled, bool normed>
+void lstm_forward(int64_t H, const CellRow<T>& row) {
+  using At = LstmPlaces<coupled>;
+  const T *gi = row.gi, *gh = row.gh, *c = row.c;
+  T *h = row.h_next, *next = row.c_next, *gates = row.gates;
+  const auto gate = [&](int64_t at) __attribute__((always_inline)) { return gi[at] + gh[at]; };
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k) {
+    const T f = sigmoid(gate(At::f * H + k));
+    const T i = coupled ? 1 - f : sigmoid(gate(k));
+    const T u = tanh(gate(At::u * H + k));
+    const T o = sigmoid(gate(At::o * H + k));
+    next[k] = f * c[k] + i * u;
+    if constexpr (!normed) h[k] = o * tanh(next[k]);
+    if constexpr (!coupled) gates[k] = i;
+    gates[At::f * H + k] = f;
+    gates[At::u * H + k] = u;
+    gates[At::o * H + k] = o;
+  }
+  if constexpr (!normed) return;
+  const Moments<T> of = moments_of(H, next);
+  const T *weight = row.norm_weight, *bias = row.norm_bias;
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k)
+    h[k] = gates[At::o * H + k] * tanh(weight[k] * ((next[k] - of.mean) * of.scale) + bias[k]);
+}
+
+// dc, by c', and dh give the gradients by the gates and by c. c' itself is computed again: what the
+// row kept may be mixed with c (zoneout).
+template <class T, bool coupled>
+void lstm_gates_backward(int64_t H, const CellRowGrads<T>& row, const T* dh_o) {
+  using At = LstmPlaces<coupled>;
+  const T *c = row.c, *gates = row.gates;
+  T *dc = row.dc, *dgates = row.dgates, *dgh = row.dgh;
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k) {
+    const T f = gates[At::f * H + k], u = gates[At::u * H + k], o = gates[At::o * H + k];
+    const T i = coupled ? 1 - f : gates[k];
+    if constexpr (coupled) {
+      dgates[k] = dgh[k] = dc[k] * (c[k] - u) * f * (1 - f);
+    } else {
+      dgates[k] = dgh[k] = dc[k] * u * i * (1 - i);
+      dgates[H + k] = dgh[H + k] = dc[k] * c[k] * f * (1 - f);
+    }
+    dgates[At::u * H + k] = dgh[At::u * H + k] = dc[k] * i * (1 - u * u);
+    dgates[At::o * H + k] = dgh[At::o * H + k] = dh_o[k] * o * (1 - o);
+    dc[k] *= f;
+  }
+}
+
+template <class T, bool coupled>
+void lstm_backward(int64_t H, const CellRowGrads<T>& row) {
+  using At = LstmPlaces<coupled>;
+  const T *c = row.c, *gates = row.gates;
+  T *dh = row.dh, *dc = row.dc;
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k) {
+    const T f = gates[At::f * H + k], u = gates[At::u * H + k], o = gates[At::o * H + k];
+    const T i = coupled ? 1 - f : gates[k];
+    const T th = tanh(f * c[k] + i * u);
+    dc[k] += dh[k] * o * (1 - th * th);
+    dh[k] *= th;
+  }
+  lstm_gates_backward<T, coupled>(H, row, dh);
+}
+
+// With n = (c' - mean) scale,  m = weight n + bias,  h' = o tanh(m),  e = weight dm:
+//   dc' += scale (e - mean(e) - n mean(e n))
+template <class T, bool coupled>
+void normed_lstm_backward(int64_t H, const CellRowGrads<T>& row) {
+  using At = LstmPlaces<coupled>;
+  const T *c = row.c, *gates = row.gates, *weight = row.norm_weight, *bias = row.norm_bias;
+  T *dh = row.dh, *dc = row.dc, *normed = row.dnorm, *dm = row.dnorm + H;
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k) {
+    const T f = gates[At::f * H + k], i = coupled ? 1 - f : gates[k];
+    normed[k] = f * c[k] + i * gates[At::u * H + k];
+  }
+  const Moments<T> of = moments_of(H, normed);
+  T mean_e = 0, mean_en = 0;
+#pragma omp simd reduction(+ : mean_e, mean_en)
+  for (int64_t k = 0; k < H; ++k) {
+    normed[k] = (normed[k] - of.mean) * of.scale;
+    const T th = tanh(weight[k] * normed[k] + bias[k]);
+    dm[k] = dh[k] * gates[At::o * H + k] * (1 - th * th);
+    dh[k] *= th;
+    mean_e += weight[k] * dm[k];
+    mean_en += weight[k] * dm[k] * normed[k];
+  }
+  mean_e /= static_cast<T>(H);
+  mean_en /= static_cast<T>(H);
+#pragma omp simd
+  for (int64_t k = 0; k < H; ++k) {
+    dc[k] += of.scale * (weight[k] * dm[k] - mean_e - normed[k] * mean_en);
+    normed[k] *= dm[k];  // the weight's gradient
+  }
+  lstm_gates_backward<T, coupled>(H, row, dh);
+}
+
+template <class T>
+T normalise(int64_t n, const T* weight, const T* bias, T* x, T* normed) {
+  const Moments<T> of = moments_of(n, x);
+#pragma omp simd
+  for (int64_t k = 0; k < n; ++k) {
+    normed[k] = (x[k] - of.mean) * of.scale;
+    x[k] = weight[k] * normed[k] + bias[k];
+  }
+  return of.scale;
+}
+
+template <class T>
+void normalise_backward(int64_t n, const T* weight, const T* normed, T scale, T* dy, T* dweight) {
+  T mean_e = 0, mean_en = 0;
+#pragma omp simd reduction(+ : mean_e, mean_en)
+  for (int64_t k = 0; k < n; ++k) {
+    dweight[k] = dy[k] * normed[k];
+    dy[k] *= weight[k];
+    mean_e += dy[k];
+    mean_en += dy[k] * normed[k];
+  }
+  mean_e /= static_cast<T>(n);
+  mean_en /= static_cast<T>(n);
+#pragma omp simd
+  for (int64_t k = 0; k < n; ++k) dy[k] = scale * (dy[k] - mean_e - normed[k] * mean_en);
+}
+
+template <class T>
+void mix(int64_t n, const T* shares, T share, const T* h, T* next) {
+#pragma omp simd
+  for (int64_t k = 0; k < n; ++k) {
+    const T m = shares ? shares[k] : share;
+    next[k] = m * h[k] + (1 - m) * next[k];
   }
 }
 
 template <class T>
-void lstm_cell_forward(int64_t H, const T* gi, const T* gh, T* h, T* c, T* y, T* gates, T* cells) {
+void unmix(int64_t n, const T* shares, T share, T* dh, T* passed) {
 #pragma omp simd
-  for (int64_t k = 0; k < H; ++k) {
-    const T i = sigmoid(gi[k] + gh[k]);
-    const T f = sigmoid(gi[H + k] + gh[H + k]);
-    const T u = tanh(gi[2 * H + k] + gh[2 * H + k]);
-    const T o = sigmoid(gi[3 * H + k] + gh[3 * H + k]);
-    c[k] = f * c[k] + i * u;
-    h[k] = o * tanh(c[k]);
-    y[k] = h[k];
-    cells[k] = c[k];
-    gates[k] = i;
-    gates[H + k] = f;
-    gates[2 * H + k] = u;
-    gates[3 * H + k] = o;
+  for (int64_t k = 0; k < n; ++k) {
+    const T m = shares ? shares[k] : share;
+    passed[k] = m * dh[k];
+    dh[k] *= 1 - m;
   }
 }
 
 template <class T>
-void lstm_cell_backward(int64_t H, const T* dh, T* dc, const T* c_prev, const T* gates,
-                        const T* cells, T* dg) {
-#pragma omp simd
-  for (int64_t k = 0; k < H; ++k) {
-    const T i = gates[k], f = gates[H + k], u = gates[2 * H + k], o = gates[3 * H + k];
-    const T th = tanh(cells[k]);
-    const T through = dc[k] + dh[k] * o * (1 - th * th);
-    dg[k] = through * u * i * (1 - i);
-    dg[H + k] = through * c_prev[k] * f * (1 - f);
-    dg[2 * H + k] = through * i * (1 - u * u);
-    dg[3 * H + k] = dh[k] * th * o * (1 - o);
-    dc[k] = through * f;
-  }
-}
+constexpr RecurrentLoops<T> loops = {
+    {{rnn_forward<T, false>, rnn_backward<T, false>},
+     {rnn_forward<T, true>, rnn_backward<T, true>},
+     {gru_forward<T>, gru_backward<T>},
+     {lstm_forward<T, false, false>, lstm_backward<T, false>},
+     {lstm_forward<T, true, false>, lstm_backward<T, true>}},
+    {{lstm_forward<T, false, true>, normed_lstm_backward<T, false>},
+     {lstm_forward<T, true, true>, normed_lstm_backward<T, true>}},
+    normalise<T>,
+    normalise_backward<T>,
+    mix<T>,
+    unmix<T>};
 
 }  // namespace
 
 extern const RecurrentTable recurrent_table;
-const RecurrentTable recurrent_table = {
-    {{gru_cell_forward<float>, gru_cell_backward<float>},
-     {lstm_cell_forward<float>, lstm_cell_backward<float>}},
-    {{gru_cell_forward<double>, gru_cell_backward<double>},
-     {lstm_cell_forward<double>, lstm_cell_backward<double>}},
-};
+const RecurrentTable recurrent_table = {loops<float>, loops<double>};
 
 }  // namespace fovea::kernels::FOVEA_ISA

@@ -1,148 +1,284 @@
-#include <fovea/core/autograd.h>
 #include <fovea/core/kernels/blas.h>
-#include <fovea/core/kernels/recurrent.h>
-#include <fovea/core/kernels/reduce.h>
-#include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/layout.h>
-#include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/optional_input.h>
-#include <fovea/core/ops/recurrent.h>
+#include <fovea/core/ops/recurrent_parts.h>
 
 namespace fovea {
+
+const char* name_of(RecurrentKind kind) {
+  switch (kind) {
+    case RecurrentKind::gru:
+      return "gru";
+    case RecurrentKind::lstm:
+    case RecurrentKind::coupled_lstm:
+      return "lstm";
+    default:
+      return "rnn";
+  }
+}
+
+std::int64_t gates_of(RecurrentKind kind) {
+  return kernels::layout_of(detail::cell_kind(kind)).gates;
+}
+
+bool carries_cell(RecurrentKind kind) {
+  return kernels::layout_of(detail::cell_kind(kind)).carries_cell;
+}
+
+namespace detail {
 namespace {
 
-using detail::data_or_null;
-using detail::dense_or_none;
+void check_settings(const char* op, const RecurrentSettings& s) {
+  for (const double share : {s.zoneout, s.cell_zoneout})
+    if (!(share >= 0 && share <= 1))
+      value_error(op, "zoneout {}: a share of the old state must lie in [0, 1]", share);
+}
 
-void check(const GruArgs& a, const RaggedIndex& index) {
-  if (a.weight.rank() != 2 || a.weight.dim(0) != 3 * a.weight.dim(1))
-    shape_error("gru", "weight {}: it must be (3H, H)", a.weight.shape().str());
-  const std::int64_t H = a.weight.dim(1);
-  const DType dtype = a.inputs.dtype();
+// What only lstms have.
+void check_of_lstm(const char* op, const RecurrentDirection& d, RecurrentKind kind) {
+  if (carries_cell(kind)) return;
+  for (const Tensor* x : {&d.weight_hr, &d.initial_cell, &d.cell_norm_weight, &d.cell_norm_bias,
+                          &d.cell_zoneout_shares})
+    if (x->defined())
+      value_error(op, "a projection, or something for a cell {}: only an lstm has these",
+                  x->shape().str());
+}
+
+void check_direction(const char* op, const RecurrentSizes& n, const RecurrentDirection& d,
+                     RecurrentKind kind) {
+  const DType dtype = d.weight_hh.dtype();
   const auto need = [&](std::string_view name, const Tensor& x, const Shape& shape) {
-    detail::check_if_given("gru", name, x, shape, dtype);
+    check_if_given(op, name, x, shape, dtype);
   };
-  need("inputs", a.inputs, {index.total(), 3 * H});
-  need("weight", a.weight, {3 * H, H});
-  need("bias", a.bias, {3 * H});
-  need("initial state", a.initial, {index.batch_size(), H});
-}
-
-kernels::RaggedRows rows_of(const RaggedIndex& index, bool reverse) {
-  return {index.offsets().data(), index.batch_size(), reverse};
-}
-
-// What the walk through time gives besides dgi: the gradients of the weights follow from it in one
-// product each, over all rows at once.
-struct WeightGrads {
-  Tensor weight, bias;
-};
-
-// dW = dgh^T h_prev,  db = column sums of dgh.    dgh is dgi but for its last third, dgh_n.
-template <class T>
-WeightGrads weight_grads(const Tensor& dgi, const Tensor& dgh_n, const Tensor& h_prev,
-                         Wanted wanted) {
-  const std::int64_t N = dgi.dim(0), H = h_prev.dim(1);
-  WeightGrads grads;
-  if (wanted[1]) {
-    grads.weight = empty({3 * H, H}, dgi.dtype());
-    T* dw = grads.weight.mutable_data<T>();
-    const T* h = h_prev.data<T>();
-    using kernels::Trans;
-    kernels::gemm(Trans::yes, Trans::no, 2 * H, H, N, T(1), dgi.data<T>(), 3 * H, h, H, T(0), dw,
-                  H);
-    kernels::gemm(Trans::yes, Trans::no, H, H, N, T(1), dgh_n.data<T>(), H, h, H, T(0),
-                  dw + 2 * H * H, H);
-  }
-  if (wanted[2]) {
-    grads.bias = empty({3 * H}, dgi.dtype());
-    T* db = grads.bias.mutable_data<T>();
-    std::vector<T> all(static_cast<std::size_t>(3 * H));
-    kernels::sum(dgi.data<T>(), {1, N, 3 * H}, all.data());
-    std::copy_n(all.data(), 2 * H, db);
-    kernels::sum(dgh_n.data<T>(), {1, N, H}, db + 2 * H);
-  }
-  return grads;
-}
-
-// A row's cell in plain ops.    gi: (1, 3H)  h: (1, H)  ->  (1, H)
-Tensor cell_reference(const Tensor& gi, const Tensor& h, const Tensor& weight, const Tensor& bias) {
-  const std::vector<Tensor> i = chunk(gi, 3, 1), g = chunk(linear(h, weight, bias), 3, 1);
-  const Tensor r = sigmoid(i[0] + g[0]);
-  const Tensor z = sigmoid(i[1] + g[1]);
-  const Tensor n = tanh(i[2] + r * g[2]);
-  return (1.0 - z) * n + z * h;
+  if (d.weight_ih.defined() == d.gates.defined())
+    value_error(op, "weight_ih and gates: exactly one of them must be given");
+  if (d.norm_weight.defined() != d.norm_bias.defined() ||
+      d.cell_norm_weight.defined() != d.cell_norm_bias.defined())
+    value_error(op, "a norm's weight and bias: both must be given, or none");
+  const std::int64_t GH = n.G * n.H;
+  need("weight_ih", d.weight_ih, {GH, n.I});
+  need("gates", d.gates, {n.N, GH});
+  need("weight_hh", d.weight_hh, {GH, n.P});
+  need("bias_ih", d.bias_ih, {GH});
+  need("bias_hh", d.bias_hh, {GH});
+  need("weight_hr", d.weight_hr, {n.P, n.H});
+  need("norm_weight", d.norm_weight, {GH});
+  need("norm_bias", d.norm_bias, {GH});
+  need("cell_norm_weight", d.cell_norm_weight, {n.H});
+  need("cell_norm_bias", d.cell_norm_bias, {n.H});
+  need("initial state", d.initial, {n.B, n.P});
+  need("initial cell", d.initial_cell, {n.B, n.H});
+  need("hidden_mask", d.hidden_mask, {n.B, n.P});
+  need("zoneout_shares", d.zoneout_shares, {n.N, n.P});
+  need("cell_zoneout_shares", d.cell_zoneout_shares, {n.N, n.H});
+  check_of_lstm(op, d, kind);
 }
 
 }  // namespace
 
-RecurrentOutput gru(const GruArgs& args, const RaggedIndex& index, bool reverse) {
-  check(args, index);
-  const std::int64_t N = index.total(), B = index.batch_size(), H = args.weight.dim(1);
-  const DType dtype = args.inputs.dtype();
-  const Tensor gi = args.inputs.contiguous(), weight = args.weight.contiguous();
-  const Tensor bias = dense_or_none(args.bias), h0 = dense_or_none(args.initial);
-  Tensor y = empty({N, H}, dtype), hn = empty({B, H}, dtype), gates = empty({N, 4 * H}, dtype);
-  dispatch_float(dtype, "gru", [&]<class T>() {
-    kernels::gru_forward(rows_of(index, reverse), H, gi.data<T>(), weight.data<T>(),
-                         data_or_null<T>(bias), data_or_null<T>(h0), y.mutable_data<T>(),
-                         hn.mutable_data<T>(), gates.mutable_data<T>());
-  });
-  const Tensor states = numbers_of(y);  // y without the history it will get
-  auto backward = [gi = keep(gi), weight = keep(weight), bias = keep(bias), h0 = keep(h0),
-                   y = keep(states), gates = keep(gates), index,
-                   reverse](std::span<const Tensor> dys, Wanted wanted) -> Grads {
-    if (grad_enabled()) {
-      const auto twin = [&](const std::vector<Tensor>& x) -> std::vector<Tensor> {
-        const RecurrentOutput out = gru_reference({x[0], x[1], x[2], x[3]}, index, reverse);
-        return {out.states, out.last};
-      };
-      const Tensor inputs[] = {gi, weight, bias, h0};
-      return backward_by_twin(twin, inputs, dys, wanted);
-    }
-    const Tensor &w = weight, &initial = h0, &h = y;
-    const std::int64_t rows = h.dim(0), width = h.dim(1);
-    Tensor dgi = empty({rows, 3 * width}, h.dtype()), dgh_n = empty(h.shape(), h.dtype());
-    Tensor dh0 = empty({index.batch_size(), width}, h.dtype());
-    Grads grads(4);
-    dispatch_float(h.dtype(), "gru", [&]<class T>() {
-      const kernels::RaggedRows ragged = rows_of(index, reverse);
-      kernels::gru_backward(ragged, width, w.data<T>(), data_or_null<T>(initial), h.data<T>(),
-                            gates.get().data<T>(), data_or_null<T>(dys[0]), data_or_null<T>(dys[1]),
-                            dgi.mutable_data<T>(), dgh_n.mutable_data<T>(), dh0.mutable_data<T>());
-      Tensor h_prev = empty(h.shape(), h.dtype());
-      kernels::previous_states(ragged, width, data_or_null<T>(initial), h.data<T>(),
-                               h_prev.mutable_data<T>());
-      WeightGrads of_weights = weight_grads<T>(dgi, dgh_n, h_prev, wanted);
-      grads[1] = std::move(of_weights.weight);
-      grads[2] = std::move(of_weights.bias);
-    });
-    grads[0] = std::move(dgi);
-    if (wanted[3]) grads[3] = std::move(dh0);
-    return grads;
-  };
-  std::vector<Tensor> out = record_outputs<"gru">({std::move(y), std::move(hn)},
-                                                  {gi, weight, bias, h0}, std::move(backward));
-  return {std::move(out[0]), std::move(out[1])};
+RecurrentSizes sizes_of(const Tensor& input, const RecurrentDirection& d, const RaggedIndex& index,
+                        RecurrentKind kind) {
+  RecurrentSizes n{};
+  n.N = index.total();
+  n.B = index.batch_size();
+  n.I = input.defined() ? input.dim(1) : 0;
+  n.G = gates_of(kind);
+  n.H = d.weight_hh.dim(0) / n.G;
+  n.P = d.weight_hh.dim(1);
+  n.K = kernels::layout_of(cell_kind(kind)).kept;
+  return n;
 }
 
-RecurrentOutput gru_reference(const GruArgs& args, const RaggedIndex& index, bool reverse) {
-  check(args, index);
-  const std::int64_t H = args.weight.dim(1);
-  std::vector<Tensor> rows(static_cast<std::size_t>(index.total())), last;
-  for (std::int64_t b = 0; b < index.batch_size(); ++b) {
-    Tensor h = args.initial.defined() ? slice(args.initial, 0, b, b + 1)
-                                      : zeros({1, H}, args.inputs.dtype());
-    for (std::int64_t step = 0; step < index.length(b); ++step) {
-      const std::int64_t row = reverse ? index.offset(b + 1) - 1 - step : index.offset(b) + step;
-      h = cell_reference(slice(args.inputs, 0, row, row + 1), h, args.weight, args.bias);
-      rows[static_cast<std::size_t>(row)] = h;
-    }
-    last.push_back(h);
+void check_recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
+                     const RaggedIndex& index, const RecurrentSettings& settings) {
+  const char* op = name_of(settings.kind);
+  check_settings(op, settings);
+  if (directions.empty() || directions.size() > 2)
+    value_error(op, "{} directions: there must be 1 or 2", directions.size());
+  for (const RecurrentDirection& d : directions) {
+    const std::int64_t G = gates_of(settings.kind);
+    if (!d.weight_hh.defined() || d.weight_hh.rank() != 2 || d.weight_hh.dim(0) % G != 0 ||
+        !(d.weight_hr.defined() || d.weight_hh.dim(0) == G * d.weight_hh.dim(1)))
+      shape_error(op, "weight_hh {}: it must be ({}H, H), or ({}H, P) with a weight_hr (P, H)",
+                  d.weight_hh.defined() ? d.weight_hh.shape().str() : "undefined", G, G);
+    if (!input.defined() && d.weight_ih.defined())
+      value_error(op, "an undefined input: it must be given where there is a weight_ih");
+    if (input.defined() && (input.rank() != 2 || input.dim(0) != index.total()))
+      shape_error(op, "input {} for sequences of {} rows in all: it must be ({}, I)",
+                  input.shape().str(), index.total(), index.total());
+    if (input.defined() && input.dtype() != d.weight_hh.dtype())
+      dtype_error(op, "weight_hh is {} beside inputs of {}: types must be equal",
+                  name_of(d.weight_hh.dtype()), name_of(input.dtype()));
+    if (!(d.weight_hh.shape() == directions[0].weight_hh.shape()))
+      shape_error(op, "weight_hh {} and {}: both directions must be of one size",
+                  directions[0].weight_hh.shape().str(), d.weight_hh.shape().str());
+    check_direction(op, sizes_of(input, d, index, settings.kind), d, settings.kind);
   }
-  const DType dtype = args.inputs.dtype();  // nothing to join where there are no rows, or sequences
-  return {rows.empty() ? empty({0, H}, dtype) : concat(rows, 0),
-          last.empty() ? empty({0, H}, dtype) : concat(last, 0)};
+}
+
+void make_kept(RecurrentKept& kept, const RecurrentSizes& n, const RecurrentDirection& d,
+               RecurrentKind kind, DType dtype) {
+  const auto make = [&](Tensor& x, bool wanted, std::int64_t width) {
+    if (wanted && !x.defined()) x = empty({n.N, width}, dtype);
+  };
+  make(kept.gates, true, n.K * n.H);
+  make(kept.cells, carries_cell(kind), n.H);
+  make(kept.normed, d.norm_weight.defined(), n.G * n.H);
+  make(kept.norm_scale, d.norm_weight.defined(), kernels::norm_groups(cell_kind(kind)));
+  make(kept.unprojected, d.weight_hr.defined(), n.H);
+}
+
+template <class T>
+kernels::RecurrentWalk<T> walk_of(const RecurrentSizes& n, const RecurrentDirection& d,
+                                  const RaggedIndex& index, const RecurrentSettings& settings,
+                                  const RecurrentKept& kept, const Tensor& y,
+                                  std::int64_t direction) {
+  // The forward writes and the backward reads: the version of the numbers must not change there.
+  const auto numbers = [](const Tensor& x) {
+    return x.defined() ? reinterpret_cast<T*>(x.raw_data()) : nullptr;
+  };
+  const bool given = d.gates.defined();
+  T* gates = numbers(kept.gates);
+  return {.kind = cell_kind(settings.kind),
+          .rows = {index.offsets().data(), n.B, d.reverse},
+          .H = n.H,
+          .P = n.P,
+          .weight = d.weight_hh.data<T>(),
+          .bias = data_or_null<T>(d.bias_hh),
+          .projection = data_or_null<T>(d.weight_hr),
+          .norm_weight = data_or_null<T>(d.norm_weight),
+          .norm_bias = data_or_null<T>(d.norm_bias),
+          .cell_norm_weight = data_or_null<T>(d.cell_norm_weight),
+          .cell_norm_bias = data_or_null<T>(d.cell_norm_bias),
+          .mask = data_or_null<T>(d.hidden_mask),
+          .zoneout = {data_or_null<T>(d.zoneout_shares), static_cast<T>(settings.zoneout)},
+          .cell_zoneout = {data_or_null<T>(d.cell_zoneout_shares),
+                           static_cast<T>(settings.cell_zoneout)},
+          .h0 = data_or_null<T>(d.initial),
+          .c0 = data_or_null<T>(d.initial_cell),
+          .gi = given ? d.gates.data<T>() : gates,
+          .gi_stride = (given ? n.G : n.K) * n.H,
+          .y = numbers(y) + direction * n.P,
+          .y_stride = y.dim(1),
+          .gates = gates,
+          .cells = numbers(kept.cells),
+          .normed = numbers(kept.normed),
+          .norm_scale = numbers(kept.norm_scale),
+          .unprojected = numbers(kept.unprojected),
+          .hn = nullptr,
+          .cn = nullptr};
+}
+template kernels::RecurrentWalk<float> walk_of(const RecurrentSizes&, const RecurrentDirection&,
+                                               const RaggedIndex&, const RecurrentSettings&,
+                                               const RecurrentKept&, const Tensor&, std::int64_t);
+template kernels::RecurrentWalk<double> walk_of(const RecurrentSizes&, const RecurrentDirection&,
+                                                const RaggedIndex&, const RecurrentSettings&,
+                                                const RecurrentKept&, const Tensor&, std::int64_t);
+
+template <class T>
+void compute_gates(const RecurrentSizes& n, const Tensor& input, const RecurrentDirection& d,
+                   RecurrentKept& kept) {
+  if (!d.weight_ih.defined()) return;
+  kernels::gemm(kernels::Trans::no, kernels::Trans::yes, n.N, n.G * n.H, n.I, T(1), input.data<T>(),
+                n.I, d.weight_ih.data<T>(), n.I, T(0), kept.gates.mutable_data<T>(), n.K * n.H,
+                data_or_null<T>(d.bias_ih));
+}
+template void compute_gates<float>(const RecurrentSizes&, const Tensor&, const RecurrentDirection&,
+                                   RecurrentKept&);
+template void compute_gates<double>(const RecurrentSizes&, const Tensor&, const RecurrentDirection&,
+                                    RecurrentKept&);
+
+}  // namespace detail
+
+namespace {
+
+using namespace detail;
+
+RecurrentDirection dense(RecurrentDirection d) {
+  for (const auto part : recurrent_parts) d.*part = dense_or_none(d.*part);
+  for (Tensor* x : {&d.hidden_mask, &d.zoneout_shares, &d.cell_zoneout_shares})
+    *x = dense_or_none(*x);
+  return d;
+}
+
+std::vector<Tensor> inputs_of(const Tensor& x, const std::vector<RecurrentDirection>& directions) {
+  std::vector<Tensor> inputs{x};
+  for (const RecurrentDirection& d : directions)
+    for (const auto part : recurrent_parts) inputs.push_back(d.*part);
+  return inputs;
+}
+
+RecurrentOutput run(const Tensor& x, const std::vector<RecurrentDirection>& directions,
+                    const RaggedIndex& index, const RecurrentSettings& settings,
+                    std::vector<RecurrentKept>& kept) {
+  const RecurrentSizes n = sizes_of(x, directions[0], index, settings.kind);
+  const auto D = static_cast<std::int64_t>(directions.size());
+  const DType dtype = directions[0].weight_hh.dtype();
+  RecurrentOutput out{empty({n.N, D * n.P}, dtype), empty({D, n.B, n.P}, dtype), {}};
+  if (carries_cell(settings.kind)) out.last_cell = empty({D, n.B, n.H}, dtype);
+  dispatch_float(dtype, name_of(settings.kind), [&]<class T>() {
+    std::vector<kernels::RecurrentWalk<T>> walks;
+    T* hn = out.last.mutable_data<T>();
+    T* cn = out.last_cell.defined() ? out.last_cell.mutable_data<T>() : nullptr;
+    for (std::int64_t d = 0; d < D; ++d) {
+      const auto at = static_cast<std::size_t>(d);
+      make_kept(kept[at], n, directions[at], settings.kind, dtype);
+      compute_gates<T>(n, x, directions[at], kept[at]);
+      walks.push_back(walk_of<T>(n, directions[at], index, settings, kept[at], out.states, d));
+      walks.back().hn = hn + d * n.B * n.P;
+      if (cn) walks.back().cn = cn + d * n.B * n.H;
+    }
+    kernels::recurrent_forward(walks.data(), D);
+  });
+  return out;
+}
+
+// Under recompute the cells alone are kept: the rest follows from them and the states.
+std::array<Saved, 5> saved(const RecurrentKept& kept, bool recompute) {
+  std::array<Saved, 5> all;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (!recompute || recurrent_kept[i] == &RecurrentKept::cells)
+      all[i] = keep(kept.*recurrent_kept[i]);
+  return all;
+}
+
+// Errors and pictures name the kind of layer.
+template <class... Args>
+std::vector<Tensor> record_as(RecurrentKind kind, Args&&... args) {
+  switch (kind) {
+    case RecurrentKind::gru:
+      return record_outputs<"gru">(std::forward<Args>(args)...);
+    case RecurrentKind::lstm:
+    case RecurrentKind::coupled_lstm:
+      return record_outputs<"lstm">(std::forward<Args>(args)...);
+    default:
+      return record_outputs<"rnn">(std::forward<Args>(args)...);
+  }
+}
+
+}  // namespace
+
+RecurrentOutput recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
+                          const RaggedIndex& index, const RecurrentSettings& settings) {
+  check_recurrent(input, directions, index, settings);
+  const Tensor x = dense_or_none(input);
+  std::vector<RecurrentDirection> all;
+  for (const RecurrentDirection& d : directions) all.push_back(dense(d));
+  std::vector<RecurrentKept> kept(all.size());
+  RecurrentOutput out = run(x, all, index, settings, kept);
+
+  const std::vector<Tensor> inputs = inputs_of(x, all);
+  RecurrentRecord record{{}, std::move(all), {}, keep(numbers_of(out.states)), index, settings};
+  for (const Tensor& tensor : inputs) record.inputs.push_back(keep(tensor));
+  for (const RecurrentKept& k : kept) record.kept.push_back(saved(k, settings.recompute));
+  for (RecurrentDirection& d : record.directions)
+    for (const auto part : recurrent_parts) d.*part = {};
+  std::vector<Tensor> outputs{std::move(out.states), std::move(out.last)};
+  if (out.last_cell.defined()) outputs.push_back(std::move(out.last_cell));
+  outputs = record_as(settings.kind, std::move(outputs), std::span<const Tensor>(inputs),
+                      [record = std::move(record)](std::span<const Tensor> dys, Wanted wanted) {
+                        return recurrent_backward(record, dys, wanted);
+                      });
+  return {outputs[0], outputs[1], outputs.size() > 2 ? outputs[2] : Tensor()};
 }
 
 }  // namespace fovea

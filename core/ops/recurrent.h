@@ -1,4 +1,5 @@
-// Recurrent layers as single ops: one node for all steps of a layer, however long the sequences.
+// Recurrent layers as single ops: one node for all steps and directions of a layer, however long
+// the sequences.
 #pragma once
 
 #include <fovea/core/ragged.h>
@@ -6,55 +7,70 @@
 
 namespace fovea {
 
-/// What a recurrent layer gives: every state, packed as its input is, and each sequence's last one.
+/// With g = x W_ih^T + b_ih + h W_hh^T + b_hh, gate after gate, and s = sigmoid:
+///   rnn_tanh, rnn_relu   h' = tanh(g),  h' = max(0, g)                         Elman 1990
+///   gru    r = s(g_r),  z = s(g_z),  n = tanh(x W_in^T + b_in + r (h W_hn^T + b_hn)),
+///          h' = (1 - z) n + z h                Cho et al. 2014, section 2.3; gate order r z n
+///   lstm   i = s(g_i),  f = s(g_f),  u = tanh(g_u),  o = s(g_o),  c' = f c + i u,
+///          h' = o tanh(c')    Hochreiter and Schmidhuber 1997, Gers et al. 2000; order i f u o
+///   coupled_lstm   an lstm with i = 1 - f                Greff et al. 2017, variant CIFG; f u o
+enum class RecurrentKind : std::uint8_t { rnn_tanh, rnn_relu, gru, lstm, coupled_lstm };
+
+/// "rnn", "gru" or "lstm", as errors name it.
+const char* name_of(RecurrentKind kind);
+/// G: 1, 3, 4, or 3 of a coupled_lstm.
+std::int64_t gates_of(RecurrentKind kind);
+/// Is there a c beside h? Of the lstms.
+bool carries_cell(RecurrentKind kind);
+
+/// One direction of a layer: N rows, B sequences, I inputs, H units, P numbers of a state. All but
+/// weight_hh may be undefined.
+struct RecurrentDirection {
+  Tensor weight_ih;  ///< (G H, I), or undefined where `gates` is given
+  Tensor gates;      ///< (N, G H): what the input contributes, instead of x W_ih^T + b_ih
+  Tensor weight_hh;  ///< (G H, P)
+  Tensor bias_ih;    ///< (G H)
+  Tensor bias_hh;    ///< (G H)
+  Tensor weight_hr;  ///< (P, H), lstms: the state is W_hr h'; else P = H.      Sak et al. 2014
+  Tensor norm_weight, norm_bias;  ///< (G H): layer norm of h W_hh^T + b_hh, of all gates
+                                  ///< together, the gru's n apart.  Ba et al. 2016, supplement
+  Tensor cell_norm_weight, cell_norm_bias;  ///< (H), lstms: h' = o tanh(layer norm of c'), ibid.
+  Tensor initial;                           ///< h_0 (B, P)
+  Tensor initial_cell;                      ///< c_0 (B, H), lstms
+  // Constants, without a gradient.
+  Tensor hidden_mask;          ///< (B, P): h meets W_hh as mask * h.        Gal and Ghahramani 2016
+  Tensor zoneout_shares;       ///< (N, P): m, the state is m h + (1 - m) h'. Krueger et al. 2017
+  Tensor cell_zoneout_shares;  ///< (N, H), lstms: the same of c
+  bool reverse = false;        ///< runs every sequence from its end
+};
+
+struct RecurrentSettings {
+  RecurrentKind kind;
+  double zoneout = 0;  ///< m where there are no zoneout_shares, in [0, 1]
+  double cell_zoneout = 0;
+  bool recompute = false;  ///< keep the states alone, compute the gates again in the backward
+};
+
 struct RecurrentOutput {
-  Tensor states;  ///< (N, H)
-  Tensor last;    ///< (B, H)
+  Tensor states;     ///< (N, D P): every state, packed as the input is; the directions side by side
+  Tensor last;       ///< (D, B, P)
+  Tensor last_cell;  ///< (D, B, H), lstms
 };
 
-struct GruArgs {
-  Tensor inputs;   ///< (N, 3H): x W_ih^T + b_ih of every row, gate order r z n
-  Tensor weight;   ///< W_hh (3H, H)
-  Tensor bias;     ///< b_hh (3H), or undefined
-  Tensor initial;  ///< h_0 (B, H), or undefined for zeros
-};
-
-/// Gated recurrent unit (Cho et al. 2014, Learning Phrase Representations, section 2.3), with the
-/// reset gate behind the matrix product, as in PyTorch and cuDNN:
-///   gh = W h + b;  r = sigmoid(i_r + gh_r);  z = sigmoid(i_z + gh_z)
-///   n = tanh(i_n + r * gh_n);  h' = (1 - z) * n + z * h
-/// over sequences that `index` packs (N rows in all, none padded); `reverse` runs them from the
-/// end. Keeps 4H numbers a row. A sequence of length 0 passes its initial state through.
-/// ShapeError, DTypeError where the sizes or types do not fit.
-RecurrentOutput gru(const GruArgs& args, const RaggedIndex& index, bool reverse = false);
+/// A recurrent layer over sequences that `index` packs, in one or two directions.
+/// input: (N, I), or undefined where every direction has `gates`. Keeps the input, and of each
+/// direction and row the gates (H; gru and lstm 4H) and the state (P; lstm and H); with recompute
+/// the states alone, at the price of one more forward. No padding is computed. The bits depend
+/// neither on the number of threads nor on which other sequences are in the batch. A sequence of
+/// length 0 passes its initial state through. ShapeError, DTypeError, ValueError where sizes, types
+/// or settings do not fit.
+RecurrentOutput recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
+                          const RaggedIndex& index, const RecurrentSettings& settings);
 
 /// The definition in plain ops, one sequence and one step at a time: documentation, oracle, and the
 /// path of the second derivative.
-RecurrentOutput gru_reference(const GruArgs& args, const RaggedIndex& index, bool reverse = false);
-
-struct LstmArgs {
-  Tensor inputs;        ///< (N, 4H): x W_ih^T + b_ih of every row, gate order i f g o
-  Tensor weight;        ///< W_hh (4H, H)
-  Tensor bias;          ///< b_hh (4H), or undefined
-  Tensor initial;       ///< h_0 (B, H), or undefined for zeros
-  Tensor initial_cell;  ///< c_0 (B, H), or undefined for zeros
-};
-
-struct LstmOutput {
-  Tensor states;     ///< (N, H)
-  Tensor last;       ///< (B, H)
-  Tensor last_cell;  ///< (B, H)
-};
-
-/// Long short-term memory (Hochreiter and Schmidhuber 1997; with the forget gate of Gers et al.
-/// 2000, section 3), gates as in PyTorch:
-///   (i, f, g, o) = inputs + W h + b;   c' = sigmoid(f) c + sigmoid(i) tanh(g)
-///   h' = sigmoid(o) tanh(c')
-/// over sequences that `index` packs; `reverse` runs them from the end. Keeps 5H numbers a row. A
-/// sequence of length 0 passes its initial state through. ShapeError, DTypeError.
-LstmOutput lstm(const LstmArgs& args, const RaggedIndex& index, bool reverse = false);
-
-/// The definition in plain ops, one sequence and one step at a time.
-LstmOutput lstm_reference(const LstmArgs& args, const RaggedIndex& index, bool reverse = false);
+RecurrentOutput recurrent_reference(const Tensor& input,
+                                    const std::vector<RecurrentDirection>& directions,
+                                    const RaggedIndex& index, const RecurrentSettings& settings);
 
 }  // namespace fovea

@@ -30,12 +30,15 @@ Tensor parameter(Module& module, const std::string& name) {
   return {};
 }
 
-// The layer written out with the op.
+// A direction of a layer written out with the op.
 RecurrentOutput layer(GRU& net, const Ragged& x, const std::string& suffix, bool reverse) {
-  const Tensor gates =
-      linear(x.values, parameter(net, "weight_ih" + suffix), parameter(net, "bias_ih" + suffix));
-  return gru({gates, parameter(net, "weight_hh" + suffix), parameter(net, "bias_hh" + suffix), {}},
-             x.index, reverse);
+  RecurrentDirection d;
+  d.weight_ih = parameter(net, "weight_ih" + suffix);
+  d.weight_hh = parameter(net, "weight_hh" + suffix);
+  d.bias_ih = parameter(net, "bias_ih" + suffix);
+  d.bias_hh = parameter(net, "bias_hh" + suffix);
+  d.reverse = reverse;
+  return recurrent(x.values, {d}, x.index, {.kind = RecurrentKind::gru});
 }
 
 }  // namespace
@@ -81,7 +84,7 @@ TEST_CASE("layers feed each other, directions stand side by side") {
                         b1 = layer(net, middle, "_l1_reverse", true);
   CHECK(max_difference(out.states.values, concat({f1.states, b1.states}, 1)) == 0);
   CHECK(out.states.index == x.index);
-  CHECK(max_difference(out.last, stack({f0.last, b0.last, f1.last, b1.last}, 0)) == 0);
+  CHECK(max_difference(out.last, concat({f0.last, b0.last, f1.last, b1.last}, 0)) == 0);
 }
 
 TEST_CASE("every parameter and the initial state get a gradient") {
