@@ -1,6 +1,6 @@
 #include <fovea/core/kernels/blas.h>
 #include <fovea/core/ops/optional_input.h>
-#include <fovea/core/ops/recurrent_parts.h>
+#include <fovea/core/ops/recurrent_detail.h>
 
 namespace fovea {
 

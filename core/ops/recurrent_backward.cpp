@@ -4,7 +4,7 @@
 #include <fovea/core/kernels/reduce.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/optional_input.h>
-#include <fovea/core/ops/recurrent_parts.h>
+#include <fovea/core/ops/recurrent_detail.h>
 
 namespace fovea::detail {
 namespace {

@@ -3,7 +3,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/norm.h>
-#include <fovea/core/ops/recurrent_parts.h>
+#include <fovea/core/ops/recurrent_detail.h>
 
 namespace fovea {
 namespace {
