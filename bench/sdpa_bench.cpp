@@ -1,12 +1,11 @@
 // Scaled dot-product attention, forward and backward: full, causal, a sliding window, dropout. The
 // same work as peers/sdpa_peer.cpp. Compare the two with bench/compare.
+#include <fovea/bench/support/checks.h>
+#include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/workloads.h>
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/attention.h>
-#include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/reduce.h>
 
-#include <cmath>
 #include <string>
 
 #include <benchmark/benchmark.h>
@@ -51,21 +50,19 @@ class Attention {
   Rng rng_{1};
 };
 
-double norm(const Tensor& x) {
-  return std::sqrt(sum(square(x.detach().to(DType::f64))).item<double>());
-}
-
 void run(benchmark::State& state, const Case& c) {
   Attention attention(c);
   // Dropout's bits differ between libraries: what is compared is the same call without it.
   const std::vector<Tensor> checked = attention.step(false);
   const char* const names[] = {"result_dq", "result_dk", "result_dv", "result_y"};
-  for (std::size_t i = 0; i < checked.size(); ++i) state.counters[names[i]] = norm(checked[i]);
+  for (std::size_t i = 0; i < checked.size(); ++i)
+    state.counters[names[i]] = bench::norm(checked[i]);
   attention.step(true);
   reset_peak_memory();
   const std::int64_t before = memory_stats().live_bytes;
   for (auto _ : state) benchmark::DoNotOptimize(attention.step(true));
   state.counters["extra_peak_MB"] = static_cast<double>(memory_stats().peak_bytes - before) / 1e6;
+  state.counters["GFLOP"] = gflop(c);
 }
 
 const bool registered = [] {
@@ -75,7 +72,7 @@ const bool registered = [] {
         ->Unit(benchmark::kMillisecond)
         ->UseRealTime();
   }
-  return true;
+  return bench::register_sgemm();
 }();
 
 }  // namespace

@@ -81,7 +81,73 @@ inline constexpr Case cases[] = {
     {"full", 64},    {"full", 256},    {"full", 1024},   {"full", 4096},   {"causal", 64},
     {"causal", 256}, {"causal", 1024}, {"causal", 4096}, {"window", 1024}, {"window", 4096},
     {"dropout", 64}, {"dropout", 256}, {"dropout", 1024}};
+
+/// Two matrix products forward and five backward (the scores are made again) over the pairs of
+/// query and key that the mask keeps, in 1e9 operations.
+inline double gflop(const Case& c) {
+  const std::string kind = c.kind;
+  std::int64_t pairs = c.T * c.T;
+  if (kind == "causal" || kind == "window") {
+    pairs = 0;
+    for (std::int64_t t = 1; t <= c.T; ++t) pairs += kind == "window" && t > window ? window : t;
+  }
+  return 7 * 2e-9 * static_cast<double>(B * H * D * pairs);
+}
 }  // namespace sdpa
+
+/// A recurrent layer, forward and backward, with the gradients of its input and of every weight.
+/// The rows of a batch are packed, sequence after sequence.    x: (rows, I)  states, dy: (rows, H)
+namespace recurrent {
+inline constexpr float bound = 1.0f / 16, x_bound = 1, dy_bound = 1;  ///< bound: of the weights
+
+struct Net {
+  const char* name;
+  std::int64_t gates;  ///< G
+};
+inline constexpr Net lstm{"lstm", 4}, gru{"gru", 3}, rnn{"rnn", 1};
+
+struct Case {
+  const char* name;
+  std::int64_t B, T, I, H;
+  bool ragged;  ///< lengths from 1 to T instead of T everywhere
+};
+inline constexpr Case cases[] = {{"B64xT64", 64, 64, 256, 256, false},
+                                 {"B16xT256", 16, 256, 128, 128, false},
+                                 {"B1xT512", 1, 512, 128, 128, false},
+                                 {"ragged", 64, 100, 256, 256, true}};
+
+inline std::vector<std::int64_t> lengths(const Case& c) {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(c.B), c.T);
+  std::uint64_t counter = start_of("lengths");
+  for (std::int64_t& length : all)
+    if (c.ragged)
+      length =
+          1 + static_cast<std::int64_t>((mix(counter++) >> 11) % static_cast<std::uint64_t>(c.T));
+  return all;
+}
+
+/// The real tokens.
+inline std::int64_t rows(const Case& c) {
+  std::int64_t sum = 0;
+  for (const std::int64_t length : lengths(c)) sum += length;
+  return sum;
+}
+
+/// The matrix products on real tokens, forward and twice as many backward, in 1e9 operations.
+inline double gflop(const Net& net, const Case& c) {
+  return 3 * 2e-9 * static_cast<double>(rows(c) * net.gates * c.H * (c.I + c.H));
+}
+
+inline std::string name_of(const Net& net, const Case& c) {
+  return "recurrent/" + std::string(net.name) + "/" + c.name;
+}
+}  // namespace recurrent
+
+/// A square matrix product: the rate that the shares of bench/compare refer to.
+namespace sgemm {
+inline constexpr std::int64_t size = 1024;
+inline constexpr double gflop = 2e-9 * size * size * size;
+}  // namespace sgemm
 
 /// Learning exclusive-or with 2 inputs, 8 tanh units, 1 output, all four examples a step.
 namespace xor_step {

@@ -1,4 +1,5 @@
 // libtorch twin of sdpa_bench: scaled_dot_product_attention, whichever of its kernels it takes.
+#include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
 #include <fovea/bench/workloads.h>
 
@@ -52,4 +53,5 @@ void time_attention(peers::Stopwatch& stopwatch, const Case& c) {
 int main(int argc, char** argv) {
   peers::Stopwatch stopwatch(argc, argv);
   for (const Case& c : cases) time_attention(stopwatch, c);
+  peers::time_sgemm(stopwatch);
 }

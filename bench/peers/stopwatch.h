@@ -6,7 +6,9 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <malloc.h>
 #include <map>
 #include <regex>
 #include <string>
@@ -15,6 +17,22 @@ namespace peers {
 
 /// Numbers that show what was computed: losses, results, gradients.
 using Checks = std::map<std::string, double>;
+
+/// What the process takes at most while `step` runs, beyond what it held before, in 1e6 bytes: by
+/// the system's count of resident pages (Linux), after malloc has given back what is free.
+inline double peak_megabytes(const std::function<void()>& step) {
+  const auto resident = [](const std::string& field) {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.rfind(field, 0) == 0) return 1024e-6 * std::stod(line.substr(field.size()));
+    return 0.0;
+  };
+  malloc_trim(0);
+  const double before = resident("VmRSS:");
+  std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
+  step();
+  return resident("VmHWM:") - before;
+}
 
 class Stopwatch {
  public:
