@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fovea/core/kernels/gemm_kernels.h>
+#include <fovea/core/kernels/gemm_memory.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -65,9 +66,11 @@ class Block {
     const int64_t group = std::max<int64_t>(1, kGroupBytes / strip_bytes);
     for (k_ = 0; k_ < p_.K; k_ += depth) {
       depth_ = std::min(depth, p_.K - k_);
+      stage_columns(row, row_end, height, std::min(strip_end - strip, group));
       for (int64_t s = strip; s < strip_end; s += group)
         for (int64_t i = row; i < row_end; i += height)
-          row_of_tiles(i, std::min(height, row_end - i), s, std::min(strip_end, s + group));
+          row_of_tiles(i, std::min(height, row_end - i), (i - row) / height, s,
+                       std::min(strip_end, s + group));
     }
   }
 
@@ -81,8 +84,10 @@ class Block {
   static constexpr int64_t kMaxRows = GemmKernels<T>::max_tile_rows;
   static constexpr int64_t kMaxCols = GemmKernels<T>::max_tile_cols;
 
-  void row_of_tiles(int64_t i, int64_t rows, int64_t strip, int64_t strip_end) {
-    const Operand<T> a = stage(i, rows, strip_end - strip);
+  void row_of_tiles(int64_t i, int64_t rows, int64_t number, int64_t strip, int64_t strip_end) {
+    const Operand<T> a =
+        columns_ ? Operand<T>{columns_ + number * kMaxRows * depth_, kMaxRows, true}
+                 : stage_rows(i, rows, strip_end - strip);
     const Compute compute =
         (a.transposed ? p_.kernels.columns_of_a : p_.kernels.rows_of_a)[rows - 1];
     const T* bias = k_ + depth_ == p_.K ? p_.bias : nullptr;
@@ -121,17 +126,23 @@ class Block {
     p_.kernels.merge(rows, cols, tile, width, job.beta, job.bias, job.c, job.c_stride);
   }
 
-  // A's part of a row of tiles, copied where several strips would read it from bad places: columns
-  // lie one cache line or page after the other; rows a multiple of a page apart compete for the
-  // same few lines of L1.
-  Operand<T> stage(int64_t i, int64_t rows, int64_t strips) {
+  // Where several strips would read A from bad places, its part is copied. Columns lie one cache
+  // line or page after the other: those of all rows of tiles together, since a line that is waited
+  // for holds numbers of two of them, and its page those of all.
+  void stage_columns(int64_t row, int64_t row_end, int64_t height, int64_t strips) {
+    columns_ = nullptr;
+    if (strips <= 2 || !p_.a.transposed) return;
+    thread_local GemmMemory<T> memory;
+    columns_ = memory.reserve(ceil_div(row_end - row, height) * kMaxRows * depth_);
+    p_.kernels.copy_columns(depth_, row_end - row, height, p_.a.at(row, k_), p_.a.stride, columns_,
+                            kMaxRows);
+  }
+
+  // Rows a multiple of a page apart compete for the same few lines of L1.
+  Operand<T> stage_rows(int64_t i, int64_t rows, int64_t strips) {
     const Operand<T> a{p_.a.at(i, k_), p_.a.stride, p_.a.transposed};
     const bool worst = a.stride * static_cast<int64_t>(sizeof(T)) % kPageBytes == 0;
-    if (strips <= 2 || !(a.transposed || worst)) return a;
-    if (a.transposed) {
-      p_.kernels.copy(depth_, rows, a.data, a.stride, staged_, kMaxRows);
-      return {staged_, kMaxRows, true};
-    }
+    if (strips <= 2 || a.transposed || !worst) return a;
     p_.kernels.copy(rows, depth_, a.data, a.stride, staged_, depth_);
     return {staged_, depth_, false};
   }
@@ -139,6 +150,7 @@ class Block {
   const Product<T>& p_;
   const Strips<T>& b_;
   int64_t k_ = 0, depth_ = 0;
+  T* columns_ = nullptr;  // A's, row of tiles after row of tiles
   alignas(64) T staged_[kMaxRows * kDepth];
 };
 

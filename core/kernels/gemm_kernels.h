@@ -46,6 +46,11 @@ struct GemmKernels {
   void (*copy)(int64_t rows, int64_t cols, const T* from, int64_t from_stride, T* to,
                int64_t padded);
 
+  // Cuts a matrix into panels of `height` columns, each with rows `padded` elements apart:
+  // panel p: to(p rows + i, j) = from(i, p height + j).
+  void (*copy_columns)(int64_t rows, int64_t cols, int64_t height, const T* from,
+                       int64_t from_stride, T* to, int64_t padded);
+
   // strip(k, j) = b[j * b_stride + k]: a strip of B from transposed storage, columns past `cols`
   // filled with zeros.
   void (*pack_transposed)(int64_t K, int64_t cols, const T* b, int64_t b_stride, T* strip);

@@ -4,6 +4,7 @@
 // Small arrays of vectors become registers only when the loops over them are unrolled completely.
 #include <fovea/core/kernels/gemm_kernels.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace fovea::kernels::FOVEA_ISA {
@@ -115,6 +116,20 @@ void copy(int64_t rows, int64_t cols, const T* from, int64_t from_stride, T* to,
   for (int64_t i = 0; i < rows; ++i, from += from_stride, to += padded) {
     copy_row<T, kVectorBytes>(cols, from, to);
     for (int64_t j = cols; j < padded; ++j) to[j] = 0;
+  }
+}
+
+template <class T>
+void copy_columns(int64_t rows, int64_t cols, int64_t height, const T* from, int64_t from_stride,
+                  T* to, int64_t padded) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), ahead = 12;
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += padded) {
+    // Rows often lie in pages of their own: nothing else would fetch the next one in time.
+    for (int64_t j = 0; i + ahead < rows && j < cols; j += line)
+      __builtin_prefetch(from + ahead * from_stride + j);
+    T* panel = to;
+    for (int64_t j = 0; j < cols; j += height, panel += rows * padded)
+      copy_row<T, kVectorBytes>(std::min(height, cols - j), from + j, panel);
   }
 }
 
@@ -253,6 +268,7 @@ constexpr GemmKernels<T> kernels_for(std::integer_sequence<int, R...>) {
           .columns_of_a = {tile<T, R + 1, false>...},
           .merge = merge<T>,
           .copy = copy<T>,
+          .copy_columns = copy_columns<T>,
           .pack_transposed = pack_transposed<T>,
           .dots = dots<T>};
 }
