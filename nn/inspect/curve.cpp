@@ -1,14 +1,12 @@
-#include <fovea/core/error.h>
+#include <fovea/nn/inspect/axis.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/svg.h>
 #include <fovea/nn/inspect/terminal.h>
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-
 namespace fovea::nn::inspect {
 namespace {
+
+using detail::Axis, detail::Tick, detail::ticks_of;
 
 constexpr double width = 720, height = 420;
 constexpr double left = 74, right = width - 24, bottom = height - 54;
@@ -36,112 +34,6 @@ constexpr std::string_view curve_css = R"(
 }
 )";
 
-// An axis: the values it spans and the pixels they fall on. On a logarithmic axis `low` and `high`
-// are decimal logarithms.
-struct Axis {
-  bool logarithmic;
-  double first, last;  // pixels
-  double low = 0, high = 1;
-
-  // Larger numbers are no losses any more, and their differences could overflow.
-  bool has(double value) const { return std::abs(value) < 1e150 && (!logarithmic || value > 0); }
-  double scaled(double value) const { return logarithmic ? std::log10(value) : value; }
-  double pixel(double value) const {
-    return first + (scaled(value) - low) / (high - low) * (last - first);
-  }
-};
-
-struct Tick {
-  double value;
-  std::string label;
-};
-
-// The step 1, 2 or 5 times a power of ten that cuts `span` into at most `wanted` pieces.
-double nice_step(double span, double wanted) {
-  const double rough = span / wanted;
-  const double power = std::pow(10, std::floor(std::log10(rough)));
-  for (const double factor : {1.0, 2.0, 5.0})
-    if (rough <= factor * power) return factor * power;
-  return 10 * power;
-}
-
-std::vector<Tick> linear_ticks(const Axis& axis) {
-  const double step = nice_step(axis.high - axis.low, 8);
-  std::vector<Tick> ticks;
-  // Multiples of the step, counted rather than summed: no rounding piles up.
-  for (double i = std::ceil(axis.low / step - 1e-9); i * step <= axis.high + step * 1e-9; ++i) {
-    const double value = i * step + 0.0;  // + 0.0 makes 0 of -0
-    ticks.push_back({value, fmt::format("{:g}", value)});
-  }
-  return ticks;
-}
-
-// Powers of ten, and their 2- and 5-fold while there is room.
-std::vector<Tick> log_ticks(const Axis& axis) {
-  const double span = axis.high - axis.low;
-  const int stride = std::max(1, static_cast<int>(std::ceil(span / 8)));
-  std::vector<Tick> ticks;
-  for (int power = static_cast<int>(std::floor(axis.low)); power <= axis.high; power += stride)
-    for (const double factor : {1.0, 2.0, 5.0}) {
-      const double value = factor * std::pow(10, power), at = std::log10(value);
-      const bool inside = at >= axis.low - 1e-9 && at <= axis.high + 1e-9;
-      if (inside && (factor == 1 || span <= 3))
-        ticks.push_back({value, fmt::format("{:g}", value)});
-    }
-  return ticks;
-}
-
-std::vector<Tick> ticks_of(const Axis& axis) {
-  return axis.logarithmic ? log_ticks(axis) : linear_ticks(axis);
-}
-
-// Spans the axis over the values that it can show; equal or missing ones get some room.
-void fit(Axis& axis, const std::vector<const std::vector<double>*>& columns) {
-  double low = std::numeric_limits<double>::infinity(), high = -low;
-  for (const auto* column : columns)
-    for (const double value : *column)
-      if (axis.has(value)) {
-        low = std::min(low, axis.scaled(value));
-        high = std::max(high, axis.scaled(value));
-      }
-  if (low > high) return;  // nothing to show: 0 .. 1
-  const double least = 1e-9 * std::max({std::abs(low), std::abs(high), 1e-9});
-  const double room = high - low > least ? 0 : std::max(0.5, std::abs(low) * 0.1);
-  axis.low = low - room;
-  axis.high = high + room;
-}
-
-// Moves the ends outwards to the next tick, so that the curve keeps clear of the frame.
-void round_outwards(Axis& axis) {
-  const double step = axis.logarithmic ? 1 : nice_step(axis.high - axis.low, 8);
-  axis.low = std::floor(axis.low / step + 1e-9) * step;
-  axis.high = std::ceil(axis.high / step - 1e-9) * step;
-}
-
-void check(const Chart& chart) {
-  for (const Series& series : chart.series)
-    if (series.x.size() != series.y.size())
-      shape_error("Chart", "series {} has {} x and {} y: a point needs both", series.name,
-                  series.x.size(), series.y.size());
-}
-
-Axis x_axis(const Chart& chart) {
-  Axis axis{.logarithmic = false, .first = left, .last = right};
-  std::vector<const std::vector<double>*> columns;
-  for (const Series& series : chart.series) columns.push_back(&series.x);
-  fit(axis, columns);
-  return axis;
-}
-
-Axis y_axis(const Chart& chart, double top) {
-  Axis axis{.logarithmic = chart.log_y, .first = bottom, .last = top};
-  std::vector<const std::vector<double>*> columns;
-  for (const Series& series : chart.series) columns.push_back(&series.y);
-  fit(axis, columns);
-  round_outwards(axis);
-  return axis;
-}
-
 // One entry after another, in as many lines as they need. Returns where the legend ends.
 double add_legend(Svg& svg, const Chart& chart) {
   double x = left, y = legend_top;
@@ -161,13 +53,13 @@ double add_legend(Svg& svg, const Chart& chart) {
 
 void add_frame(Svg& svg, const Chart& chart, const Axis& x, const Axis& y) {
   for (const Tick& tick : ticks_of(x)) {
-    svg.add(R"(<path class="grid" d="M{:.1f} {:.1f}V{:.1f}"/>)", x.pixel(tick.value), y.first,
+    svg.add(R"(<path class="grid" d="M{:.1f} {:.1f}V{:.1f}"/>)", x.place(tick.value), y.first,
             y.last);
-    svg.text({x.pixel(tick.value), bottom + 18}, "axis", "middle", tick.label);
+    svg.text({x.place(tick.value), bottom + 18}, "axis", "middle", tick.label);
   }
   for (const Tick& tick : ticks_of(y)) {
-    svg.add(R"(<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>)", left, y.pixel(tick.value), right);
-    svg.text({left - 8, y.pixel(tick.value) + 4.5}, "axis", "end", tick.label);
+    svg.add(R"(<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>)", left, y.place(tick.value), right);
+    svg.text({left - 8, y.place(tick.value) + 4.5}, "axis", "end", tick.label);
   }
   svg.text({(left + right) / 2, height - 14}, "axis", "middle", visible(chart.x_label).text);
   svg.text({18, (y.first + y.last) / 2}, "axis", "middle", visible(chart.y_label).text, -90);
@@ -184,7 +76,7 @@ void add_line(Svg& svg, std::size_t colour, const Series& series, const Axis& x,
   std::size_t run = 0;  // shown points since the last gap
   for (std::size_t i = 0; i <= series.x.size(); ++i) {
     if (i < series.x.size() && x.has(series.x[i]) && y.has(series.y[i])) {
-      points.push_back({x.pixel(series.x[i]), y.pixel(series.y[i])});
+      points.push_back({x.place(series.x[i]), y.place(series.y[i])});
       path +=
           fmt::format("{}{:.1f} {:.1f}", run == 0 ? 'M' : 'L', points.back().x, points.back().y);
       ++run;
@@ -200,11 +92,11 @@ void add_line(Svg& svg, std::size_t colour, const Series& series, const Axis& x,
 }  // namespace
 
 std::string draw_as_svg(const Chart& chart) {
-  check(chart);
+  detail::check(chart);
   Svg svg(width, height, chart.title, curve_css);
   svg.text({left, 28}, "title", "start", visible(chart.title).text);
   const double top = add_legend(svg, chart) + 16;
-  const Axis x = x_axis(chart), y = y_axis(chart, top);
+  const Axis x = detail::x_axis(chart, left, right), y = detail::y_axis(chart, bottom, top);
   add_frame(svg, chart, x, y);
   for (std::size_t i = 0; i < chart.series.size(); ++i)
     add_line(svg, i % num_colours, chart.series[i], x, y);

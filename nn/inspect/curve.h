@@ -1,6 +1,8 @@
 // Line charts: training and validation curves over steps or seconds.
 #pragma once
 
+#include <fovea/nn/inspect/terminal.h>
+
 #include <string>
 #include <vector>
 
@@ -23,5 +25,10 @@ struct Chart {
 
 /// The chart as an SVG file for light and dark pages: axes, ticks, grid and legend.
 std::string draw_as_svg(const Chart& chart);
+
+/// The chart as lines of text, for reading along a training or beside a table: each series drawn in
+/// a mark of its own, so that it is told apart without colour too. Where lines cross, the later one
+/// is seen.
+std::string draw_in_terminal(const Chart& chart, Colour colour);
 
 }  // namespace fovea::nn::inspect
