@@ -1,0 +1,142 @@
+// How much of a loss at the end of a sequence reaches its beginning: recurrent nets and attention.
+//
+//   04_gradient_through_time              @RESULT@
+//   04_gradient_through_time --svg FILE   the curves as a picture too
+//   04_gradient_through_time --smoke      asserts what is said above; run by ctest
+//
+// Read after 03_score_mod. New here: GradientFlow, unroll(), charts. B sequences, T positions,
+// C width. Nothing is trained: this is what training would start with.
+//
+// Each net reads the same T = 100 random rows and the loss is L = w h_T, |w| = 1: one direction of
+// the last output, nothing else. The table is ||dL/dh_t||, how far it would move if the state at t
+// moved. A recurrent net multiplies it by the step's Jacobian at every step back, so it falls like
+// a power (Hochreiter 1991, section 3; Bengio, Simard and Frasconi 1994, section 3: what is kept
+// safely against noise is forgotten by the gradient), or explodes (Pascanu et al. 2013, section 2).
+// Gates that start open, sigmoid(log(T - 1)) = 1 - 1/T, make the factor nearly 1 (Gers et al. 2000,
+// section 3; Tallec and Ollivier 2018, Can Recurrent Neural Networks Warp Time, section 2.1).
+// Attention has no steps: h_t is the row at t that the last position looks at, and is as near as
+// any other. What it pays is a share of about 1/T.
+#include <fovea/core/files.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/nn/attention/multihead.h>
+#include <fovea/nn/inspect/gradient_flow.h>
+
+#include <array>
+#include <cmath>
+#include <string>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+using namespace fovea;
+using namespace fovea::nn;
+using namespace fovea::nn::inspect;
+
+namespace {
+
+constexpr std::int64_t B = 16, T = 100, C = 32;
+constexpr RecurrentOptions kSizes{.input_size = C, .hidden_size = C};
+
+struct Task {
+  Tensor x;  // (B, T, C)
+  Tensor w;  // (C), of length 1
+};
+
+Task random_task(Rng& rng) {
+  const Tensor x = randn({B, T, C}, rng), w = randn({C}, rng);
+  return {x, w / sqrt(sum(square(w)))};
+}
+
+// L, summed over the sequences: each has the gradient of its own loss.    last: (B, C)
+Tensor loss_of(const Tensor& last, const Task& task) { return sum(last * task.w); }
+
+// The layer is one op for all steps, and h_t's way through h_{t+1} is inside it: step by step it is
+// in the graph, where it can be watched.
+template <class Net>
+void watch_recurrent(GradientFlow& flow, const std::string& name, Net& net, const Task& task) {
+  const Ragged x{reshape(task.x, {B * T, C}), RaggedIndex::equal(B, T)};
+  const Unrolled run = unroll(net, x);
+  flow.watch(name, run.layers[0].states);
+  loss_of(select(run.last, 0, 0), task).backward();
+}
+
+void watch_attention(GradientFlow& flow, const std::string& name, const MultiheadAttention& net,
+                     const Task& task) {
+  Tensor h = task.x.clone();
+  h.set_requires_grad();
+  flow.watch(name, h);
+  loss_of(select(net(h), 1, T - 1), task).backward();  // (B, T, C) -> (B, C)
+}
+
+// Sets the bias of one gate to log(T - 1): it then keeps 1 - 1/T of the state.
+void open_gate(Module& net, std::int64_t gate) {
+  for (const auto& [name, bias] : net.parameters())
+    if (name == "bias_hh_l0") narrow(bias.detach(), 0, gate * C, C).fill(std::log(T - 1.0));
+}
+
+GradientFlow measure_all(Rng& rng) {
+  const Task task = random_task(rng);
+  GradientFlow flow;
+  GRU gru(kSizes, rng);
+  LSTM lstm(kSizes, rng);
+  watch_recurrent(flow, "GRU", gru, task);
+  watch_recurrent(flow, "LSTM", lstm, task);
+  open_gate(gru, 1);   // z of r z n
+  open_gate(lstm, 1);  // f of i f g o
+  watch_recurrent(flow, "GRU, z open", gru, task);
+  watch_recurrent(flow, "LSTM, f open", lstm, task);
+  const MultiheadAttention attention({.embed_dim = C, .num_heads = 4}, rng);
+  watch_attention(flow, "self-attention", attention, task);
+  return flow;
+}
+
+constexpr std::array<std::int64_t, 4> kShown{T, T - 10, T - 50, 1};  // from 1
+
+void show(const std::vector<Flow>& flows) {
+  fmt::print("||dL/dh_t||, mean of {} sequences\n{:16}", B, "");
+  for (const std::int64_t t : kShown) fmt::print("{:>12}", fmt::format("t = {}", t));
+  for (const Flow& flow : flows) {
+    fmt::print("\n{:16}", flow.name);
+    const std::vector<double> norms = flow.by_position();
+    for (const std::int64_t t : kShown)
+      fmt::print("{:12.1e}", norms[static_cast<std::size_t>(t - 1)]);
+  }
+  fmt::print("\n\n{}", draw_in_terminal(chart_of(flows), terminal_colour(STDOUT_FILENO)));
+}
+
+double at(const Flow& flow, std::int64_t t) {  // from 1
+  return flow.by_position()[static_cast<std::size_t>(t - 1)];
+}
+
+// What the opening comment says.
+bool as_claimed(const GradientFlow& flow) {
+  const auto share = [&](const char* name) {
+    const Flow f = flow.measure(name);
+    return at(f, 1) / at(f, T - 50);  // what 49 more steps leave of it
+  };
+  return share("GRU") < 1e-6 && share("LSTM") < 1e-6 && share("GRU, z open") > 0.3 &&
+         share("LSTM, f open") > 0.3 && share("self-attention") > 0.5;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string svg;
+  std::uint64_t seed = 1;
+  bool smoke = false;
+  CLI::App app{
+      "Measures what is left of a gradient along 100 steps of recurrent nets and attention."};
+  app.add_option("--svg", svg, "draws the curves into this file")->option_text("FILE");
+  app.add_option("--seed", seed, "of weights and inputs");
+  app.add_flag("--smoke", smoke, "the exit code says whether the gradients are as claimed");
+  CLI11_PARSE(app, argc, argv);
+
+  Rng rng(seed);
+  const GradientFlow flow = measure_all(rng);
+  show(flow.measure());
+  if (!svg.empty()) write_file_atomically(svg, draw_as_svg(chart_of(flow.measure())));
+  return !smoke || as_claimed(flow) ? 0 : 1;
+}
