@@ -60,8 +60,8 @@ void check_same_numbers(const RecurrentOptions& options) {
     CHECK(max_difference(steps.last_cell, whole.last_cell) == 0);
   (weighed(steps.states.values, 2) + weighed(steps.last, 3)).backward();
   std::size_t i = 0;
-  for (const auto& [name, value] : net.parameters())
-    CHECK_MESSAGE(max_difference(value.grad(), grads[i++]) <= 1e-6, name);
+  for (const auto& named : net.parameters())
+    CHECK_MESSAGE(max_difference(named.second.grad(), grads[i++]) <= 1e-6, named.first);
 }
 
 // What follows row `row` of a sequence that ends before row `end`, as a loss of the state there.
