@@ -159,20 +159,28 @@ RecurrentDirection RecurrentLayers::part_of(std::int64_t at, const Ragged& x, co
   return d;
 }
 
-RecurrentOutput RecurrentLayers::layer(std::int64_t l, const Ragged& x, const Tensor& initial,
-                                       const Tensor& initial_cell) const {
+RecurrentOutput RecurrentLayers::run_layer(const Layer& layer, std::int64_t l, const Ragged& x,
+                                           const Tensor& initial,
+                                           const Tensor& initial_cell) const {
   std::vector<RecurrentDirection> parts;
   for (std::int64_t d = 0; d < directions(); ++d)
     parts.push_back(part_of(l * directions() + d, x, initial, initial_cell));
-  return recurrent(x.values, parts, x.index,
-                   {.kind = kind_,
-                    .zoneout = options_.zoneout,
-                    .cell_zoneout = options_.cell_zoneout,
-                    .recompute = options_.recompute});
+  const Tensor input = options_.layer_norm ? Tensor() : x.values;  // it is in the gates already
+  return layer(input, parts, x.index,
+               {.kind = kind_,
+                .zoneout = options_.zoneout,
+                .cell_zoneout = options_.cell_zoneout,
+                .recompute = options_.recompute});
 }
 
 RecurrentLayers::Output RecurrentLayers::operator()(const Ragged& x, const Tensor& initial,
                                                     const Tensor& initial_cell) const {
+  return forward_with(recurrent, x, initial, initial_cell);
+}
+
+RecurrentLayers::Output RecurrentLayers::forward_with(const Layer& layer, const Ragged& x,
+                                                      const Tensor& initial,
+                                                      const Tensor& initial_cell) const {
   const Scope in(*this);
   const std::int64_t B = x.index.batch_size();
   check_initial(initial, state_size(), B);
@@ -188,7 +196,7 @@ RecurrentLayers::Output RecurrentLayers::operator()(const Ragged& x, const Tenso
           seen.values * row_by_row(random_mask({B, seen.values.dim(1)},
                                                options_.variational_dropout, seen.values.dtype()),
                                    seen.index);
-    RecurrentOutput out = layer(l, seen, initial, initial_cell);
+    RecurrentOutput out = run_layer(layer, l, seen, initial, initial_cell);
     seen.values = std::move(out.states);
     last.push_back(std::move(out.last));
     if (out.last_cell.defined()) last_cell.push_back(std::move(out.last_cell));

@@ -7,6 +7,7 @@
 #include <fovea/nn/dropout.h>
 #include <fovea/nn/module.h>
 
+#include <functional>
 #include <vector>
 
 namespace fovea::nn {
@@ -67,6 +68,15 @@ class RecurrentLayers : public Module {
   PaddedOutput operator()(const Tensor& x, const Tensor& initial = {},
                           const Tensor& initial_cell = {}) const;
 
+  /// One layer's op, of recurrent()'s arguments.
+  using Layer = std::function<RecurrentOutput(
+      const Tensor& input, const std::vector<RecurrentDirection>& directions,
+      const RaggedIndex& index, const RecurrentSettings& settings)>;
+  /// The same with another op in recurrent()'s place, such as its definition or one that is
+  /// watched.
+  Output forward_with(const Layer& layer, const Ragged& x, const Tensor& initial = {},
+                      const Tensor& initial_cell = {}) const;
+
   void visit(Visitor& v) override;
   const RecurrentOptions& options() const { return options_; }
   RecurrentKind kind() const { return kind_; }
@@ -87,8 +97,8 @@ class RecurrentLayers : public Module {
   }
   RecurrentDirection part_of(std::int64_t at, const Ragged& x, const Tensor& initial,
                              const Tensor& initial_cell) const;
-  RecurrentOutput layer(std::int64_t l, const Ragged& x, const Tensor& initial,
-                        const Tensor& initial_cell) const;
+  RecurrentOutput run_layer(const Layer& layer, std::int64_t l, const Ragged& x,
+                            const Tensor& initial, const Tensor& initial_cell) const;
   void check_initial(const Tensor& initial, std::int64_t size, std::int64_t B) const;
   Tensor random_mask(const Shape& shape, double p, DType dtype) const;
 
