@@ -1,21 +1,23 @@
 // How much of a loss at the end of a sequence reaches its beginning: recurrent nets and attention.
 //
-//   04_gradient_through_time              @RESULT@
+//   04_gradient_through_time              result: at t = 1 of 100 an RNN has 2.5e-34 left, a GRU
+//                                         7.1e-19, an LSTM 8.4e-22; with open gates these have 0.35
+//                                         and 0.13; self-attention 4.6e-3, and 4.8e-3 at t = 50;
+//                                         in 0.1 s on two cores of an AMD EPYC
 //   04_gradient_through_time --svg FILE   the curves as a picture too
-//   04_gradient_through_time --smoke      asserts what is said above; run by ctest
+//   04_gradient_through_time --smoke      the exit code says whether that holds; run by ctest
 //
 // Read after 03_score_mod. New here: GradientFlow, unroll(), charts. B sequences, T positions,
-// C width. Nothing is trained: this is what training would start with.
+// C width. Nothing is trained: this is what training has to start with.
 //
-// Each net reads the same T = 100 random rows and the loss is L = w h_T, |w| = 1: one direction of
-// the last output, nothing else. The table is ||dL/dh_t||, how far it would move if the state at t
-// moved. A recurrent net multiplies it by the step's Jacobian at every step back, so it falls like
-// a power (Hochreiter 1991, section 3; Bengio, Simard and Frasconi 1994, section 3: what is kept
-// safely against noise is forgotten by the gradient), or explodes (Pascanu et al. 2013, section 2).
-// Gates that start open, sigmoid(log(T - 1)) = 1 - 1/T, make the factor nearly 1 (Gers et al. 2000,
-// section 3; Tallec and Ollivier 2018, Can Recurrent Neural Networks Warp Time, section 2.1).
-// Attention has no steps: h_t is the row at t that the last position looks at, and is as near as
-// any other. What it pays is a share of about 1/T.
+// Each net reads the same 100 random rows, and its loss is L = w h_T, |w| = 1: one direction of the
+// last output and nothing else. Shown is ||dL/dh_t||, how far L moves with the state at t. Each
+// step back through a recurrent net multiplies it by the step's Jacobian, so it falls like a power
+// (Hochreiter 1991; Bengio, Simard and Frasconi 1994) or explodes (Pascanu et al. 2013, section 2).
+// Where the gate that keeps the state starts open, sigmoid(log(T - 1)) = 1 - 1/T, the factor is
+// nearly 1 (Gers et al. 2000, section 3; Tallec and Ollivier 2018, Can Recurrent Neural Networks
+// Warp Time, section 2). Attention takes no steps: h_t is the row at t that the last position looks
+// at, and all rows are equally near. Its price: each gets a share of about 1/T.
 #include <fovea/core/files.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -55,8 +57,8 @@ Tensor loss_of(const Tensor& last, const Task& task) { return sum(last * task.w)
 
 // The layer is one op for all steps, and h_t's way through h_{t+1} is inside it: step by step it is
 // in the graph, where it can be watched.
-template <class Net>
-void watch_recurrent(GradientFlow& flow, const std::string& name, Net& net, const Task& task) {
+void watch_recurrent(GradientFlow& flow, const std::string& name, const RecurrentLayers& net,
+                     const Task& task) {
   const Ragged x{reshape(task.x, {B * T, C}), RaggedIndex::equal(B, T)};
   const Unrolled run = unroll(net, x);
   flow.watch(name, run.layers[0].states);
@@ -71,7 +73,7 @@ void watch_attention(GradientFlow& flow, const std::string& name, const Multihea
   loss_of(select(net(h), 1, T - 1), task).backward();  // (B, T, C) -> (B, C)
 }
 
-// Sets the bias of one gate to log(T - 1): it then keeps 1 - 1/T of the state.
+// Sets the bias of one gate to log(T - 1): it then keeps about 1 - 1/T of the state.
 void open_gate(Module& net, std::int64_t gate) {
   for (const auto& [name, bias] : net.parameters())
     if (name == "bias_hh_l0") narrow(bias.detach(), 0, gate * C, C).fill(std::log(T - 1.0));
@@ -80,8 +82,10 @@ void open_gate(Module& net, std::int64_t gate) {
 GradientFlow measure_all(Rng& rng) {
   const Task task = random_task(rng);
   GradientFlow flow;
+  RNN rnn(kSizes, rng);
   GRU gru(kSizes, rng);
   LSTM lstm(kSizes, rng);
+  watch_recurrent(flow, "RNN", rnn, task);
   watch_recurrent(flow, "GRU", gru, task);
   watch_recurrent(flow, "LSTM", lstm, task);
   open_gate(gru, 1);   // z of r z n
@@ -117,8 +121,8 @@ bool as_claimed(const GradientFlow& flow) {
     const Flow f = flow.measure(name);
     return at(f, 1) / at(f, T - 50);  // what 49 more steps leave of it
   };
-  return share("GRU") < 1e-6 && share("LSTM") < 1e-6 && share("GRU, z open") > 0.3 &&
-         share("LSTM, f open") > 0.3 && share("self-attention") > 0.5;
+  return share("RNN") < 1e-6 && share("GRU") < 1e-6 && share("LSTM") < 1e-6 &&
+         share("GRU, z open") > 0.3 && share("LSTM, f open") > 0.3 && share("self-attention") > 0.5;
 }
 
 }  // namespace

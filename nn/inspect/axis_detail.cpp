@@ -1,5 +1,5 @@
 #include <fovea/core/error.h>
-#include <fovea/nn/inspect/axis.h>
+#include <fovea/nn/inspect/axis_detail.h>
 
 #include <algorithm>
 #include <cmath>

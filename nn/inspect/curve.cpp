@@ -1,4 +1,4 @@
-#include <fovea/nn/inspect/axis.h>
+#include <fovea/nn/inspect/axis_detail.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/svg.h>
 #include <fovea/nn/inspect/terminal.h>

@@ -1,5 +1,5 @@
 // Charts drawn with characters: a frame with labels, the lines in it, a legend below.
-#include <fovea/nn/inspect/axis.h>
+#include <fovea/nn/inspect/axis_detail.h>
 #include <fovea/nn/inspect/curve.h>
 
 #include <algorithm>

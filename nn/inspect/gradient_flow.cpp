@@ -96,7 +96,7 @@ void GradientFlow::watch(std::string name, const UnrolledStates& states) {
   for (std::int64_t s = 0; s < index.max_length(); ++s) {
     const Tensor& h = states.steps[static_cast<std::size_t>(s)];
     if (h.rank() != 2 || h.dim(0) != index.batch_size())
-      shape_error("GradientFlow", "{}: step {} is {} for {} sequences: it must be (B, H)",
+      shape_error("GradientFlow", "{}: step {} is {} for {} sequences: each needs a row",
                   watched.name, s, h.shape().str(), index.batch_size());
     std::vector<std::int64_t> packed;
     for (std::int64_t b = 0; b < index.batch_size(); ++b) {

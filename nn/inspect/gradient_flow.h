@@ -8,9 +8,9 @@
 //   write_file_atomically("flow.svg", draw_as_svg(chart_of(flow.measure())));
 //
 // Recurrent nets pass a gradient backwards step by step, and it shrinks or grows by a factor a step
-// (Hochreiter 1991, Untersuchungen zu dynamischen neuronalen Netzen, section 3; Bengio, Simard and
-// Frasconi 1994, Learning Long-Term Dependencies with Gradient Descent is Difficult, section 3;
-// Pascanu et al. 2013, On the Difficulty of Training Recurrent Neural Networks, section 2).
+// (Hochreiter 1991, Untersuchungen zu dynamischen neuronalen Netzen; Bengio, Simard and Frasconi
+// 1994, Learning Long-Term Dependencies with Gradient Descent is Difficult; Pascanu et al. 2013, On
+// the Difficulty of Training Recurrent Neural Networks, section 2).
 // Attention passes it from any position to any other in one step.
 //
 // B sequences, T positions, N rows of a packed batch, C width.
@@ -63,7 +63,7 @@ class GradientFlow {
   void watch(std::string name, const Tensor& states,
              const RaggedIndex& lengths);  ///< (B, T, C), padded: rows behind an end do not count
   void watch(std::string name, const Ragged& states);          ///< (N, C)
-  void watch(std::string name, const UnrolledStates& states);  ///< steps of (B, H)
+  void watch(std::string name, const UnrolledStates& states);  ///< steps of (B, P)
 
   /// What has arrived at everything that is watched, in the order of watch(). StateError where
   /// nothing has: backward() has not run, or the loss does not depend on these states.

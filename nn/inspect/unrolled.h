@@ -12,7 +12,7 @@
 //   flow.watch("gru", run.layers[0].states);
 //   loss(run.states).backward();
 //
-// B sequences, N rows in all, I input width, H state width, L layers, D directions.
+// B sequences, N rows in all, I input width, P state width, L layers, D directions.
 #pragma once
 
 #include <fovea/nn/recurrent.h>
@@ -24,7 +24,7 @@ namespace fovea::nn::inspect {
 
 /// What a layer's sequences hold after each step.
 struct UnrolledStates {
-  std::vector<Tensor> steps;  ///< each (B, H); sequence b runs in the first length(b) of them
+  std::vector<Tensor> steps;  ///< each (B, P), of cells (B, H); b runs in the first length(b)
   RaggedIndex index;
   bool reverse = false;  ///< step s of sequence b is at position length(b) - 1 - s, and not at s
 };
@@ -37,17 +37,14 @@ struct UnrolledLayer {
   UnrolledStates cells;   ///< c_t of an LSTM, else no steps
 };
 
-struct Unrolled {
-  Ragged states;                      ///< (N, D H) of the last layer
-  Tensor last;                        ///< (L D, B, H): layer by layer, forward before backward
-  Tensor last_cell;                   ///< (L D, B, H) of an LSTM, else undefined
-  std::vector<UnrolledLayer> layers;  ///< L D of them
+struct Unrolled : RecurrentLayers::Output {
+  std::vector<UnrolledLayer> layers;  ///< L D of them: layer by layer, forward before backward
 };
 
-/// net(x) from zero states, with the net's own weights and dropout. The outputs are those of net(x)
-/// to the bit; the weights' gradients up to rounding, for they are added step by step. Slow: nodes
-/// for each step, not one for each layer.    x: values (N, I).    ShapeError.
-Unrolled unroll(GRU& net, const Ragged& x);
-Unrolled unroll(LSTM& net, const Ragged& x);
+/// net(x) with the net's own weights, masks and dropout. The outputs are those of net(x) to the
+/// bit; the weights' gradients up to rounding, for they are added step by step. Slow: nodes for
+/// each step, not one for each layer.    x: values (N, I).    ShapeError.
+Unrolled unroll(const RecurrentLayers& net, const Ragged& x, const Tensor& initial = {},
+                const Tensor& initial_cell = {});
 
 }  // namespace fovea::nn::inspect

@@ -242,7 +242,7 @@ TEST_CASE("what does not fit") {
         }) == "GradientFlow: h: 1 steps for sequences of up to 2: one for each position");
   CHECK(message_of<ShapeError>([&] {
           flow.watch("h", UnrolledStates{{made({3, 2})}, index_of({1, 1})});
-        }) == "GradientFlow: h: step 0 is (3, 2) for 2 sequences: it must be (B, H)");
+        }) == "GradientFlow: h: step 0 is (3, 2) for 2 sequences: each needs a row");
   CHECK(flow.measure().empty());  // nothing half watched
 }
 

@@ -56,8 +56,8 @@ void check_same_numbers(const RecurrentOptions& options) {
   const Unrolled steps = unroll(net, x);
   CHECK(max_difference(steps.states.values, whole.states.values) == 0);
   CHECK(max_difference(steps.last, whole.last) == 0);
-  if constexpr (requires { whole.last_cell; })
-    CHECK(max_difference(steps.last_cell, whole.last_cell) == 0);
+  REQUIRE(steps.last_cell.defined() == whole.last_cell.defined());
+  if (whole.last_cell.defined()) CHECK(max_difference(steps.last_cell, whole.last_cell) == 0);
   (weighed(steps.states.values, 2) + weighed(steps.last, 3)).backward();
   std::size_t i = 0;
   for (const auto& named : net.parameters())
@@ -116,9 +116,50 @@ TEST_CASE("the numbers and the gradients are the net's") {
                                        .bias = bias,
                                        .bidirectional = both,
                                        .dropout = 0.3};
+        check_same_numbers<RNN>(options);
         check_same_numbers<GRU>(options);
         check_same_numbers<LSTM>(options);
       }
+}
+
+TEST_CASE("with everything that a net may have: norms, projections, zoneout, masks") {
+  RecurrentOptions options{
+      .input_size = 3, .hidden_size = 5, .num_layers = 2, .bidirectional = true};
+  options.variational_dropout = 0.2;
+  options.zoneout = 0.3;
+  for (const bool norm : {false, true}) {
+    options.layer_norm = norm;
+    check_same_numbers<RNN>(options);
+    check_same_numbers<GRU>(options);
+    RecurrentOptions of_lstm = options;
+    of_lstm.cell_zoneout = 0.1;
+    check_same_numbers<LSTM>(of_lstm);
+    of_lstm.proj_size = 4;
+    of_lstm.coupled_gates = true;
+    check_same_numbers<LSTM>(of_lstm);
+  }
+}
+
+TEST_CASE("initial states are where the steps begin") {
+  Rng rng(1);
+  LSTM net({.input_size = 3, .hidden_size = 5}, rng);
+  const Ragged x = random_batch(3);
+  const Tensor h = randn({1, 4, 5}, rng), c = randn({1, 4, 5}, rng);
+  const LSTM::Output whole = net(x, h, c);
+  const Unrolled steps = unroll(net, x, h, c);
+  CHECK(max_difference(steps.states.values, whole.states.values) == 0);
+  CHECK(max_difference(select(steps.last, 1, 2), select(h, 1, 2)) == 0);  // a sequence of length 0
+  CHECK(max_difference(select(steps.last_cell, 1, 2), select(c, 1, 2)) == 0);
+}
+
+TEST_CASE("what does not fit") {
+  Rng rng(1);
+  GRU net({.input_size = 3, .hidden_size = 2}, rng);
+  const Ragged x{zeros({4, 3}), RaggedIndex(std::vector<std::int64_t>{3, 2})};
+  CHECK(test::message_of<ShapeError>([&] { unroll(net, x); }) ==
+        "unroll: input (4, 3) for 5 packed rows: it must be (N, I)");
+  CHECK_THROWS_AS(unroll(net, random_batch(4)), ShapeError);
+  CHECK_THROWS_AS(unroll(net, random_batch(3), zeros({1, 3, 2})), ShapeError);
 }
 
 TEST_CASE("layers and directions are named as their parameters") {
