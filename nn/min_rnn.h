@@ -1,0 +1,91 @@
+// Recurrent layers without a product in the recurrence: their gates do not look at the state, so
+// that all steps of all sequences are found at once by a scan.
+#pragma once
+
+#include <fovea/core/ragged.h>
+#include <fovea/core/random.h>
+#include <fovea/nn/dropout.h>
+#include <fovea/nn/module.h>
+#include <fovea/nn/recurrent.h>
+
+#include <vector>
+
+namespace fovea::nn {
+
+using MinGRUOptions = RecurrentOptions;
+using MinLSTMOptions = RecurrentOptions;
+
+/// What minGRU and minLSTM share (Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, Were RNNs All We
+/// Needed?): layers and directions as GRU has them, called as GRU is, each
+///   h_t = a_t * h_{t-1} + b_t,   a_t and b_t functions of the input x_t alone
+/// The paper's training code works with logarithms, since its scan divides by products of a_t that
+/// underflow. Ours (core/ops/scan.h) divides by nothing: it takes a_t and b_t as they are, with
+///   g(x) = x + 1/2 where x >= 0, sigmoid(x) elsewhere                     (appendix B)
+/// as the paper's log-space version has it, and allows states of any sign to start from. Parameters
+/// are named as GRU's: weight_ih_l0 (G H, I), bias_ih_l0 (G H) for G gates, then _l1, ...; the
+/// backward direction _reverse. They start uniform in +-1/sqrt(I), as Linear's.
+class MinRecurrentLayers : public Module {
+ public:
+  struct Output {
+    Ragged states;  ///< (N, D H), the directions side by side
+    Tensor last;    ///< (L D, B, H): layer by layer, forward before backward
+  };
+  struct Step {
+    Tensor output;  ///< (B, H), of the last layer
+    Tensor state;   ///< (L, B, H), for the next step
+  };
+
+  /// x: values (N, I).  initial: (L D, B, H), or undefined for zeros.  ShapeError.
+  Output operator()(const Ragged& x, const Tensor& initial = {}) const;
+  /// One token of each sequence, for decoding: n steps are one call with n rows each.
+  ///   x: (B, I)  state: (L, B, H), or undefined at the start.   ValueError where bidirectional.
+  Step step(const Tensor& x, const Tensor& state = {}) const;
+  void visit(Visitor& v) override;
+  const RecurrentOptions& options() const { return options_; }
+
+ protected:
+  MinRecurrentLayers(const char* net, const RecurrentOptions& options, std::int64_t gates,
+                     Rng& rng);
+
+  struct Coefficients {
+    Tensor a, b;  ///< (N, H)
+  };
+  /// From what the input contributes: (N, G H).
+  virtual Coefficients coefficients(const Tensor& gates) const = 0;
+
+ private:
+  struct Direction {
+    Tensor weight_ih, bias_ih;
+  };
+  std::int64_t directions() const { return options_.bidirectional ? 2 : 1; }
+  void check_initial(const Tensor& initial, std::int64_t B) const;
+
+  const char* net_;
+  RecurrentOptions options_;
+  std::vector<Direction> weights_;  // L D of them: layer by layer, forward before backward
+  Dropout dropout_;
+};
+
+/// minGRU (section 3.1, appendix B); gate order z h:
+///   z = sigmoid(W_z x + b_z),   h' = (1 - z) h + z g(W_h x + b_h)
+class MinGRU : public MinRecurrentLayers {
+ public:
+  MinGRU(const MinGRUOptions& options, Rng& rng) : MinRecurrentLayers("MinGRU", options, 2, rng) {}
+
+ protected:
+  Coefficients coefficients(const Tensor& gates) const override;
+};
+
+/// minLSTM, independent of time's scale (section 3.2, appendix B); gate order f i h:
+///   f = sigmoid(W_f x + b_f),   i = sigmoid(W_i x + b_i)
+///   h' = f / (f + i) h + i / (f + i) g(W_h x + b_h)
+class MinLSTM : public MinRecurrentLayers {
+ public:
+  MinLSTM(const MinLSTMOptions& options, Rng& rng)
+      : MinRecurrentLayers("MinLSTM", options, 3, rng) {}
+
+ protected:
+  Coefficients coefficients(const Tensor& gates) const override;
+};
+
+}  // namespace fovea::nn
