@@ -67,7 +67,8 @@ void sizes(benchmark::internal::Benchmark* bench) {
   bench->Args({16, 1024})->Args({1, 16384})->UseRealTime()->Unit(benchmark::kMillisecond);
 }
 
-constexpr nn::RecurrentOptions recurrent{.input_size = H, .hidden_size = H};
+constexpr nn::GRUOptions gru_options{.input_size = H, .hidden_size = H};
+constexpr nn::MinRecurrentOptions min_options{.input_size = H, .hidden_size = H};
 
 // The twin's gradient of each row is a tensor of all rows: its time grows with their square.
 void small_sizes(benchmark::internal::Benchmark* bench) {
@@ -81,13 +82,13 @@ BENCHMARK_CAPTURE(time_scan, fused, linear_recurrence)
 BENCHMARK_CAPTURE(time_scan, twin, linear_recurrence_reference)
     ->Name("linear_recurrence_reference")
     ->Apply(small_sizes);
-BENCHMARK_CAPTURE(time_layer, gru, std::type_identity<nn::GRU>{}, recurrent)
+BENCHMARK_CAPTURE(time_layer, gru, std::type_identity<nn::GRU>{}, gru_options)
     ->Name("GRU")
     ->Apply(sizes);
-BENCHMARK_CAPTURE(time_layer, min_gru, std::type_identity<nn::MinGRU>{}, recurrent)
+BENCHMARK_CAPTURE(time_layer, min_gru, std::type_identity<nn::MinGRU>{}, min_options)
     ->Name("MinGRU")
     ->Apply(sizes);
-BENCHMARK_CAPTURE(time_layer, min_lstm, std::type_identity<nn::MinLSTM>{}, recurrent)
+BENCHMARK_CAPTURE(time_layer, min_lstm, std::type_identity<nn::MinLSTM>{}, min_options)
     ->Name("MinLSTM")
     ->Apply(sizes);
 BENCHMARK_CAPTURE(time_layer, lru, std::type_identity<nn::LRU>{},

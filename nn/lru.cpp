@@ -54,7 +54,7 @@ LRU::Output LRU::operator()(const Ragged& x, const Tensor& initial, bool reverse
   const Tensor lambda = polar(exp(-exp(nu_log)), exp(theta_log));  // (2H)
   const Tensor gamma = unsqueeze(exp(gamma_log), 1);               // (H, 1)
   const Tensor B = concat({gamma * B_re, gamma * B_im}, 0);        // (2H, C)
-  RecurrentOutput h =
+  ScanOutput h =
       complex_linear_recurrence(lambda, linear(x.values, B), initial, x.index, reverse);  // (N, 2H)
   const Tensor real_part = linear(h.states, concat({C_re, -C_im}, 1));                    // (N, C)
   return {{real_part + D * x.values, x.index}, std::move(h.last)};

@@ -13,7 +13,7 @@ Tensor g(const Tensor& x) { return where(ge(x, 0.0), x + 0.5, sigmoid(x)); }
 
 }  // namespace
 
-MinRecurrentLayers::MinRecurrentLayers(const char* net, const RecurrentOptions& options,
+MinRecurrentLayers::MinRecurrentLayers(const char* net, const MinRecurrentOptions& options,
                                        std::int64_t gates, Rng& rng)
     : net_(net), options_(options), dropout_(options.dropout, rng) {
   const std::int64_t H = options.hidden_size;
@@ -47,7 +47,7 @@ MinRecurrentLayers::Output MinRecurrentLayers::operator()(const Ragged& x,
       const Direction& w = weights_[static_cast<std::size_t>(at)];
       const auto [a, b] = coefficients(linear(seen, w.weight_ih, w.bias_ih));
       const Tensor h0 = initial.defined() ? select(initial, 0, at) : Tensor();
-      RecurrentOutput out = linear_recurrence(a, b, h0, x.index, d == 1);
+      ScanOutput out = linear_recurrence(a, b, h0, x.index, d == 1);
       sides.push_back(std::move(out.states));  // (N, H)
       last.push_back(std::move(out.last));     // (B, H)
     }

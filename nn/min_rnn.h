@@ -6,14 +6,21 @@
 #include <fovea/core/random.h>
 #include <fovea/nn/dropout.h>
 #include <fovea/nn/module.h>
-#include <fovea/nn/recurrent.h>
 
 #include <vector>
 
 namespace fovea::nn {
 
-using MinGRUOptions = RecurrentOptions;
-using MinLSTMOptions = RecurrentOptions;
+struct MinRecurrentOptions {
+  std::int64_t input_size;      ///< I
+  std::int64_t hidden_size;     ///< H
+  std::int64_t num_layers = 1;  ///< L
+  bool bias = true;
+  bool bidirectional = false;  ///< D = 2 instead of 1
+  double dropout = 0.0;        ///< between layers, in training
+};
+using MinGRUOptions = MinRecurrentOptions;
+using MinLSTMOptions = MinRecurrentOptions;
 
 /// What minGRU and minLSTM share (Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, Were RNNs All We
 /// Needed?): layers and directions as GRU has them, called as GRU is, each
@@ -41,10 +48,10 @@ class MinRecurrentLayers : public Module {
   ///   x: (B, I)  state: (L, B, H), or undefined at the start.   ValueError where bidirectional.
   Step step(const Tensor& x, const Tensor& state = {}) const;
   void visit(Visitor& v) override;
-  const RecurrentOptions& options() const { return options_; }
+  const MinRecurrentOptions& options() const { return options_; }
 
  protected:
-  MinRecurrentLayers(const char* net, const RecurrentOptions& options, std::int64_t gates,
+  MinRecurrentLayers(const char* net, const MinRecurrentOptions& options, std::int64_t gates,
                      Rng& rng);
 
   struct Coefficients {
@@ -61,7 +68,7 @@ class MinRecurrentLayers : public Module {
   void check_initial(const Tensor& initial, std::int64_t B) const;
 
   const char* net_;
-  RecurrentOptions options_;
+  MinRecurrentOptions options_;
   std::vector<Direction> weights_;  // L D of them: layer by layer, forward before backward
   Dropout dropout_;
 };

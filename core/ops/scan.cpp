@@ -35,8 +35,8 @@ void check(const char* op, ScanNumbers numbers, const Tensor& a, const Tensor& b
 
 // One sequence and one step at a time.    times(a, h): (1, W), (1, W) -> (1, W)
 template <class Times>
-RecurrentOutput step_by_step(const Tensor& a, const Tensor& b, const Tensor& initial,
-                             const RaggedIndex& index, bool reverse, const Times& times) {
+ScanOutput step_by_step(const Tensor& a, const Tensor& b, const Tensor& initial,
+                        const RaggedIndex& index, bool reverse, const Times& times) {
   const std::int64_t W = b.dim(1);
   std::vector<Tensor> rows(static_cast<std::size_t>(index.total())), last;
   for (std::int64_t s = 0; s < index.batch_size(); ++s) {
@@ -61,8 +61,8 @@ Tensor complex_product(const Tensor& a, const Tensor& h) {
   return concat({x[0] * y[0] - x[1] * y[1], x[0] * y[1] + x[1] * y[0]}, 1);
 }
 
-RecurrentOutput reference(const char* op, ScanNumbers numbers, const Tensor& a, const Tensor& b,
-                          const Tensor& initial, const RaggedIndex& index, bool reverse) {
+ScanOutput reference(const char* op, ScanNumbers numbers, const Tensor& a, const Tensor& b,
+                     const Tensor& initial, const RaggedIndex& index, bool reverse) {
   check(op, numbers, a, b, initial, index);
   return numbers == ScanNumbers::complex && b.dim(1) > 0
              ? step_by_step(a, b, initial, index, reverse, complex_product)
@@ -106,8 +106,8 @@ Grads fused_backward(const char* op, const Direction& along, const Tensor& a, co
 }
 
 template <detail::OpName Name>
-RecurrentOutput fused(const Tensor& a_, const Tensor& b_, const Tensor& initial,
-                      const Direction& along) {
+ScanOutput fused(const Tensor& a_, const Tensor& b_, const Tensor& initial,
+                 const Direction& along) {
   check(Name.chars, along.numbers, a_, b_, initial, along.index);
   const Tensor a = a_.contiguous(), b = b_.contiguous(), h0 = dense_or_none(initial);
   Tensor h = empty(b.shape(), b.dtype());
@@ -121,7 +121,7 @@ RecurrentOutput fused(const Tensor& a_, const Tensor& b_, const Tensor& initial,
                       std::span<const Tensor> dys, Wanted wanted) -> Grads {
     if (!grad_enabled()) return fused_backward(Name.chars, along, a, h0, h, dys, wanted);
     const auto twin = [&](const std::vector<Tensor>& x) -> std::vector<Tensor> {
-      const RecurrentOutput out =
+      const ScanOutput out =
           reference(Name.chars, along.numbers, x[0], x[1], x[2], along.index, along.reverse);
       return {out.states, out.last};
     };
@@ -147,24 +147,24 @@ Tensor dot(const Tensor& x, const Tensor& y) {
 
 }  // namespace
 
-RecurrentOutput linear_recurrence(const Tensor& a, const Tensor& b, const Tensor& initial,
-                                  const RaggedIndex& index, bool reverse) {
+ScanOutput linear_recurrence(const Tensor& a, const Tensor& b, const Tensor& initial,
+                             const RaggedIndex& index, bool reverse) {
   return fused<"linear_recurrence">(a, b, initial, {index, ScanNumbers::real, reverse});
 }
 
-RecurrentOutput linear_recurrence_reference(const Tensor& a, const Tensor& b, const Tensor& initial,
-                                            const RaggedIndex& index, bool reverse) {
+ScanOutput linear_recurrence_reference(const Tensor& a, const Tensor& b, const Tensor& initial,
+                                       const RaggedIndex& index, bool reverse) {
   return reference("linear_recurrence", ScanNumbers::real, a, b, initial, index, reverse);
 }
 
-RecurrentOutput complex_linear_recurrence(const Tensor& a, const Tensor& b, const Tensor& initial,
-                                          const RaggedIndex& index, bool reverse) {
+ScanOutput complex_linear_recurrence(const Tensor& a, const Tensor& b, const Tensor& initial,
+                                     const RaggedIndex& index, bool reverse) {
   return fused<"complex_linear_recurrence">(a, b, initial, {index, ScanNumbers::complex, reverse});
 }
 
-RecurrentOutput complex_linear_recurrence_reference(const Tensor& a, const Tensor& b,
-                                                    const Tensor& initial, const RaggedIndex& index,
-                                                    bool reverse) {
+ScanOutput complex_linear_recurrence_reference(const Tensor& a, const Tensor& b,
+                                               const Tensor& initial, const RaggedIndex& index,
+                                               bool reverse) {
   return reference("complex_linear_recurrence", ScanNumbers::complex, a, b, initial, index,
                    reverse);
 }

@@ -190,7 +190,7 @@ TEST_CASE("a batch in any order is its sequences one by one") {
 
 TEST_CASE("every parameter and the initial state get a gradient") {
   Rng rng(1);
-  const RecurrentOptions options{
+  const MinRecurrentOptions options{
       .input_size = 3, .hidden_size = 4, .num_layers = 2, .bidirectional = true};
   MinGRU gru(options, rng);
   MinLSTM lstm(options, rng);

@@ -17,8 +17,8 @@ using test::message_of;
 
 namespace {
 
-using Recurrence = RecurrentOutput (*)(const Tensor&, const Tensor&, const Tensor&,
-                                       const RaggedIndex&, bool);
+using Recurrence = ScanOutput (*)(const Tensor&, const Tensor&, const Tensor&, const RaggedIndex&,
+                                  bool);
 
 struct Kind {
   Recurrence fused, reference;
@@ -65,7 +65,7 @@ Problem random_problem(const Kind& kind, const std::vector<std::int64_t>& length
 
 // The gradients by a, b and initial, the states, the last ones.
 std::vector<Tensor> results(Recurrence f, const Problem& p, bool reverse) {
-  const RecurrentOutput out = f(p.inputs[0], p.inputs[1], p.inputs[2], p.index, reverse);
+  const ScanOutput out = f(p.inputs[0], p.inputs[1], p.inputs[2], p.index, reverse);
   const Tensor outputs[] = {out.states, out.last}, seeds[] = {p.d_states, p.d_last};
   std::vector<Tensor> all = grad(outputs, p.inputs, seeds);
   all.push_back(out.states);
@@ -132,7 +132,7 @@ TEST_CASE("what a state of long ago still says arrives over all cuts") {
   const std::int64_t T = 5000;
   const Tensor one = ones({1}), b = ones({T, 1}), initial = full({1, 1}, 7);
   for (const bool reverse : {false, true}) {
-    const RecurrentOutput out = linear_recurrence(one, b, initial, RaggedIndex({T}), reverse);
+    const ScanOutput out = linear_recurrence(one, b, initial, RaggedIndex({T}), reverse);
     CHECK(out.last.item() == 5007);
     CHECK(select(out.states, 0, reverse ? T - 1 : 0).item() == 8);
     CHECK(select(out.states, 0, reverse ? T - 3000 : 2999).item() == 3007);
@@ -141,7 +141,7 @@ TEST_CASE("what a state of long ago still says arrives over all cuts") {
 
 TEST_CASE("products that overflow do not harm a state of 0") {
   const Tensor a = full({1}, 2), b = zeros({1500, 1}).set_requires_grad();
-  const RecurrentOutput out = linear_recurrence(a, b, {}, RaggedIndex({1500}));
+  const ScanOutput out = linear_recurrence(a, b, {}, RaggedIndex({1500}));
   CHECK(max_difference(out.states, zeros({1500, 1})) == 0);
   const Tensor db = grad(select(select(out.states, 0, 20), 0, 0), b);
   CHECK(db.to_vector<float>()[18] == 4);
@@ -229,7 +229,7 @@ TEST_CASE("without initial state, and with one output unused") {
     const std::span<const Tensor> inputs(p.inputs.data(), 2);
     for (const bool use_states : {true, false}) {
       const auto of = [&](Recurrence f) {
-        const RecurrentOutput out = f(p.inputs[0], p.inputs[1], {}, p.index, false);
+        const ScanOutput out = f(p.inputs[0], p.inputs[1], {}, p.index, false);
         return grad({use_states ? &out.states : &out.last, 1}, inputs,
                     {use_states ? &p.d_states : &p.d_last, 1});
       };
