@@ -1,5 +1,8 @@
 #include <fovea/core/autograd.h>
+#include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/index.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/softmax.h>
 #include <fovea/nn/decode.h>
 
@@ -209,6 +212,46 @@ std::vector<std::vector<Hypothesis>> beam_search(const DecodeStep& step, std::ve
   std::vector<std::vector<Hypothesis>> results;
   for (Beam& beam : beams) results.push_back(beam.result());
   return results;
+}
+
+Tensor mean_prediction(const std::vector<Tensor>& logits) {
+  if (logits.empty()) value_error("ensemble", "no model: there must be one at least");
+  if (logits.size() == 1) return logits[0];
+  std::vector<Tensor> log_probs;
+  for (const Tensor& x : logits) {
+    if (!(x.shape() == logits[0].shape()))
+      shape_error("ensemble", "logits {} and {}: the models must know the same tokens",
+                  logits[0].shape().str(), x.shape().str());
+    log_probs.push_back(log_softmax(x, -1));
+  }
+  return logsumexp(stack(log_probs), 0) - std::log(static_cast<double>(logits.size()));
+}
+
+DecodeStart ensemble(std::vector<DecodeStart> members) {
+  if (members.empty()) value_error("ensemble", "no model: there must be one at least");
+  if (members.size() == 1) return members[0];
+  DecodeStart joined;
+  for (const DecodeStart& member : members)
+    joined.state.insert(joined.state.end(), member.state.begin(), member.state.end());
+  const std::size_t total = joined.state.size();
+  joined.step = [members = std::move(members), total](const Tensor& ids,
+                                                      std::vector<Tensor>& state) {
+    if (state.size() != total)
+      state_error("ensemble", "a state of {} tensors: the members have {}", state.size(), total);
+    std::vector<Tensor> logits;
+    auto next = state.begin();
+    for (const DecodeStart& member : members) {
+      const auto count = static_cast<std::ptrdiff_t>(member.state.size());
+      std::vector<Tensor> own(next, next + count);
+      logits.push_back(member.step(ids, own));
+      if (std::ssize(own) != count)
+        state_error("ensemble", "a step of {} tensors of state gave {}: it must replace them",
+                    count, own.size());
+      next = std::move(own.begin(), own.end(), next);
+    }
+    return mean_prediction(logits);
+  };
+  return joined;
 }
 
 }  // namespace fovea::nn

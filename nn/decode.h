@@ -38,4 +38,20 @@ using DecodeStep = std::function<Tensor(const Tensor& ids, std::vector<Tensor>& 
 std::vector<std::vector<Hypothesis>> beam_search(const DecodeStep& step, std::vector<Tensor> state,
                                                  std::int64_t B, const BeamOptions& options);
 
+/// A model made ready for a search: its step, and the state before the first.
+struct DecodeStart {
+  DecodeStep step;
+  std::vector<Tensor> state;  ///< first axis B
+};
+
+/// Several models searched as one, whose probability of a token is the mean of theirs:
+///   logits = log(1/M sum_m softmax(logits_m))
+/// Its state is the members' states one after the other. One member alone stays as it is.
+/// ValueError for no member; ShapeError where they do not know the same number of tokens;
+/// StateError for a state of another number of tensors, given to the step or by a member.
+DecodeStart ensemble(std::vector<DecodeStart> members);
+
+/// log(1/M sum_m softmax(logits_m)) of M models' logits, all (..., V); one alone stays as it is.
+Tensor mean_prediction(const std::vector<Tensor>& logits);
+
 }  // namespace fovea::nn

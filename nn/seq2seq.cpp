@@ -22,18 +22,25 @@ const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
   if (std::find(names.begin(), names.end(), o.attention) == names.end())
     value_error("Seq2Seq", "attention '{}': it must be one of {}", o.attention,
                 fmt::join(names, ", "));
-  weights_named(o.weights);
+  if (weights_named(o.weights) != AttentionWeights::softmax && o.attention == "none")
+    value_error("Seq2Seq", "weights '{}' without attention: there are none", o.weights);
+  if (o.coverage && o.attention != "additive")
+    value_error("Seq2Seq", "coverage with attention '{}': 'additive' alone has it", o.attention);
   return o;
 }
 
-void check_step(const Seq2SeqMemory& memory, const Tensor& ids, const std::vector<Tensor>& state) {
+// own: how many tensors of the state are the decoder's.
+void check_step(const Seq2SeqMemory& memory, const Tensor& ids, const std::vector<Tensor>& state,
+                std::size_t own) {
   const std::int64_t B = memory.initial.dim(0), H = memory.initial.dim(1);
   const std::int64_t rows = ids.rank() == 1 ? ids.dim(0) : -1;
   if (rows < 0 || (B == 0 ? rows : rows % B) != 0)
     shape_error("Seq2Seq", "ids {} for {} sentences: they must be (B K)", ids.shape().str(), B);
-  if (state.empty() || !(state[0].shape() == Shape{rows, H}))
-    state_error("Seq2Seq", "a state of {} tensors for {} hypotheses: the first must be ({}, {})",
-                state.size(), rows, rows, H);
+  bool fits = state.size() >= own;
+  for (std::size_t i = 0; fits && i < own; ++i) fits = state[i].shape() == Shape{rows, H};
+  if (!fits)
+    state_error("Seq2Seq", "a state of {} tensors for {} hypotheses: the first {}must be ({}, {})",
+                state.size(), rows, own > 1 ? "two " : "", rows, H);
 }
 
 }  // namespace
@@ -57,7 +64,8 @@ Seq2Seq::Seq2Seq(Seq2SeqOptions o, Rng& rng)
       initial({.in_features = attends() ? o.hidden_size : 2 * o.hidden_size,
                .out_features = o.hidden_size},
               rng),
-      cell({.input_size = o.embed_dim + context_size(), .hidden_size = o.hidden_size}, rng),
+      cell({.input_size = o.embed_dim + context_size() + fed_size(), .hidden_size = o.hidden_size},
+           rng),
       readout({.in_features = o.embed_dim + o.hidden_size + context_size(),
                .out_features = o.hidden_size},
               rng),
@@ -70,7 +78,10 @@ Seq2Seq::Seq2Seq(Seq2SeqOptions o, Rng& rng)
                              .key_dim = multiplies(o.attention) ? o.hidden_size : 2 * o.hidden_size,
                              .attention_dim = o.hidden_size,
                              .weights = weights_named(o.weights),
-                             .window = o.window},
+                             .window = o.window,
+                             .num_heads = o.heads,
+                             .value_dim = 2 * o.hidden_size,
+                             .coverage = o.coverage},
                             rng);
 }
 
@@ -90,77 +101,89 @@ Seq2SeqMemory Seq2Seq::encode(const Tensor& ids, const std::vector<std::int64_t>
     keys = directions[0] + directions[1];  // (N, H)
   }
   const Ragged projected{attention->project_keys(keys), tokens.index};  // (N, A)
-  return {{pad(projected), pad(encoded.states), Mask::lengths(lengths)},
-          tanh(initial(backward_last))};
+  const Ragged values{attention->project_values(encoded.states.values), tokens.index};
+  return {{pad(projected), pad(values), Mask::lengths(lengths)}, tanh(initial(backward_last))};
 }
 
 std::vector<Tensor> Seq2Seq::initial_state(const Seq2SeqMemory& memory) const {
   std::vector<Tensor> state{memory.initial};
+  if (feeds()) state.push_back(zeros(memory.initial.shape(), memory.initial.dtype()));
   if (attention)
     for (Tensor& x : attention->initial_state(memory)) state.push_back(std::move(x));
   return state;
 }
 
-// state: the whole, of which the attention has what follows the decoder's own.
-Seq2Seq::Context Seq2Seq::look(const Seq2SeqMemory& memory, const Tensor& query,
-                               std::vector<Tensor>& state) const {
-  const std::int64_t B = memory.initial.dim(0), K = query.dim(0) / std::max<std::int64_t>(1, B);
-  const Tensor queries = reshape(query, {B, K, query.dim(1)});
-  std::vector<Tensor> remembered(state.begin() + 1, state.end());
+// What the state before the step looks at. The attention's part follows the decoder's own.
+Seq2Seq::Context Seq2Seq::look(const Seq2SeqMemory& memory, std::vector<Tensor>& state) const {
+  if (!attention) return {};
+  const std::int64_t B = memory.initial.dim(0), H = memory.initial.dim(1);
+  const std::int64_t K = state[0].dim(0) / std::max<std::int64_t>(1, B);
+  const auto rest = state.begin() + (feeds() ? 2 : 1);
+  std::vector<Tensor> remembered(rest, state.end());
+  const Tensor queries = reshape(state[0], {B, K, H});
   const AttentionOutput seen = attention->attend(queries, memory, remembered);
-  std::move(remembered.begin(), remembered.end(), state.begin() + 1);
+  std::move(remembered.begin(), remembered.end(), rest);
   return {reshape(seen.context, {B * K, seen.context.dim(2)}), seen.weights};
 }
 
-// seen: the states, the contexts if there are any, and the embeddings.
-Tensor Seq2Seq::logits(const std::vector<Tensor>& seen) const {
-  return output(drop(tanh(readout(concat(seen, -1)))));
+// r = tanh(W_r [s; c; e]), of any number of rows.
+Tensor Seq2Seq::read(const Tensor& state, const Tensor& context, const Tensor& embedded) const {
+  std::vector<Tensor> seen{state, embedded};
+  if (attention) seen.insert(seen.begin() + 1, context);
+  return tanh(readout(concat(seen, -1)));
 }
 
 Tensor Seq2Seq::decode(const Seq2SeqMemory& memory, const Tensor& inputs,
-                       const std::vector<std::int64_t>& lengths) const {
+                       const std::vector<std::int64_t>& lengths, Tensor* weights) const {
   const Scope in(*this);
-  const std::int64_t E = options_.embed_dim, T = inputs.dim(1);
+  const std::int64_t E = options_.embed_dim, C = context_size();
   const RaggedIndex real(lengths);
   const Tensor embedded = drop(target_embedding(inputs));  // (B, T, E)
-  // The embeddings' half of the cell's input does not depend on the states: all steps in one
+  // The embeddings' part of the cell's input does not depend on the states: all steps in one
   // product.
-  const Tensor weight_e = slice(cell.weight_ih, 1, 0, E);                   // (3H, E)
-  const Tensor weight_c = slice(cell.weight_ih, 1, E, E + context_size());  // (3H, 2H)
+  const Tensor weight_e = slice(cell.weight_ih, 1, 0, E);                       // (3H, E)
+  const Tensor weight_c = slice(cell.weight_ih, 1, E, E + C);                   // (3H, 2H)
+  const Tensor weight_r = slice(cell.weight_ih, 1, E + C, E + C + fed_size());  // (3H, H)
   const std::vector<Tensor> gates = unbind(linear(embedded, weight_e, cell.bias_ih), 1);
-  std::vector<Tensor> states, contexts;
-  std::vector<Tensor> state = initial_state(memory);  // (B, H) and the attention's
-  for (std::int64_t t = 0; t < T; ++t) {
-    Tensor gate = gates[static_cast<std::size_t>(t)];  // (B, 3H)
-    if (attention) {
-      contexts.push_back(look(memory, state[0], state).context);  // (B, 2H)
-      gate = gate + linear(contexts.back(), weight_c, {});
-    }
+  const std::vector<Tensor> words = feeds() ? unbind(embedded, 1) : std::vector<Tensor>();
+  std::vector<Tensor> states, contexts, reads, looked;
+  std::vector<Tensor> state = initial_state(memory);  // (B, H), perhaps (B, H), the attention's
+  for (std::size_t t = 0; t < gates.size(); ++t) {
+    Tensor gate = gates[t];  // (B, 3H)
+    const Context seen = look(memory, state);
+    if (attention) gate = gate + linear(seen.context, weight_c, {});
+    if (feeds()) gate = gate + linear(state[1], weight_r, {});
     state[0] = cell.step(gate, state[0]);
+    if (feeds()) state[1] = read(state[0], seen.context, words[t]);
     states.push_back(state[0]);
+    if (attention) contexts.push_back(seen.context);  // (B, 2H)
+    if (feeds()) reads.push_back(state[1]);           // (B, H)
+    if (weights) looked.push_back(seen.weights);      // (B, 1, S)
   }
-  std::vector<Tensor> seen{pack(stack(states, 1), real).values};         // (N, H)
-  if (attention) seen.push_back(pack(stack(contexts, 1), real).values);  // (N, 2H)
-  seen.push_back(pack(embedded, real).values);                           // (N, E)
-  return logits(seen);                                                   // (N, V)
+  if (weights && attention) *weights = concat(looked, 1);  // (B, T, S)
+  const auto packed = [&](const std::vector<Tensor>& steps) {
+    return pack(stack(steps, 1), real).values;  // (N, .)
+  };
+  const Tensor read_out = feeds() ? packed(reads)
+                                  : read(packed(states), attention ? packed(contexts) : Tensor(),
+                                         pack(embedded, real).values);  // (N, H)
+  return output(drop(read_out));                                        // (N, V)
 }
 
 Tensor Seq2Seq::step(const Seq2SeqMemory& memory, const Tensor& ids, std::vector<Tensor>& state,
                      Tensor* weights) const {
   const Scope in(*this);
-  check_step(memory, ids, state);
+  check_step(memory, ids, state, feeds() ? 2 : 1);
   const Tensor embedded = target_embedding(ids);  // (B K, E)
-  std::vector<Tensor> input{embedded}, seen;
-  if (attention) {
-    const Context looked = look(memory, state[0], state);
-    input.push_back(looked.context);
-    seen.push_back(looked.context);
-    if (weights) *weights = looked.weights;
-  }
+  const Context seen = look(memory, state);
+  std::vector<Tensor> input{embedded};
+  if (attention) input.push_back(seen.context);
+  if (feeds()) input.push_back(state[1]);
   state[0] = cell(concat(input, 1), state[0]);
-  seen.insert(seen.begin(), state[0]);
-  seen.push_back(embedded);
-  return logits(seen);  // (B K, V)
+  const Tensor read_out = read(state[0], seen.context, embedded);  // (B K, H)
+  if (feeds()) state[1] = read_out;
+  if (weights && attention) *weights = seen.weights;
+  return output(drop(read_out));  // (B K, V)
 }
 
 void Seq2Seq::visit(Visitor& v) {

@@ -21,6 +21,9 @@ struct Seq2SeqOptions {
   std::string attention = "additive";  ///< one of attention_names()
   std::string weights = "softmax";     ///< one of weights_names(): what makes weights of scores
   std::int64_t window = 10;            ///< D of local-m and local-p
+  std::int64_t heads = 4;              ///< of multihead; hidden_size is a multiple of it
+  bool coverage = false;               ///< of additive: it sees how much it has looked where
+  bool input_feeding = false;          ///< each step reads what the one before it wrote
   double dropout = 0.0;                ///< on embeddings and before the read-out
   std::int64_t padding_idx = 0;
 };
@@ -29,15 +32,18 @@ struct Seq2SeqOptions {
 /// step_attention_names() of nn/attention/make.h.
 const std::vector<std::string>& attention_names();
 
-/// What the decoder looks at, computed once for each sentence: the encoder's states (B, S, 2H),
-/// their projection, and the mask of the source lengths; undefined without attention.
+/// What the decoder looks at, computed once for each sentence: the encoder's states (B, S, 2H), as
+/// the mechanism wants them, and the mask of the source lengths; undefined without attention.
 struct Seq2SeqMemory : AttentionMemory {
   Tensor initial;  ///< (B, H): the decoder's first state
 };
 
-/// p(y | x) = prod_t softmax(W_o tanh(W_r [s_t; c_t; e_t]))
+/// p(y | x) = prod_t softmax(W_o r_t),  r_t = tanh(W_r [s_t; c_t; e_t])
 ///   encoder   h = biGRU(embed(x))                    s_0 = tanh(W_i h_1 of the backward direction)
 ///   decoder   c_t = attend(s_{t-1}, h),  s_t = GRUCell([e_t; c_t], s_{t-1}),  e_t = embed(y_{t-1})
+/// With input feeding (Luong et al. 2015, section 3.3) the cell reads the read-out of the step
+/// before, this model's attentional vector, too: GRUCell([e_t; c_t; r_{t-1}], s_{t-1}), r_0 = 0;
+/// dropout is between r_t and W_o alone.
 /// Differs from the paper, as most later systems do, in W_r being a tanh layer and not maxout.
 /// Without attention there is no c_t, and s_0 is made from the last states of both directions: all
 /// that the decoder knows of the sentence (Sutskever et al. 2014, Sequence to Sequence Learning).
@@ -57,11 +63,13 @@ class Seq2Seq : public Module {
 
   /// Teacher forcing: the logits of every real target position.
   /// inputs: i64 (B, T), <bos> first; lengths: of the targets  ->  (sum of lengths, V), packed
+  /// weights: if given, (B, T, S), with gradients, for the losses of attention/alignment.h; rows
+  /// behind a target's end mean nothing. Left alone without attention.
   Tensor decode(const Seq2SeqMemory& memory, const Tensor& inputs,
-                const std::vector<std::int64_t>& lengths) const;
+                const std::vector<std::int64_t>& lengths, Tensor* weights = nullptr) const;
 
-  /// The state before the first step, first axis B: the decoder's (B, H), then what the attention
-  /// remembers.
+  /// The state before the first step, first axis B: the decoder's s (B, H), with input feeding r
+  /// (B, H), then what the attention remembers.
   std::vector<Tensor> initial_state(const Seq2SeqMemory& memory) const;
 
   /// One step for K hypotheses of each sentence.
@@ -83,13 +91,15 @@ class Seq2Seq : public Module {
 
  private:
   struct Context {
-    Tensor context;  ///< (B K, 2H)
+    Tensor context;  ///< (B K, 2H); undefined without attention, as
     Tensor weights;  ///< (B, K, S)
   };
-  Context look(const Seq2SeqMemory& memory, const Tensor& query, std::vector<Tensor>& state) const;
+  Context look(const Seq2SeqMemory& memory, std::vector<Tensor>& state) const;
   bool attends() const { return options_.attention != "none"; }
+  bool feeds() const { return options_.input_feeding; }
   std::int64_t context_size() const { return attends() ? 2 * options_.hidden_size : 0; }
-  Tensor logits(const std::vector<Tensor>& seen) const;
+  std::int64_t fed_size() const { return feeds() ? options_.hidden_size : 0; }
+  Tensor read(const Tensor& state, const Tensor& context, const Tensor& embedded) const;
 };
 
 }  // namespace fovea::nn

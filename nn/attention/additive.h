@@ -34,6 +34,7 @@ class AdditiveAttention : public StepAttention {
   Tensor project(const Tensor& key) const override;
   AttentionOutput step(const Tensor& query, const AttentionMemory& memory,
                        std::vector<Tensor>& state) const override;
+  AttentionWeights weights() const { return weights_; }
 };
 
 }  // namespace fovea::nn

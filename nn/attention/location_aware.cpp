@@ -48,17 +48,7 @@ AttentionOutput LocationAwareAttention::step(const Tensor& query, const Attentio
   if (state.size() != 1 || !(state[0].shape() == Shape{B * K, S}))
     state_error("LocationAwareAttention", "the state must be the last weights, ({}, {})", B * K, S);
   const Tensor location = location_proj(location_features(state[0]));  // (B K, S, A)
-  AttentionOutput seen;
-  if (K == 1) {  // as in training: additive attention to keys that know where they are
-    seen = additive_look(query_proj(query), {memory.keys + location, memory.values, memory.mask},
-                         score, weights_);
-  } else {
-    const Tensor places = reshape(location, {B, K, S, location.dim(2)});
-    const Tensor hidden =
-        tanh(unsqueeze(query_proj(query), 2) + unsqueeze(memory.keys, 1) + places);  // (B, K, S, A)
-    seen.weights = weights_of(matmul(hidden, score), memory.mask, weights_);         // (B, K, S)
-    seen.context = matmul(seen.weights, memory.values);                              // (B, K, C)
-  }
+  const AttentionOutput seen = additive_look(query_proj(query), memory, location, score, weights_);
   state[0] = reshape(seen.weights, {B * K, S});
   return seen;
 }

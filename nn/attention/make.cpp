@@ -1,10 +1,12 @@
 #include <fovea/nn/attention/additive.h>
+#include <fovea/nn/attention/coverage.h>
 #include <fovea/nn/attention/hard.h>
 #include <fovea/nn/attention/linear_attention.h>
 #include <fovea/nn/attention/local.h>
 #include <fovea/nn/attention/location_aware.h>
 #include <fovea/nn/attention/luong.h>
 #include <fovea/nn/attention/make.h>
+#include <fovea/nn/attention/multihead_step.h>
 
 #include <algorithm>
 
@@ -33,8 +35,9 @@ StepPtr local(const AttentionSizes& n, Rng& rng) {
 }
 
 StepPtr additive(const AttentionSizes& n, Rng& rng) {
-  return std::make_unique<AdditiveAttention>(
-      AdditiveAttentionOptions{n.query_dim, n.key_dim, n.attention_dim, n.weights}, rng);
+  const AdditiveAttentionOptions options{n.query_dim, n.key_dim, n.attention_dim, n.weights};
+  if (n.coverage) return std::make_unique<CoverageAttention>(options, rng);
+  return std::make_unique<AdditiveAttention>(options, rng);
 }
 
 StepPtr location(const AttentionSizes& n, Rng& rng) {
@@ -52,10 +55,26 @@ void check_softmax(std::string_view name, const AttentionSizes& n) {
                 weights_names()[static_cast<std::size_t>(n.weights)]);
 }
 
+void check_coverage(std::string_view name, const AttentionSizes& n) {
+  if (n.coverage && name != "additive")
+    value_error("attention", "'{}' with coverage: 'additive' alone has it", name);
+}
+
 StepPtr hard(const AttentionSizes& n, Rng& rng) {
   check_softmax("hard", n);
   return std::make_unique<HardAttention>(
       HardAttentionOptions{.query_dim = n.query_dim, .key_dim = n.key_dim}, rng);
+}
+
+StepPtr multihead(const AttentionSizes& n, Rng& rng) {
+  return std::make_unique<MultiheadStepAttention>(
+      MultiheadStepAttentionOptions{.query_dim = n.query_dim,
+                                    .key_dim = n.key_dim,
+                                    .value_dim = n.value_dim == 0 ? n.key_dim : n.value_dim,
+                                    .attention_dim = n.attention_dim,
+                                    .num_heads = n.num_heads,
+                                    .weights = n.weights},
+      rng);
 }
 
 struct Maker {
@@ -71,7 +90,8 @@ constexpr Maker makers[] = {{"additive", additive},
                             {"local-m", local<false>},
                             {"local-p", local<true>},
                             {"location", location},
-                            {"hard", hard}};
+                            {"hard", hard},
+                            {"multihead", multihead}};
 
 }  // namespace
 
@@ -87,6 +107,7 @@ const std::vector<std::string>& step_attention_names() {
 const std::vector<std::string>& single_head_attention_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all = step_attention_names();
+    std::erase(all, "multihead");
     all.emplace_back("linear");
     return all;
   }();
@@ -99,6 +120,7 @@ StepPtr make_step_attention(std::string_view name, const AttentionSizes& sizes, 
   if (found == std::end(makers))
     value_error("attention", "'{}': it must be one of {}", name,
                 fmt::join(step_attention_names(), ", "));
+  check_coverage(name, sizes);
   return found->make(sizes, rng);
 }
 
@@ -106,12 +128,13 @@ std::unique_ptr<Attention> make_attention(std::string_view name, const Attention
                                           Rng& rng) {
   if (name == "linear") {
     check_softmax(name, sizes);
+    check_coverage(name, sizes);
     return std::make_unique<LinearAttention>(
         LinearAttentionOptions{sizes.query_dim, sizes.key_dim, sizes.attention_dim}, rng);
   }
-  const auto& names = single_head_attention_names();
-  if (std::find(names.begin(), names.end(), name) == names.end())
-    value_error("attention", "'{}': it must be one of {}", name, fmt::join(names, ", "));
+  const auto& step = step_attention_names();
+  if (std::find(step.begin(), step.end(), name) == step.end())
+    value_error("attention", "'{}': it must be one of {}, linear", name, fmt::join(step, ", "));
   return make_step_attention(name, sizes, rng);
 }
 

@@ -19,24 +19,28 @@ struct AttentionSizes {
   std::int64_t attention_dim;  ///< A, of hidden layers; the feature width of "linear"
   AttentionWeights weights = AttentionWeights::softmax;  ///< for all but "hard" and "linear"
   std::int64_t window = 10;                              ///< D of "local-m" and "local-p"
+  std::int64_t num_heads = 4;  ///< H of "multihead"; attention_dim is a multiple of it
+  std::int64_t value_dim = 0;  ///< C, for "multihead"; 0: Ck
+  bool coverage = false;       ///< of "additive": it sees how much it has looked at each key
 };
 
-/// Mechanisms of one head that a recurrent decoder can ask step by step:
-///   additive               Bahdanau et al. 2015
+/// Mechanisms that a recurrent decoder can ask step by step:
+///   additive               Bahdanau et al. 2015; with coverage See et al. 2017
 ///   dot, general, concat   Luong et al. 2015, section 3.1
 ///   scaled-dot             Vaswani et al. 2017
 ///   local-m, local-p       Luong et al. 2015, section 3.2, with the score "general"
 ///   location               Chorowski et al. 2015
 ///   hard                   Xu et al. 2015, straight through, with the score "general"
+///   multihead              Vaswani et al. 2017, section 3.2.2
 const std::vector<std::string>& step_attention_names();
 /// ValueError that lists the names; ValueError if `weights` are asked of a mechanism that has its
-/// own. `rng` must outlive a "hard" one.
+/// own, or coverage of another than "additive". `rng` must outlive a "hard" one.
 std::unique_ptr<StepAttention> make_step_attention(std::string_view name,
                                                    const AttentionSizes& sizes, Rng& rng);
 
-/// All of these, and linear: Katharopoulos et al. 2020.
+/// Those of them that have one head, and linear: Katharopoulos et al. 2020.
 const std::vector<std::string>& single_head_attention_names();
-/// One of them. Errors as make_step_attention().
+/// Any of all these. Errors as make_step_attention().
 std::unique_ptr<Attention> make_attention(std::string_view name, const AttentionSizes& sizes,
                                           Rng& rng);
 

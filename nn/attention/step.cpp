@@ -28,17 +28,16 @@ AttentionOutput StepAttention::look(const Tensor& query, const Tensor& key, cons
   check_sizes(query, key, value);
   AttentionMemory memory;
   if (mask.keeps_all()) {
-    memory = {project(key), value, mask};
+    memory = {project(key), project_values(value), mask};
   } else {  // 0 where no query looks: padding then gives nothing to any gradient
     const Tensor kept = mask.to_tensor(query.dim(0), query.dim(1), key.dim(1));
     const Tensor seen = unsqueeze(gt(sum(kept, 1), zeros({}, DType::i64)), -1);  // (B or 1, S, 1)
-    memory = {project(where(seen, key, 0.0)), where(seen, value, 0.0), Mask::keep(kept)};
+    memory = {project(where(seen, key, 0.0)), project_values(where(seen, value, 0.0)),
+              Mask::keep(kept)};
   }
   std::vector<Tensor> state = initial_state(memory);
-  const AttentionOutput seen =
-      state.empty() ? step(query, memory, state) : step_by_step(query, memory, std::move(state));
-  report_weights(seen.weights);
-  return seen;
+  return reported(state.empty() ? step(query, memory, state)
+                                : step_by_step(query, memory, std::move(state)));
 }
 
 // Each query is a step, under its own row of the mask.
@@ -52,11 +51,11 @@ AttentionOutput StepAttention::step_by_step(const Tensor& query, AttentionMemory
     if (kept.defined()) memory.mask = Mask::keep(narrow(kept, 1, t, 1));
     const AttentionOutput seen = step(narrow(query, 1, t, 1), memory, state);
     contexts.push_back(seen.context);  // (B, 1, C)
-    weights.push_back(seen.weights);   // (B, 1, S)
+    weights.push_back(seen.weights);   // (B, 1, S), or of every head (B, H, 1, S)
   }
   if (T == 0)
     return {zeros({B, 0, memory.values.dim(2)}, query.dtype()), zeros({B, 0, S}, query.dtype())};
-  return {concat(contexts, 1), concat(weights, 1)};
+  return {concat(contexts, 1), concat(weights, -2)};
 }
 
 Tensor StepAttention::project_keys(const Tensor& key) const {
@@ -66,15 +65,13 @@ Tensor StepAttention::project_keys(const Tensor& key) const {
 
 AttentionMemory StepAttention::prepare(const Tensor& key, const Tensor& value,
                                        const Mask& mask) const {
-  return {project_keys(key), value, mask};
+  return {project_keys(key), project_values(value), mask};
 }
 
 AttentionOutput StepAttention::attend(const Tensor& query, const AttentionMemory& memory,
                                       std::vector<Tensor>& state) const {
   const Scope in(*this);
-  AttentionOutput seen = step(query, memory, state);
-  report_weights(seen.weights);
-  return seen;
+  return reported(step(query, memory, state));
 }
 
 AttentionOutput StepAttention::attend(const Tensor& query, const AttentionMemory& memory) const {
@@ -82,13 +79,20 @@ AttentionOutput StepAttention::attend(const Tensor& query, const AttentionMemory
   return attend(query, memory, none);
 }
 
-void StepAttention::report_weights(const Tensor& weights) const {
-  if (!watched()) return;
-  const NoGrad guard;
-  const Tensor all = unsqueeze(numbers_of(weights), 1);  // (B, 1, T, S)
-  report({all.dim(0), 1, all.dim(2), all.dim(3), [all](std::int64_t begin, std::int64_t end) {
-            return narrow(all, 2, begin, end - begin);
-          }});
+// Tells the observers of the heads' weights; what is given back has their mean.
+AttentionOutput StepAttention::reported(AttentionOutput seen) const {
+  const bool one_head = seen.weights.rank() == 3;
+  if (watched()) {
+    const NoGrad guard;
+    const Tensor numbers = numbers_of(seen.weights);
+    const Tensor all = one_head ? unsqueeze(numbers, 1) : numbers;  // (B, H, T, S)
+    report({all.dim(0), all.dim(1), all.dim(2), all.dim(3),
+            [all](std::int64_t begin, std::int64_t end) {
+              return narrow(all, 2, begin, end - begin);
+            }});
+  }
+  if (!one_head) seen.weights = mean(seen.weights, 1);  // (B, T, S)
+  return seen;
 }
 
 }  // namespace fovea::nn

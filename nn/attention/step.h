@@ -11,7 +11,7 @@ namespace fovea::nn {
 /// What the queries look at, made ready once a sentence.
 struct AttentionMemory {
   Tensor keys = {};          ///< (B, S, A): projected, as the mechanism scores them
-  Tensor values = {};        ///< (B, S, C)
+  Tensor values = {};        ///< (B, S, C), or projected: (B, S, A)
   Mask mask = Mask::none();  ///< over (B, K, S), the same at every step
 };
 
@@ -33,26 +33,31 @@ class StepAttention : public Attention {
   /// The keys' half of the scores: (..., Ck) -> (..., A), row by row, so that packed rows (N, Ck)
   /// can be given too.
   Tensor project_keys(const Tensor& key) const;
+  /// What of the values does not depend on the queries: (..., C) -> (..., A), row by row. Most
+  /// mechanisms mix the values as they are.
+  virtual Tensor project_values(const Tensor& value) const { return value; }
   AttentionMemory prepare(const Tensor& key, const Tensor& value, const Mask& mask) const;
 
   /// The state before the first step, for one query a sentence; empty if there is none.
   virtual std::vector<Tensor> initial_state(const AttentionMemory&) const { return {}; }
 
   /// One step.   query: (B, K, Cq)  state: first axis B K, replaced  ->  (B, K, C), (B, K, S)
-  /// StateError if the state is not one of this mechanism. A probe sees each step as a call.
+  /// StateError if the state is not one of this mechanism. A probe sees each step as a call, and
+  /// where there are several heads the weights of each; the mean of them is what is given back.
   AttentionOutput attend(const Tensor& query, const AttentionMemory& memory,
                          std::vector<Tensor>& state) const;
   AttentionOutput attend(const Tensor& query, const AttentionMemory& memory) const;
 
  protected:
   virtual Tensor project(const Tensor& key) const = 0;
+  /// As attend(), but weights may be those of every head, (B, H, K, S).
   virtual AttentionOutput step(const Tensor& query, const AttentionMemory& memory,
                                std::vector<Tensor>& state) const = 0;
 
  private:
   AttentionOutput step_by_step(const Tensor& query, AttentionMemory memory,
                                std::vector<Tensor> state) const;
-  void report_weights(const Tensor& weights) const;
+  AttentionOutput reported(AttentionOutput seen) const;
 };
 
 }  // namespace fovea::nn

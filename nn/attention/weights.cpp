@@ -56,4 +56,15 @@ AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory
   return {matmul(weights, memory.values), weights};  // (B, T, C), (B, T, S)
 }
 
+AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory,
+                              const Tensor& places, const Tensor& v, AttentionWeights kind) {
+  const std::int64_t B = query.dim(0), K = query.dim(1);
+  if (K == 1)  // as in training: additive attention to other keys
+    return additive_look(query, {memory.keys + places, memory.values, memory.mask}, v, kind);
+  const Tensor own = reshape(places, {B, K, places.dim(1), places.dim(2)});
+  const Tensor hidden = tanh(unsqueeze(query, 2) + unsqueeze(memory.keys, 1) + own);  // (B,K,S,A)
+  const Tensor weights = weights_of(matmul(hidden, v), memory.mask, kind);            // (B, K, S)
+  return {matmul(weights, memory.values), weights};
+}
+
 }  // namespace fovea::nn

@@ -33,6 +33,11 @@ void check_widths(const char* op, std::int64_t query_dim, std::int64_t key_dim,
 AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory, const Tensor& v,
                               AttentionWeights kind);
 
+/// The same where every query has something of its own to add to each key:
+///   e_ts = v . tanh(q_t + k_s + p_ts)                     places: (B K, S, A), a row a query
+AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory,
+                              const Tensor& places, const Tensor& v, AttentionWeights kind);
+
 /// v . tanh(q_t + k_s), with the (B, T, S, A) tensor written out.   -> (B, T, S)
 Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v);
 

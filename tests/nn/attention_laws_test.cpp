@@ -71,6 +71,14 @@ std::vector<Mechanism> mechanisms() {
   };
   for (const std::string& name : nn::single_head_attention_names())
     add(name, nn::AttentionWeights::softmax);
+  const auto add_step = [&](const std::string& label, const std::string& name,
+                            nn::AttentionSizes sizes, std::int64_t heads) {
+    all.push_back({label, [=](Rng& rng) { return nn::make_attention(name, sizes, rng); }, heads});
+  };
+  nn::AttentionSizes sizes{.query_dim = C, .key_dim = C, .attention_dim = 6, .num_heads = 2};
+  add_step("multihead, step by step", "multihead", sizes, 2);
+  sizes.coverage = true;
+  add_step("additive with coverage", "additive", sizes, 1);
   for (const std::string name : {"additive", "general", "location"}) {
     add(name, nn::AttentionWeights::sparsemax);
     add(name, nn::AttentionWeights::entmax15);

@@ -1,4 +1,5 @@
 // Beam search against the search through everything, on a made-up model of four words.
+#include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/softmax.h>
 #include <fovea/core/random.h>
@@ -213,4 +214,91 @@ TEST_CASE("what the search does not take") {
   };
   CHECK(message_of<ShapeError>([&] { beam_search(short_of_rows, sentences({1}), 1, {}); }) ==
         "beam_search: the step gave logits (1, 4) for 5 hypotheses: they must be (B K, V)");
+}
+
+namespace {
+
+// The same state as model()'s, other logits.
+Tensor other_model(const Tensor& ids, std::vector<Tensor>& state) {
+  return -0.5 * model(ids, state) + 0.25;
+}
+
+}  // namespace
+
+TEST_CASE("an ensemble's probabilities are the mean of its members'") {
+  Rng rng(1);
+  const Tensor a = randn({2, 3, V}, rng), b = randn({2, 3, V}, rng);
+  const Tensor mean = 0.5 * (softmax(a) + softmax(b));
+  CHECK(test::max_difference(softmax(mean_prediction({a, b})), mean) <= 1e-6);
+  CHECK(test::max_difference(exp(mean_prediction({a, b})), mean) <= 1e-6);  // they sum to 1
+  CHECK(test::max_difference(mean_prediction({a}), a) == 0);
+}
+
+TEST_CASE("a model with itself is the model itself, and two models are not") {
+  const BeamOptions options{.beam = 3, .max_length = 5, .n_best = 3};
+  const auto search = [&](std::vector<DecodeStart> members) {
+    const DecodeStart joined = ensemble(std::move(members));
+    return beam_search(joined.step, joined.state, 10, options);
+  };
+  const DecodeStart one{model, sentences(seeds)}, other{other_model, sentences(seeds)};
+  const auto alone = beam_search(model, sentences(seeds), 10, options);
+  const auto single = search({one}), twice = search({one, one}), both = search({one, other});
+  std::size_t changed = 0;
+  for (std::size_t b = 0; b < seeds.size(); ++b)
+    for (std::size_t i = 0; i < 3; ++i) {
+      CHECK(single[b][i].log_prob == alone[b][i].log_prob);
+      CHECK(twice[b][i].tokens == alone[b][i].tokens);
+      CHECK(twice[b][i].log_prob == doctest::Approx(alone[b][i].log_prob).epsilon(1e-5));
+      changed += both[b][i].tokens != alone[b][i].tokens;
+    }
+  CHECK(changed > 0);
+}
+
+TEST_CASE("the members of an ensemble keep their own states, through every reordering") {
+  // Each hypothesis's score is that of saying it with both members alone.
+  const DecodeStart joined = ensemble({{model, sentences({1})}, {other_model, sentences({7})}});
+  CHECK(joined.state.size() == 2);
+  const auto best =
+      beam_search(joined.step, joined.state, 1, {.beam = 4, .max_length = 4, .n_best = 4})[0];
+  REQUIRE(best.size() == 4);
+  for (const Hypothesis& h : best) {
+    std::vector<Tensor> first = sentences({1}), second = sentences({7});
+    std::vector<std::int64_t> said = h.tokens;
+    said.push_back(eos);
+    std::int64_t last = bos;
+    double log_prob = 0;
+    for (const std::int64_t token : said) {
+      const Tensor id = from_data(std::vector<std::int64_t>{last}, {1});
+      const auto p = softmax(model(id, first)).to_vector<double>(),
+                 q = softmax(other_model(id, second)).to_vector<double>();
+      log_prob +=
+          std::log((p[static_cast<std::size_t>(token)] + q[static_cast<std::size_t>(token)]) / 2);
+      last = token;
+    }
+    CHECK(h.log_prob == doctest::Approx(log_prob).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("what is no ensemble") {
+  CHECK(message_of<ValueError>([] { ensemble({}); }) ==
+        "ensemble: no model: there must be one at least");
+  CHECK(message_of<ValueError>([] { mean_prediction({}); }) ==
+        "ensemble: no model: there must be one at least");
+  CHECK(message_of<ShapeError>([] {
+          mean_prediction({zeros({2, 4}), zeros({2, 5})});
+        }) == "ensemble: logits (2, 4) and (2, 5): the models must know the same tokens");
+  const DecodeStart one{model, sentences({1})};
+  const DecodeStart growing{[](const Tensor& ids, std::vector<Tensor>& state) {
+                              state.push_back(state[0]);
+                              return zeros({ids.numel(), V});
+                            },
+                            sentences({1})};
+  const Tensor ids = from_data(std::vector<std::int64_t>{bos}, {1});
+  const auto run = [&](const DecodeStart& joined, std::vector<Tensor> state) {
+    return message_of<StateError>([&] { joined.step(ids, state); });
+  };
+  const DecodeStart joined = ensemble({one, growing});
+  CHECK(run(joined, joined.state) ==
+        "ensemble: a step of 1 tensors of state gave 2: it must replace them");
+  CHECK(run(joined, sentences({1})) == "ensemble: a state of 1 tensors: the members have 2");
 }

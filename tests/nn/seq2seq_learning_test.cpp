@@ -74,8 +74,12 @@ double exact(Seq2Seq& model, const Pairs& pairs) {
 TEST_CASE("saying words backwards: each attention learns it, and without one it is not learned") {
   struct Case {
     std::string attention, weights;
+    bool coverage = false, input_feeding = false;
   };
-  std::vector<Case> cases{{"general", "entmax15"}, {"concat", "sparsemax"}};
+  std::vector<Case> cases{{"general", "entmax15"},
+                          {"concat", "sparsemax"},
+                          {"additive", "softmax", true, false},
+                          {"dot", "softmax", false, true}};
   for (const std::string& name : attention_names()) cases.push_back({name, "softmax"});
   const int before = num_threads();
   set_num_threads(1);  // so small that a second thread would only cost
@@ -87,7 +91,9 @@ TEST_CASE("saying words backwards: each attention learns it, and without one it 
                    .embed_dim = 12,
                    .hidden_size = 24,
                    .attention = c.attention,
-                   .weights = c.weights},
+                   .weights = c.weights,
+                   .coverage = c.coverage,
+                   .input_feeding = c.input_feeding},
                   rng);
     train(model, 120, rng);
     const double score = exact(model, Pairs(rng));

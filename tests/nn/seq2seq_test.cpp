@@ -38,14 +38,27 @@ struct Example {
   Lengths target_lengths{3, 2, 1};
 };
 
-Seq2Seq make(const std::string& attention, Rng& rng) {
+// "multihead", or "multihead fed": with input feeding; "covered" is additive with coverage.
+Seq2Seq make(const std::string& kind, Rng& rng) {
+  const std::string attention = kind.substr(0, kind.find(" fed"));
   return Seq2Seq({.source_vocab = 8,
                   .target_vocab = 7,
                   .embed_dim = 5,
                   .hidden_size = 6,
-                  .attention = attention},
+                  .attention = attention == "covered" ? "additive" : attention,
+                  .heads = 2,
+                  .coverage = attention == "covered",
+                  .input_feeding = attention != kind},
                  rng);
 }
+
+std::vector<std::string> kinds() {
+  std::vector<std::string> all = attention_names();
+  all.insert(all.end(), {"covered", "none fed", "additive fed", "covered fed", "location fed"});
+  return all;
+}
+
+bool attends(const std::string& kind) { return !kind.starts_with("none"); }
 
 Tensor row(const Tensor& x, std::int64_t b) { return slice(x, 0, b, b + 1); }
 
@@ -69,7 +82,7 @@ TEST_CASE("the names of the parameters") {
 TEST_CASE("encoding a ragged batch is encoding its sentences one by one") {
   Rng rng(1);
   const Example e;
-  for (const std::string& attention : attention_names()) {
+  for (const std::string& attention : kinds()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory all = model.encode(e.source, e.source_lengths);
@@ -77,8 +90,8 @@ TEST_CASE("encoding a ragged batch is encoding its sentences one by one") {
       const std::int64_t S = e.source_lengths[static_cast<std::size_t>(b)];
       const Seq2SeqMemory one = model.encode(slice(row(e.source, b), 1, 0, S), {S});
       CHECK(max_difference(one.initial, row(all.initial, b)) <= 1e-6);
-      CHECK(all.values.defined() == (attention != "none"));
-      if (attention == "none") continue;
+      CHECK(all.values.defined() == attends(attention));
+      if (!attends(attention)) continue;
       CHECK(max_difference(one.values, slice(row(all.values, b), 1, 0, S)) <= 1e-6);
       CHECK(max_difference(one.keys, slice(row(all.keys, b), 1, 0, S)) <= 1e-6);
     }
@@ -88,7 +101,7 @@ TEST_CASE("encoding a ragged batch is encoding its sentences one by one") {
 TEST_CASE("decoding step by step gives the logits of teacher forcing") {
   Rng rng(1);
   const Example e;
-  for (const std::string& attention : attention_names()) {
+  for (const std::string& attention : kinds()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
@@ -107,7 +120,7 @@ TEST_CASE("decoding step by step gives the logits of teacher forcing") {
 TEST_CASE("several hypotheses a sentence are decoded as each alone") {
   Rng rng(1);
   const Example e;
-  for (const std::string& attention : attention_names()) {
+  for (const std::string& attention : kinds()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
@@ -134,7 +147,7 @@ TEST_CASE("several hypotheses a sentence are decoded as each alone") {
 
 TEST_CASE("beam search reorders all that a step remembers") {
   const Example e;
-  for (const std::string& attention : attention_names()) {
+  for (const std::string& attention : kinds()) {
     CAPTURE(attention);
     Rng rng(3);
     Seq2Seq model = make(attention, rng);
@@ -168,14 +181,14 @@ TEST_CASE("beam search reorders all that a step remembers") {
 TEST_CASE("the weights of a step lie on the real source words") {
   Rng rng(1);
   const Example e;
-  for (const std::string& attention : attention_names()) {
+  for (const std::string& attention : kinds()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
     std::vector<Tensor> state = model.initial_state(memory);
     Tensor weights;
     model.step(memory, ids({2, 2, 2}, {3}), state, &weights);
-    CHECK(weights.defined() == (attention != "none"));
+    CHECK(weights.defined() == attends(attention));
     if (!weights.defined()) continue;
     CHECK(weights.shape() == Shape{3, 1, 4});
     if (attention != "local-p") CHECK(max_difference(sum(weights, -1), ones({3, 1})) <= 1e-6);
@@ -187,15 +200,16 @@ TEST_CASE("watching changes no bit, and sees every step of decode()") {
   struct Counter : AttentionObserver {
     void see(const Attention&, const AttentionCall& call) override {
       calls += 1;
-      shapes &= call.B == 3 && call.H == 1 && call.T == 1 && call.S == 4 &&
-                call.rows(0, 1).shape() == Shape{3, 1, 1, 4};
+      shapes &= call.B == 3 && call.H == heads && call.T == 1 && call.S == 4 &&
+                call.rows(0, 1).shape() == Shape{3, heads, 1, 4};
     }
+    std::int64_t heads = 1;
     int calls = 0;
     bool shapes = true;
   };
   const Example e;
-  for (const std::string& attention : attention_names()) {
-    if (attention == "none") continue;
+  for (const std::string& attention : kinds()) {
+    if (!attends(attention)) continue;
     CAPTURE(attention);
     Rng rng(1);
     const Seq2Seq model = make(attention, rng);
@@ -204,6 +218,7 @@ TEST_CASE("watching changes no bit, and sees every step of decode()") {
     };
     const Tensor before = run();
     Counter counter;
+    counter.heads = attention == "multihead" ? 2 : 1;
     model.attention->watch(counter);
     CHECK(max_difference(run(), before) == 0);
     CHECK(counter.calls == 3);
@@ -240,17 +255,78 @@ TEST_CASE("an attention that there is not") {
   Rng rng(1);
   CHECK(message_of<ValueError>([&] { make("additiv", rng); }) ==
         "Seq2Seq: attention 'additiv': it must be one of none, additive, dot, general, concat, "
-        "scaled-dot, local-m, local-p, location, hard");
+        "scaled-dot, local-m, local-p, location, hard, multihead");
   CHECK(message_of<ValueError>([&] {
           Seq2Seq({.source_vocab = 8, .target_vocab = 7, .weights = "max"}, rng);
         }) == "weights: 'max': it must be one of softmax, sparsemax, entmax15");
+  CHECK(message_of<ValueError>([&] {
+          Seq2Seq(
+              {.source_vocab = 8, .target_vocab = 7, .attention = "none", .weights = "entmax15"},
+              rng);
+        }) == "Seq2Seq: weights 'entmax15' without attention: there are none");
+  CHECK(message_of<ValueError>([&] {
+          Seq2Seq({.source_vocab = 8, .target_vocab = 7, .attention = "dot", .coverage = true},
+                  rng);
+        }) == "Seq2Seq: coverage with attention 'dot': 'additive' alone has it");
+  CHECK(message_of<ValueError>([&] {
+          Seq2Seq({.source_vocab = 8,
+                   .target_vocab = 7,
+                   .hidden_size = 6,
+                   .attention = "multihead",
+                   .heads = 4},
+                  rng);
+        }) ==
+        "MultiheadStepAttention: attention_dim 6, num_heads 4: the first must be a multiple of the "
+        "second");
+}
+
+TEST_CASE("decode() gives the weights that the steps had") {
+  Rng rng(1);
+  const Example e;
+  for (const std::string& kind : kinds()) {
+    CAPTURE(kind);
+    const Seq2Seq model = make(kind, rng);
+    const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
+    Tensor all;
+    const Tensor with = model.decode(memory, e.inputs, e.target_lengths, &all);
+    CHECK(max_difference(with, model.decode(memory, e.inputs, e.target_lengths)) == 0);
+    CHECK(all.defined() == attends(kind));
+    if (!attends(kind)) continue;
+    CHECK(all.shape() == Shape{3, 3, 4});
+    CHECK(all.requires_grad());
+    std::vector<Tensor> state = model.initial_state(memory);
+    for (std::int64_t t = 0; t < 3; ++t) {
+      Tensor one;
+      model.step(memory, select(e.inputs, 1, t), state, &one);
+      for (std::int64_t b = 0; b < 3; ++b)
+        if (t < e.target_lengths[static_cast<std::size_t>(b)])
+          CHECK(max_difference(row(select(all, 1, t), b), select(row(one, b), 1, 0)) <= 1e-5);
+    }
+  }
+}
+
+TEST_CASE("input feeding: the read-out of a step changes the next one, and not its own") {
+  Rng rng(1);
+  const Example e;
+  const Seq2Seq model = make("additive fed", rng);
+  CHECK(model.cell.weight_ih.shape() == Shape{18, 5 + 12 + 6});
+  const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
+  std::vector<Tensor> state = model.initial_state(memory);
+  REQUIRE(state.size() == 2);
+  CHECK(max_difference(state[1], zeros({3, 6})) == 0);
+  const Tensor logits = model.step(memory, ids({2, 2, 2}, {3}), state);
+  CHECK(max_difference(logits, model.output(state[1])) == 0);  // what is fed is what is read out
+  std::vector<Tensor> other = state;
+  other[1] = zeros({3, 6});
+  const Tensor next = model.step(memory, ids({4, 4, 4}, {3}), state);
+  CHECK(max_difference(next, model.step(memory, ids({4, 4, 4}, {3}), other)) > 1e-4);
 }
 
 TEST_CASE("every parameter gets a gradient") {
   Rng rng(1);
   const Example e;
   const Tensor targets = ids({4, 5, 3, 6, 3, 3}, {6});
-  for (const std::string& attention : attention_names()) {
+  for (const std::string& attention : kinds()) {
     Seq2Seq model = make(attention, rng);
     const GradientAudit audit;
     const Seq2SeqMemory memory = model.encode(e.source, e.source_lengths);
@@ -275,7 +351,7 @@ TEST_CASE("dropout works in training only") {
 
 TEST_CASE("a batch of no sentences has no logits") {
   Rng rng(1);
-  for (const std::string& attention : attention_names()) {
+  for (const std::string& attention : kinds()) {
     CAPTURE(attention);
     const Seq2Seq model = make(attention, rng);
     const Seq2SeqMemory memory = model.encode(ids({}, {0, 4}), {});
@@ -298,6 +374,10 @@ TEST_CASE("a step whose state does not fit says so") {
   CHECK(message_of<StateError>([&] {
           model.step(memory, ids({2, 2, 2, 2, 2, 2}, {6}), state);
         }) == "Seq2Seq: a state of 1 tensors for 6 hypotheses: the first must be (6, 6)");
+  const Seq2Seq fed = make("additive fed", rng);
+  CHECK(message_of<StateError>([&] {
+          fed.step(memory, ids({2, 2, 2}, {3}), state);
+        }) == "Seq2Seq: a state of 1 tensors for 3 hypotheses: the first two must be (3, 6)");
   CHECK(message_of<ShapeError>([&] {
           model.step(memory, ids({2, 2, 2, 2}, {4}), state);
         }) == "Seq2Seq: ids (4,) for 3 sentences: they must be (B K)");

@@ -1,4 +1,4 @@
-// All mechanisms of one head under one roof, for tests of what they have in common.
+// All mechanisms under one roof, for tests of what they have in common.
 #pragma once
 
 #include <fovea/core/autograd.h>
@@ -15,20 +15,31 @@ namespace fovea::test {
 struct Mechanism {
   std::string label, name;
   nn::AttentionWeights weights = nn::AttentionWeights::softmax;
+  bool coverage = false;
 
   bool is(std::string_view other) const { return name == other; }
   /// Keys are told apart by their places, so their order matters.
   bool has_places() const { return is("local-m") || is("local-p") || is("location"); }
+  /// Gives the values mixed as they are; else they go through projections.
+  bool mixes_values() const { return !is("multihead"); }
+  std::int64_t heads() const { return is("multihead") ? 2 : 1; }
   /// Only masks that keep all keys up to an end.
   bool needs_prefixes() const { return is("linear"); }
   /// A query's weights depend on the queries before it.
-  bool has_memory() const { return is("location"); }
+  bool has_memory() const { return is("location") || coverage; }
 
-  /// Cq = Ck = 4, A = 5, D = 2, in f64.
+  /// Cq = Ck = 4, C = 3, A = 6, D = 2, in f64.
   std::unique_ptr<nn::Attention> make(Rng& rng) const {
-    auto made = nn::make_attention(
-        name, {.query_dim = 4, .key_dim = 4, .attention_dim = 5, .weights = weights, .window = 2},
-        rng);
+    auto made = nn::make_attention(name,
+                                   {.query_dim = 4,
+                                    .key_dim = 4,
+                                    .attention_dim = 6,
+                                    .weights = weights,
+                                    .window = 2,
+                                    .num_heads = heads(),
+                                    .value_dim = 3,
+                                    .coverage = coverage},
+                                   rng);
     to_f64(*made);
     return made;
   }
@@ -37,8 +48,12 @@ struct Mechanism {
 inline std::vector<Mechanism> family() {
   std::vector<Mechanism> all;
   for (const std::string& name : nn::single_head_attention_names()) all.push_back({name, name});
+  all.push_back({"multihead", "multihead"});
+  all.push_back({"additive with coverage", "additive", nn::AttentionWeights::softmax, true});
+  all.push_back(
+      {"additive with coverage+entmax15", "additive", nn::AttentionWeights::entmax15, true});
   for (const char* name :
-       {"additive", "dot", "general", "concat", "local-m", "local-p", "location"})
+       {"additive", "dot", "general", "concat", "local-m", "local-p", "location", "multihead"})
     for (const auto kind : {nn::AttentionWeights::sparsemax, nn::AttentionWeights::entmax15})
       all.push_back({std::string(name) + "+" + nn::weights_names()[static_cast<std::size_t>(kind)],
                      name, kind});

@@ -7,6 +7,7 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/threads.h>
+#include <fovea/nn/attention/step.h>
 #include <fovea/tests/nn/attention/family.h>
 #include <fovea/tests/support/compare.h>
 
@@ -78,15 +79,18 @@ std::unique_ptr<Attention> make(const Mechanism& mechanism) {
 }
 
 struct Seen {
-  Tensor output, weights;  // (B, T, C), (B, T, S)
+  Tensor output, weights;  // (B, T, C), (B, T, S): of several heads the mean
 };
 
 Seen look(Attention& attention, const Inputs& x, const Mask& mask) {
   LastWeights observer(attention);
   const Tensor y = attention(x.query, x.key, x.value, mask);
   REQUIRE(observer.calls == 1);
-  REQUIRE(observer.heads == 1);
-  return {y, squeeze(observer.last, 1)};
+  const auto* step = dynamic_cast<StepAttention*>(&attention);
+  const Tensor mean_of_heads = mean(observer.last, 1);
+  if (step)
+    CHECK(max_difference(step->look(x.query, x.key, x.value, mask).weights, mean_of_heads) == 0);
+  return {y, mean_of_heads};
 }
 
 double largest(const Tensor& x) { return max_difference(x, zeros(x.shape(), x.dtype())); }
@@ -104,7 +108,8 @@ TEST_CASE("the output is the mixture of the values by the reported weights") {
     const Seen seen = look(*attention, x, m.mask);
     CHECK(seen.output.shape() == Shape{B, T, C});
     CHECK(seen.weights.shape() == Shape{B, T, S});
-    CHECK(max_difference(seen.output, matmul(seen.weights, x.value)) <= 1e-12);
+    if (mechanism.mixes_values())
+      CHECK(max_difference(seen.output, matmul(seen.weights, x.value)) <= 1e-12);
     CHECK_FALSE(seen.weights.requires_grad());
   });
 }
@@ -268,7 +273,7 @@ TEST_CASE("gradients by differences: query, key, value and every parameter") {
       const auto attention = mechanism.make(rng);
       std::vector<Tensor> inputs{randn({2, 3, 4}, rng, DType::f64),
                                  randn({2, 3, 4}, rng, DType::f64),
-                                 randn({2, 3, 2}, rng, DType::f64)};
+                                 randn({2, 3, C}, rng, DType::f64)};
       for (const auto& [name, w] : attention->parameters()) inputs.push_back(w.detach());
       const auto f = [&](const std::vector<Tensor>& x) {
         std::size_t next = 3;
@@ -289,10 +294,11 @@ TEST_CASE("second derivatives") {
     Rng rng(22);
     const auto attention = mechanism.make(rng);
     const auto f = [&](const std::vector<Tensor>& x) {
-      return (*attention)(x[0], x[1], x[1], Mask::lengths({2}));
+      return (*attention)(x[0], x[1], x[2], Mask::lengths({2}));
     };
     const GradReport second =
-        gradgradcheck(f, {randn({1, 2, 4}, rng, DType::f64), randn({1, 3, 4}, rng, DType::f64)});
+        gradgradcheck(f, {randn({1, 2, 4}, rng, DType::f64), randn({1, 3, 4}, rng, DType::f64),
+                          randn({1, 3, C}, rng, DType::f64)});
     CHECK_MESSAGE(second.ok, second.message);
   }
 }
@@ -315,7 +321,7 @@ TEST_CASE("the same bits for any number of threads") {
   const int before = num_threads();
   Rng rng(9);
   const Tensor q = randn({33, 5, 4}, rng, DType::f64), k = randn({33, 40, 4}, rng, DType::f64),
-               v = randn({33, 40, 9}, rng, DType::f64);
+               v = randn({33, 40, C}, rng, DType::f64);
   for (const Mechanism& mechanism : family()) {
     CAPTURE(mechanism.label);
     const auto attention = make(mechanism);
@@ -368,16 +374,35 @@ TEST_CASE("names") {
   const AttentionSizes sizes{.query_dim = 2, .key_dim = 2, .attention_dim = 2};
   CHECK(message_of<ValueError>([&] { make_step_attention("linear", sizes, rng); }) ==
         "attention: 'linear': it must be one of additive, dot, general, concat, scaled-dot, "
-        "local-m, local-p, location, hard");
+        "local-m, local-p, location, hard, multihead");
   CHECK(message_of<ValueError>([&] { make_attention("Dot", sizes, rng); }) ==
         "attention: 'Dot': it must be one of additive, dot, general, concat, scaled-dot, local-m, "
-        "local-p, location, hard, linear");
+        "local-p, location, hard, multihead, linear");
   AttentionSizes sparse = sizes;
   sparse.weights = AttentionWeights::sparsemax;
   for (const char* name : {"hard", "linear"})
     CHECK(message_of<ValueError>([&] { make_attention(name, sparse, rng); }) ==
           "attention: '" + std::string(name) +
               "' with weights 'sparsemax': it has weights of its own");
+  AttentionSizes covered = sizes;
+  covered.coverage = true;
+  for (const char* name : {"dot", "hard", "multihead", "linear"})
+    CHECK(message_of<ValueError>([&] { make_attention(name, covered, rng); }) ==
+          "attention: '" + std::string(name) + "' with coverage: 'additive' alone has it");
+}
+
+TEST_CASE("each head reports its own weights, and their mean is what look() gives") {
+  Rng rng(4);
+  const Mechanism multihead{"multihead", "multihead"};
+  const auto attention = multihead.make(rng);
+  LastWeights observer(*attention);
+  const Inputs x;
+  const Mask mask = Mask::lengths({6, 0, 2});
+  const Tensor seen =
+      dynamic_cast<StepAttention&>(*attention).look(x.query, x.key, x.value, mask).weights;
+  CHECK(observer.last.shape() == Shape{B, 2, T, S});
+  CHECK(max_difference(select(observer.last, 1, 0), select(observer.last, 1, 1)) > 1e-3);
+  CHECK(max_difference(mean(observer.last, 1), seen) == 0);
 }
 
 TEST_CASE("a width below 1 is refused by all that have one") {
@@ -387,7 +412,8 @@ TEST_CASE("a width below 1 is refused by all that have one") {
   };
   for (const auto& [name, module] :
        {std::pair{"additive", "AdditiveAttention"}, std::pair{"concat", "AttentionScore"},
-        std::pair{"location", "LocationAwareAttention"}})
+        std::pair{"location", "LocationAwareAttention"},
+        std::pair{"multihead", "MultiheadStepAttention"}})
     CHECK(message(name, {.query_dim = 2, .key_dim = 2, .attention_dim = 0}) ==
           std::string(module) + ": query_dim 2, key_dim 2, attention_dim 0: at least 1");
   CHECK(message("linear", {.query_dim = 2, .key_dim = 2, .attention_dim = -1}) ==

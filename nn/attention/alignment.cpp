@@ -1,0 +1,35 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/error.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/ragged.h>
+#include <fovea/nn/attention/alignment.h>
+
+#include <algorithm>
+
+namespace fovea::nn {
+
+Tensor coverage_loss(const Tensor& weights, const std::vector<std::int64_t>& lengths) {
+  if (weights.rank() != 3 || weights.dim(0) != static_cast<std::int64_t>(lengths.size()))
+    shape_error("coverage_loss", "weights {} and {} lengths: they must be (B, T, S) and B",
+                weights.shape().str(), lengths.size());
+  const RaggedIndex real(lengths);
+  const Tensor before = cumsum(weights, 1) - weights;      // (B, T, S)
+  const Tensor again = sum(minimum(weights, before), -1);  // (B, T)
+  const auto steps = static_cast<double>(std::max<std::int64_t>(1, real.total()));
+  return sum(pack(again, real).values) / steps;
+}
+
+Tensor guided_alignment_loss(const Tensor& weights, const Tensor& links) {
+  if (weights.rank() != 3 || !(weights.shape() == links.shape()))
+    shape_error("guided_alignment_loss", "weights {}, links {}: they must be equal, (B, T, S)",
+                weights.shape().str(), links.shape().str());
+  constexpr double least = 1e-7;
+  const Tensor given = numbers_of(links).to(weights.dtype());
+  const Tensor number = sum(given, -1, true);                       // (B, T, 1)
+  const Tensor rows = given / where(gt(number, 0.0), number, 1.0);  // sum to 1 or 0
+  const auto steps = sum(gt(number, 0.0)).item<std::int64_t>();
+  return sum(rows * log(weights + least)) / -static_cast<double>(std::max<std::int64_t>(1, steps));
+}
+
+}  // namespace fovea::nn
