@@ -45,9 +45,8 @@ Corpus load_corpus(const Options& options) {
   if (options.data.empty())
     fovea::value_error("load_corpus",
                        "this model translates {} to {}: give it --text or --input, or --data to be "
-                       "measured{}",
-                       task.source, task.target,
-                       options.json.empty() ? "" : " (--json holds what is measured)");
+                       "measured",
+                       task.source, task.target);
   if (!fs::is_directory(options.data))
     fovea::value_error("load_corpus", "--data {}: there is no such folder", options.data.string());
   const auto read = [&](const char* multi30k, const char* plain) {

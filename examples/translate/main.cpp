@@ -9,6 +9,7 @@
 //   translate --data DIR --source de --target en --save model.safetensors
 //   translate --model transformer --data DIR --source en --target de --bpe-merges 10000
 //   translate --load model.safetensors --input de.txt --output en.txt
+//   translate --load model.safetensors --input de.txt --target-text en.txt --align links.txt
 //   translate --smoke                  seconds, asserts that it learned; run by ctest
 //
 // Read after 02_attention_by_hand. New here: modules, batches of unequal lengths, the trainer,
@@ -26,6 +27,7 @@
 
 namespace {
 
+namespace data = fovea::nn::data;
 namespace optim = fovea::optim;
 
 SearchOptions search_of(const Options& o) {
@@ -39,15 +41,17 @@ SearchOptions search_of(const Options& o) {
 std::string name_of(const Model& model) {
   const ModelOptions& o = model.options();
   if (o.kind != "rnn") return "a " + o.kind;
-  return model.attends() ? fmt::format("an rnn with {} attention", o.attention)
-                         : "an rnn without attention";
+  return (model.attends() ? fmt::format("an rnn with {} attention", o.attention)
+                          : "an rnn without attention") +
+         (o.coverage ? ", coverage" : "") + (o.input_feeding ? ", input feeding" : "");
 }
 
-// --text to standard output; --input to --output.
+// --text to standard output; --input to --output, unless what it becomes is given.
 void translate_given(const Translator& translator, const Options& options,
                      const std::vector<std::string>& input) {
   const SearchOptions search = search_of(options);
   std::cout << translate_lines(translator, options.text, search);
+  if (!options.target_text.empty()) return;
   const std::string translated = translate_lines(translator, input, search);
   if (options.output.empty()) {
     std::cout << translated;
@@ -59,11 +63,10 @@ void translate_given(const Translator& translator, const Options& options,
 void measure(const Translator& translator, const Corpus& corpus, const SearchOptions& search,
              Figures& figures) {
   figures.metric = corpus.metric;
-  figures.parameters = translator.model().module().parameter_count();
   figures.score = score(translator, corpus, corpus.test, search);
   figures.loss = mean_loss(translator, corpus.test);
   std::cout << fmt::format("test {} {:.2f}  loss {:.4f}  parameters {}", corpus.metric,
-                           figures.score, figures.loss, figures.parameters);
+                           figures.score, figures.loss, translator.parameter_count());
   if (figures.seconds > 0) std::cout << fmt::format("  training {:.1f} s", figures.seconds);
   std::cout << '\n';
 }
@@ -83,6 +86,40 @@ std::vector<std::string> lines_to_draw(const Options& options,
   fovea::value_error("heatmap", "there is no line to draw");
 }
 
+// --input with what it is to become, the lines that are given with what they are translated to, or
+// the test set.
+data::ParallelText pairs_to_align(const Translator& translator, const Options& options,
+                                  const std::vector<std::string>& input, const Corpus& corpus) {
+  if (!options.target_text.empty()) {
+    data::ParallelText pairs{input, support::read_input(options.target_text)};
+    if (pairs.source.size() != pairs.target.size())
+      fovea::value_error("--target-text",
+                         "{} has {} lines, and --input {}: line by line they belong",
+                         options.target_text.string(), pairs.target.size(), pairs.source.size());
+    return pairs;
+  }
+  data::ParallelText pairs{options.text, {}};
+  pairs.source.insert(pairs.source.end(), input.begin(), input.end());
+  if (pairs.source.empty()) return corpus.test;
+  SearchOptions search = search_of(options);
+  search.n_best = 1;
+  for (const auto& found : translator.translate(pairs.source, search))
+    pairs.target.push_back(found[0].text);
+  return pairs;
+}
+
+void write_alignments(const Translator& translator, const data::ParallelText& pairs,
+                      const Options& options) {
+  const std::vector<Alignment> found = translator.align(pairs.source, pairs.target);
+  if (!options.align.empty()) {
+    fovea::write_file_atomically(options.align, as_pharaoh(found));
+    support::say_written(options.align, "where each target token looked most");
+  }
+  if (options.align_weights.empty()) return;
+  fovea::write_file_atomically(options.align_weights, as_json_lines(found));
+  support::say_written(options.align_weights, "where each target token looked");
+}
+
 // All that a translator is wanted for, new or loaded. An empty corpus is not measured.
 void use(const Translator& translator, const Corpus& corpus, const Options& options,
          Figures figures) {
@@ -95,6 +132,8 @@ void use(const Translator& translator, const Corpus& corpus, const Options& opti
     if (!options.smoke) show_examples(translator, corpus, search);
   }
   if (!options.json.empty()) write_json(figures, translator, options.json);
+  if (options.aligns())
+    write_alignments(translator, pairs_to_align(translator, options, input, corpus), options);
   if (!options.heatmap.empty()) {
     write_heatmap(translator, lines_to_draw(options, input, corpus)[0], search, options.heatmap);
     support::say_written(options.heatmap, "where it looked");
@@ -118,8 +157,11 @@ int train_and_use(Options options) {
   std::cerr << fmt::format("{}: {} training pairs, {} of {} parameters\n", options.task.name(),
                            corpus.train.size(), name_of(translator.model()),
                            translator.model().module().parameter_count());
+  std::vector<Links> links;
+  if (!options.guided_alignment.empty())
+    links = read_links(options.guided_alignment, translator, corpus.train);
   if (!options.save.empty() && !options.resume) support::keep_earlier(options.save, options.last());
-  const optim::TrainingResult result = teach(translator, corpus, options, rng);
+  const optim::TrainingResult result = teach(translator, corpus, links, options, rng);
   if (!options.save.empty()) translator.save(options.save);
   if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
@@ -139,15 +181,16 @@ int train_and_use(Options options) {
 int load_and_use(Options options) {
   check_outputs(options);
   fovea::Rng rng(0);  // of the numbers that the file's replace
-  const Translator translator = Translator::load(options.load, rng);
+  Translator translator = Translator::load(options.load[0], rng);
+  for (std::size_t i = 1; i < options.load.size(); ++i) translator.add(options.load[i], rng);
   options.task = translator.task();
   fill_defaults(options);
   fovea::set_num_threads(options.threads);
-  if (!(options.heatmap.empty() && options.report.empty()) && !translator.model().attends())
-    fovea::value_error("load", "{} holds a model without attention: there is nothing to draw",
-                       options.load.string());
+  if ((options.draws() || options.aligns()) && !translator.attends())
+    fovea::value_error("load", "{} holds a model without attention: there is nothing to {}",
+                       options.load[0].string(), options.draws() ? "draw" : "align by");
   const bool only_lines = !options.text.empty() || !options.input.empty();
-  const bool measured = !only_lines || !options.data.empty() || !options.json.empty();
+  const bool measured = !only_lines || !options.data.empty();
   use(translator, measured ? load_corpus(options) : Corpus{}, options, {});
   return 0;
 }

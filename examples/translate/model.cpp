@@ -4,6 +4,8 @@
 #include <fovea/nn/seq2seq.h>
 #include <fovea/nn/transformer.h>
 
+#include <type_traits>
+
 #include <nlohmann/json.hpp>
 
 namespace data = fovea::nn::data;
@@ -36,9 +38,13 @@ class ModelOf final : public Model {
 
   nn::Module& module() override { return net_; }
 
-  Tensor logits(const data::TranslationBatch& batch) const override {
+  Tensor logits(const data::TranslationBatch& batch, Tensor* weights) const override {
     const auto memory = net_.encode(batch.source.tensor(), batch.source.lengths);
-    return net_.decode(memory, batch.target_input.tensor(), batch.target_input.lengths);
+    const Tensor inputs = batch.target_input.tensor();
+    if constexpr (std::is_same_v<Net, nn::Seq2Seq>)
+      return net_.decode(memory, inputs, batch.target_input.lengths, weights);
+    else
+      return net_.decode(memory, inputs, batch.target_input.lengths);
   }
 
   Start start(const data::PaddedBatch& sources) const override {
@@ -63,6 +69,9 @@ std::unique_ptr<Model> make_rnn(const ModelOptions& o, fovea::Rng& rng) {
                                                                    .hidden_size = o.hidden,
                                                                    .attention = o.attention,
                                                                    .weights = o.weights,
+                                                                   .heads = o.heads,
+                                                                   .coverage = o.coverage,
+                                                                   .input_feeding = o.input_feeding,
                                                                    .dropout = o.dropout},
                                                 rng);
 }
@@ -97,6 +106,12 @@ nlohmann::json to_json(const ModelOptions& o) {
       {"model", o.kind}, {"joint_vocab", o.joint}, {"embed_dim", o.embed}, {"dropout", o.dropout}};
   if (o.kind == "rnn") {
     json.update({{"hidden_size", o.hidden}, {"attention", o.attention}, {"weights", o.weights}});
+    // What older files do not say is written only where it is asked for: they can be resumed.
+    if (o.attention == "multihead") json["heads"] = o.heads;
+    if (o.coverage) json["coverage"] = true;
+    if (o.input_feeding) json["input_feeding"] = true;
+    if (o.coverage_loss > 0) json["coverage_loss"] = o.coverage_loss;
+    if (o.guided_weight > 0) json["guided_weight"] = o.guided_weight;
   } else {
     json.update({{"layers", o.layers},
                  {"heads", o.heads},
@@ -119,6 +134,11 @@ ModelOptions model_options_from(const nlohmann::json& json) {
                   : attention.get<bool>() ? "additive"
                                           : "none";
     o.weights = json.value("weights", "softmax");
+    if (o.attention == "multihead") o.heads = json.at("heads");
+    o.coverage = json.value("coverage", false);
+    o.input_feeding = json.value("input_feeding", false);
+    o.coverage_loss = json.value("coverage_loss", 0.0);
+    o.guided_weight = json.value("guided_weight", 0.0);
   } else {
     o.layers = json.at("layers");
     o.heads = json.at("heads");

@@ -24,9 +24,11 @@ struct ModelOptions {
   std::int64_t hidden = 0;
   std::string attention = "additive";
   std::string weights = "softmax";
+  bool coverage = false, input_feeding = false;
+  double coverage_loss = 0, guided_weight = 0;  // what is taught about looking, in its loss
   // transformer
   std::int64_t layers = 0;  // of the encoder, and of the decoder
-  std::int64_t heads = 0;
+  std::int64_t heads = 0;   // also of the rnn's multihead attention
   std::int64_t ffn = 0;
   double attention_dropout = 0;
 };
@@ -53,7 +55,9 @@ class Model {
   virtual fovea::nn::Module& module() = 0;
 
   /// Teacher forcing: the logits of every real target position.    (sum of lengths, V), packed
-  virtual fovea::Tensor logits(const fovea::nn::data::TranslationBatch& batch) const = 0;
+  /// weights: if given, where an rnn's steps looked, (B, T, S); left alone by a Transformer.
+  virtual fovea::Tensor logits(const fovea::nn::data::TranslationBatch& batch,
+                               fovea::Tensor* weights = nullptr) const = 0;
 
   /// The start of a search. The step also gives, where asked, what it looked at: (B, K, S).
   struct Start {

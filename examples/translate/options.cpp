@@ -16,15 +16,17 @@ using support::Group;
 
 // A command line that mixes what does not go together is refused.
 struct Groups {
-  Group data, text, model, rnn, transformer, training, use;
+  Group data, text, model, rnn, heads, transformer, training, looking, use;
 
   explicit Groups(CLI::App& app)
       : data(app, "Data"),
         text(app, "Data"),
         model(app, "Model"),
         rnn(app, "Model"),
+        heads(app, "Model"),
         transformer(app, "Model"),
         training(app, "Training"),
+        looking(app, "Training"),
         use(app, "Use") {}
 };
 
@@ -71,13 +73,20 @@ void add_model_options(Groups& groups, Options& o) {
           "--attention-weights", o.attention_weights, "KIND",
           fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")))
       ->check(CLI::IsMember(fovea::nn::weights_names()));
+  groups.rnn.flag("--coverage", o.coverage,
+                  "additive attention sees how much it has looked at each word");
+  groups.rnn.flag("--input-feeding", o.input_feeding,
+                  "each step of the rnn reads what the last one wrote (Luong 2015)");
   groups.rnn.add("--hidden", o.hidden, "N", "the rnn's state width [64 for dates, 256 for text]")
       ->check(above_zero);
   groups.transformer
       .add("--layers", o.layers, "N",
            "of the encoder, and of the decoder [2 for dates, 4 for text]")
       ->check(above_zero);
-  groups.transformer.add("--heads", o.heads, "N", "of each attention layer [4]")->check(above_zero);
+  groups.heads
+      .add("--heads", o.heads, "N",
+           "of each attention layer of a transformer, and of multihead [4]")
+      ->check(above_zero);
   groups.transformer
       .add("--ffn", o.ffn, "N",
            "hidden width of the feed-forward nets [128 for dates, 256 for text]")
@@ -139,14 +148,45 @@ void add_training_options(Groups& groups, Options& o) {
   group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
 }
 
+// What the rnn's training may say about where to look.
+void add_looking_options(Groups& groups, Options& o) {
+  Group& group = groups.looking;
+  group
+      .add_with_default("--coverage-loss", o.coverage_loss, "X",
+                        "weight of what looking twice at a word costs (See 2017)")
+      ->check(CLI::NonNegativeNumber);
+  CLI::Option* guided =
+      group.add("--guided-alignment", o.guided_alignment, "FILE",
+                "where to look, taught with the rest (Chen 2016): for each training\n"
+                "pair a line of links SOURCE-TARGET, its tokens counted from 0");
+  group.add_with_default("--guided-weight", o.guided_weight, "X", "weight of what that costs")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(guided);
+}
+
 void add_use_options(Groups& groups, Options& o) {
   Group& group = groups.use;
-  group.add("--load", o.load, "FILE", "use this model instead of training one");
+  group
+      .add("--load", o.load, "FILE",
+           "use this model instead of training one; given again: an\n"
+           "ensemble, whose probabilities are the mean of the models'")
+      ->allow_extra_args(false);
   group.add("--text", o.text, "LINE", "translate this line; may be given again")
       ->allow_extra_args(false);
   group.add("--input", o.input, "FILE", "translate this file, line by line; -: standard input");
   group.add("--output", o.output, "FILE", "where its translations go [standard output]")
       ->needs("--input");
+  group
+      .add("--target-text", o.target_text, "FILE",
+           "what --input is to become, line by line: forced, for --align")
+      ->needs("--input")
+      ->excludes("--output");
+  group.add("--align", o.align, "FILE",
+            "where each target token looked most, as links SOURCE-TARGET:\n"
+            "of --input and --target-text, of --input or --text and the\n"
+            "translations found, or of the test set");
+  group.add("--align-weights", o.align_weights, "FILE",
+            "the same as all weights, a JSON object a line");
   group.add("--heatmap", o.heatmap, "FILE",
             "where it looked, as SVG [attention.svg after training]:\n"
             "for the first line of --text, --input or the test set");
@@ -169,21 +209,42 @@ void add_use_options(Groups& groups, Options& o) {
       ->check(above_zero);
 }
 
+// What an rnn without attention, or with another mechanism, has no use for.
+void check_attention(const Options& o) {
+  const bool none = o.trains() && o.model == "rnn" && o.attention == "none";
+  if (none && o.draws())
+    throw CLI::ValidationError(
+        "--heatmap and --report draw attention, and --attention none has none");
+  if (none && o.aligns())
+    throw CLI::ValidationError("--align tells of attention, and --attention none has none");
+  if (none && (o.coverage_loss > 0 || !o.guided_alignment.empty()))
+    throw CLI::ValidationError(
+        "--coverage-loss and --guided-alignment teach attention, and --attention none has none");
+  if (none && o.attention_weights != "softmax")
+    throw CLI::ValidationError("--attention-weights: --attention none has no weights");
+  if (o.coverage && o.attention != "additive")
+    throw CLI::ValidationError("--coverage: for --attention additive");
+}
+
 // What does not follow from one option alone.
 void check_together(const Options& o, const Groups& g) {
   if (!o.trains())
-    support::refuse({&g.text, &g.model, &g.rnn, &g.transformer, &g.training},
+    support::refuse({&g.text, &g.model, &g.rnn, &g.heads, &g.transformer, &g.training, &g.looking},
                     "of training, and --load uses a trained model");
   if (o.model == "rnn") support::refuse({&g.transformer}, "for --model transformer");
-  if (o.model == "transformer") support::refuse({&g.rnn}, "for --model rnn");
+  if (o.model == "rnn" && o.attention != "multihead")
+    support::refuse({&g.heads}, "for --model transformer and --attention multihead");
+  if (o.model == "transformer") support::refuse({&g.rnn, &g.looking}, "for --model rnn");
   if (o.data.empty() && (!o.bpe.empty() || o.bpe_merges > 0))
     throw CLI::ValidationError("--bpe and --bpe-merges: dates are spelled by characters");
   if (o.beam > 0 && o.beam < o.n_best)
     throw CLI::ValidationError(
         fmt::format("--n-best {} needs a --beam of at least that", o.n_best));
-  if (o.trains() && o.attention == "none" && !(o.heatmap.empty() && o.report.empty()))
-    throw CLI::ValidationError(
-        "--heatmap and --report draw attention, and --attention none has none");
+  if (!o.target_text.empty() && !o.aligns())
+    throw CLI::ValidationError("--target-text: for --align and --align-weights");
+  if (o.load.size() > 1 && !o.report.empty())
+    throw CLI::ValidationError("--report looks inside one model: give one --load");
+  check_attention(o);
 }
 
 }  // namespace
@@ -195,11 +256,13 @@ Options parse_options(int argc, char** argv) {
       "With no options: human dates to ISO dates; some seconds.\n\n"
       "  translate --data DIR --source de --target en --save model.safetensors\n"
       "  translate --load model.safetensors --input de.txt --output en.txt\n"
-      "  translate --load model.safetensors --text 'ein hund .'"};
+      "  translate --load model.safetensors --text 'ein hund .'\n"
+      "  translate --load model.safetensors --input de.txt --target-text en.txt --align links.txt"};
   Groups groups(app);
   add_data_options(groups, o);
   add_model_options(groups, o);
   add_training_options(groups, o);
+  add_looking_options(groups, o);
   add_use_options(groups, o);
   support::parse(app, argc, argv, [&] { check_together(o, groups); });
   o.task.dates = o.data.empty();
@@ -222,8 +285,8 @@ struct Defaults {
 
 Defaults defaults_of(const std::string& model, bool dates) {
   if (model == "rnn")
-    return dates ? Defaults{.embed = 32, .epochs = 3, .lr = 4e-3, .hidden = 64}
-                 : Defaults{.embed = 256, .epochs = 15, .lr = 1e-3, .hidden = 256};
+    return dates ? Defaults{.embed = 32, .epochs = 3, .lr = 4e-3, .hidden = 64, .heads = 4}
+                 : Defaults{.embed = 256, .epochs = 15, .lr = 1e-3, .hidden = 256, .heads = 4};
   Defaults d{.embed = 64, .epochs = 6, .lr = 3e-3, .layers = 2, .heads = 4, .ffn = 128};
   d.beta2 = 0.98;  // as in Vaswani et al. 2017, section 5.3
   d.warmup = 100;
@@ -245,9 +308,11 @@ Defaults defaults_of(const std::string& model, bool dates) {
 }
 
 std::string default_name(const Options& o) {
-  const std::string kind = o.model != "rnn"            ? "-" + o.model
-                           : o.attention != "additive" ? "-" + o.attention
-                                                       : "";
+  std::string kind = o.model != "rnn"            ? "-" + o.model
+                     : o.attention != "additive" ? "-" + o.attention
+                                                 : "";
+  if (o.coverage) kind += "-coverage";
+  if (o.input_feeding) kind += "-feeding";
   return o.task.name() + kind + ".safetensors";
 }
 
@@ -295,6 +360,8 @@ void check_outputs(const Options& o) {
                           {"--log", o.log},
                           {"--curve", o.curve},
                           {"--output", o.output},
+                          {"--align", o.align},
+                          {"--align-weights", o.align_weights},
                           {"--heatmap", o.heatmap},
                           {"--report", o.report},
                           {"--json", o.json}});

@@ -31,10 +31,12 @@ struct Options {
   std::string model = "rnn";           // or transformer
   std::string attention = "additive";  // of the rnn; or none, or another mechanism
   std::string attention_weights = "softmax";
+  bool coverage = false;       // of additive attention
+  bool input_feeding = false;  // of the rnn's decoder
   std::int64_t embed = 0;
   std::int64_t hidden = 0;  // of the rnn
   std::int64_t layers = 0;  // of the transformer, as heads and ffn
-  std::int64_t heads = 0;
+  std::int64_t heads = 0;   // also of multihead attention in the rnn
   std::int64_t ffn = 0;
   double dropout = -1;
   double attention_dropout = 0;  // of the transformer's weights
@@ -51,6 +53,9 @@ struct Options {
   std::int64_t average = -1;  // over so many epochs the weights are averaged; 0: not at all
   double label_smoothing = -1;
   double clip = 1.0;
+  double coverage_loss = 0;                // weight of what looking twice costs
+  std::filesystem::path guided_alignment;  // links for the training pairs
+  double guided_weight = 0.5;              // what not looking along them costs
   int threads = 0;
   bool resume = false;
   std::filesystem::path log;
@@ -62,13 +67,17 @@ struct Options {
   bool keep_unknown = false;  // else <unk> becomes the source word that it looked at most
 
   // files
-  std::filesystem::path save, load, input, output, json, heatmap, curve, report;
+  std::filesystem::path save, input, output, json, heatmap, curve, report;
+  std::filesystem::path target_text, align, align_weights;  // what is forced, where it looked
+  std::vector<std::filesystem::path> load;                  // several: an ensemble
   std::vector<std::string> text;
   bool smoke = false;
 
   std::string resume_command;  // what a shell would be given to go on after Ctrl-C
 
   bool trains() const { return load.empty(); }
+  bool aligns() const { return !(align.empty() && align_weights.empty()); }
+  bool draws() const { return !(heatmap.empty() && report.empty()); }
   std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it
 };
 

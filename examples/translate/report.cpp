@@ -19,7 +19,7 @@ namespace {
 inspect::HeatMap heatmap_of(const Translator& translator, const std::string& line,
                             const SearchOptions& search) {
   const std::string best = translator.translate({line}, search)[0][0].text;
-  const Alignment seen = translator.align(line, best);
+  const Alignment seen = translator.align({line}, {best})[0];
   return {.title = line + " → " + best,
           .row_labels = seen.target,
           .column_labels = seen.source,
@@ -40,7 +40,7 @@ void show_examples(const Translator& translator, const Corpus& corpus,
     std::cout << fmt::format("{}  →  {}{}\n", lines[i], found[i][0].text,
                              found[i][0].text == wanted ? "" : "    (wanted: " + wanted + ")");
   }
-  if (translator.model().attends() && count > 0)
+  if (translator.attends() && count > 0)
     std::cout << "\nWhere it looked, what it wrote downwards, what it read to the right:\n\n"
               << inspect::draw_in_terminal(heatmap_of(translator, lines[0], search),
                                            inspect::terminal_colour(STDOUT_FILENO));
@@ -83,18 +83,19 @@ void write_curve(const fovea::optim::TrainingResult& training, const std::string
 }
 
 void write_json(const Figures& f, const Translator& translator, const std::filesystem::path& path) {
-  nlohmann::ordered_json json{{"task", translator.task().name()},
-                              {"model", translator.model().options().kind},
-                              {f.metric, f.score},
-                              {"loss", f.loss},
-                              {"parameters", f.parameters},
-                              {"seconds", f.seconds},
-                              {"tokens_per_second", f.tokens_per_second},
-                              {"threads", fovea::num_threads()},
-                              {"seed", translator.task().seed},
-                              {"stopped_by", f.stopped_by}};
-  if (translator.model().options().kind == "rnn")
-    json["attention"] = translator.model().options().attention;
+  const ModelOptions& model = translator.model().options();
+  nlohmann::ordered_json json{{"task", translator.task().name()}, {"model", model.kind}};
+  if (!f.metric.empty()) json.update({{f.metric, f.score}, {"loss", f.loss}});
+  json.update({{"parameters", translator.parameter_count()},
+               {"seconds", f.seconds},
+               {"tokens_per_second", f.tokens_per_second},
+               {"threads", fovea::num_threads()},
+               {"seed", translator.task().seed},
+               {"stopped_by", f.stopped_by}});
+  if (translator.model_count() > 1) json["models"] = translator.model_count();
+  if (model.kind == "rnn") json["attention"] = model.attention;
+  if (model.coverage) json["coverage"] = true;
+  if (model.input_feeding) json["input_feeding"] = true;
   fovea::write_file_atomically(path, json.dump(2) + "\n");
 }
 

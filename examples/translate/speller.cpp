@@ -57,6 +57,13 @@ Speller::Speller(const fovea::Metadata& metadata, data::Unit unit) : unit_(unit)
   }
 }
 
+bool Speller::operator==(const Speller& other) const {
+  fovea::Metadata mine, theirs;
+  write(mine);
+  other.write(theirs);
+  return unit_ == other.unit_ && mine == theirs;
+}
+
 data::Tokens Speller::cut(const std::string& line) const {
   return bpe_ ? bpe_->encode(line) : data::tokenize(line, unit_);
 }

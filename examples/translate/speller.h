@@ -27,6 +27,8 @@ class Speller {
   const fovea::nn::data::Vocab& target() const { return target_; }
   fovea::nn::data::Unit unit() const { return unit_; }
   bool joint() const { return bpe_.has_value(); }
+  /// Do both cut lines alike, and give every token the same number?
+  bool operator==(const Speller& other) const;
 
  private:
   fovea::nn::data::Unit unit_;

@@ -71,7 +71,8 @@ std::int64_t target_tokens(const data::TranslationBatch& batch) {
 
 }  // namespace
 
-optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Options& options,
+optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
+                            const std::vector<Links>& links, const Options& options,
                             fovea::Rng& rng) {
   const Pairs pairs(translator, corpus.train);
   // With a bound on tokens there need be none on sentences.
@@ -92,8 +93,11 @@ optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const 
       .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
       .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
         model.train();
-        const auto batch = pairs.batch(epochs.at(epoch)[static_cast<std::size_t>(number)]);
-        return {translator.loss(batch, options.label_smoothing), target_tokens(batch)};
+        const data::Ids& rows = epochs.at(epoch)[static_cast<std::size_t>(number)];
+        const auto batch = pairs.batch(rows);
+        const fovea::Tensor look = links.empty() ? fovea::Tensor() : links_of(links, rows, batch);
+        return {translator.training_loss(batch, options.label_smoothing, look),
+                target_tokens(batch)};
       },
       .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); }};
   return optim::train(task, trainer_options(translator, options, per_epoch),
@@ -114,7 +118,7 @@ double score(const Translator& translator, const Corpus& corpus, const data::Par
 
 double mean_loss(const Translator& translator, const data::ParallelText& text) {
   const fovea::NoGrad guard;
-  translator.model().module().eval();
+  translator.eval();
   const Pairs pairs(translator, text);
   double sum = 0;
   std::int64_t tokens = 0;

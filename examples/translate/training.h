@@ -3,22 +3,23 @@
 
 #include <fovea/optim/trainer.h>
 
-#include "translator.h"
+#include "alignment.h"
 
 /// What was reached, for people and for --json.
 struct Figures {
-  std::string metric = {};       // "exact_match" or "bleu"
-  double score = 0;              // per cent, on the test set
-  double loss = 0;               // on the test set, nats a token, without smoothing
-  double seconds = 0;            // of training
-  double tokens_per_second = 0;  // target tokens while training
-  std::int64_t parameters = 0;
+  std::string metric = {};            // "exact_match" or "bleu"; empty: nothing was measured
+  double score = 0;                   // per cent, on the test set
+  double loss = 0;                    // on the test set, nats a token, without smoothing
+  double seconds = 0;                 // of training
+  double tokens_per_second = 0;       // target tokens while training
   std::string stopped_by = "loaded";  // or why training ended
 };
 
-/// Trains with live progress on standard error.
+/// Trains with live progress on standard error. links: where to look, of every training pair, or
+/// none.
 fovea::optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
-                                   const Options& options, fovea::Rng& rng);
+                                   const std::vector<Links>& links, const Options& options,
+                                   fovea::Rng& rng);
 
 /// Per cent: exact matches, or BLEU on the tokenised text.
 double score(const Translator& translator, const Corpus& corpus,

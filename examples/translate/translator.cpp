@@ -3,9 +3,13 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/loss.h>
+#include <fovea/core/ops/reduce.h>
 #include <fovea/core/ragged.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/nn/attention/alignment.h>
 
 #include <algorithm>
 
@@ -57,26 +61,40 @@ ModelOptions model_options(const Options& o, const Speller& speller) {
           .hidden = o.hidden,
           .attention = o.attention,
           .weights = o.attention_weights,
+          .coverage = o.coverage,
+          .input_feeding = o.input_feeding,
+          .coverage_loss = o.coverage_loss,
+          .guided_weight = o.guided_alignment.empty() ? 0 : o.guided_weight,
           .layers = o.layers,
           .heads = o.heads,
           .ffn = o.ffn,
           .attention_dropout = o.attention_dropout};
 }
 
+// Over the real target tokens.    logits: (N, V), packed
+Tensor cross_entropy_of(const Tensor& logits, const data::TranslationBatch& batch,
+                        double smoothing) {
+  const fovea::RaggedIndex real(batch.target_output.lengths);
+  return fovea::cross_entropy(logits, fovea::pack(batch.target_output.tensor(), real).values,
+                              {.label_smoothing = smoothing});
+}
+
 }  // namespace
 
 Translator::Translator(Task task, Speller speller, std::unique_ptr<Model> model)
-    : task_(std::move(task)), speller_(std::move(speller)), model_(std::move(model)) {
-  model_->module().name_tree("translate");
+    : task_(std::move(task)), speller_(std::move(speller)) {
+  models_.push_back(std::move(model));
+  models_[0]->module().name_tree("translate");
 }
 
 Translator::Translator(const Corpus& corpus, const Options& o, fovea::Rng& rng)
-    : task_(o.task), speller_(corpus, o), model_(Model::make(model_options(o, speller_), rng)) {
-  model_->module().name_tree("translate");
+    : task_(o.task), speller_(corpus, o) {
+  models_.push_back(Model::make(model_options(o, speller_), rng));
+  models_[0]->module().name_tree("translate");
 }
 
 std::string Translator::describe() const {
-  nlohmann::json json = to_json(model_->options());
+  nlohmann::json json = to_json(model().options());
   json.update({{"unit", data::unit_name(speller_.unit())},
                {"dates", task_.dates},
                {"source", task_.source},
@@ -92,7 +110,7 @@ fovea::Metadata Translator::metadata() const {
 }
 
 void Translator::save(const std::filesystem::path& path) const {
-  fovea::save(path, model_->module().state(), metadata());
+  fovea::save(path, model().module().state(), metadata());
 }
 
 Translator Translator::load(const std::filesystem::path& path, fovea::Rng& rng) {
@@ -106,11 +124,40 @@ Translator Translator::load(const std::filesystem::path& path, fovea::Rng& rng) 
     options.target_vocab = speller.target().size();
     Translator t({json.at("dates"), json.at("source"), json.at("target"), json.at("seed")},
                  std::move(speller), Model::make(options, rng));
-    fovea::load_into(file, t.model_->module().state());
+    fovea::load_into(file, t.model().module().state());
     return t;
   } catch (const nlohmann::json::exception& error) {
     fovea::format_error("load", "{}: its options: {}", path.string(), error.what());
   }
+}
+
+void Translator::add(const std::filesystem::path& path, fovea::Rng& rng) {
+  Translator other = load(path, rng);
+  if (other.task_.name() != task_.name())
+    fovea::value_error("load", "{} translates {}, and the first model {}: no ensemble",
+                       path.string(), other.task_.name(), task_.name());
+  if (!(other.speller_ == speller_))
+    fovea::value_error("load",
+                       "{} has other vocabularies than the first model ({} and {} tokens, not {} "
+                       "and {}): an ensemble must share them",
+                       path.string(), other.speller_.source().size(),
+                       other.speller_.target().size(), speller_.source().size(),
+                       speller_.target().size());
+  models_.push_back(std::move(other.models_[0]));
+}
+
+void Translator::eval() const {
+  for (const auto& model : models_) model->module().eval();
+}
+
+bool Translator::attends() const {
+  return std::any_of(models_.begin(), models_.end(), [](const auto& m) { return m->attends(); });
+}
+
+std::int64_t Translator::parameter_count() const {
+  std::int64_t count = 0;
+  for (const auto& model : models_) count += model->module().parameter_count();
+  return count;
 }
 
 data::Ids Translator::encode_source(const std::string& line) const {
@@ -122,21 +169,40 @@ data::Ids Translator::encode_target(const std::string& line) const {
 }
 
 Tensor Translator::loss(const data::TranslationBatch& batch, double smoothing) const {
-  const fovea::RaggedIndex real(batch.target_output.lengths);
-  return fovea::cross_entropy(model_->logits(batch),  // (N, V)
-                              fovea::pack(batch.target_output.tensor(), real).values,
-                              {.label_smoothing = smoothing});
+  std::vector<Tensor> logits;
+  for (const auto& model : models_) logits.push_back(model->logits(batch));
+  return cross_entropy_of(nn::mean_prediction(logits), batch, smoothing);
+}
+
+Tensor Translator::training_loss(const data::TranslationBatch& batch, double smoothing,
+                                 const Tensor& links) const {
+  const ModelOptions& o = model().options();
+  const bool looks = o.coverage_loss > 0 || o.guided_weight > 0;
+  Tensor weights;  // (B, T, S)
+  const Tensor logits = model().logits(batch, looks ? &weights : nullptr);
+  Tensor loss = cross_entropy_of(logits, batch, smoothing);
+  if (o.coverage_loss > 0)
+    loss = loss + o.coverage_loss * nn::coverage_loss(weights, batch.target_output.lengths);
+  if (o.guided_weight > 0)
+    loss = loss + o.guided_weight * nn::guided_alignment_loss(weights, links);
+  return loss;
 }
 
 std::vector<std::vector<nn::Hypothesis>> Translator::search(const std::vector<data::Ids>& sources,
                                                             const data::Ids& rows,
                                                             const SearchOptions& options) const {
   const data::PaddedBatch batch = data::pad_rows(sources, rows);
-  const Model::Start start = model_->start(batch);
-  const auto step = [&](const Tensor& last, std::vector<Tensor>& state) {
-    return start.step(last, state, nullptr);
-  };
-  return nn::beam_search(step, start.state, batch.batch_size,
+  std::vector<nn::DecodeStart> starts;
+  for (const auto& model : models_) {
+    Model::Start start = model->start(batch);
+    starts.push_back(
+        {[step = std::move(start.step)](const Tensor& last, std::vector<Tensor>& state) {
+           return step(last, state, nullptr);
+         },
+         std::move(start.state)});
+  }
+  const nn::DecodeStart joined = nn::ensemble(std::move(starts));
+  return nn::beam_search(joined.step, joined.state, batch.batch_size,
                          {.beam = options.beam,
                           .max_length = 2 * batch.max_len + 10,
                           .length_penalty = options.length_penalty,
@@ -148,7 +214,7 @@ std::vector<std::vector<nn::Hypothesis>> Translator::search(const std::vector<da
 std::vector<std::vector<Translation>> Translator::translate(const std::vector<std::string>& lines,
                                                             const SearchOptions& options) const {
   const fovea::NoGrad guard;
-  model_->module().eval();
+  eval();
   std::vector<data::Tokens> tokens;
   std::vector<data::Ids> sources;
   for (const std::string& line : lines) {
@@ -175,8 +241,8 @@ std::string Translator::spell(const std::vector<std::string>& source, const data
   std::vector<std::string> words;
   for (const std::int64_t id : target) words.push_back(speller_.target().token(id));
   const bool unknown = std::find(target.begin(), target.end(), data::Vocab::unk) != target.end();
-  if (replace_unknown && unknown && model_->attends()) {
-    const Alignment seen = align_ids(source, target);
+  if (replace_unknown && unknown && attends()) {
+    const Alignment seen = align_ids({source}, {target})[0];
     for (std::size_t t = 0; t < target.size(); ++t) {
       if (target[t] != data::Vocab::unk) continue;
       const auto row = seen.weights.begin() + static_cast<std::ptrdiff_t>(t * seen.source.size());
@@ -187,37 +253,60 @@ std::string Translator::spell(const std::vector<std::string>& source, const data
   return speller_.join(words);
 }
 
-Alignment Translator::align(const std::string& source, const std::string& target) const {
-  return align_ids(speller_.cut(source), encode_target(target));
+std::vector<Alignment> Translator::align(const std::vector<std::string>& sources,
+                                         const std::vector<std::string>& targets) const {
+  std::vector<data::Tokens> read;
+  std::vector<data::Ids> written;
+  for (const std::string& line : sources) read.push_back(speller_.cut(line));
+  for (const std::string& line : targets) written.push_back(encode_target(line));
+  return align_ids(read, written);
 }
 
-Alignment Translator::align_ids(const std::vector<std::string>& source,
-                                const data::Ids& target) const {
-  const fovea::NoGrad guard;
-  model_->module().eval();
-  Alignment seen;
-  seen.source = source;
-  seen.source.push_back("<eos>");
-  std::vector<data::Ids> ids{speller_.source().encode(source)};
-  ids[0].push_back(data::Vocab::eos);
-  const Model::Start start = model_->start(data::pad_rows(ids, data::Ids{0}));
-  std::vector<Tensor> state = start.state;
-  std::int64_t last = data::Vocab::bos;
-  for (std::size_t t = 0; t <= target.size(); ++t) {
-    Tensor weights;
-    start.step(fovea::from_data(data::Ids{last}, {1}), state, &weights);
-    if (weights.defined())
-      for (const double w : weights.to_vector<double>()) seen.weights.push_back(w);
-    last = t < target.size() ? target[t] : data::Vocab::eos;
-    seen.target.push_back(speller_.target().token(last));
+// Where each step looked: the mean of the models that attend.    (B, T, S)
+Tensor Translator::forced_weights(const data::TranslationBatch& batch) const {
+  const Tensor ids = batch.target_input.tensor();  // (B, T)
+  std::vector<Tensor> of_models;
+  for (const auto& model : models_) {
+    if (!model->attends()) continue;
+    Model::Start start = model->start(batch.source);
+    std::vector<Tensor> steps(static_cast<std::size_t>(ids.dim(1)));
+    for (std::int64_t t = 0; t < ids.dim(1); ++t)
+      start.step(fovea::select(ids, 1, t), start.state, &steps[static_cast<std::size_t>(t)]);
+    of_models.push_back(fovea::concat(steps, 1));
   }
-  return seen;
+  return of_models.empty() ? Tensor() : fovea::mean(fovea::stack(of_models), 0);
+}
+
+std::vector<Alignment> Translator::align_ids(const std::vector<data::Tokens>& sources,
+                                             const std::vector<data::Ids>& targets) const {
+  const fovea::NoGrad guard;
+  eval();
+  std::vector<data::Ids> read;
+  for (const data::Tokens& source : sources) read.push_back(speller_.source().encode(source));
+  std::vector<Alignment> alignments(sources.size());
+  for (const data::Ids& rows : data::sorted_batches(data::pair_lengths(read, targets), 64)) {
+    const Tensor weights = forced_weights(data::translation_batch(read, targets, rows));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto row = static_cast<std::size_t>(rows[i]);
+      Alignment& seen = alignments[row];
+      seen.source = sources[row];
+      seen.source.push_back("<eos>");
+      for (const std::int64_t id : targets[row]) seen.target.push_back(speller_.target().token(id));
+      seen.target.push_back("<eos>");
+      if (!weights.defined()) continue;
+      const Tensor own = fovea::select(weights, 0, static_cast<std::int64_t>(i));  // (T, S)
+      seen.weights = fovea::narrow(fovea::narrow(own, 0, 0, std::ssize(seen.target)), 1, 0,
+                                   std::ssize(seen.source))
+                         .to_vector<double>();
+    }
+  }
+  return alignments;
 }
 
 nn::inspect::ReportSentence Translator::explain(const std::string& source,
                                                 const std::string& target) const {
   const fovea::NoGrad guard;
-  model_->module().eval();
+  eval();
   const std::vector<data::Ids> sources{encode_source(source)}, targets{encode_target(target)};
   data::Tokens read = speller_.cut(source), written = speller_.cut(target);
   read.push_back("<eos>");
@@ -228,9 +317,9 @@ nn::inspect::ReportSentence Translator::explain(const std::string& source,
       .title = source,
       .prediction = target,
       .sequences = {{"source", read}, {"target", written}, {"target so far", so_far}}};
-  for (const AttentionLayers& layers : model_->attention_layers()) {
-    nn::inspect::AttentionProbe probe(model_->module(), layers.pattern);
-    model_->logits(data::translation_batch(sources, targets, data::Ids{0}));
+  for (const AttentionLayers& layers : model().attention_layers()) {
+    nn::inspect::AttentionProbe probe(model().module(), layers.pattern);
+    model().logits(data::translation_batch(sources, targets, data::Ids{0}));
     for (nn::inspect::AttentionMap& map :
          nn::inspect::attention_maps(probe, {.mechanism = layers.mechanism,
                                             .kind = layers.kind,

@@ -28,6 +28,9 @@ class Translator {
   Translator(const Corpus& corpus, const Options& options, fovea::Rng& rng);
   /// Reads what save() wrote. FormatError, StateError where the file is something else.
   static Translator load(const std::filesystem::path& path, fovea::Rng& rng);
+  /// Loads one more model, to be asked together with those that are here: their probabilities, and
+  /// where they look, are averaged. ValueError unless its languages and vocabularies are the same.
+  void add(const std::filesystem::path& path, fovea::Rng& rng);
   void save(const std::filesystem::path& path) const;
   /// What makes a checkpoint of the model's tensors one that load() can read.
   fovea::Metadata metadata() const;
@@ -35,22 +38,30 @@ class Translator {
   fovea::nn::data::Ids encode_source(const std::string& line) const;
   fovea::nn::data::Ids encode_target(const std::string& line) const;
 
-  /// The mean loss over the real target tokens of a batch, and how many they are.
+  /// The mean loss over the real target tokens of a batch.
   fovea::Tensor loss(const fovea::nn::data::TranslationBatch& batch, double smoothing) const;
+  /// The same with what the model's options teach about looking. links: (B, T, S), or undefined.
+  fovea::Tensor training_loss(const fovea::nn::data::TranslationBatch& batch, double smoothing,
+                              const fovea::Tensor& links) const;
 
   /// For every line, in the lines' order, its best translations, best first: at least one, and an
   /// empty one for a blank line.
   std::vector<std::vector<Translation>> translate(const std::vector<std::string>& lines,
                                                   const SearchOptions& options) const;
 
-  /// Forces `target` and reports where each of its tokens looked.
-  Alignment align(const std::string& source, const std::string& target) const;
+  /// Forces each target and reports where each of its tokens looked.
+  std::vector<Alignment> align(const std::vector<std::string>& sources,
+                               const std::vector<std::string>& targets) const;
 
   /// Forces `target`, and all that every attention layer did then.
   fovea::nn::inspect::ReportSentence explain(const std::string& source,
                                              const std::string& target) const;
 
-  Model& model() const { return *model_; }
+  void eval() const;  // every model
+  Model& model() const { return *models_[0]; }
+  std::size_t model_count() const { return models_.size(); }
+  bool attends() const;                  // one of the models at least
+  std::int64_t parameter_count() const;  // of all models
   const Task& task() const { return task_; }
 
  private:
@@ -58,13 +69,14 @@ class Translator {
   std::vector<std::vector<fovea::nn::Hypothesis>> search(
       const std::vector<fovea::nn::data::Ids>& sources, const fovea::nn::data::Ids& rows,
       const SearchOptions& options) const;
-  Alignment align_ids(const std::vector<std::string>& source,
-                      const fovea::nn::data::Ids& target) const;
+  fovea::Tensor forced_weights(const fovea::nn::data::TranslationBatch& batch) const;
+  std::vector<Alignment> align_ids(const std::vector<fovea::nn::data::Tokens>& sources,
+                                   const std::vector<fovea::nn::data::Ids>& targets) const;
   std::string spell(const std::vector<std::string>& source, const fovea::nn::data::Ids& target,
                     bool replace_unknown) const;
   std::string describe() const;
 
   Task task_;
   Speller speller_;
-  std::unique_ptr<Model> model_;
+  std::vector<std::unique_ptr<Model>> models_;
 };

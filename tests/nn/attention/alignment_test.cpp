@@ -97,7 +97,7 @@ Habits learned_with(double guided, double covered) {
     diagonal.push_back(i / words % words == i % words);
   const Tensor links = from_data(diagonal, {batch, words, words}).to(DType::f32);
   Habits habits{};
-  for (int step = 0; step < 60; ++step) {
+  for (int step = 0; step < 100; ++step) {
     std::vector<std::int64_t> said;
     for (std::int64_t i = 0; i < batch * words; ++i) said.push_back(4 + rng.below(vocab - 4));
     const Tensor source = from_data(said, {batch, words}), begin = full({batch, 1}, 2, DType::i64);
