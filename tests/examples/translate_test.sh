@@ -88,6 +88,53 @@ other_mechanisms() {
   refuses 2 '--attention' --attention nonsense
 }
 
+every_mechanism_learns() {
+  for name in none additive dot general concat scaled-dot local-m local-p location hard multihead; do
+    works --smoke --attention $name
+  done
+  works --smoke --coverage --coverage-loss 0.1 --input-feeding
+}
+
+# What a decoder was made with is in its file.
+decoders_of_other_kinds() {
+  works --coverage --coverage-loss 0.1 --input-feeding --max-seconds 0.5 --json covered.json
+  contains covered.json '"coverage": true'
+  contains covered.json '"input_feeding": true'
+  contains messages 'additive attention, coverage, input feeding'
+  works --load dates-coverage-feeding.safetensors --text '3 may 1979' --beam 3
+  works --attention multihead --heads 2 --max-seconds 0.5 --report heads.html
+  works --load dates-multihead.safetensors --text '3 may 1979' --heatmap heads.svg
+  contains heads.svg '</svg>'
+  refuses 1 'attention_dim 64, num_heads 5' --attention multihead --heads 5
+  refuses 2 '--coverage: for --attention additive' --coverage --attention dot
+  refuses 2 '--attention-weights: --attention none' --attention none --attention-weights entmax15
+  refuses 2 '--attention none has none' --attention none --coverage-loss 1
+  refuses 2 '--attention none has none' --attention none --align links.txt
+  refuses 2 '--heads: for --model transformer and --attention multihead' --heads 2
+  refuses 2 '--input-feeding, --coverage-loss: for --model rnn' --model transformer \
+    --input-feeding --coverage-loss 1
+  refuses 2 '--guided-alignment' --guided-weight 1
+  refuses 2 '--coverage, --guided-alignment: of training' --load dates.safetensors --coverage \
+    --guided-alignment in.txt
+}
+
+several_models_at_once() {
+  works --load dates.safetensors --text '3 may 1979' --text '5 june 1999' --beam 4 --n-best 2
+  cut -f 1,3 output >alone.txt
+  works --load dates.safetensors --load dates.safetensors --text '3 may 1979' \
+    --text '5 june 1999' --beam 4 --n-best 2
+  cut -f 1,3 output >twice.txt
+  same_file alone.txt twice.txt
+  works --load dates.safetensors --load dates-multihead.safetensors \
+    --load dates-none.safetensors --text '3 may 1979' --json three.json --heatmap three.svg \
+    --align three.txt
+  contains three.json '"models": 3'
+  contains three.svg '</svg>'
+  has_lines three.txt 1
+  refuses 2 '--report looks inside one model' --load dates.safetensors \
+    --load dates-multihead.safetensors --text a --report x.html
+}
+
 # Ctrl-C in the middle, and going on, gives the file of a run at one go.
 interrupted_and_resumed() {
   works --epochs 1 --save whole.st --seed 3
@@ -164,8 +211,86 @@ parallel_text_is_learned() {
   works --load de-en.safetensors --data text
   contains output 'test bleu'
   refuses 1 'or --data' --load de-en.safetensors
-  refuses 1 '(--json holds what is measured)' --load de-en.safetensors --text a --json x.json
+  works --load de-en.safetensors --text eins --json lines.json  # lines alone: nothing is measured
+  contains lines.json '"parameters": '
+  lacks lines.json '"bleu"'
+  lacks output 'test bleu'
   refuses 1 'translates dates' --load dates.safetensors --data text
+}
+
+ensembles_share_their_vocabularies() {
+  works --data text --embed 8 --hidden 16 --epochs 1 --max-vocab 6 --save few.st
+  works --load few.st --load few.st --data text
+  refuses 1 'few.st has other vocabularies than the first model (' --load de-en.safetensors \
+    --load few.st --text a
+  refuses 1 'de-en.safetensors translates de-en, and the first model dates' \
+    --load dates.safetensors --load de-en.safetensors --text a
+}
+
+# Line by line as alone; blank lines stay lines; nothing is translated.
+targets_are_forced() {
+  printf 'eins zwei .\n\ndrei\nvier vier eins .\n' >de.txt
+  printf 'one two .\n\nthree\n\n' >en.txt
+  works --load de-en.safetensors --input de.txt --target-text en.txt --align links.txt \
+    --align-weights weights.jsonl
+  [ ! -s output ] || fail 'translated what it was to align'
+  has_lines links.txt 4
+  has_lines weights.jsonl 4
+  sed -n 1p links.txt | grep -qE '^[0-2]-0 [0-2]-1 [0-2]-2$' || fail "links $(sed -n 1p links.txt)"
+  sed -n '2p;4p' links.txt >blank.txt
+  same_file blank.txt two_blank.txt
+  sed -n 1p weights.jsonl | grep -q '"source":\["eins","zwei",".","<eos>"\]' || fail 'the weights'
+  for line in 1 3; do
+    sed -n ${line}p de.txt >one.de
+    sed -n ${line}p en.txt >one.en
+    sed -n ${line}p links.txt >wanted.txt
+    works --load de-en.safetensors --input one.de --target-text one.en --align one.txt
+    same_file one.txt wanted.txt
+  done
+  works --load de-en.safetensors --input de.txt --output found.txt --align found.links
+  has_lines found.txt 4
+  has_lines found.links 4  # of its own translations
+  works --load de-en.safetensors --data text --align test.links
+  has_lines test.links 20
+  refuses 1 '--target-text: one.en has 1 lines, and --input 4' --load de-en.safetensors \
+    --input de.txt --target-text one.en --align x
+  refuses 2 '--target-text' --load de-en.safetensors --target-text en.txt --align x
+  refuses 2 '--target-text: for --align' --load de-en.safetensors --input de.txt \
+    --target-text en.txt
+  refuses 2 '--target-text' --load de-en.safetensors --input de.txt --target-text en.txt \
+    --align x --output y
+  refuses 1 'nothing to align by' --load dates-none.safetensors --text a --align x
+}
+
+# Every word stands where its translation does: that is taught, and then found.
+where_to_look_is_taught() {
+  for split in train test; do
+    awk '{ line = ""; for (i = 0; i < NF; ++i) line = line " " i "-" i; print substr(line, 2) }' \
+      text/$split.de >$split.links
+  done
+  guided='--data text --embed 16 --hidden 32 --dropout 0 --epochs 3 --lr 1e-2 --batch 16'
+  works $guided --guided-alignment train.links --guided-weight 1 --align taught.links \
+    --save taught.st
+  tr ' ' '\n' <test.links >wanted.txt
+  tr ' ' '\n' <taught.links | paste wanted.txt - >both.txt
+  right=$(awk '$1 == $2' both.txt | wc -l) all=$(wc -l <wanted.txt)
+  [ $((10 * right)) -ge $((9 * all)) ] || fail "$right of $all links as they were taught"
+  contains taught.st 'guided_weight'
+  refuses 1 'is of another training: its options: guided_weight' $guided --save taught.st --resume \
+    --guided-alignment train.links --guided-weight 2
+  sed '$d' train.links >short.links
+  refuses 1 'short.links:400: the file ends, and there are 400 training pairs' $guided \
+    --guided-alignment short.links
+  echo '0-0' | cat train.links - >long.links
+  refuses 1 'long.links:401: a line too many' $guided --guided-alignment long.links
+  sed '3s/.*/0-0 99-1/' train.links >far.links
+  refuses 1 'far.links:3: link 99-1: the pair has ' $guided --guided-alignment far.links
+  for word in 1 1- -1-1 1-x 1-1-1 1:1; do
+    sed "7s/.*/$word/" train.links >odd.links
+    refuses 1 "odd.links:7: " $guided --guided-alignment odd.links
+  done
+  refuses 1 'nowhere.links: No such file' $guided --guided-alignment nowhere.links
+  [ -f taught.st ] || fail 'a refused training moved the earlier model'
 }
 
 tiny='--model transformer --data text --embed 32 --layers 1 --heads 2 --ffn 64 --batch-tokens 128
@@ -184,8 +309,9 @@ a_transformer_learns_too() {
   printf 'four three two .\n\n' >wanted.txt
   same_file output wanted.txt
   contains map.svg '</svg>'
-  works --load de-en-transformer.safetensors --data text
+  works --load de-en-transformer.safetensors --data text --align all.links
   contains output 'test bleu'
+  has_lines all.links 20
 }
 
 # The rate does not depend on where training ends: one epoch and another are two epochs.
@@ -222,9 +348,15 @@ a_loaded_model_is_measured_on_the_same_dates
 without_attention
 older_files_are_read
 other_mechanisms
+every_mechanism_learns
+decoders_of_other_kinds
+several_models_at_once
 interrupted_and_resumed
 wrong_files_are_named
 parallel_text_is_learned
+ensembles_share_their_vocabularies
+targets_are_forced
+where_to_look_is_taught
 a_transformer_learns_too
 a_transformer_goes_on
 a_new_training_keeps_the_earlier_model
