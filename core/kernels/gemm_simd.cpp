@@ -122,9 +122,10 @@ void copy(int64_t rows, int64_t cols, const T* from, int64_t from_stride, T* to,
 template <class T>
 void copy_columns(int64_t rows, int64_t cols, int64_t height, const T* from, int64_t from_stride,
                   T* to, int64_t padded) {
-  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), ahead = 12;
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), ahead = 5;
   for (int64_t i = 0; i < rows; ++i, from += from_stride, to += padded) {
-    // Rows often lie in pages of their own: nothing else would fetch the next one in time.
+    // Rows often lie in pages of their own: nothing else would fetch the next one in time. A few
+    // alone, since rows a page apart share the ways of one set of L1.
     for (int64_t j = 0; i + ahead < rows && j < cols; j += line)
       __builtin_prefetch(from + ahead * from_stride + j);
     T* panel = to;

@@ -124,14 +124,18 @@ void direction_grads(const RecurrentSizes& n, const Tensor& x, const Side& side,
   vector_grads<T>(n, side, kind, d, wanted, grads);
 }
 
-// The gradient by the input, of all directions.
+// The gradient by the input, of all directions that multiply it; undefined where none does.
 template <class T>
 Tensor input_grad(const RecurrentSizes& n, const std::vector<Side>& sides) {
-  Tensor dx = empty({n.N, n.I}, sides[0].dgates.dtype());
-  for (std::size_t d = 0; d < sides.size(); ++d)
-    kernels::gemm(Trans::no, Trans::no, n.N, n.I, n.G * n.H, T(1), sides[d].dgates.data<T>(),
-                  n.K * n.H, sides[d].direction.weight_ih.data<T>(), n.I, T(d > 0),
-                  dx.mutable_data<T>(), n.I);
+  Tensor dx;
+  for (const Side& side : sides) {
+    if (!side.direction.weight_ih.defined()) continue;
+    const T beta(dx.defined());
+    if (!dx.defined()) dx = empty({n.N, n.I}, side.dgates.dtype());
+    kernels::gemm(Trans::no, Trans::no, n.N, n.I, n.G * n.H, T(1), side.dgates.data<T>(),
+                  n.K * n.H, side.direction.weight_ih.data<T>(), n.I, beta, dx.mutable_data<T>(),
+                  n.I);
+  }
   return dx;
 }
 
@@ -197,7 +201,7 @@ Grads fused_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
   kernels::recurrent_backward(walks.data(), walk_grads.data(), D);
 
   Grads grads(place_of(sides.size(), 0));
-  if (wanted[0] && n.I > 0) grads[0] = input_grad<T>(n, sides);
+  if (wanted[0]) grads[0] = input_grad<T>(n, sides);
   for (std::size_t d = 0; d < sides.size(); ++d) {
     direction_grads(n, x, sides[d], walks[d], settings.kind, d, wanted, grads);
     const auto at = static_cast<std::int64_t>(d);

@@ -203,6 +203,14 @@ TEST_CASE("recompute gives the same bits and keeps less") {
   }
 }
 
+TEST_CASE("an input beside given gates is not used") {
+  Problem p = random_recurrent({.gates_given = true}, RecurrentKind::gru, 3, 4, {3, 1});
+  p.input = zeros({4, 3}, DType::f64).set_requires_grad();
+  const std::vector<Tensor> outputs = Problem::list(p.fused()), inputs{p.input};
+  const auto found = grad(outputs, inputs, p.cotangents, {}, /*allow_unused=*/true);
+  CHECK((!found[0].defined() || largest(found[0]) == 0));
+}
+
 TEST_CASE("the backward can be walked twice") {
   for (const RecurrentKind kind : test::all_recurrent_kinds) {
     Problem p = random_recurrent({.bidirectional = true}, kind, 3, 4, {3, 1, 2});
