@@ -107,6 +107,7 @@ void register_net(const workloads::recurrent::Net& net) {
 const bool registered = [] {
   register_net<nn::LSTM>(lstm);
   register_net<nn::GRU>(gru);
+  register_net<nn::RNN>(rnn);
   return bench::register_sgemm();
 }();
 
