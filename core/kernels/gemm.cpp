@@ -97,12 +97,16 @@ Strips<T> packed_strips(const GemmKernels<T>& kernels, int64_t K, int64_t N, con
 }
 
 // Blocks of C as tasks: rows are divided first, columns only when that gives too few tasks, since
-// a task stages its rows of A for itself.
+// a task stages its rows of A for itself. Where they are columns, which are slow to fetch, rows are
+// rather divided more finely.
 template <class T>
 void multiply(bool parallel, const Product<T>& p, const Strips<T>& b) {
   const int64_t strips = ceil_div(p.N, p.kernels.tile_cols);
   const int64_t wanted = std::clamp<int64_t>(p.M * p.N * p.K / kProductsPerTask, 1, kTasks);
-  const int64_t rows = even_part(p.M, kTilesPerTask * p.kernels.tile_rows);
+  const int64_t tiles =
+      p.a.transposed ? std::clamp<int64_t>(p.M / (wanted * p.kernels.tile_rows), 2, kTilesPerTask)
+                     : kTilesPerTask;
+  const int64_t rows = even_part(p.M, tiles * p.kernels.tile_rows);
   const int64_t row_parts = ceil_div(p.M, rows);
   const int64_t cols = ceil_div(strips, std::min(strips, ceil_div(wanted, row_parts)));
   const int64_t col_parts = ceil_div(strips, cols);
