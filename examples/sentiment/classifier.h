@@ -1,4 +1,5 @@
-// The net: embeddings, an encoder, pooling to one vector a sentence, and a linear layer.
+// The net: embeddings, an encoder, perhaps self-attention, pooling to one vector a sentence, and a
+// linear layer.
 #pragma once
 
 #include <fovea/nn/dropout.h>
@@ -8,27 +9,10 @@
 #include <optional>
 
 #include "encoders.h"
+#include "pooling.h"
 
-/// One vector for each sentence.    x: values (N, C)  ->  (B, C).   A sentence of no words: zeros
-///   mean       c_b = sum_t x_t / T
-///   attention  e_t = v . tanh(W x_t + b),  a = softmax(e),  c_b = sum_t a_t x_t
-/// The second is additive attention (Bahdanau et al. 2015) by a query that is the same for every
-/// sentence: Yang et al. 2016, Hierarchical Attention Networks for Document Classification, eqs.
-/// 5 to 7.
-class Pooling : public fovea::nn::Module {
- public:
-  Pooling(std::int64_t width, bool attention, fovea::Rng& rng);
-
-  /// weights: if given, and pooling is by attention: (B, S), zeros behind short sentences
-  fovea::Tensor operator()(const fovea::Ragged& x, fovea::Tensor* weights = nullptr) const;
-  bool attends() const { return key_proj.has_value(); }
-  void visit(fovea::nn::Visitor& v) override;
-
-  std::optional<fovea::nn::Linear> key_proj;  ///< W and b
-  fovea::Tensor score;                        ///< v (C)
-};
-
-/// logits = W_o dropout(pool(encode(dropout(embed(ids))))) + b_o:  [no praise, praise]
+/// logits = W_o dropout(pool(look(encode(dropout(embed(ids)))))) + b_o:  [no praise, praise];
+/// look is SelfAttention for models with +selfattention, else nothing.
 class Classifier : public fovea::nn::Module {
   ModelOptions options_;  // first: the members below are sized by it
 
@@ -43,6 +27,7 @@ class Classifier : public fovea::nn::Module {
 
   fovea::nn::Embedding embedding;
   std::unique_ptr<Encoder> encoder;
+  std::optional<SelfAttention> self_attention;
   Pooling pooling;
   fovea::nn::Linear output;
   fovea::nn::Dropout drop;

@@ -14,7 +14,9 @@ using fovea::Tensor;
 
 namespace {
 
-constexpr const char* kKind = "fovea sentiment 1";
+constexpr const char* kKind = "fovea sentiment 2";
+// In those of version 1 all recurrent models read both ways, and said so in no name.
+constexpr const char* kFirstKind = "fovea sentiment 1";
 constexpr std::int64_t rarest_pair = 2;  // a pair seen once says nothing that its words do not
 
 std::string pair_of(const std::string& a, const std::string& b) { return a + ' ' + b; }
@@ -40,12 +42,17 @@ std::string metadata_of(const fovea::SafetensorsFile& file, const std::string& k
 
 void check_kind(const fovea::SafetensorsFile& file) {
   const std::string kind = metadata_of(file, "kind");
-  if (kind != kKind)
+  if (kind != kKind && kind != kFirstKind)
     fovea::format_error("load", "{} was not written by sentiment: its kind is '{}', not '{}'",
                         file.source(), kind, kKind);
   if (file.find("place.counts"))
     fovea::format_error("load", "{} is for --resume: the model is in the file without '.last'",
                         file.source());
+}
+
+std::string todays_name(const std::string& model, const fovea::SafetensorsFile& file) {
+  const bool unsaid = metadata_of(file, "kind") == kFirstKind && parts_of(model).recurrent();
+  return unsaid ? "bi" + model : model;
 }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -80,7 +87,7 @@ Critic Critic::load(const std::filesystem::path& path, fovea::Rng& rng) {
   critic.vocab_ = data::Vocab::from_json(metadata_of(file, "vocab"));
   try {
     const auto o = nlohmann::json::parse(metadata_of(file, "options"));
-    const ModelOptions options{.model = o.at("model"),
+    const ModelOptions options{.model = todays_name(o.at("model"), file),
                                .pooling = o.at("pooling"),
                                .bigrams = o.at("bigrams"),
                                .embed = o.at("embed"),

@@ -25,19 +25,21 @@ class Words final : public Encoder {
   std::int64_t width_;
 };
 
-// Both directions of an nn::GRU or nn::LSTM.
-template <class Net, class NetOptions>
+// Net: nn::GRU or nn::LSTM
+template <class Net>
 class Recurrent final : public Encoder {
  public:
-  Recurrent(const ModelOptions& o, fovea::Rng& rng)
-      : net_(NetOptions{.input_size = o.embed,
-                        .hidden_size = o.hidden,
-                        .num_layers = o.layers,
-                        .bidirectional = true,
-                        .dropout = o.dropout},
+  Recurrent(const ModelOptions& o, bool bidirectional, fovea::Rng& rng)
+      : net_({.input_size = o.embed,
+              .hidden_size = o.hidden,
+              .num_layers = o.layers,
+              .bidirectional = bidirectional,
+              .dropout = o.dropout},
              rng) {}
   Ragged operator()(const Ragged& x) const override { return net_(x).states; }
-  std::int64_t width() const override { return 2 * net_.options().hidden_size; }
+  std::int64_t width() const override {
+    return (net_.options().bidirectional ? 2 : 1) * net_.options().hidden_size;
+  }
   void visit(nn::Visitor& v) override { v("net", net_); }
 
  private:
@@ -61,32 +63,24 @@ class Places final : public nn::Module {
   nn::PositionalEncoding table_;
 };
 
-class SelfAttention final : public Encoder {
+class PlacedSelfAttention final : public Encoder {
  public:
-  SelfAttention(const ModelOptions& o, fovea::Rng& rng)
-      : places_(o.embed, rng),
-        attention_({.embed_dim = o.embed, .num_heads = o.heads, .dropout = o.dropout}, rng),
-        norm_(o.embed),
-        drop_(o.dropout, rng) {}
+  PlacedSelfAttention(const ModelOptions& o, fovea::Rng& rng)
+      : places_(o.embed, rng), layer_(o.embed, o, rng) {}
 
   Ragged operator()(const Ragged& words) const override {
-    const Tensor x = places_(fovea::pad(words));  // (B, T, C)
-    const Tensor seen = attention_(x, Mask::lengths(words.index.lengths()));
-    return fovea::pack(norm_(x + drop_(seen)), words.index);
+    const std::vector<std::int64_t> lengths = words.index.lengths();
+    return fovea::pack(layer_(places_(fovea::pad(words)), lengths), words.index);
   }
-  std::int64_t width() const override { return attention_.options().embed_dim; }
+  std::int64_t width() const override { return layer_.attention.options().embed_dim; }
   void visit(nn::Visitor& v) override {
     v("positions", places_);
-    v("attention", attention_);
-    v("norm", norm_);
-    v("drop", drop_);
+    layer_.visit(v);  // under no further name
   }
 
  private:
   Places places_;
-  nn::MultiheadAttention attention_;
-  nn::LayerNorm norm_;
-  nn::Dropout drop_;
+  SelfAttention layer_;
 };
 
 class Layers final : public Encoder {
@@ -122,13 +116,40 @@ class Layers final : public Encoder {
 
 }  // namespace
 
+SelfAttention::SelfAttention(std::int64_t width, const ModelOptions& o, fovea::Rng& rng)
+    : attention({.embed_dim = width, .num_heads = o.heads, .dropout = o.dropout}, rng),
+      norm(width),
+      drop(o.dropout, rng) {}
+
+Tensor SelfAttention::operator()(const Tensor& x, const std::vector<std::int64_t>& lengths) const {
+  const Scope in(*this);
+  return norm(x + drop(attention(x, Mask::lengths(lengths))));
+}
+
+Ragged SelfAttention::operator()(const Ragged& x) const {
+  return fovea::pack((*this)(fovea::pad(x), x.index.lengths()), x.index);
+}
+
+void SelfAttention::visit(nn::Visitor& v) {
+  v("attention", attention);
+  v("norm", norm);
+  v("drop", drop);
+}
+
 std::unique_ptr<Encoder> make_encoder(const ModelOptions& o, fovea::Rng& rng) {
-  if (o.model == "bow") return std::make_unique<Words>(o);
-  if (o.model == "gru+additive")
-    return std::make_unique<Recurrent<nn::GRU, nn::GRUOptions>>(o, rng);
-  if (o.model == "lstm+additive")
-    return std::make_unique<Recurrent<nn::LSTM, nn::LSTMOptions>>(o, rng);
-  if (o.model == "selfattention") return std::make_unique<SelfAttention>(o, rng);
-  if (o.model == "transformer") return std::make_unique<Layers>(o, rng);
+  const ModelParts parts = parts_of(o.model);
+  const bool both = parts.bidirectional;
+  switch (parts.base) {
+    case Base::bow:
+      return std::make_unique<Words>(o);
+    case Base::gru:
+      return std::make_unique<Recurrent<nn::GRU>>(o, both, rng);
+    case Base::lstm:
+      return std::make_unique<Recurrent<nn::LSTM>>(o, both, rng);
+    case Base::selfattention:
+      return std::make_unique<PlacedSelfAttention>(o, rng);
+    case Base::transformer:
+      return std::make_unique<Layers>(o, rng);
+  }
   fovea::value_error("make_encoder", "there is no model '{}'", o.model);
 }

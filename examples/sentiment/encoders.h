@@ -2,7 +2,9 @@
 #pragma once
 
 #include <fovea/core/ragged.h>
-#include <fovea/nn/module.h>
+#include <fovea/nn/attention/multihead.h>
+#include <fovea/nn/dropout.h>
+#include <fovea/nn/norm.h>
 
 #include "options.h"
 
@@ -13,9 +15,26 @@ class Encoder : public fovea::nn::Module {
   virtual std::int64_t width() const = 0;  ///< C
 };
 
-/// The one that options.model names. `rng` must outlive it: dropout draws from it.
-///   bow            the embeddings themselves
-///   gru+additive   a bidirectional GRU; lstm+additive: an LSTM
-///   selfattention  x + attention(x), then LayerNorm: one multi-head layer, with positions
-///   transformer    a pre-norm TransformerEncoder, with positions
+/// norm(x + dropout(attention(x))): a multi-head layer in which a sentence looks at itself (Vaswani
+/// et al. 2017, section 3.1).
+class SelfAttention : public fovea::nn::Module {
+ public:
+  /// `rng` must outlive it, as below.
+  SelfAttention(std::int64_t width, const ModelOptions& options, fovea::Rng& rng);
+
+  /// x: (B, T, C)  ->  (B, T, C), of sentences of these lengths
+  fovea::Tensor operator()(const fovea::Tensor& x, const std::vector<std::int64_t>& lengths) const;
+  fovea::Ragged operator()(const fovea::Ragged& x) const;  ///< (N, C) -> (N, C)
+  void visit(fovea::nn::Visitor& v) override;
+
+  fovea::nn::MultiheadAttention attention;
+  fovea::nn::LayerNorm norm;
+  fovea::nn::Dropout drop;
+};
+
+/// The one that options.model begins with. `rng` must outlive it: dropout draws from it.
+///   bow                  the embeddings themselves
+///   gru, lstm            a recurrent net; after "bi" in both directions, side by side
+///   selfattention        SelfAttention, with positions
+///   transformer          a pre-norm TransformerEncoder, with positions
 std::unique_ptr<Encoder> make_encoder(const ModelOptions& options, fovea::Rng& rng);

@@ -2,11 +2,11 @@
 //
 //   sentiment                          352 built-in sentences of 22 patterns, tested on 96 of other
 //                                      patterns; --seed 1, 2, 3 give 73, 72, 73 % right in 0.3 s
-//   sentiment --model lstm+additive    73, 76, 77 % in 2.4 s;  gru+additive: 73, 81, 72 %
+//   sentiment --model bilstm+additive  73, 76, 77 % in 2.4 s;  bigru+additive: 73, 81, 72 %
 //   sentiment --model selfattention    59, 64, 65 % in 0.2 s;  transformer: 61, 69, 60 %
 //                                      of training, one core, AMD EPYC (a sentence is 1 %, and
 //                                      these 96 were looked at while the defaults were chosen)
-//   sentiment --data DIR --phrases --model lstm+additive --save sst2.safetensors      SST-2
+//   sentiment --data DIR --phrases --model bilstm+additive --save sst2.safetensors      SST-2
 //   sentiment --load sst2.safetensors --text "not bad at all" --report page.html
 //   sentiment --smoke                  seconds, asserts that it learned; run by ctest
 //
@@ -15,8 +15,8 @@
 // find out even that neighbours belong together, mostly learns its sentences by heart.
 //
 // Read after translate. New here: classification, pooling, evidence. In order: reviews.cpp and
-// corpus.h (what there is to learn), encoders.h and classifier.h (the nets), critic.h (net and
-// vocabulary, judging), training.h, report.h.
+// corpus.h (what there is to learn), models.h (their names), encoders.h, pooling.h and classifier.h
+// (the nets), critic.h (net and vocabulary, judging), training.h, report.h.
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <fovea/core/error.h>
 #include <fovea/core/threads.h>
 #include <fovea/examples/support/command_line.h>
 
@@ -9,6 +10,17 @@ namespace {
 
 using support::above_zero;
 using support::Group;
+
+// What no program can build, in words; empty if all is well.
+std::string wrong_model(const ModelOptions& m) {
+  try {
+    const ModelParts parts = parts_of(m.model);
+    pool_by(m.model, m.pooling.empty() ? usual_pooling(parts) : m.pooling);
+  } catch (const fovea::ValueError& error) {
+    return error.what();
+  }
+  return "";
+}
 
 // The whole command line: what is read, and what does not follow from one option alone.
 class CommandLine {
@@ -31,8 +43,8 @@ class CommandLine {
       support::refuse({&text_, &model_, &training_}, "is for training, and --load trains nothing");
     if (o_.phrases && o_.data.empty())
       throw CLI::ValidationError("--phrases are SST-2's: they need --data DIR");
-    if (o_.model.recurrent() && o_.model.pooling == "mean")
-      throw CLI::ValidationError("--pooling mean: " + o_.model.model + " pools by attention");
+    if (const std::string wrong = wrong_model(o_.model); !wrong.empty())
+      throw CLI::ValidationError("--" + wrong);
   }
 
  private:
@@ -44,23 +56,26 @@ class CommandLine {
 
   void add_model_options() {
     ModelOptions& m = o_.model;
-    model_
-        .add("--model", m.model, "KIND=" + m.model,
-             "bow: words and pairs of neighbours;\n"
-             "lstm+additive, gru+additive: recurrent, both directions;\n"
-             "selfattention: one layer; transformer")
-        ->check(CLI::IsMember(
-            {"bow", "lstm+additive", "gru+additive", "selfattention", "transformer"}));
-    model_
-        .add("--pooling", m.pooling, "KIND",
-             "mean, or attention: additive, by a learned query [mean for bow and transformer]")
-        ->check(CLI::IsMember({"mean", "attention"}));
+    model_.add("--model", m.model, "KIND=" + m.model,
+               "bow: words and pairs of neighbours;\n"
+               "gru, lstm: recurrent; bigru, bilstm: both directions; these\n"
+               "  alone, or as in bilstm+dot with\n"
+               "  +additive, +dot: pooled by attention, additive or by dot products,\n"
+               "  +selfattention: a layer of self-attention over the states;\n"
+               "selfattention: one layer; transformer");
+    model_.add("--pooling", m.pooling, "KIND",
+               "of a sentence's states to one: last (recurrent: where each direction ends),\n"
+               "mean, max, or attention by a learned query, additive but for +dot [last for\n"
+               "recurrent alone, attention behind + and for selfattention, else mean]");
     model_.add("--embed", m.embed, "N", "embedding width; this and the rest: by model and data")
         ->check(above_zero);
-    model_.add("--hidden", m.hidden, "N", "recurrent: state width; transformer: feed-forward")
+    model_
+        .add("--hidden", m.hidden, "N",
+             "recurrent: state width, each direction; transformer: feed-forward")
         ->check(above_zero);
     model_.add("--layers", m.layers, "N", "recurrent and transformer")->check(above_zero);
-    model_.add("--heads", m.heads, "N", "selfattention and transformer")->check(above_zero);
+    model_.add("--heads", m.heads, "N", "selfattention, +selfattention and transformer")
+        ->check(above_zero);
     model_.add("--dropout", m.dropout, "P", "probability")->check(CLI::Range(0.0, 0.9));
     model_.add("--min-count", o_.min_count, fmt::format("N={}", o_.min_count),
                "rarer words become <unk>");
@@ -137,16 +152,17 @@ Defaults defaults_for_reviews(const ModelOptions& m) {
              .word_dropout = 0,
              .label_smoothing = 0,
              .average = 0.99};
-  if (m.model == "bow") {
+  const ModelParts parts = parts_of(m.model);
+  if (parts.base == Base::bow) {
     d.embed = 128;
     d.lr = 1e-2;
     d.dropout = 0.5;
     d.word_dropout = 0.05;
-  } else if (m.recurrent()) {
+  } else if (parts.recurrent()) {
     d.embed = d.hidden = 128;
     d.lr = 5e-3;
     d.dropout = 0.5;
-  } else if (m.model == "selfattention") {
+  } else if (parts.base == Base::selfattention) {
     d.heads = 1;
     d.lr = 5e-3;
   }
@@ -166,16 +182,17 @@ Defaults defaults_for_files(const ModelOptions& m, bool phrases) {
              .word_dropout = 0.2,
              .label_smoothing = 0.1,
              .average = 0.999};
-  if (m.model == "bow") {
+  const ModelParts parts = parts_of(m.model);
+  if (parts.base == Base::bow) {
     d.embed = 64;
     d.lr = 3e-3;
     d.word_dropout = 0.3;
     d.label_smoothing = 0;
     d.epochs += 2;
     d.batch *= 2;
-  } else if (m.recurrent()) {
+  } else if (parts.recurrent()) {
     d.batch = 64;
-  } else if (m.model == "transformer") {
+  } else if (parts.base == Base::transformer) {
     d.epochs = phrases ? 3 : 12;
     d.hidden = 256;
     d.layers = 2;
@@ -194,7 +211,7 @@ Options parse_options(int argc, char** argv) {
       "Learns whether a review praises, and shows which words decided.\n"
       "With no options: a small built-in set of reviews; some seconds.\n\n"
       "  sentiment --model transformer\n"
-      "  sentiment --data DIR --phrases --model gru+additive --save model.safetensors\n"
+      "  sentiment --data DIR --phrases --model bilstm+additive --save model.safetensors\n"
       "  sentiment --load model.safetensors --text 'not bad at all'\n"
       "  sentiment --load model.safetensors --input lines.txt --output probabilities.txt"};
   const CommandLine line(app, o);
@@ -224,10 +241,10 @@ void fill_defaults(Options& o) {
   fill_fraction(o.word_dropout, d.word_dropout);
   fill_fraction(o.label_smoothing, d.label_smoothing);
   fill_fraction(o.average, d.average);
-  const bool by_attention = m.recurrent() || m.model == "selfattention";
-  if (m.pooling.empty()) m.pooling = by_attention ? "attention" : "mean";
+  const ModelParts parts = parts_of(m.model);
+  if (m.pooling.empty()) m.pooling = usual_pooling(parts);
   // Weights of pairs could not be shown as weights of words.
-  m.bigrams = m.model == "bow" && m.pooling == "mean";
+  m.bigrams = parts.base == Base::bow && m.pooling != "attention";
   if (o.threads == 0) o.threads = o.data.empty() ? 1 : fovea::num_threads();
   if (!o.trains() || o.smoke) return;
   if (o.save.empty()) o.save = o.task() + "-" + m.model + ".safetensors";

@@ -6,19 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "models.h"
+
 /// What a net is built from; a checkpoint keeps it.
 struct ModelOptions {
-  std::string model = "bow";  // bow, gru+additive, lstm+additive, selfattention, transformer
-  std::string pooling;        // mean or attention
+  std::string model = "bow";  // see models.h
+  std::string pooling;        // last, mean, max or attention
   bool bigrams = false;       // pairs of neighbours are words too: "not bad"
   std::int64_t embed = 0;     // width of the embeddings
   std::int64_t hidden = 0;    // recurrent state, each direction; transformer: feed-forward
   std::int64_t layers = 0;
   std::int64_t heads = 0;
   double dropout = -1;
-
-  bool attends_to_itself() const { return model == "selfattention" || model == "transformer"; }
-  bool recurrent() const { return model == "gru+additive" || model == "lstm+additive"; }
 };
 
 struct Options {

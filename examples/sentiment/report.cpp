@@ -55,7 +55,7 @@ std::vector<inspect::AttentionMap> maps_of(const Critic& critic, const Judgement
   }
   if (!seen.looked.empty())
     maps.push_back({.layer = "pooling",
-                    .mechanism = "additive",
+                    .mechanism = critic.model().pooling.by() == PoolBy::dot ? "dot" : "additive",
                     .kind = inspect::AttentionKind::cross,
                     .queries = "decision",
                     .keys = "text",

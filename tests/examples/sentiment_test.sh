@@ -33,10 +33,11 @@ reviews_are_learned() {
 }
 
 every_model_learns() {
-  for model in lstm+additive gru+additive selfattention transformer; do
+  for model in bilstm+additive bigru+additive selfattention transformer; do
     works --model $model --epochs 20 --json $model.json --report $model.html
     at_least $model.json accuracy 55
     contains $model.html '</html>'
+    contains $model.json "\"model\": \"$model\""
   done
   contains messages 'wrote reviews-transformer.safetensors'
   for model in bow selfattention transformer; do
@@ -44,7 +45,52 @@ every_model_learns() {
     works --load attention.st --text 'a fine cast' --report attention.html
     contains attention.html 'pooling'
   done
-  refuses 2 'pools by attention' --model lstm+additive --pooling mean
+}
+
+# Every base, direction, + and pooling, each at least once; what was learned is shown, and loads.
+parts_are_put_together() {
+  small='--embed 24 --hidden 24 --epochs 16 --dropout 0.1 --average 0.9 --save parts.st'
+  for model in gru lstm bilstm; do
+    for pooling in last mean max attention; do put_together $model $pooling; done
+  done
+  for model in bow selfattention transformer; do put_together $model max; done
+  for model in lstm+additive gru+dot bilstm+dot; do put_together $model attention; done
+  for pooling in last mean max attention; do put_together bigru+selfattention $pooling; done
+  contains parts.html 'self_attention.attention'
+  works --model bilstm $small --json usual.json
+  contains usual.json '"pooling": "last"'
+  works --model lstm+selfattention $small --json usual.json
+  contains usual.json '"pooling": "attention"'
+  there='there are bow, selfattention, transformer, and '
+  refuses 2 "--model: there is no 'lstm+foo': $there" --model lstm+foo
+  refuses 2 "--model: there is no 'bow+dot': $there" --model bow+dot
+  refuses 2 '--pooling: mean: lstm+additive pools by attention' --model lstm+additive \
+    --pooling mean
+  refuses 2 '--pooling: last: transformer has no last state' --model transformer --pooling last
+  refuses 2 "--pooling: there is no 'median'" --pooling median
+}
+
+put_together() {
+  works --model $1 --pooling $2 $small --json parts.json --report parts.html
+  contains messages "model: $1, pooling: $2"
+  contains parts.json "\"model\": \"$1\""
+  contains parts.json "\"pooling\": \"$2\""
+  at_least parts.json accuracy 50
+  works --load parts.st --json loaded.json
+  [ "$(figure parts.json loss)" = "$(figure loaded.json loss)" ] || fail "$1, $2: another loss"
+}
+
+# In files of version 1 "lstm+additive" had both directions.
+earlier_files_load() {
+  works --model bilstm+additive --epochs 2 --save now.st --json now.json
+  LC_ALL=C sed 's/fovea sentiment 2/fovea sentiment 1/
+    s/\\"bilstm+additive\\"/\\"lstm+additive\\"  /' now.st >earlier.st
+  ! cmp -s now.st earlier.st || fail 'the file is no earlier one'
+  works --load earlier.st --json earlier.json
+  contains earlier.json '"model": "bilstm+additive"'
+  [ "$(figure now.json loss)" = "$(figure earlier.json loss)" ] || fail 'another loss'
+  LC_ALL=C sed 's/fovea sentiment 2/fovea sentiment 3/' now.st >later.st
+  refuses 1 "its kind is 'fovea sentiment 3'" --load later.st
 }
 
 # Blank lines, emoji, bytes that are no UTF-8, Windows' line ends, no line end at the end.
@@ -150,6 +196,8 @@ files_are_learned() {
 
 reviews_are_learned
 every_model_learns
+parts_are_put_together
+earlier_files_load
 lines_stay_lines
 words_decide
 a_loaded_model_is_measured_on_the_same_reviews
