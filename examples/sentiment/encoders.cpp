@@ -25,7 +25,7 @@ class Words final : public Encoder {
   std::int64_t width_;
 };
 
-// Net: nn::GRU or nn::LSTM
+// Net: nn::RNN, nn::GRU or nn::LSTM
 template <class Net>
 class Recurrent final : public Encoder {
  public:
@@ -142,6 +142,8 @@ std::unique_ptr<Encoder> make_encoder(const ModelOptions& o, fovea::Rng& rng) {
   switch (parts.base) {
     case Base::bow:
       return std::make_unique<Words>(o);
+    case Base::rnn:
+      return std::make_unique<Recurrent<nn::RNN>>(o, both, rng);
     case Base::gru:
       return std::make_unique<Recurrent<nn::GRU>>(o, both, rng);
     case Base::lstm:

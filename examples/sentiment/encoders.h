@@ -34,7 +34,7 @@ class SelfAttention : public fovea::nn::Module {
 
 /// The one that options.model begins with. `rng` must outlive it: dropout draws from it.
 ///   bow                  the embeddings themselves
-///   gru, lstm            a recurrent net; after "bi" in both directions, side by side
+///   rnn, gru, lstm       a recurrent net; after "bi" in both directions, side by side
 ///   selfattention        SelfAttention, with positions
 ///   transformer          a pre-norm TransformerEncoder, with positions
 std::unique_ptr<Encoder> make_encoder(const ModelOptions& options, fovea::Rng& rng);

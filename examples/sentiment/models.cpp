@@ -21,6 +21,7 @@ std::optional<Part> find_part(std::string_view name, Names<Part> names) {
 
 std::optional<Base> find_base(std::string_view name) {
   return find_part<Base>(name, {{"bow", Base::bow},
+                                {"rnn", Base::rnn},
                                 {"gru", Base::gru},
                                 {"lstm", Base::lstm},
                                 {"selfattention", Base::selfattention},
@@ -35,15 +36,17 @@ std::optional<Behind> find_behind(std::string_view name) {
 
 [[noreturn]] void no_such_model(const std::string& model) {
   fovea::value_error("model",
-                     "there is no '{}': there are bow, selfattention, transformer, and gru, "
-                     "lstm, bigru, bilstm, these alone or with +additive, +dot or "
+                     "there is no '{}': there are bow, selfattention, transformer, and rnn, gru, "
+                     "lstm, birnn, bigru, bilstm, these alone or with +additive, +dot or "
                      "+selfattention",
                      model);
 }
 
 }  // namespace
 
-bool ModelParts::recurrent() const { return base == Base::gru || base == Base::lstm; }
+bool ModelParts::recurrent() const {
+  return base == Base::rnn || base == Base::gru || base == Base::lstm;
+}
 
 ModelParts parts_of(const std::string& model) {
   const std::size_t plus = model.find('+');

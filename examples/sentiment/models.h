@@ -1,13 +1,13 @@
 // A model's name, and what it is made of: "bilstm+dot" is an LSTM in both directions whose states
 // are pooled by attention with dot-product scores.
 //
-//   bow | selfattention | transformer | [bi](gru | lstm)[+additive | +dot | +selfattention]
+//   bow | selfattention | transformer | [bi](rnn | gru | lstm)[+additive | +dot | +selfattention]
 #pragma once
 
 #include <string>
 
 /// What turns the embeddings of words into states.
-enum class Base { bow, gru, lstm, selfattention, transformer };
+enum class Base { bow, rnn, gru, lstm, selfattention, transformer };
 
 /// What stands behind a recurrent net: pooling by attention, additive or by dot products, or a
 /// layer of self-attention over the states.

@@ -58,7 +58,7 @@ class CommandLine {
     ModelOptions& m = o_.model;
     model_.add("--model", m.model, "KIND=" + m.model,
                "bow: words and pairs of neighbours;\n"
-               "gru, lstm: recurrent; bigru, bilstm: both directions; these\n"
+               "rnn, gru, lstm: recurrent; birnn, bigru, bilstm: both directions; these\n"
                "  alone, or as in bilstm+dot with\n"
                "  +additive, +dot: pooled by attention, additive or by dot products,\n"
                "  +selfattention: a layer of self-attention over the states;\n"
