@@ -114,7 +114,7 @@ TEST_CASE("weights are shown: sums of 1, zeros behind short sentences") {
 }
 
 TEST_CASE("names of models are taken apart") {
-  for (const char* plain : {"bow", "lstm", "selfattention", "transformer"}) {
+  for (const char* plain : {"bow", "rnn", "lstm", "selfattention", "transformer"}) {
     CHECK(parts_of(plain).behind == Behind::nothing);
     CHECK(!parts_of(plain).bidirectional);
   }
@@ -122,6 +122,7 @@ TEST_CASE("names of models are taken apart") {
   CHECK(parts.base == Base::gru);
   CHECK(parts.bidirectional);
   CHECK(parts.behind == Behind::selfattention);
+  CHECK(parts_of("birnn").recurrent());
   CHECK(parts_of("lstm+dot").behind == Behind::dot);
   CHECK(usual_pooling(parts_of("bilstm")) == "last");
   CHECK(usual_pooling(parts) == "attention");

@@ -50,18 +50,18 @@ every_model_learns() {
 # Every base, direction, + and pooling, each at least once; what was learned is shown, and loads.
 parts_are_put_together() {
   small='--embed 24 --hidden 24 --epochs 16 --dropout 0.1 --average 0.9 --save parts.st'
-  for model in gru lstm bilstm; do
+  for model in rnn gru bilstm; do
     for pooling in last mean max attention; do put_together $model $pooling; done
   done
   for model in bow selfattention transformer; do put_together $model max; done
-  for model in lstm+additive gru+dot bilstm+dot; do put_together $model attention; done
+  for model in lstm+additive gru+dot birnn+dot; do put_together $model attention; done
   for pooling in last mean max attention; do put_together bigru+selfattention $pooling; done
   contains parts.html 'self_attention.attention'
   works --model bilstm $small --json usual.json
   contains usual.json '"pooling": "last"'
   works --model lstm+selfattention $small --json usual.json
   contains usual.json '"pooling": "attention"'
-  there='there are bow, selfattention, transformer, and '
+  there='there are bow, selfattention, transformer, and rnn, gru, lstm, '
   refuses 2 "--model: there is no 'lstm+foo': $there" --model lstm+foo
   refuses 2 "--model: there is no 'bow+dot': $there" --model bow+dot
   refuses 2 '--pooling: mean: lstm+additive pools by attention' --model lstm+additive \
