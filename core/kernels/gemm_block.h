@@ -85,9 +85,9 @@ class Block {
   static constexpr int64_t kMaxCols = GemmKernels<T>::max_tile_cols;
 
   void row_of_tiles(int64_t i, int64_t rows, int64_t number, int64_t strip, int64_t strip_end) {
-    const Operand<T> a =
-        columns_ ? Operand<T>{columns_ + number * kMaxRows * depth_, kMaxRows, true}
-                 : stage_rows(i, rows, strip_end - strip);
+    const Operand<T> a = columns_
+                             ? Operand<T>{columns_ + number * kMaxRows * depth_, kMaxRows, true}
+                             : stage_rows(i, rows, strip_end - strip);
     const Compute compute =
         (a.transposed ? p_.kernels.columns_of_a : p_.kernels.rows_of_a)[rows - 1];
     const T* bias = k_ + depth_ == p_.K ? p_.bias : nullptr;

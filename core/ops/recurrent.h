@@ -62,8 +62,8 @@ struct RecurrentOutput {
 /// direction and row the gates (H; gru and lstm 4H) and the state (P; lstm and H); with recompute
 /// the states alone, at the price of one more forward. No padding is computed. The bits do not
 /// depend on the number of threads, and on the other sequences of the batch by rounding at most. A
-/// sequence of length 0 passes its initial state through. ShapeError, DTypeError, ValueError where sizes, types
-/// or settings do not fit.
+/// sequence of length 0 passes its initial state through. ShapeError, DTypeError, ValueError where
+/// sizes, types or settings do not fit.
 RecurrentOutput recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
                           const RaggedIndex& index, const RecurrentSettings& settings);
 

@@ -132,9 +132,8 @@ Tensor input_grad(const RecurrentSizes& n, const std::vector<Side>& sides) {
     if (!side.direction.weight_ih.defined()) continue;
     const T beta(dx.defined());
     if (!dx.defined()) dx = empty({n.N, n.I}, side.dgates.dtype());
-    kernels::gemm(Trans::no, Trans::no, n.N, n.I, n.G * n.H, T(1), side.dgates.data<T>(),
-                  n.K * n.H, side.direction.weight_ih.data<T>(), n.I, beta, dx.mutable_data<T>(),
-                  n.I);
+    kernels::gemm(Trans::no, Trans::no, n.N, n.I, n.G * n.H, T(1), side.dgates.data<T>(), n.K * n.H,
+                  side.direction.weight_ih.data<T>(), n.I, beta, dx.mutable_data<T>(), n.I);
   }
   return dx;
 }
