@@ -10,6 +10,7 @@ import loss_cases
 import nn_cases
 import op_cases
 import optim_cases
+import recurrent_cases
 import transformer_cases
 
 FILES = {
@@ -17,6 +18,7 @@ FILES = {
     "layout": op_cases.layout, "index": op_cases.index, "softmax": op_cases.softmax, "norm": op_cases.norm,
     "loss": loss_cases.loss, "modules": nn_cases.modules, "optimizers": optim_cases.optimizers,
     "learning_rates": optim_cases.learning_rates, "transformer": transformer_cases.transformer,
+    "recurrent": recurrent_cases.recurrent, "recurrent_state_dict": recurrent_cases.state_dict,
 }
 
 
