@@ -15,6 +15,18 @@ RecurrentKind rnn_kind(Nonlinearity f) {
   return f == Nonlinearity::relu ? RecurrentKind::rnn_relu : RecurrentKind::rnn_tanh;
 }
 
+void check_nonlinearity(const char* name, RecurrentKind kind, Nonlinearity f) {
+  if (name_of(kind) != std::string_view("rnn") && f != Nonlinearity::tanh)
+    value_error(name, "nonlinearity relu: an RNN alone can be told");
+}
+
+void check_cell(const char* name, RecurrentKind kind, const RecurrentCellOptions& o) {
+  if (o.input_size < 1 || o.hidden_size < 1)
+    value_error(name, "input_size {}, hidden_size {}: each must be at least 1", o.input_size,
+                o.hidden_size);
+  check_nonlinearity(name, kind, o.nonlinearity);
+}
+
 void check(const char* name, RecurrentKind kind, const RecurrentOptions& o) {
   const bool lstm = carries_cell(kind);
   if (o.input_size < 1 || o.hidden_size < 1 || o.num_layers < 1)
@@ -23,15 +35,14 @@ void check(const char* name, RecurrentKind kind, const RecurrentOptions& o) {
   if (!lstm && (o.proj_size != 0 || o.coupled_gates || o.cell_zoneout != 0 || o.forget_bias != 0))
     value_error(name,
                 "proj_size, coupled_gates, cell_zoneout or forget_bias: an LSTM alone has it");
-  if (name_of(kind) != std::string_view("rnn") && o.nonlinearity != Nonlinearity::tanh)
-    value_error(name, "nonlinearity relu: an RNN alone can be told");
+  check_nonlinearity(name, kind, o.nonlinearity);
   if (o.proj_size < 0 || o.proj_size >= o.hidden_size)
     value_error(name, "proj_size {} for hidden_size {}: it must be smaller, 0 for none",
                 o.proj_size, o.hidden_size);
   for (const double p : {o.dropout, o.variational_dropout, o.zoneout, o.cell_zoneout})
     if (!(p >= 0 && p <= 1)) value_error(name, "probability {}: it must lie in [0, 1]", p);
-  if (o.layer_norm && o.forget_bias != 0)
-    value_error(name, "forget_bias with layer_norm: there is no bias_ih to start");
+  if (o.forget_bias != 0 && (o.layer_norm || !o.bias))
+    value_error(name, "forget_bias without a bias_ih: there is nothing to add it to");
 }
 
 // Each gate's square part by itself: the gates are independent of each other.
@@ -100,7 +111,7 @@ RecurrentLayers::Direction RecurrentLayers::make_direction(std::int64_t inputs) 
     if (carries_cell(kind_)) d.norm_cell_weight = constant(H, 1), d.norm_cell_bias = constant(H, 0);
   }
   if (options_.orthogonal) start_orthogonal(d.weight_hh, G, *rng_);
-  if (options_.forget_bias != 0 && d.bias_ih.defined()) {
+  if (options_.forget_bias != 0) {
     const NoGrad guard;
     Tensor f = narrow(d.bias_ih, 0, options_.coupled_gates ? 0 : H, H);
     f.copy_from(f + options_.forget_bias);
@@ -108,12 +119,12 @@ RecurrentLayers::Direction RecurrentLayers::make_direction(std::int64_t inputs) 
   return d;
 }
 
-void RecurrentLayers::check_initial(const Tensor& initial, std::int64_t size,
+void RecurrentLayers::check_initial(const char* what, const Tensor& initial, std::int64_t size,
                                     std::int64_t B) const {
   const Shape expected{options_.num_layers * directions(), B, size};
   if (initial.defined() && !(initial.shape() == expected))
-    shape_error(name_, "initial state {}: it must be (layers * directions, B, H) = {}",
-                initial.shape().str(), expected.str());
+    shape_error(name_, "{} {}: it must be (layers * directions, B, {}) = {}", what,
+                initial.shape().str(), size == options_.hidden_size ? "H" : "P", expected.str());
 }
 
 // 0 with probability p, and 1 / (1 - p) otherwise.
@@ -148,9 +159,9 @@ RecurrentDirection RecurrentLayers::part_of(std::int64_t at, const Ragged& x, co
     d.weight_ih = {};
   }
   if (!training()) return d;
-  // dropout's mask of 1 / (1 - p) and 0, scaled to 1 where the old state stays
+  // 1 where dropout's mask is 0 and the old state stays, else 0 to the bit: the mask is at least 1
   const auto stays = [&](double p, std::int64_t width) {
-    return p > 0 ? 1.0 - (1.0 - p) * random_mask({N, width}, p, dtype) : Tensor();
+    return p > 0 ? 1.0 - clamp(random_mask({N, width}, p, dtype), 0, 1) : Tensor();
   };
   if (options_.variational_dropout > 0)
     d.hidden_mask = random_mask({B, state_size()}, options_.variational_dropout, dtype);
@@ -183,10 +194,10 @@ RecurrentLayers::Output RecurrentLayers::forward_with(const Layer& layer, const 
                                                       const Tensor& initial_cell) const {
   const Scope in(*this);
   const std::int64_t B = x.index.batch_size();
-  check_initial(initial, state_size(), B);
+  check_initial("initial state", initial, state_size(), B);
   if (initial_cell.defined() && !carries_cell(kind_))
     state_error(name_, "an initial cell {}: an LSTM alone has one", initial_cell.shape().str());
-  check_initial(initial_cell, options_.hidden_size, B);
+  check_initial("initial cell", initial_cell, options_.hidden_size, B);
   Ragged seen = x;  // (N, I), then (N, D P)
   std::vector<Tensor> last, last_cell;
   for (std::int64_t l = 0; l < options_.num_layers; ++l) {
@@ -253,8 +264,10 @@ LSTM::LSTM(const LSTMOptions& options, Rng& rng)
                       options.coupled_gates ? RecurrentKind::coupled_lstm : RecurrentKind::lstm,
                       options, rng) {}
 
-RecurrentCell::RecurrentCell(RecurrentKind kind, const RecurrentCellOptions& o, Rng& rng)
+RecurrentCell::RecurrentCell(const char* name, RecurrentKind kind, const RecurrentCellOptions& o,
+                             Rng& rng)
     : kind_(kind) {
+  check_cell(name, kind, o);
   const std::int64_t H = o.hidden_size, GH = gates_of(kind) * H;
   weight_ih = init::uniform_parameter({GH, o.input_size}, H, rng);
   weight_hh = init::uniform_parameter({GH, H}, H, rng);
@@ -285,7 +298,7 @@ void RecurrentCell::visit(Visitor& v) {
 }
 
 RNNCell::RNNCell(const RNNCellOptions& options, Rng& rng)
-    : RecurrentCell(rnn_kind(options.nonlinearity), options, rng) {}
+    : RecurrentCell("RNNCell", rnn_kind(options.nonlinearity), options, rng) {}
 
 Tensor RNNCell::operator()(const Tensor& x, const Tensor& h) const {
   const Scope in(*this);
@@ -293,7 +306,7 @@ Tensor RNNCell::operator()(const Tensor& x, const Tensor& h) const {
 }
 
 GRUCell::GRUCell(const GRUCellOptions& options, Rng& rng)
-    : RecurrentCell(RecurrentKind::gru, options, rng) {}
+    : RecurrentCell("GRUCell", RecurrentKind::gru, options, rng) {}
 
 Tensor GRUCell::operator()(const Tensor& x, const Tensor& h) const {
   const Scope in(*this);
@@ -306,7 +319,7 @@ Tensor GRUCell::step(const Tensor& input_gates, const Tensor& h) const {
 }
 
 LSTMCell::LSTMCell(const LSTMCellOptions& options, Rng& rng)
-    : RecurrentCell(RecurrentKind::lstm, options, rng) {}
+    : RecurrentCell("LSTMCell", RecurrentKind::lstm, options, rng) {}
 
 LSTMCell::State LSTMCell::operator()(const Tensor& x, const State& before) const {
   const Scope in(*this);

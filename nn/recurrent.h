@@ -99,7 +99,8 @@ class RecurrentLayers : public Module {
                              const Tensor& initial_cell) const;
   RecurrentOutput run_layer(const Layer& layer, std::int64_t l, const Ragged& x,
                             const Tensor& initial, const Tensor& initial_cell) const;
-  void check_initial(const Tensor& initial, std::int64_t size, std::int64_t B) const;
+  void check_initial(const char* what, const Tensor& initial, std::int64_t size,
+                     std::int64_t B) const;
   Tensor random_mask(const Shape& shape, double p, DType dtype) const;
 
   const char* name_;
@@ -133,6 +134,7 @@ class LSTM : public RecurrentLayers {
   LSTM(const LSTMOptions& options, Rng& rng);
 };
 
+/// What a cell does not know is refused: ValueError.
 struct RecurrentCellOptions {
   std::int64_t input_size;
   std::int64_t hidden_size;
@@ -151,7 +153,8 @@ class RecurrentCell : public Module {
   Tensor weight_ih, weight_hh, bias_ih, bias_hh;
 
  protected:
-  RecurrentCell(RecurrentKind kind, const RecurrentCellOptions& options, Rng& rng);
+  RecurrentCell(const char* name, RecurrentKind kind, const RecurrentCellOptions& options,
+                Rng& rng);
   RecurrentOutput run(const Tensor& x, const Tensor& input_gates, const Tensor& h,
                       const Tensor& c) const;
 

@@ -1,4 +1,4 @@
-// GRU and GRUCell as modules: names, layouts, layers, directions.
+// Recurrent nets and cells as modules: names, layouts, layers, directions, parts of sequences.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
@@ -6,7 +6,8 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/recurrent.h>
 #include <fovea/core/ops/reduce.h>
-#include <fovea/nn/recurrent.h>
+#include <fovea/tests/nn/parameters.h>
+#include <fovea/tests/nn/recurrent_nets.h>
 #include <fovea/tests/support/compare.h>
 
 #include <doctest/doctest.h>
@@ -15,20 +16,10 @@ using namespace fovea;
 using namespace fovea::nn;
 using test::max_difference;
 using test::message_of;
+using test::parameter;
+using test::random_batch;
 
 namespace {
-
-Ragged random_batch(const std::vector<std::int64_t>& lengths, std::int64_t width) {
-  Rng rng(9);
-  const RaggedIndex index(lengths);
-  return {randn({index.total(), width}, rng), index};
-}
-
-Tensor parameter(Module& module, const std::string& name) {
-  for (const auto& [found, value] : module.parameters())
-    if (found == name) return value;
-  return {};
-}
 
 // A direction of a layer written out with the op.
 RecurrentOutput layer(GRU& net, const Ragged& x, const std::string& suffix, bool reverse) {
@@ -41,15 +32,19 @@ RecurrentOutput layer(GRU& net, const Ragged& x, const std::string& suffix, bool
   return recurrent(x.values, {d}, x.index, {.kind = RecurrentKind::gru});
 }
 
+std::string listed(Module& module) {
+  std::string lines;
+  for (const auto& [name, value] : module.parameters())
+    lines += name + " " + value.shape().str() + "\n";
+  return lines;
+}
+
 }  // namespace
 
 TEST_CASE("names and shapes are PyTorch's") {
   Rng rng(1);
   GRU net({.input_size = 3, .hidden_size = 2, .num_layers = 2, .bidirectional = true}, rng);
-  std::string listed;
-  for (const auto& [name, value] : net.parameters())
-    listed += name + " " + value.shape().str() + "\n";
-  CHECK(listed ==
+  CHECK(listed(net) ==
         "weight_ih_l0 (6, 3)\nweight_hh_l0 (6, 2)\nbias_ih_l0 (6,)\nbias_hh_l0 (6,)\n"
         "weight_ih_l0_reverse (6, 3)\nweight_hh_l0_reverse (6, 2)\n"
         "bias_ih_l0_reverse (6,)\nbias_hh_l0_reverse (6,)\n"
@@ -58,9 +53,34 @@ TEST_CASE("names and shapes are PyTorch's") {
         "bias_ih_l1_reverse (6,)\nbias_hh_l1_reverse (6,)\n");
   GRU plain({.input_size = 3, .hidden_size = 2, .bias = false}, rng);
   CHECK(plain.parameters().size() == 2);
-  GRUCell cell({.input_size = 3, .hidden_size = 2}, rng);
-  CHECK(cell.parameters()[0].first == "weight_ih");
-  CHECK(cell.parameters()[3].first == "bias_hh");
+  RNN rnn({.input_size = 3, .hidden_size = 2}, rng);
+  CHECK(listed(rnn) ==
+        "weight_ih_l0 (2, 3)\nweight_hh_l0 (2, 2)\nbias_ih_l0 (2,)\nbias_hh_l0 (2,)\n");
+  LSTMCell cell({.input_size = 3, .hidden_size = 2}, rng);
+  CHECK(listed(cell) == "weight_ih (8, 3)\nweight_hh (8, 2)\nbias_ih (8,)\nbias_hh (8,)\n");
+  RNNCell bare({.input_size = 3, .hidden_size = 2, .bias = false}, rng);
+  CHECK(listed(bare) == "weight_ih (2, 3)\nweight_hh (2, 2)\n");
+}
+
+TEST_CASE("names and shapes with projections, coupled gates and layer norm") {
+  Rng rng(1);
+  LSTM projected({.input_size = 3, .hidden_size = 4, .num_layers = 2, .proj_size = 2}, rng);
+  CHECK(listed(projected) ==
+        "weight_ih_l0 (16, 3)\nweight_hh_l0 (16, 2)\nbias_ih_l0 (16,)\nbias_hh_l0 (16,)\n"
+        "weight_hr_l0 (2, 4)\nweight_ih_l1 (16, 2)\nweight_hh_l1 (16, 2)\nbias_ih_l1 (16,)\n"
+        "bias_hh_l1 (16,)\nweight_hr_l1 (2, 4)\n");
+  LSTM coupled({.input_size = 3, .hidden_size = 4, .coupled_gates = true}, rng);
+  CHECK(listed(coupled) ==
+        "weight_ih_l0 (12, 3)\nweight_hh_l0 (12, 4)\nbias_ih_l0 (12,)\nbias_hh_l0 (12,)\n");
+  LSTM normed({.input_size = 3, .hidden_size = 4, .proj_size = 2, .layer_norm = true}, rng);
+  CHECK(listed(normed) ==
+        "weight_ih_l0 (16, 3)\nweight_hh_l0 (16, 2)\nweight_hr_l0 (2, 4)\n"
+        "norm_ih_weight_l0 (16,)\nnorm_ih_bias_l0 (16,)\nnorm_hh_weight_l0 (16,)\n"
+        "norm_hh_bias_l0 (16,)\nnorm_cell_weight_l0 (4,)\nnorm_cell_bias_l0 (4,)\n");
+  GRU gru({.input_size = 3, .hidden_size = 4, .layer_norm = true}, rng);
+  CHECK(listed(gru) ==
+        "weight_ih_l0 (12, 3)\nweight_hh_l0 (12, 4)\nnorm_ih_weight_l0 (12,)\n"
+        "norm_ih_bias_l0 (12,)\nnorm_hh_weight_l0 (12,)\nnorm_hh_bias_l0 (12,)\n");
 }
 
 TEST_CASE("parameters start within 1 / sqrt(H)") {
@@ -87,15 +107,39 @@ TEST_CASE("layers feed each other, directions stand side by side") {
   CHECK(max_difference(out.last, concat({f0.last, b0.last, f1.last, b1.last}, 0)) == 0);
 }
 
-TEST_CASE("every parameter and the initial state get a gradient") {
-  Rng rng(1);
-  GRU net({.input_size = 3, .hidden_size = 2, .num_layers = 2, .bidirectional = true}, rng);
-  const Tensor initial = randn({4, 3, 2}, rng).set_requires_grad();
-  const GradientAudit audit;
-  const GRU::Output out = net(random_batch({4, 0, 3}, 3), initial);
-  (sum(square(out.states.values)) + sum(square(out.last))).backward();
-  CHECK(audit.report(net.parameters()) == "every parameter got a finite, non-zero gradient\n");
-  CHECK(initial.grad().shape() == initial.shape());
+TEST_CASE("every parameter and initial state gets a gradient, for every net and option") {
+  const auto with = [](const auto& change) {
+    RecurrentOptions o{.input_size = 3, .hidden_size = 5, .num_layers = 2, .bidirectional = true};
+    change(o);
+    return o;
+  };
+  const std::vector<RecurrentOptions> option_sets{
+      with([](auto&) {}),
+      with([](auto& o) { o.bias = false; }),
+      with([](auto& o) { o.layer_norm = true; }),
+      with([](auto& o) { o.recompute = true; }),
+      with([](auto& o) { o.dropout = o.variational_dropout = o.zoneout = o.cell_zoneout = 0.1; }),
+      with([](auto& o) {
+        o.layer_norm = o.recompute = true;
+        o.variational_dropout = o.zoneout = 0.1;
+      }),
+      with([](auto& o) { o.forget_bias = 1, o.orthogonal = true; })};
+  for (const auto& kind : test::recurrent_net_kinds())
+    for (std::size_t i = 0; i < option_sets.size(); ++i) {
+      CAPTURE(kind.name);
+      CAPTURE(i);
+      Rng rng(1);
+      const auto net = kind.make(test::for_kind(kind, option_sets[i]), rng);
+      const std::int64_t P = parameter(*net, "weight_hh_l0").dim(1);
+      const Tensor h = randn({4, 3, P}, rng).set_requires_grad();
+      const Tensor c = kind.lstm ? randn({4, 3, 5}, rng).set_requires_grad() : Tensor();
+      const GradientAudit audit;
+      const auto out = (*net)(random_batch({6, 0, 5}, 3), h, c);
+      (sum(square(out.states.values)) + sum(square(out.last))).backward();
+      CHECK(audit.report(net->parameters()) == "every parameter got a finite, non-zero gradient\n");
+      CHECK(h.grad().shape() == h.shape());
+      if (kind.lstm) CHECK(c.grad().shape() == c.shape());
+    }
 }
 
 TEST_CASE("a cell is one step of the layer") {
@@ -111,15 +155,89 @@ TEST_CASE("a cell is one step of the layer") {
   CHECK(max_difference(cell.step(gates, h), cell(x.values, h)) == 0);
 }
 
-TEST_CASE("dropout works between layers, in training only") {
+TEST_CASE("an LSTM's cell and an RNN's, step after step, are their nets") {
   Rng rng(1);
-  GRU net({.input_size = 3, .hidden_size = 8, .num_layers = 2, .dropout = 0.5}, rng);
-  const Ragged x = random_batch({4, 2}, 3);
-  const Tensor first = net(x).states.values, second = net(x).states.values;
-  CHECK(max_difference(first, second) > 0);
-  CHECK(max_difference(select(net(x).last, 0, 0), select(net(x).last, 0, 0)) == 0);
-  net.eval();
-  CHECK(max_difference(net(x).states.values, net(x).states.values) == 0);
+  const Tensor x = randn({3, 5, 2}, rng);  // (B, T, I)
+  LSTM lstm({.input_size = 2, .hidden_size = 4}, rng);
+  LSTMCell lstm_cell({.input_size = 2, .hidden_size = 4}, rng);
+  RNN rnn({.input_size = 2, .hidden_size = 4, .nonlinearity = Nonlinearity::relu}, rng);
+  RNNCell rnn_cell({.input_size = 2, .hidden_size = 4, .nonlinearity = Nonlinearity::relu}, rng);
+  test::copy_parameters(lstm, lstm_cell);
+  test::copy_parameters(rnn, rnn_cell);
+  const auto states = lstm(x), rnn_states = rnn(x);
+  LSTMCell::State state;
+  Tensor h;
+  for (std::int64_t t = 0; t < 5; ++t) {
+    state = lstm_cell(select(x, 1, t), state);
+    h = rnn_cell(select(x, 1, t), h);
+    CHECK(max_difference(state.h, select(states.states, 1, t)) <= 1e-6);
+    CHECK(max_difference(h, select(rnn_states.states, 1, t)) <= 1e-6);
+  }
+  CHECK(max_difference(state.c, select(states.last_cell, 0, 0)) <= 1e-6);
+}
+
+// The two parts of (B, T, I), cut behind step 3.
+struct Parts {
+  Tensor first, second;
+};
+Parts parts_of(const Tensor& x) { return {narrow(x, 1, 0, 3), narrow(x, 1, 3, x.dim(1) - 3)}; }
+
+TEST_CASE("a sequence in parts, each from the last states before, is the sequence as a whole") {
+  for (const auto& kind : test::recurrent_net_kinds())
+    for (const bool layer_norm : {false, true}) {
+      CAPTURE(kind.name);
+      Rng rng(1);
+      const auto net = kind.make(
+          {.input_size = 3, .hidden_size = 5, .num_layers = 2, .layer_norm = layer_norm}, rng);
+      test::to_f64(*net);
+      const Tensor x = randn({4, 8, 3}, rng, DType::f64);
+      const auto whole = (*net)(x), first = (*net)(parts_of(x).first);
+      const auto second = (*net)(parts_of(x).second, first.last, first.last_cell);
+      CHECK(max_difference(concat({first.states, second.states}, 1), whole.states) <= 1e-14);
+      CHECK(max_difference(second.last, whole.last) <= 1e-14);
+
+      // States that are not detached carry the whole gradient.
+      NamedTensors named = net->parameters();
+      std::vector<Tensor> weights;
+      for (const auto& [name, value] : named) weights.push_back(value);
+      const Tensor dy = randn(whole.states.shape(), rng, DType::f64);
+      const Tensor in_parts = concat({first.states, second.states}, 1);
+      const auto found = grad({&in_parts, 1}, weights, {&dy, 1}),
+                 expected = grad({&whole.states, 1}, weights, {&dy, 1});
+      for (std::size_t i = 0; i < weights.size(); ++i)
+        CHECK(max_difference(found[i], expected[i]) <= 1e-12);
+    }
+}
+
+TEST_CASE("truncated backpropagation: a part's gradient is the one of the part alone") {
+  for (const auto& kind : test::recurrent_net_kinds()) {
+    CAPTURE(kind.name);
+    Rng rng(1);
+    const auto net = kind.make({.input_size = 3, .hidden_size = 5, .num_layers = 2}, rng);
+    const Tensor x = randn({4, 8, 3}, rng);
+    const Tensor before = parts_of(x).first.clone().set_requires_grad();
+    const auto gradients = [&](const Tensor& h, const Tensor& c) {
+      net->zero_grad();
+      sum(square((*net)(parts_of(x).second, h, c).states)).backward();
+      std::vector<Tensor> all;
+      for (const auto& [name, value] : net->parameters()) all.push_back(value.grad().clone());
+      return all;
+    };
+    const auto first = (*net)(before);
+    const auto detached = [](const Tensor& s) { return s.defined() ? s.detach() : s; };
+    const auto copied = [](const Tensor& s) { return s.defined() ? s.detach().clone() : s; };
+    const auto truncated = gradients(detached(first.last), detached(first.last_cell)),
+               alone = gradients(copied(first.last), copied(first.last_cell));
+    CHECK_FALSE(before.grad().defined());
+    const auto through = gradients(first.last, first.last_cell);
+    CHECK(before.grad().defined());
+    double difference = 0;
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      CHECK(max_difference(truncated[i], alone[i]) == 0);
+      difference = std::max(difference, max_difference(truncated[i], through[i]));
+    }
+    CHECK(difference > 0.01);
+  }
 }
 
 TEST_CASE("what does not fit") {
@@ -131,5 +249,53 @@ TEST_CASE("what does not fit") {
         }) ==
         "GRU: initial state (1, 3, 2): it must be (layers * directions, B, H) = (1, 2, 2), in "
         "encoder");
-  CHECK_THROWS_AS(net(random_batch({2, 1}, 4)), ShapeError);
+  CHECK(message_of<ShapeError>([&] {
+          net(random_batch({2, 1}, 4));
+        }) == "gru: weight_ih (6, 3): it must be (6, 4), in encoder");
+  CHECK(message_of<StateError>([&] {
+          net(random_batch({2, 1}, 3), {}, zeros({1, 2, 2}));
+        }) == "GRU: an initial cell (1, 2, 2): an LSTM alone has one, in encoder");
+  CHECK(message_of<ShapeError>([&] {
+          net(zeros({2, 3}));
+        }) == "GRU: a padded input (2, 3): it must be (B, T, I), in encoder");
+  const GRU turned({.input_size = 3, .hidden_size = 2, .batch_first = false}, rng);
+  CHECK(message_of<ShapeError>([&] {
+          turned(zeros({2, 3}));
+        }) == "GRU: a padded input (2, 3): it must be (T, B, I)");
+  CHECK(message_of<DTypeError>([&] {
+          net(zeros({2, 1, 3}, DType::f64));
+        }) == "gru: weight_hh is f32 beside inputs of f64: types must be equal, in encoder");
+  const LSTM lstm({.input_size = 3, .hidden_size = 4, .bidirectional = true, .proj_size = 2}, rng);
+  CHECK(message_of<ShapeError>([&] {
+          lstm(random_batch({2, 1}, 3), zeros({2, 2, 4}));
+        }) == "LSTM: initial state (2, 2, 4): it must be (layers * directions, B, P) = (2, 2, 2)");
+  CHECK(message_of<ShapeError>([&] {
+          lstm(random_batch({2, 1}, 3), {}, zeros({2, 2, 2}));
+        }) == "LSTM: initial cell (2, 2, 2): it must be (layers * directions, B, H) = (2, 2, 4)");
+}
+
+TEST_CASE("what a cell cannot take") {
+  Rng rng(1);
+  const LSTMCell cell({.input_size = 3, .hidden_size = 2}, rng);
+  CHECK(message_of<ShapeError>([&] {
+          cell(zeros({4, 2}));
+        }) == "lstm: weight_ih (8, 3): it must be (8, 2)");
+  CHECK(message_of<ShapeError>([&] {
+          cell(zeros({4, 3}), {zeros({4, 2}), zeros({3, 2})});
+        }) == "lstm: initial cell (3, 2): it must be (4, 2)");
+  CHECK(message_of<ShapeError>([&] {
+          cell(zeros({4, 3}), {zeros({4, 3}), {}});
+        }) == "lstm: initial state (4, 3): it must be (4, 2)");
+}
+
+TEST_CASE("a cell refuses what it does not know") {
+  Rng rng(1);
+  const RecurrentCellOptions relu{
+      .input_size = 3, .hidden_size = 2, .nonlinearity = Nonlinearity::relu};
+  CHECK(message_of<ValueError>([&] { GRUCell(relu, rng); }) ==
+        "GRUCell: nonlinearity relu: an RNN alone can be told");
+  CHECK(message_of<ValueError>([&] { LSTMCell(relu, rng); }) ==
+        "LSTMCell: nonlinearity relu: an RNN alone can be told");
+  CHECK(message_of<ValueError>([&] { RNNCell({.input_size = 3, .hidden_size = 0}, rng); }) ==
+        "RNNCell: input_size 3, hidden_size 0: each must be at least 1");
 }
