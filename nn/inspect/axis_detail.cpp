@@ -59,11 +59,16 @@ void fit(Axis& axis, const std::vector<const std::vector<double>*>& columns) {
   axis.high = high + room;
 }
 
-// Moves the ends outwards to the next tick, so that the curve keeps clear of the frame.
+// Moves the ends outwards to the next tick, so that the curve keeps clear of the frame. Values a
+// hair apart can have one tick between them: as where all are equal, they get a step on either
+// side.
 void round_outwards(Axis& axis) {
   const double step = axis.logarithmic ? 1 : nice_step(axis.high - axis.low, 8);
   axis.low = std::floor(axis.low / step + 1e-9) * step;
   axis.high = std::ceil(axis.high / step - 1e-9) * step;
+  if (axis.low < axis.high) return;
+  axis.low -= step;
+  axis.high += step;
 }
 
 }  // namespace

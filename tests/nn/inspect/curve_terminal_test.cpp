@@ -79,6 +79,15 @@ TEST_CASE("curve in the terminal: colours") {
   CHECK(count_of(text, "\x1b[38;5;74m●\x1b[0m") == 64 + 1);
 }
 
+TEST_CASE("curve in the terminal: values that differ by a rounding are a level line") {
+  for (const double hair : {4e-16, 1e-9}) {
+    const std::string text = drawn({0, 63}, {1 - hair, 1 + hair}, true);
+    CHECK(count_of(text, "●") == 64 + 1);
+    CHECK(lines_of(text)[10].substr(0, 10) == "     1 ┤");
+    CHECK(count_of(lines_of(text)[10], "●") == 64);
+  }
+}
+
 TEST_CASE("curve in the terminal: hostile ranges and names") {
   for (const bool log_y : {false, true}) {
     for (const auto& [low, high] :

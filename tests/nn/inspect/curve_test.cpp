@@ -87,6 +87,7 @@ TEST_CASE("curve: hostile ranges") {
     check_drawn(svg_of({-1e308, 1e308}, {1e-308, 1e308}, log_y));
     check_drawn(svg_of({-1e149, 1e149}, {1e-140, 1e140}, log_y));
     check_drawn(svg_of({1, 1 + 1e-15}, {1e15, 1e15 + 0.125}, log_y));
+    check_drawn(svg_of({0, 1}, {1 - 1e-9, 1 + 1e-9}, log_y));
     check_drawn(svg_of({0, 5e-324}, {5e-324, 1e-323}, log_y));
   }
 }
