@@ -14,6 +14,9 @@ Tensor coverage_loss(const Tensor& weights, const std::vector<std::int64_t>& len
     shape_error("coverage_loss", "weights {} and {} lengths: they must be (B, T, S) and B",
                 weights.shape().str(), lengths.size());
   const RaggedIndex real(lengths);
+  if (real.max_length() > weights.dim(1))
+    shape_error("coverage_loss", "weights {} and a length of {}: it must be at most T",
+                weights.shape().str(), real.max_length());
   const Tensor before = cumsum(weights, 1) - weights;      // (B, T, S)
   const Tensor again = sum(minimum(weights, before), -1);  // (B, T)
   const auto steps = static_cast<double>(std::max<std::int64_t>(1, real.total()));
@@ -26,10 +29,12 @@ Tensor guided_alignment_loss(const Tensor& weights, const Tensor& links) {
                 weights.shape().str(), links.shape().str());
   constexpr double least = 1e-7;
   const Tensor given = numbers_of(links).to(weights.dtype());
-  const Tensor number = sum(given, -1, true);                       // (B, T, 1)
-  const Tensor rows = given / where(gt(number, 0.0), number, 1.0);  // sum to 1 or 0
-  const auto steps = sum(gt(number, 0.0)).item<std::int64_t>();
-  return sum(rows * log(weights + least)) / -static_cast<double>(std::max<std::int64_t>(1, steps));
+  const Tensor number = sum(given, -1, true);              // (B, T, 1)
+  const Tensor linked = gt(number, 0.0);                   // (B, T, 1)
+  const Tensor rows = given / where(linked, number, 1.0);  // sum to 1 or 0
+  const Tensor costs = log(where(linked, weights, 1.0) + least);
+  const auto steps = sum(linked).item<std::int64_t>();
+  return sum(rows * costs) / -static_cast<double>(std::max<std::int64_t>(1, steps));
 }
 
 }  // namespace fovea::nn

@@ -6,7 +6,7 @@
 namespace fovea::nn {
 
 /// Additive attention with a coverage feature (See et al. 2017, Get To The Point: Summarization
-/// with Pointer-Generator Networks, section 2.2; Tu et al. 2016, Modeling Coverage for Neural
+/// with Pointer-Generator Networks, section 2.3; Tu et al. 2016, Modeling Coverage for Neural
 /// Machine Translation), one query a step:
 ///   m_t = sum_{u < t} a_u, what was looked at before
 ///   e_ts = v . tanh(W_q q_t + W_k k_s + w m_ts + b),   a_t = softmax(e_t),   c_t = sum_s a_ts x_s

@@ -40,6 +40,9 @@ TEST_CASE("coverage loss: what is looked at again, over real steps") {
   CHECK(coverage_loss(weights, {0, 0}).item<double>() == 0);
   CHECK(message_of<ShapeError>([&] { coverage_loss(weights, {3}); }) ==
         "coverage_loss: weights (2, 3, 2) and 1 lengths: they must be (B, T, S) and B");
+  CHECK(message_of<ShapeError>([&] {
+          coverage_loss(weights, {3, 4});
+        }) == "coverage_loss: weights (2, 3, 2) and a length of 4: it must be at most T");
 }
 
 TEST_CASE("guided alignment: rows of links are normalised, those without do not count") {
@@ -55,6 +58,24 @@ TEST_CASE("guided alignment: rows of links are normalised, those without do not 
         "guided_alignment_loss: weights (1, 3, 2), links (3, 2): they must be equal, (B, T, S)");
 }
 
+TEST_CASE("behind a target's end, where no link is, may be NaN") {
+  const double nan = std::nan("");
+  Tensor weights = numbers({0.5, 0.5, 0.25, 0.75, nan, nan}, {1, 3, 2}).set_requires_grad();
+  const Tensor links = numbers({1, 0, 0, 1, 0, 0}, {1, 3, 2});
+  const auto check = [&](const Tensor& loss, double wanted) {
+    CHECK(loss.item<double>() == doctest::Approx(wanted).epsilon(1e-6));
+    weights.zero_grad();
+    loss.backward();
+    const std::vector<double> slopes = weights.grad().to_vector<double>();
+    CHECK(slopes[2] + slopes[3] != 0);
+    CHECK(std::isfinite(slopes[2] + slopes[3]));
+    CHECK(slopes[4] == 0);
+    CHECK(slopes[5] == 0);
+  };
+  check(coverage_loss(weights, {2}), (0.25 + 0.5) / 2);
+  check(guided_alignment_loss(weights, links), -(std::log(0.5) + std::log(0.75)) / 2);
+}
+
 TEST_CASE("gradients by differences") {
   Rng rng(2);
   const Tensor scores = randn({2, 4, 3}, rng, DType::f64);
@@ -67,8 +88,8 @@ TEST_CASE("gradients by differences") {
   const auto guide = [&](const std::vector<Tensor>& x) {
     return guided_alignment_loss(softmax(x[0]), links);
   };
-  for (const auto& report :
-       {gradcheck(cover, {scores}), gradcheck(guide, {scores}), gradgradcheck(guide, {scores})})
+  for (const auto& report : {gradcheck(cover, {scores}), gradgradcheck(cover, {scores}),
+                             gradcheck(guide, {scores}), gradgradcheck(guide, {scores})})
     CHECK_MESSAGE(report.ok, report.message);
 }
 
