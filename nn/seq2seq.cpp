@@ -133,11 +133,21 @@ Tensor Seq2Seq::read(const Tensor& state, const Tensor& context, const Tensor& e
   return tanh(readout(concat(seen, -1)));
 }
 
+// What decode() gives where T = 0.
+Tensor Seq2Seq::no_steps(const Seq2SeqMemory& memory, Tensor* weights) const {
+  const std::int64_t B = memory.initial.dim(0);
+  const DType dtype = memory.initial.dtype();
+  if (weights && attention) *weights = zeros({B, 0, memory.values.dim(1)}, dtype);
+  return zeros({0, options_.target_vocab}, dtype);
+}
+
 Tensor Seq2Seq::decode(const Seq2SeqMemory& memory, const Tensor& inputs,
                        const std::vector<std::int64_t>& lengths, Tensor* weights) const {
   const Scope in(*this);
   const std::int64_t E = options_.embed_dim, C = context_size();
   const RaggedIndex real(lengths);
+  if (inputs.rank() == 2 && inputs.dim(1) == 0 && real.total() == 0)
+    return no_steps(memory, weights);
   const Tensor embedded = drop(target_embedding(inputs));  // (B, T, E)
   // The embeddings' part of the cell's input does not depend on the states: all steps in one
   // product.

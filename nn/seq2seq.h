@@ -100,6 +100,7 @@ class Seq2Seq : public Module {
   std::int64_t context_size() const { return attends() ? 2 * options_.hidden_size : 0; }
   std::int64_t fed_size() const { return feeds() ? options_.hidden_size : 0; }
   Tensor read(const Tensor& state, const Tensor& context, const Tensor& embedded) const;
+  Tensor no_steps(const Seq2SeqMemory& memory, Tensor* weights) const;
 };
 
 }  // namespace fovea::nn

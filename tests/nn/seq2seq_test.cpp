@@ -362,6 +362,21 @@ TEST_CASE("a batch of no sentences has no logits") {
   }
 }
 
+TEST_CASE("targets of no words have no logits") {
+  Rng rng(1);
+  const Example e;
+  for (const std::string& kind : kinds()) {
+    CAPTURE(kind);
+    const Seq2Seq model = make(kind, rng);
+    Tensor weights;
+    const Tensor logits = model.decode(model.encode(e.source, e.source_lengths), ids({}, {3, 0}),
+                                       {0, 0, 0}, &weights);
+    CHECK(logits.shape() == Shape{0, 7});
+    CHECK(weights.defined() == attends(kind));
+    if (attends(kind)) CHECK(weights.shape() == Shape{3, 0, 4});
+  }
+}
+
 TEST_CASE("a step whose state does not fit says so") {
   Rng rng(1);
   const Example e;
