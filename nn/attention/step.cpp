@@ -71,6 +71,9 @@ AttentionMemory StepAttention::prepare(const Tensor& key, const Tensor& value,
 AttentionOutput StepAttention::attend(const Tensor& query, const AttentionMemory& memory,
                                       std::vector<Tensor>& state) const {
   const Scope in(*this);
+  if (!state.empty() && initial_state(memory).empty())  // those that have one look at it themselves
+    state_error("attention", "a state of {} tensors: this mechanism remembers nothing, so 0",
+                state.size());
   return reported(step(query, memory, state));
 }
 

@@ -405,6 +405,22 @@ TEST_CASE("each head reports its own weights, and their mean is what look() give
   CHECK(max_difference(mean(observer.last, 1), seen) == 0);
 }
 
+TEST_CASE("a state that is not the mechanism's own is refused") {
+  for (const Mechanism& mechanism : family()) {
+    CAPTURE(mechanism.label);
+    const auto attention = make(mechanism);
+    const auto* steps = dynamic_cast<const StepAttention*>(attention.get());
+    if (!steps) continue;
+    const Inputs x;
+    const AttentionMemory memory = steps->prepare(x.key, x.value, Mask::none());
+    std::vector<Tensor> state{zeros({7, 2})};
+    const std::string message =
+        message_of<StateError>([&] { steps->attend(narrow(x.query, 1, 0, 1), memory, state); });
+    if (steps->initial_state(memory).empty())
+      CHECK(message == "attention: a state of 1 tensors: this mechanism remembers nothing, so 0");
+  }
+}
+
 TEST_CASE("a width below 1 is refused by all that have one") {
   Rng rng(1);
   const auto message = [&](const std::string& name, const AttentionSizes& sizes) {
