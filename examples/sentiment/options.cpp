@@ -22,6 +22,20 @@ std::string wrong_model(const ModelOptions& m) {
   return "";
 }
 
+// What a model has no use for is refused.
+void check_use(const ModelOptions& m) {
+  const ModelParts parts = parts_of(m.model);
+  const bool layered = parts.recurrent() || parts.base == Base::transformer;
+  const bool heads = parts.base == Base::selfattention || parts.base == Base::transformer ||
+                     parts.behind == Behind::selfattention;
+  if (m.hidden > 0 && !layered)
+    throw CLI::ValidationError("--hidden: for recurrent models and transformer");
+  if (m.layers > 0 && !layered)
+    throw CLI::ValidationError("--layers: for recurrent models and transformer");
+  if (m.heads > 0 && !heads)
+    throw CLI::ValidationError("--heads: for selfattention, +selfattention and transformer");
+}
+
 // The whole command line: what is read, and what does not follow from one option alone.
 class CommandLine {
  public:
@@ -45,6 +59,7 @@ class CommandLine {
       throw CLI::ValidationError("--phrases are SST-2's: they need --data DIR");
     if (const std::string wrong = wrong_model(o_.model); !wrong.empty())
       throw CLI::ValidationError("--" + wrong);
+    check_use(o_.model);
   }
 
  private:

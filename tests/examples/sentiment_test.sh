@@ -49,11 +49,12 @@ every_model_learns() {
 
 # Every base, direction, + and pooling, each at least once; what was learned is shown, and loads.
 parts_are_put_together() {
-  small='--embed 24 --hidden 24 --epochs 16 --dropout 0.1 --average 0.9 --save parts.st'
+  few='--embed 24 --epochs 16 --dropout 0.1 --average 0.9 --save parts.st'
+  small="$few --hidden 24"
   for model in rnn gru bilstm; do
     for pooling in last mean max attention; do put_together $model $pooling; done
   done
-  for model in bow selfattention transformer; do put_together $model max; done
+  put_together transformer max
   for model in lstm+additive gru+dot birnn+dot; do put_together $model attention; done
   for pooling in last mean max attention; do put_together bigru+selfattention $pooling; done
   contains parts.html 'self_attention.attention'
@@ -61,6 +62,8 @@ parts_are_put_together() {
   contains usual.json '"pooling": "last"'
   works --model lstm+selfattention $small --json usual.json
   contains usual.json '"pooling": "attention"'
+  small=$few
+  for model in bow selfattention; do put_together $model max; done
   there='there are bow, selfattention, transformer, and rnn, gru, lstm, '
   refuses 2 "--model: there is no 'lstm+foo': $there" --model lstm+foo
   refuses 2 "--model: there is no 'bow+dot': $there" --model bow+dot
@@ -68,6 +71,10 @@ parts_are_put_together() {
     --pooling mean
   refuses 2 '--pooling: last: transformer has no last state' --model transformer --pooling last
   refuses 2 "--pooling: there is no 'median'" --pooling median
+  for option in --hidden --layers; do
+    refuses 2 "$option: for recurrent models and transformer" --model selfattention $option 2
+  done
+  refuses 2 '--heads: for selfattention, +selfattention and transformer' --model bilstm --heads 2
 }
 
 put_together() {
