@@ -24,8 +24,8 @@ const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
                 fmt::join(names, ", "));
   if (weights_named(o.weights) != AttentionWeights::softmax && o.attention == "none")
     value_error("Seq2Seq", "weights '{}' without attention: there are none", o.weights);
-  if (o.coverage && o.attention != "additive")
-    value_error("Seq2Seq", "coverage with attention '{}': 'additive' alone has it", o.attention);
+  if (o.coverage && o.attention == "none")  // of the others make_step_attention() knows
+    value_error("Seq2Seq", "coverage with attention 'none': 'additive' alone has it");
   return o;
 }
 

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <malloc.h>
 #include <map>
 #include <regex>
@@ -25,7 +27,7 @@ inline double peak_megabytes(const std::function<void()>& step) {
     std::ifstream status("/proc/self/status");
     for (std::string line; std::getline(status, line);)
       if (line.rfind(field, 0) == 0) return 1024e-6 * std::stod(line.substr(field.size()));
-    return 0.0;
+    return std::numeric_limits<double>::quiet_NaN();  // no /proc
   };
   malloc_trim(0);
   const double before = resident("VmRSS:");
@@ -81,7 +83,8 @@ class Stopwatch {
         "%s\n{\"name\": \"%s\", \"run_type\": \"iteration\", \"real_time\": %.9g, "
         "\"time_unit\": \"ns\"",
         first_ ? "" : ",", name.c_str(), seconds * 1e9);
-    for (const auto& [key, value] : checks) std::printf(", \"%s\": %.9g", key.c_str(), value);
+    for (const auto& [key, value] : checks)  // JSON has no NaN: one is as good as missing
+      if (std::isfinite(value)) std::printf(", \"%s\": %.9g", key.c_str(), value);
     std::printf("}");
     std::fflush(stdout);
     first_ = false;

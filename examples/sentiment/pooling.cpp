@@ -8,6 +8,7 @@
 #include <fovea/core/ops/softmax.h>
 #include <fovea/nn/init.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace nn = fovea::nn;

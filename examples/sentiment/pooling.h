@@ -11,7 +11,8 @@
 
 /// c, one vector for each sentence.   x: values (N, C)  ->  (B, C).   A sentence of no words: zeros
 ///   last      c = x_T; of both directions' states the forward half of x_T and the backward half of
-///             x_1: what each direction has when it has read all
+///             x_1: what each direction has when it has read all. Behind a self-attention layer
+///             the same numbers of what that layer made of the states
 ///   mean      c = sum_t x_t / T
 ///   max       c_i = max_t x_ti, number by number: Conneau et al. 2017, Supervised Learning of
 ///             Universal Sentence Representations from Natural Language Inference Data, section 3.2

@@ -100,7 +100,7 @@ data::ParallelText pairs_to_align(const Translator& translator, const Options& o
   }
   data::ParallelText pairs{options.text, {}};
   pairs.source.insert(pairs.source.end(), input.begin(), input.end());
-  if (pairs.source.empty()) return corpus.test;
+  if (options.text.empty() && options.input.empty()) return corpus.test;
   SearchOptions search = search_of(options);
   search.n_best = 1;
   for (const auto& found : translator.translate(pairs.source, search))

@@ -242,6 +242,8 @@ void check_together(const Options& o, const Groups& g) {
         fmt::format("--n-best {} needs a --beam of at least that", o.n_best));
   if (!o.target_text.empty() && !o.aligns())
     throw CLI::ValidationError("--target-text: for --align and --align-weights");
+  if (o.input == "-" && o.target_text == "-")
+    throw CLI::ValidationError("--input - and --target-text -: standard input can be one of them");
   if (o.load.size() > 1 && !o.report.empty())
     throw CLI::ValidationError("--report looks inside one model: give one --load");
   check_attention(o);

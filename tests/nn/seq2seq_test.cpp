@@ -267,7 +267,7 @@ TEST_CASE("an attention that there is not") {
   CHECK(message_of<ValueError>([&] {
           Seq2Seq({.source_vocab = 8, .target_vocab = 7, .attention = "dot", .coverage = true},
                   rng);
-        }) == "Seq2Seq: coverage with attention 'dot': 'additive' alone has it");
+        }) == "attention: 'dot' with coverage: 'additive' alone has it");
   CHECK(message_of<ValueError>([&] {
           Seq2Seq({.source_vocab = 8,
                    .target_vocab = 7,
