@@ -103,10 +103,9 @@ class ForwardBlock {
 
 // The states before and after are known: no row waits for another one.
 template <class T>
-void rebuild_rows(const RecurrentWalk<T>& w, int64_t b, int64_t begin, int64_t end, T* gh, T* next,
-                  const T* zeros) {
+void rebuild_rows(const RecurrentWalk<T>& w, int64_t b, T* gh, T* next, const T* zeros) {
   const int64_t GH = layout_of(w.kind).gates * w.H, K = layout_of(w.kind).kept;
-  for (int64_t step = begin; step < end; ++step) {
+  for (int64_t step = 0; step < w.rows.length(b); ++step) {
     const int64_t row = w.rows.row(b, step), before = step > 0 ? w.rows.row(b, step - 1) : 0;
     const T* h = step > 0 ? w.y + before * w.y_stride : w.h0 ? w.h0 + b * w.P : zeros;
     const T* c = step > 0 && w.cells ? w.cells + before * w.H : w.c0 ? w.c0 + b * w.H : zeros;
@@ -135,18 +134,16 @@ void recurrent_forward(const RecurrentWalk<T>* walks, int64_t directions) {
 }
 
 template <class T>
-void recurrent_rebuild(const RecurrentWalk<T>& w) {
+void recurrent_rebuild(const RecurrentWalk<T>& w, T* h_prev, T* gh) {
   const int64_t N = w.rows.offsets[w.rows.B], GH = layout_of(w.kind).gates * w.H;
-  std::vector<T> h(static_cast<std::size_t>(N * w.P)), gh(static_cast<std::size_t>(N * GH));
-  previous_states(w, h.data());
+  previous_states(w, h_prev);
   PackedB<T>& weights = packed_weights<T>(0).recurrent;  // in the same order as step by step
   weights.pack(Trans::yes, w.P, GH, w.weight, w.P);
-  gemm_packed(N, T(1), h.data(), w.P, weights, T(0), gh.data(), GH, w.bias);
+  gemm_packed(N, T(1), h_prev, w.P, weights, T(0), gh, GH, w.bias);
   const std::vector<T> zeros(static_cast<std::size_t>(std::max(w.H, w.P)));
   parallel_for(w.rows.B, 1, [&](int64_t b, int64_t end) {
     std::vector<T> next(static_cast<std::size_t>(2 * w.H));
-    for (; b < end; ++b)
-      rebuild_rows(w, b, 0, w.rows.length(b), gh.data(), next.data(), zeros.data());
+    for (; b < end; ++b) rebuild_rows(w, b, gh, next.data(), zeros.data());
   });
 }
 
@@ -172,7 +169,7 @@ void previous_states(const RecurrentWalk<T>& w, T* h_prev) {
 
 #define FOVEA_INSTANTIATE(T)                                         \
   template void recurrent_forward(const RecurrentWalk<T>*, int64_t); \
-  template void recurrent_rebuild(const RecurrentWalk<T>&);          \
+  template void recurrent_rebuild(const RecurrentWalk<T>&, T*, T*);  \
   template void previous_states(const RecurrentWalk<T>&, T*);
 FOVEA_INSTANTIATE(float)
 FOVEA_INSTANTIATE(double)

@@ -105,8 +105,9 @@ template <class T>
 void recurrent_forward(const RecurrentWalk<T>* walks, int64_t directions);
 
 // Computes gates, normed, norm_scale and unprojected of all rows again from y and cells.
+// Room for it: h_prev (N, P), which will hold previous_states(), and gh (N, G H).
 template <class T>
-void recurrent_rebuild(const RecurrentWalk<T>& walk);
+void recurrent_rebuild(const RecurrentWalk<T>& walk, T* h_prev, T* gh);
 
 template <class T>
 struct RecurrentGrads {
@@ -172,7 +173,7 @@ template <class T>
 struct RecurrentLoops {
   CellLoops<T> cells[5];         // by CellKind
   CellLoops<T> normed_cells[2];  // lstm and coupled_lstm with a layer norm of c
-  // x becomes normed(x) and y = weight * normed(x) + bias; gives 1 / deviation.
+  // normed = (x - mean) / deviation, and x becomes weight * normed + bias; gives 1 / deviation.
   T (*normalise)(int64_t n, const T* weight, const T* bias, T* x, T* normed);
   // dy, by weight * normed(x) + bias, becomes the one by x; dweight = dy * normed
   void (*normalise_backward)(int64_t n, const T* weight, const T* normed, T scale, T* dy,

@@ -25,7 +25,7 @@ const CellLoops<T>& cell_loops(const RecurrentWalk<T>& w) {
   return loops.cells[static_cast<int>(w.kind)];
 }
 
-// Calls f(first gate, gates) for every group of gates that is normalised together.
+// Calls f(group, first number, numbers) for every group of gates that is normalised together.
 template <class F>
 void for_norm_groups(CellKind kind, int64_t H, const F& f) {
   const int64_t all = layout_of(kind).gates * H;

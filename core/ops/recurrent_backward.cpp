@@ -20,6 +20,7 @@ struct Side {
   Tensor dnorm;       // (N, G H)
   Tensor dcell_norm;  // (N, 2H), with cell_norm_weight
   Tensor dstates;     // (N, P), with weight_hr
+  Tensor h_prev;      // (N, P), with recompute: what met W_hh
 };
 
 std::vector<Side> sides_of(const RecurrentRecord& record) {
@@ -54,8 +55,11 @@ template <class T>
 Tensor weight_hh_grad(const RecurrentSizes& n, const Side& side, RecurrentKind kind,
                       const kernels::RecurrentWalk<T>& walk) {
   const DType dtype = side.dgates.dtype();
-  Tensor h = empty({n.N, n.P}, dtype), dw = empty({n.G * n.H, n.P}, dtype);
-  kernels::previous_states(walk, h.mutable_data<T>());
+  Tensor h = side.h_prev, dw = empty({n.G * n.H, n.P}, dtype);
+  if (!h.defined()) {
+    h = empty({n.N, n.P}, dtype);
+    kernels::previous_states(walk, h.mutable_data<T>());
+  }
   auto pieces = dgh_pieces<T>(n, side, kind);
   if (side.dgh.defined()) pieces = {{side.dgh.data<T>(), n.G * n.H, 0, n.G * n.H}};
   for (const Piece<T>& p : pieces)
@@ -138,6 +142,15 @@ Tensor input_grad(const RecurrentSizes& n, const std::vector<Side>& sides) {
   return dx;
 }
 
+// Under recompute: what the forward did not leave.
+template <class T>
+void rebuild(const RecurrentSizes& n, Side& side, const kernels::RecurrentWalk<T>& walk) {
+  const DType dtype = side.kept.gates.dtype();
+  side.h_prev = empty({n.N, n.P}, dtype);
+  Tensor gh = empty({n.N, n.G * n.H}, dtype);
+  kernels::recurrent_rebuild(walk, side.h_prev.mutable_data<T>(), gh.mutable_data<T>());
+}
+
 // dgates takes the gates' memory where these were computed for this walk alone.
 template <class T>
 void make_grads(const RecurrentSizes& n, Side& side, bool recompute) {
@@ -193,7 +206,7 @@ Grads fused_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
     make_kept(side.kept, n, side.direction, settings.kind, y.dtype());
     if (settings.recompute) compute_gates<T>(n, x, side.direction, side.kept);
     walks.push_back(walk_of<T>(n, side.direction, record.index, settings, side.kept, y, d));
-    if (settings.recompute) kernels::recurrent_rebuild(walks.back());
+    if (settings.recompute) rebuild(n, side, walks.back());
     make_grads<T>(n, side, settings.recompute);
     walk_grads.push_back(grads_of<T>(n, d, D, side, dys, first));
   }
