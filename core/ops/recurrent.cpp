@@ -28,6 +28,8 @@ namespace detail {
 namespace {
 
 void check_settings(const char* op, const RecurrentSettings& s) {
+  if (s.cell_zoneout != 0 && !carries_cell(s.kind))
+    value_error(op, "cell_zoneout {}: only an lstm has a cell", s.cell_zoneout);
   for (const double share : {s.zoneout, s.cell_zoneout})
     if (!(share >= 0 && share <= 1))
       value_error(op, "zoneout {}: a share of the old state must lie in [0, 1]", share);
@@ -51,6 +53,9 @@ void check_direction(const char* op, const RecurrentSizes& n, const RecurrentDir
   };
   if (d.weight_ih.defined() == d.gates.defined())
     value_error(op, "weight_ih and gates: exactly one of them must be given");
+  if (d.gates.defined() && d.bias_ih.defined())
+    value_error(op, "bias_ih {} beside gates {}: given gates must have it in them already",
+                d.bias_ih.shape().str(), d.gates.shape().str());
   if (d.norm_weight.defined() != d.norm_bias.defined() ||
       d.cell_norm_weight.defined() != d.cell_norm_bias.defined())
     value_error(op, "a norm's weight and bias: both must be given, or none");
@@ -96,9 +101,11 @@ void check_recurrent(const Tensor& input, const std::vector<RecurrentDirection>&
     value_error(op, "{} directions: there must be 1 or 2", directions.size());
   for (const RecurrentDirection& d : directions) {
     const std::int64_t G = gates_of(settings.kind);
-    if (!d.weight_hh.defined() || d.weight_hh.rank() != 2 || d.weight_hh.dim(0) % G != 0 ||
+    if (!d.weight_hh.defined() || d.weight_hh.rank() != 2 || d.weight_hh.dim(0) < G ||
+        d.weight_hh.dim(0) % G != 0 ||
         !(d.weight_hr.defined() || d.weight_hh.dim(0) == G * d.weight_hh.dim(1)))
-      shape_error(op, "weight_hh {}: it must be ({}H, H), or ({}H, P) with a weight_hr (P, H)",
+      shape_error(op,
+                  "weight_hh {}: it must be ({}H, H), or ({}H, P) with a weight_hr (P, H), H >= 1",
                   d.weight_hh.defined() ? d.weight_hh.shape().str() : "undefined", G, G);
     if (!input.defined() && d.weight_ih.defined())
       value_error(op, "an undefined input: it must be given where there is a weight_ih");

@@ -29,7 +29,7 @@ struct RecurrentDirection {
   Tensor weight_ih;  ///< (G H, I), or undefined where `gates` is given
   Tensor gates;      ///< (N, G H): what the input contributes, instead of x W_ih^T + b_ih
   Tensor weight_hh;  ///< (G H, P)
-  Tensor bias_ih;    ///< (G H)
+  Tensor bias_ih;    ///< (G H), beside weight_ih
   Tensor bias_hh;    ///< (G H)
   Tensor weight_hr;  ///< (P, H), lstms: the state is W_hr h'; else P = H.      Sak et al. 2014
   Tensor norm_weight, norm_bias;  ///< (G H): layer norm of h W_hh^T + b_hh, of all gates
@@ -46,9 +46,9 @@ struct RecurrentDirection {
 
 struct RecurrentSettings {
   RecurrentKind kind;
-  double zoneout = 0;  ///< m where there are no zoneout_shares, in [0, 1]
-  double cell_zoneout = 0;
-  bool recompute = false;  ///< keep the states alone, compute the gates again in the backward
+  double zoneout = 0;       ///< m where there are no zoneout_shares, in [0, 1]
+  double cell_zoneout = 0;  ///< lstms: the same of c
+  bool recompute = false;   ///< keep the states alone, compute the gates again in the backward
 };
 
 struct RecurrentOutput {
@@ -59,11 +59,12 @@ struct RecurrentOutput {
 
 /// A recurrent layer over sequences that `index` packs, in one or two directions.
 /// input: (N, I), or undefined where every direction has `gates`. Keeps the input, and of each
-/// direction and row the gates (H; gru and lstm 4H) and the state (P; lstm and H); with recompute
-/// the states alone, at the price of one more forward. No padding is computed. The bits do not
-/// depend on the number of threads, and on the other sequences of the batch by rounding at most. A
-/// sequence of length 0 passes its initial state through. ShapeError, DTypeError, ValueError where
-/// sizes, types or settings do not fit.
+/// direction and row the gates (H; gru and lstm 4H, coupled_lstm 3H), the state (P; lstms H more),
+/// with norm_weight G H more, with weight_hr H more; with recompute the states alone, at the price
+/// of one more forward. No padding is computed. The bits do not depend on the number of threads,
+/// and on the other sequences of the batch by rounding at most. A sequence of length 0 passes its
+/// initial state through. ShapeError, DTypeError, ValueError where sizes, types or settings do not
+/// fit.
 RecurrentOutput recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
                           const RaggedIndex& index, const RecurrentSettings& settings);
 

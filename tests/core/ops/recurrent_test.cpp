@@ -1,5 +1,6 @@
 // The fused recurrent layers against their definition in plain ops, and against themselves in other
 // batches.
+#include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/threads.h>
 #include <fovea/tests/core/ops/recurrent_problem.h>
@@ -65,6 +66,19 @@ TEST_CASE("the fused layer is the one written in plain ops, values and gradients
   });
 }
 
+TEST_CASE("on every instruction set") {
+  for (const kernels::Isa isa : {kernels::Isa::baseline, kernels::Isa::v3, kernels::Isa::v4}) {
+    if (kernels::set_isa(isa) != isa) continue;  // this processor lacks it
+    CAPTURE(kernels::name_of(isa));
+    for_all([](RecurrentKind kind, const auto& features) {
+      const bool normed = features.norm || features.cell_norm;
+      const Problem p = random_recurrent(features, kind, 5, 19, mixed_lengths(4));
+      check_against_twin(p, (normed ? 40 : 5) * (19 + p.index.total() + 8));
+    });
+  }
+  kernels::set_isa(kernels::detected_isa());
+}
+
 TEST_CASE("larger layers, in blocks on several threads") {
   const int before = num_threads();
   set_num_threads(3);
@@ -78,7 +92,9 @@ TEST_CASE("larger layers, in blocks on several threads") {
 TEST_CASE("the same bits for any number of threads") {
   const int before = num_threads();
   for_all([](RecurrentKind kind, const auto& features) {
-    Problem p = random_recurrent(features, kind, 9, 48, mixed_lengths(67)).to(DType::f32);
+    // Work enough for several threads, or the blocks would be the same for any number of them.
+    const std::int64_t H = gates_of(kind) == 1 ? 112 : 64;
+    Problem p = random_recurrent(features, kind, 9, H, mixed_lengths(67)).to(DType::f32);
     set_num_threads(1);
     const auto expected = p.results(p.fused());
     for (const int threads : {2, 3, 4, 8}) {
@@ -249,7 +265,10 @@ TEST_CASE("what does not fit") {
   };
   using D = RecurrentDirection;
   CHECK(message(with(&D::weight_hh, zeros({6, 2}))) ==
-        "lstm: weight_hh (6, 2): it must be (4H, H), or (4H, P) with a weight_hr (P, H)");
+        "lstm: weight_hh (6, 2): it must be (4H, H), or (4H, P) with a weight_hr (P, H), H >= 1");
+  CHECK(message(with(&D::weight_hh, zeros({0, 0}))).starts_with("lstm: weight_hh (0, 0): it must"));
+  CHECK(message(with(&D::bias_ih, zeros({8}))) ==
+        "lstm: bias_ih (8,) beside gates (2, 8): given gates must have it in them already");
   CHECK(message(with(&D::gates, zeros({3, 8}))) == "lstm: gates (3, 8): it must be (2, 8)");
   CHECK(message(with(&D::bias_hh, zeros({2}))) == "lstm: bias_hh (2,): it must be (8,)");
   CHECK(message(with(&D::initial_cell, zeros({2, 2}))) ==
@@ -277,6 +296,8 @@ TEST_CASE("what does not fit") {
   rnn.initial_cell = zeros({1, 8});
   CHECK(message(rnn, {}, {.kind = RecurrentKind::rnn_tanh}) ==
         "rnn: a projection, or something for a cell (1, 8): only an lstm has these");
+  CHECK(message(rnn, {}, {.kind = RecurrentKind::rnn_tanh, .cell_zoneout = 0.5}) ==
+        "rnn: cell_zoneout 0.5: only an lstm has a cell");
   CHECK(message_of<ValueError>([&] {
           recurrent({}, {}, two_rows, {.kind = RecurrentKind::gru});
         }) == "gru: 0 directions: there must be 1 or 2");
