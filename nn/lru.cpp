@@ -25,6 +25,11 @@ Tensor normal_parameter(const Shape& shape, double variance, Rng& rng) {
 // lambda uniform on the ring: |lambda|^2 is uniform between the squares of its borders (lemma 3.2).
 // The numbers stay off 0 and 1, where logarithms are infinite.
 LRU::LRU(const LRUOptions& options, Rng& rng) {
+  if (options.width < 1 || options.state_size < 1)
+    value_error("LRU", "width {}, state_size {}: each must be at least 1", options.width,
+                options.state_size);
+  if (!(options.max_phase > 0))
+    value_error("LRU", "max_phase {}: it must be above 0", options.max_phase);
   const double r_min = options.r_min, r_max = options.r_max;
   if (!(r_min >= 0 && r_min < r_max && r_max <= 1))
     value_error("LRU", "r_min {}, r_max {}: it must be 0 <= r_min < r_max <= 1", r_min, r_max);

@@ -17,18 +17,19 @@ struct LRUOptions {
   std::int64_t state_size;  ///< H complex numbers
   double r_min = 0;         ///< |lambda| starts between these two: 0 <= r_min < r_max <= 1
   double r_max = 1;
-  double max_phase = 6.283185307179586;  ///< and its angle between 0 and this
+  double max_phase = 6.283185307179586;  ///< and its angle between 0 and this, which is above 0
 };
 
 /// A diagonal linear recurrence of complex numbers (Orvieto et al. 2023, Resurrecting Recurrent
 /// Neural Networks for Long Sequences, sections 3.2 to 3.4, appendix A):
 ///   h_t = lambda * h_{t-1} + gamma * (B x_t),    y_t = Re(C h_t) + D * x_t
 ///   lambda = exp(-exp(nu_log) + i exp(theta_log)),   gamma = exp(gamma_log)
-/// |lambda| < 1 whatever the parameters: it cannot explode. It starts uniform on the ring between
-/// r_min and r_max, gamma at sqrt(1 - |lambda|^2), which keeps the states' size the same for any
-/// |lambda|. The closer r_min is to 1, the longer the memory; long inputs also want a small
-/// max_phase (section 3.4). Parameters as in the paper's code: nu_log, theta_log, gamma_log (H),
-/// B_re, B_im (H, C), C_re, C_im (C, H), D (C). States hold real parts beside imaginary ones: 2H.
+/// |lambda| <= 1 whatever the parameters (1 where rounding takes the rest): it cannot explode. It
+/// starts uniform on the ring between r_min and r_max, gamma at sqrt(1 - |lambda|^2), which keeps
+/// the states' size the same for any |lambda|. The closer r_min is to 1, the longer the memory;
+/// long inputs also want a small max_phase (section 3.4). Parameters as in the paper's code:
+/// nu_log, theta_log, gamma_log (H), B_re, B_im (H, C), C_re, C_im (C, H), D (C). States hold real
+/// parts beside imaginary ones: 2H.
 class LRU : public Module {
  public:
   struct Output {
@@ -36,7 +37,7 @@ class LRU : public Module {
     Tensor last;     ///< (B, 2H)
   };
 
-  /// ValueError where the ring is none.
+  /// ValueError where the ring is none, or a size below 1.
   LRU(const LRUOptions& options, Rng& rng);
 
   /// x: values (N, C).  initial: (B, 2H), or undefined for zeros.  `reverse` runs each sequence

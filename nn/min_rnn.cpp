@@ -11,11 +11,20 @@ namespace {
 // Positive everywhere, and the identity but for a half where x >= 0: there no gradient vanishes.
 Tensor g(const Tensor& x) { return where(ge(x, 0.0), x + 0.5, sigmoid(x)); }
 
+void check(const char* net, const MinRecurrentOptions& o) {
+  if (o.input_size < 1 || o.hidden_size < 1 || o.num_layers < 1)
+    value_error(net, "input_size {}, hidden_size {}, num_layers {}: each must be at least 1",
+                o.input_size, o.hidden_size, o.num_layers);
+  if (!(o.dropout >= 0 && o.dropout <= 1))
+    value_error(net, "dropout {}: it must lie in [0, 1]", o.dropout);
+}
+
 }  // namespace
 
 MinRecurrentLayers::MinRecurrentLayers(const char* net, const MinRecurrentOptions& options,
                                        std::int64_t gates, Rng& rng)
     : net_(net), options_(options), dropout_(options.dropout, rng) {
+  check(net, options);
   const std::int64_t H = options.hidden_size;
   for (std::int64_t i = 0; i < options.num_layers * directions(); ++i) {
     const std::int64_t in = i < directions() ? options.input_size : H * directions();

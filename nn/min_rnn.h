@@ -11,6 +11,7 @@
 
 namespace fovea::nn {
 
+/// ValueError where a size is below 1 or `dropout` is no probability.
 struct MinRecurrentOptions {
   std::int64_t input_size;      ///< I
   std::int64_t hidden_size;     ///< H
@@ -23,7 +24,7 @@ using MinGRUOptions = MinRecurrentOptions;
 using MinLSTMOptions = MinRecurrentOptions;
 
 /// What minGRU and minLSTM share (Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, Were RNNs All We
-/// Needed?): layers and directions as GRU has them, called as GRU is, each
+/// Needed?): layers and directions as GRU has them, called as GRU is with a ragged batch, each
 ///   h_t = a_t * h_{t-1} + b_t,   a_t and b_t functions of the input x_t alone
 /// The paper's training code works with logarithms, since its scan divides by products of a_t that
 /// underflow. Ours (core/ops/scan.h) divides by nothing: it takes a_t and b_t as they are, with

@@ -255,4 +255,9 @@ TEST_CASE("what does not fit") {
         "MinGRU: a step of a bidirectional net: its backward direction would need the end, in "
         "encoder");
   CHECK_THROWS_AS(net(random_batch({2, 1}, 4)), ShapeError);
+  CHECK(message_of<ValueError>([&] { MinLSTM({.input_size = 3, .hidden_size = 0}, rng); }) ==
+        "MinLSTM: input_size 3, hidden_size 0, num_layers 1: each must be at least 1");
+  CHECK(message_of<ValueError>([&] {
+          MinGRU({.input_size = 3, .hidden_size = 2, .dropout = 2}, rng);
+        }) == "MinGRU: dropout 2: it must lie in [0, 1]");
 }
