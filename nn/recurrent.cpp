@@ -127,6 +127,13 @@ void RecurrentLayers::check_initial(const char* what, const Tensor& initial, std
                 initial.shape().str(), size == options_.hidden_size ? "H" : "P", expected.str());
 }
 
+void RecurrentLayers::check_input(const Ragged& x) const {
+  const Shape expected{x.index.total(), options_.input_size};
+  if (!(x.values.shape() == expected))
+    shape_error(name_, "input {} for {} packed rows: it must be (N, input_size) = {}",
+                x.values.shape().str(), x.index.total(), expected.str());
+}
+
 // 0 with probability p, and 1 / (1 - p) otherwise.
 Tensor RecurrentLayers::random_mask(const Shape& shape, double p, DType dtype) const {
   const NoGrad guard;
@@ -194,6 +201,7 @@ RecurrentLayers::Output RecurrentLayers::forward_with(const Layer& layer, const 
                                                       const Tensor& initial_cell) const {
   const Scope in(*this);
   const std::int64_t B = x.index.batch_size();
+  check_input(x);
   check_initial("initial state", initial, state_size(), B);
   if (initial_cell.defined() && !carries_cell(kind_))
     state_error(name_, "an initial cell {}: an LSTM alone has one", initial_cell.shape().str());

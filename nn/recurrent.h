@@ -99,6 +99,7 @@ class RecurrentLayers : public Module {
                              const Tensor& initial_cell) const;
   RecurrentOutput run_layer(const Layer& layer, std::int64_t l, const Ragged& x,
                             const Tensor& initial, const Tensor& initial_cell) const;
+  void check_input(const Ragged& x) const;
   void check_initial(const char* what, const Tensor& initial, std::int64_t size,
                      std::int64_t B) const;
   Tensor random_mask(const Shape& shape, double p, DType dtype) const;

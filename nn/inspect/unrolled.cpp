@@ -1,4 +1,3 @@
-#include <fovea/core/error.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
@@ -85,9 +84,6 @@ std::string layer_name(std::int64_t layer, bool reverse) {
 
 Unrolled unroll(const RecurrentLayers& net, const Ragged& x, const Tensor& initial,
                 const Tensor& initial_cell) {
-  if (x.values.rank() != 2 || x.values.dim(0) != x.index.total())
-    shape_error("unroll", "input {} for {} packed rows: it must be (N, I)", x.values.shape().str(),
-                x.index.total());
   std::vector<UnrolledLayer> layers;
   std::int64_t number = 0;
   const auto by_steps = [&](const Tensor& input, const std::vector<RecurrentDirection>& directions,

@@ -157,7 +157,7 @@ TEST_CASE("what does not fit") {
   GRU net({.input_size = 3, .hidden_size = 2}, rng);
   const Ragged x{zeros({4, 3}), RaggedIndex(std::vector<std::int64_t>{3, 2})};
   CHECK(test::message_of<ShapeError>([&] { unroll(net, x); }) ==
-        "unroll: input (4, 3) for 5 packed rows: it must be (N, I)");
+        "GRU: input (4, 3) for 5 packed rows: it must be (N, input_size) = (5, 3)");
   CHECK_THROWS_AS(unroll(net, random_batch(4)), ShapeError);
   CHECK_THROWS_AS(unroll(net, random_batch(3), zeros({1, 3, 2})), ShapeError);
 }
