@@ -251,7 +251,8 @@ TEST_CASE("what does not fit") {
         "encoder");
   CHECK(message_of<ShapeError>([&] {
           net(random_batch({2, 1}, 4));
-        }) == "GRU: input (3, 4) for 3 packed rows: it must be (N, input_size) = (3, 3), in encoder");
+        }) ==
+        "GRU: input (3, 4) for 3 packed rows: it must be (N, input_size) = (3, 3), in encoder");
   CHECK(message_of<StateError>([&] {
           net(random_batch({2, 1}, 3), {}, zeros({1, 2, 2}));
         }) == "GRU: an initial cell (1, 2, 2): an LSTM alone has one, in encoder");
