@@ -60,11 +60,11 @@ struct RecurrentOutput {
 /// A recurrent layer over sequences that `index` packs, in one or two directions.
 /// input: (N, I), or undefined where every direction has `gates`. Keeps the input, and of each
 /// direction and row the gates (H; gru and lstm 4H, coupled_lstm 3H), the state (P; lstms H more),
-/// with norm_weight G H more, with weight_hr H more; with recompute the states alone, at the price
-/// of one more forward. No padding is computed. The bits do not depend on the number of threads,
-/// and on the other sequences of the batch by rounding at most. A sequence of length 0 passes its
-/// initial state through. ShapeError, DTypeError, ValueError where sizes, types or settings do not
-/// fit.
+/// with norm_weight G H more, with weight_hr H more (and given gates, for second derivatives); with
+/// recompute the states alone, at the price of one more forward. No padding is computed. The bits
+/// do not depend on the number of threads, and on the other sequences of the batch by rounding at
+/// most. A sequence of length 0 passes its initial state through. ShapeError, DTypeError,
+/// ValueError where sizes, types or settings do not fit.
 RecurrentOutput recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
                           const RaggedIndex& index, const RecurrentSettings& settings);
 

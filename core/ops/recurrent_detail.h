@@ -47,6 +47,9 @@ RecurrentSizes sizes_of(const Tensor& input, const RecurrentDirection& direction
 void check_recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
                      const RaggedIndex& index, const RecurrentSettings& settings);
 
+// The kernels' kinds are ours, in the same order.
+static_assert(static_cast<int>(RecurrentKind::coupled_lstm) ==
+              static_cast<int>(kernels::CellKind::coupled_lstm));
 inline kernels::CellKind cell_kind(RecurrentKind kind) {
   return static_cast<kernels::CellKind>(kind);
 }
