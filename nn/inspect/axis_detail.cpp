@@ -43,6 +43,16 @@ std::vector<Tick> log_ticks(const Axis& axis) {
   return ticks;
 }
 
+std::vector<Tick> given_ticks(const Axis& axis) {
+  std::vector<Tick> ticks;
+  for (const double value : axis.labelled) {
+    const double at = axis.has(value) ? axis.scaled(value) : axis.low - 1;
+    if (at >= axis.low - 1e-9 && at <= axis.high + 1e-9)
+      ticks.push_back({value, fmt::format("{:g}", value)});
+  }
+  return ticks;
+}
+
 // Spans the axis over the values that it can show; equal or missing ones get some room.
 void fit(Axis& axis, const std::vector<const std::vector<double>*>& columns) {
   double low = std::numeric_limits<double>::infinity(), high = -low;
@@ -81,11 +91,13 @@ bool Axis::has(double value) const {
 double Axis::scaled(double value) const { return logarithmic ? std::log10(value) : value; }
 
 std::vector<Tick> ticks_of(const Axis& axis) {
+  if (!axis.labelled.empty()) return given_ticks(axis);
   return axis.logarithmic ? log_ticks(axis) : linear_ticks(axis);
 }
 
 Axis x_axis(const Chart& chart, double first, double last) {
-  Axis axis{.logarithmic = false, .first = first, .last = last};
+  Axis axis{.logarithmic = chart.log_x, .first = first, .last = last};
+  axis.labelled = chart.x_ticks;
   std::vector<const std::vector<double>*> columns;
   for (const Series& series : chart.series) columns.push_back(&series.x);
   fit(axis, columns);

@@ -15,6 +15,7 @@ struct Axis {
   bool logarithmic;
   double first, last;  ///< the places of `low` and `high`
   double low = 0, high = 1;
+  std::vector<double> labelled = {};  ///< the values to label; none: round ones
 
   bool has(double value) const;  ///< whether it can be shown
   double scaled(double value) const;
@@ -28,7 +29,7 @@ struct Tick {
   std::string label;
 };
 
-/// Round values of the axis, about eight.
+/// The values to label; round ones are about eight.
 std::vector<Tick> ticks_of(const Axis& axis);
 
 /// The axes that hold every point of the chart that can be shown; y ends at round values.

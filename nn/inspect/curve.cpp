@@ -1,3 +1,4 @@
+#include <fovea/core/error.h>
 #include <fovea/nn/inspect/axis_detail.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/svg.h>
@@ -17,22 +18,34 @@ constexpr std::size_t most_dots = 40;  // a line of more points shows them by it
 // Colours that stay apart for colour-blind readers too, after Okabe and Ito (2008), darker on light
 // pages and lighter on dark ones; from the third on, lines have dashes of their own as well.
 constexpr std::string_view curve_css = R"(
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; }
-.dot { stroke: none; }
-.line.c0 { stroke: #0072b2; } .dot.c0 { fill: #0072b2; }
-.line.c1 { stroke: #d55e00; } .dot.c1 { fill: #d55e00; }
-.line.c2 { stroke: #009e73; stroke-dasharray: 7 3; } .dot.c2 { fill: #009e73; }
-.line.c3 { stroke: #b0578d; stroke-dasharray: 2 3; } .dot.c3 { fill: #b0578d; }
-.line.c4 { stroke: #8a6d00; stroke-dasharray: 9 3 2 3; } .dot.c4 { fill: #8a6d00; }
-.line.c5 { stroke: #6e7781; stroke-dasharray: 4 4; } .dot.c5 { fill: #6e7781; }
+.line { fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; }
+.dot { fill: currentColor; stroke: currentColor; }
+.again.dot { fill: #ffffff; fill: var(--page); stroke-width: 1.5; }
+.ring { fill: none; stroke: #1f2328; stroke: var(--ink); }
+.c0 { color: #0072b2; }
+.c1 { color: #d55e00; }
+.c2 { color: #009e73; } .c2.line { stroke-dasharray: 7 3; }
+.c3 { color: #b0578d; } .c3.line { stroke-dasharray: 2 3; }
+.c4 { color: #8a6d00; } .c4.line { stroke-dasharray: 9 3 2 3; }
+.c5 { color: #6e7781; } .c5.line { stroke-dasharray: 4 4; }
 @media (prefers-color-scheme: dark) {
-  .line.c0 { stroke: #56b4e9; } .dot.c0 { fill: #56b4e9; }
-  .line.c1 { stroke: #ff9e4a; } .dot.c1 { fill: #ff9e4a; }
-  .line.c2 { stroke: #3fd0a4; } .dot.c2 { fill: #3fd0a4; }
-  .line.c3 { stroke: #e29ac6; } .dot.c3 { fill: #e29ac6; }
-  .line.c4 { stroke: #f0e442; } .dot.c4 { fill: #f0e442; }
+  .c0 { color: #56b4e9; }
+  .c1 { color: #ff9e4a; }
+  .c2 { color: #3fd0a4; }
+  .c3 { color: #e29ac6; }
+  .c4 { color: #f0e442; }
 }
 )";
+
+// The classes of a series' colour, and of its dots from the seventh series on.
+std::string style_of(std::size_t series) {
+  return fmt::format("c{}{}", series % num_colours, series < num_colours ? "" : " again");
+}
+
+void add_dot(Svg& svg, std::size_t series, Point at) {
+  svg.add(R"(<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3"/>)", style_of(series), at.x,
+          at.y);
+}
 
 // One entry after another, in as many lines as they need. Returns where the legend ends.
 double add_legend(Svg& svg, const Chart& chart) {
@@ -44,7 +57,8 @@ double add_legend(Svg& svg, const Chart& chart) {
       x = left;
       y += legend_line;
     }
-    svg.add(R"(<path class="line c{}" d="M{:.1f} {:.1f}h26"/>)", i % num_colours, x, y - 4);
+    svg.add(R"(<path class="line {}" d="M{:.1f} {:.1f}h26"/>)", style_of(i), x, y - 4);
+    if (i >= num_colours) add_dot(svg, i, {x + 13, y - 4});
     svg.text({x + 34, y}, "label", "start", name.text);
     x += entry;
   }
@@ -65,12 +79,8 @@ void add_frame(Svg& svg, const Chart& chart, const Axis& x, const Axis& y) {
   svg.text({18, (y.first + y.last) / 2}, "axis", "middle", visible(chart.y_label).text, -90);
 }
 
-void add_dot(Svg& svg, std::size_t colour, Point at) {
-  svg.add(R"(<circle class="dot c{}" cx="{:.1f}" cy="{:.1f}" r="3"/>)", colour, at.x, at.y);
-}
-
 // A path over the points that can be shown, lifted at the others.
-void add_line(Svg& svg, std::size_t colour, const Series& series, const Axis& x, const Axis& y) {
+void add_line(Svg& svg, std::size_t number, const Series& series, const Axis& x, const Axis& y) {
   std::string path;
   std::vector<Point> points, lonely;
   std::size_t run = 0;  // shown points since the last gap
@@ -85,8 +95,27 @@ void add_line(Svg& svg, std::size_t colour, const Series& series, const Axis& x,
       run = 0;
     }
   }
-  if (!path.empty()) svg.add(R"(<path class="line c{}" d="{}"/>)", colour, path);
-  for (const Point& at : points.size() <= most_dots ? points : lonely) add_dot(svg, colour, at);
+  if (!path.empty()) svg.add(R"(<path class="line {}" d="{}"/>)", style_of(number), path);
+  for (const Point& at : points.size() <= most_dots ? points : lonely) add_dot(svg, number, at);
+}
+
+void add_mark(Svg& svg, const Mark& mark, const Axis& x, const Axis& y) {
+  const auto inside = [](const Axis& axis, double value) {
+    return axis.has(value) && axis.scaled(value) >= axis.low && axis.scaled(value) <= axis.high;
+  };
+  if (!inside(x, mark.x) || !inside(y, mark.y)) return;
+  const Point at{x.place(mark.x), y.place(mark.y)};
+  svg.add(R"(<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="7"/>)", at.x, at.y);
+  svg.text({at.x, at.y - 11}, "label", "middle", visible(mark.label).text);
+}
+
+void add_chart(Svg& svg, const Chart& chart) {
+  svg.text({left, 28}, "title", "start", visible(chart.title).text);
+  const double top = add_legend(svg, chart) + 16;
+  const Axis x = detail::x_axis(chart, left, right), y = detail::y_axis(chart, bottom, top);
+  add_frame(svg, chart, x, y);
+  for (std::size_t i = 0; i < chart.series.size(); ++i) add_line(svg, i, chart.series[i], x, y);
+  for (const Mark& mark : chart.marks) add_mark(svg, mark, x, y);
 }
 
 }  // namespace
@@ -94,12 +123,22 @@ void add_line(Svg& svg, std::size_t colour, const Series& series, const Axis& x,
 std::string draw_as_svg(const Chart& chart) {
   detail::check(chart);
   Svg svg(width, height, chart.title, curve_css);
-  svg.text({left, 28}, "title", "start", visible(chart.title).text);
-  const double top = add_legend(svg, chart) + 16;
-  const Axis x = detail::x_axis(chart, left, right), y = detail::y_axis(chart, bottom, top);
-  add_frame(svg, chart, x, y);
-  for (std::size_t i = 0; i < chart.series.size(); ++i)
-    add_line(svg, i % num_colours, chart.series[i], x, y);
+  add_chart(svg, chart);
+  return svg.str();
+}
+
+std::string draw_as_svg(const std::vector<Chart>& charts, std::size_t columns) {
+  if (columns == 0) value_error("Chart", "0 charts a row: it must be 1 or more");
+  for (const Chart& chart : charts) detail::check(chart);
+  const std::size_t rows = (charts.size() + columns - 1) / columns;
+  Svg svg(width * static_cast<double>(columns), height * static_cast<double>(rows),
+          charts.empty() ? "" : charts[0].title, curve_css);
+  for (std::size_t i = 0; i < charts.size(); ++i) {
+    svg.add(R"-(<g transform="translate({:g} {:g})">)-", width * static_cast<double>(i % columns),
+            height * static_cast<double>(i / columns));
+    add_chart(svg, charts[i]);
+    svg.add("</g>");
+  }
   return svg.str();
 }
 

@@ -1,4 +1,4 @@
-// Line charts: training and validation curves over steps or seconds.
+// Line charts: training and validation curves over steps or seconds, and growth over sizes.
 #pragma once
 
 #include <fovea/nn/inspect/terminal.h>
@@ -15,16 +15,31 @@ struct Series {
   std::vector<double> y = {};
 };
 
+/// A place that is pointed out, such as where two lines cross: a ring with its label above. In the
+/// SVG alone; one that is not inside the axes is left out.
+struct Mark {
+  double x = 0, y = 0;
+  std::string label = {};
+};
+
 struct Chart {
   std::string title = {};
   std::string x_label = {};
   std::string y_label = {};
   std::vector<Series> series = {};
   bool log_y = false;  // for losses that fall over decades; points that are not positive leave gaps
+  bool log_x = false;
+  std::vector<double> x_ticks =
+      {};  // values of x to label, such as powers of two; none: round ones
+  std::vector<Mark> marks = {};
 };
 
-/// The chart as an SVG file for light and dark pages: axes, ticks, grid and legend.
+/// The chart as an SVG file for light and dark pages: axes, ticks, grid and legend. From the
+/// seventh line on, colours come again, with hollow dots.
 std::string draw_as_svg(const Chart& chart);
+
+/// Several charts in one file, row by row with `columns` in each.   ValueError: columns below 1.
+std::string draw_as_svg(const std::vector<Chart>& charts, std::size_t columns);
 
 /// The chart as lines of text, for reading along a training or beside a table: each series drawn in
 /// a mark of its own, so that it is told apart without colour too. Where lines cross, the later one

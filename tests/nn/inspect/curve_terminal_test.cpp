@@ -54,6 +54,14 @@ TEST_CASE("curve in the terminal: title, axes, legend and marks") {
   CHECK(lines[22] == "        ○ held out");
 }
 
+TEST_CASE("curve in the terminal: a logarithmic x axis") {
+  const std::vector<std::string> lines = lines_of(draw_in_terminal(
+      {.series = {{"s", {1, 8, 64}, {0, 16, 0}}}, .log_x = true, .x_ticks = {1, 8, 64}},
+      Colour::off));
+  CHECK(lines[2] == "    16 ┤" + std::string(32, ' ') + "●");  // 8 lies midway between 1 and 64
+  CHECK(lines[20] == "        1" + std::string(31, ' ') + "8" + std::string(29, ' ') + "64  ");
+}
+
 TEST_CASE("curve in the terminal: points fall where the axes say") {
   const std::vector<std::string> lines = lines_of(drawn({0, 30, 63}, {0, not_a_number, 16}));
   CHECK(lines[2] == "    16 ┤" + std::string(63, ' ') + "●");

@@ -92,13 +92,51 @@ TEST_CASE("curve: hostile ranges") {
   }
 }
 
+TEST_CASE("curve: a logarithmic x axis") {
+  Chart chart{.series = {{"s", {16, 32, 64}, {0, 1, 0}}}, .log_x = true};
+  // 32 lies midway between 16 and 64
+  CHECK(count_of(draw_as_svg(chart), "d=\"M74.0 366.0L385.0 72.0L696.0 366.0\"") == 1);
+  CHECK(count_of(draw_as_svg(chart), ">50<") == 1);
+  chart.x_ticks = {8, 16, 32, 64, 128};
+  const std::string svg = draw_as_svg(chart);
+  for (const char* text : {">16<", ">32<", ">64<"}) CHECK_MESSAGE(count_of(svg, text) == 1, text);
+  for (const char* text : {">8<", ">128<", ">50<"}) CHECK_MESSAGE(count_of(svg, text) == 0, text);
+  chart.series[0].x = {0, -1, 64};
+  CHECK(count_of(draw_as_svg(chart), "<circle") == 1);  // logarithms of 0 and -1
+}
+
+TEST_CASE("curve: marks are rings where they say") {
+  Chart chart{.series = {{"s", {0, 10}, {0, 1}}}, .marks = {{5, 0.5, "a & b"}, {11, 0.5, "out"}}};
+  chart.marks.push_back({5, not_a_number, "nowhere"});
+  const std::string svg = draw_as_svg(chart);
+  check_drawn(svg);
+  CHECK(count_of(svg, "class=\"ring\" cx=\"385.0\" cy=\"219.0\"") == 1);
+  CHECK(count_of(svg, ">a &amp; b<") == 1);
+  CHECK(count_of(svg, "class=\"ring\"") == 1);
+}
+
+TEST_CASE("curve: several charts in one file") {
+  const Chart chart{.title = "t", .series = {{"s", {0, 1}, {0, 1}}}};
+  const std::string svg = draw_as_svg(std::vector<Chart>{chart, chart, chart}, 2);
+  check_drawn(svg);
+  CHECK(count_of(svg, "viewBox=\"0 0 1440 840\"") == 1);
+  for (const char* at : {"translate(0 0)", "translate(720 0)", "translate(0 420)"})
+    CHECK_MESSAGE(count_of(svg, at) == 1, at);
+  CHECK(count_of(svg, "<style>") == 1);
+  check_drawn(draw_as_svg(std::vector<Chart>{}, 1));
+  CHECK_THROWS_WITH_AS(draw_as_svg(std::vector<Chart>{chart}, 0),
+                       "Chart: 0 charts a row: it must be 1 or more", fovea::ValueError);
+}
+
 TEST_CASE("curve: many series share the colours, their names take several lines") {
   Chart chart{.title = "many"};
   for (int i = 0; i < 8; ++i)
     chart.series.push_back({"a name of some length " + std::to_string(i), {0, 1}, {0, 1}});
   const std::string svg = draw_as_svg(chart);
   check_drawn(svg);
-  CHECK(count_of(svg, "class=\"line c1\"") == 4);
+  CHECK(count_of(svg, "class=\"line c1\"") == 2);
+  CHECK(count_of(svg, "class=\"line c1 again\"") == 2);
+  CHECK(count_of(svg, "class=\"dot c1 again\"") == 3);  // of the curve, and in the legend
   CHECK(count_of(svg, "class=\"line c6\"") == 0);
   CHECK(count_of(svg, "class=\"label\" x=\"108\"") >= 3);
 }
