@@ -1,0 +1,225 @@
+// What attention costs and how that grows with the length, beside the recurrent nets it replaced.
+//
+//   length                          tables for T 16 to 8192, in about 3 minutes
+//   length --csv FILE --svg FILE    every number, and a log-log picture
+//   length --batch 1                one sequence: a recurrent net has then no other to work on
+//   length --smoke                  T 16 to 64; the exit code says whether all of it came out
+//
+// One layer of each kind, equally wide (bench/length/layers.h), forward, training (forward and
+// backward, without an optimiser) and decoding. The batch stays the same at every length, so that
+// growth is that of the length alone: with as many tokens at every length the batch would shrink as
+// the length grows, and with it the rate of recurrent nets, whose steps multiply (B, C) matrices.
+//
+// Lengths go up, at each the cheap kinds come first, and a point that would take too much of what
+// is left of the time is left out, with all longer ones of its kind.
+#include <fovea/core/files.h>
+#include <fovea/core/threads.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+
+#include "report.h"
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+using fovea::Rng;
+
+namespace {
+
+struct Options {
+  Sizes sizes;
+  std::int64_t batch = 16, min_length = 16, max_length = 8192;
+  double budget = 180;
+  std::vector<std::string> kinds = {}, modes = {};
+  std::string csv = {}, svg = {};
+  bool markdown = false, pin = false, smoke = false;
+};
+
+std::vector<std::string> all_kinds() {
+  std::vector<std::string> names;
+  for (const Kind& kind : kinds()) names.push_back(kind.name);
+  return names;
+}
+
+Options parse(int argc, char** argv) {
+  Options o;
+  o.kinds = all_kinds();
+  o.modes = {"forward", "training", "decoding"};
+  CLI::App app{"Measures time and memory of recurrent nets and attention, and how they grow."};
+  const auto positive = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
+  app.add_option("--kinds", o.kinds, "separated by commas; default: all")
+      ->delimiter(',')
+      ->check(CLI::IsMember(all_kinds()));
+  app.add_option("--modes", o.modes, "separated by commas; default: all")
+      ->delimiter(',')
+      ->check(CLI::IsMember(o.modes));
+  app.add_option("--min-length", o.min_length, "the first T; each next one is twice as long")
+      ->check(CLI::Range(2, 1 << 30))
+      ->capture_default_str();
+  app.add_option("--max-length", o.max_length, "the last T")->capture_default_str();
+  app.add_option("--batch", o.batch, "B, sequences")->check(positive)->capture_default_str();
+  app.add_option("--width", o.sizes.width, "C")->check(positive)->capture_default_str();
+  app.add_option("--heads", o.sizes.heads, "of attention")->check(positive)->capture_default_str();
+  app.add_option("--window", o.sizes.window, "keys that windowed attention sees")
+      ->check(positive)
+      ->capture_default_str();
+  app.add_option("--budget", o.budget, "seconds for all points")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--csv", o.csv, "writes every point")->option_text("FILE");
+  app.add_option("--svg", o.svg, "draws time and memory")->option_text("FILE");
+  app.add_flag("--markdown", o.markdown, "tables as Markdown");
+  app.add_flag("--pin", o.pin, "ties each thread to a processor, where nothing else runs");
+  app.add_flag("--smoke", o.smoke, "short lengths; the exit code says whether all came out");
+  try {
+    app.parse(argc, argv);
+    if (o.max_length < o.min_length)
+      throw CLI::ValidationError("--max-length", "must not be below --min-length");
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error) == 0 ? 0 : 2);
+  }
+  if (o.smoke) o.min_length = 16, o.max_length = 64, o.sizes.window = 16, o.budget = 60;
+  return o;
+}
+
+// The time that is left, and what a point may take of it.
+class Budget {
+ public:
+  explicit Budget(double seconds) : seconds_(seconds) {}
+  double spent() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  double all() const { return seconds_; }
+  double allowed() const { return std::min(seconds_ / 5, seconds_ - spent()); }
+  /// For the runs of a point beyond the least.
+  double for_more_runs() const { return seconds_ / 3000; }
+
+ private:
+  double seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// One kind in one mode, at one length after another.
+struct Line {
+  const Kind* kind;
+  Layer* layer;
+  Mode mode;
+  std::vector<double> turns = {};  // seconds of a run at each length so far
+  bool ended = false;
+
+  // Of the next point's warm-up and least runs, if it grows as it has grown, and 4-fold at most.
+  double expected() const {
+    if (turns.empty()) return 0;
+    const double last = turns.back();
+    const double ratio = turns.size() < 2 ? 2 : last / turns[turns.size() - 2];
+    return (1 + least_runs) * last * std::clamp(ratio, 1.0, 4.0);
+  }
+};
+
+void measure_or_leave_out(Line& line, Batch& batch, const Budget& budget, Results& results) {
+  if (line.ended) return;
+  const double expected = line.expected(), allowed = budget.allowed();
+  if (expected > allowed) {
+    line.ended = true;
+    results.left_out.push_back(fmt::format(
+        "{}, {}, from T = {} on: {:.1f} s would be needed, {:.1f} s are allowed", line.kind->name,
+        name_of(line.mode), batch.x.dim(1), expected, std::max(0.0, allowed)));
+    return;
+  }
+  Point point = measure(*line.kind, *line.layer, line.mode, batch, budget.for_more_runs());
+  line.turns.push_back(point.turn_s);
+  results.points.push_back(std::move(point));
+}
+
+using Layers = std::vector<std::pair<const Kind*, std::unique_ptr<Layer>>>;
+
+Layers make_layers(const Options& o, Rng& rng) {
+  Layers layers;
+  for (const Kind& kind : kinds())
+    if (std::ranges::find(o.kinds, kind.name) != o.kinds.end())
+      layers.emplace_back(&kind, kind.make(o.sizes, rng));
+  return layers;
+}
+
+Results measure_all(const Options& o, const Layers& layers, Rng& rng) {
+  Results results{.sizes = o.sizes, .batch = o.batch};
+  std::vector<Line> lines;
+  for (const Mode mode : {Mode::forward, Mode::training, Mode::decoding})
+    if (std::ranges::find(o.modes, name_of(mode)) != o.modes.end()) {
+      results.modes.push_back(mode);
+      for (const auto& [kind, layer] : layers)
+        if (mode != Mode::decoding || layer->decodes())
+          lines.push_back({.kind = kind, .layer = layer.get(), .mode = mode});
+    }
+  for (const auto& [kind, layer] : layers)
+    results.kinds.push_back(
+        {kind->name, kind->attends, layer->decodes(), layer->module().parameter_count()});
+  const Budget budget(o.budget);
+  const auto some_go_on = [&] {
+    return std::ranges::any_of(lines, [](const Line& line) { return !line.ended; });
+  };
+  for (std::int64_t T = o.min_length; T <= o.max_length && some_go_on(); T *= 2) {
+    Batch batch(o.batch, T, o.sizes.width, rng);
+    for (Line& line : lines) measure_or_leave_out(line, batch, budget, results);
+    results.lengths.push_back(T);
+    fmt::print(stderr, "T {}: {:.1f} s of {:.0f}\n", T, budget.spent(), budget.all());
+  }
+  return results;
+}
+
+// What --smoke asks: every point, every fit, every name, and decoders that do what the layers do.
+bool all_came_out(const Options& o, const Layers& layers, const Results& results, Rng& rng) {
+  bool good = true;
+  const auto check = [&](bool ok, const std::string& what) {
+    if (!ok) fmt::print(stderr, "smoke: {}\n", what);
+    good = good && ok;
+  };
+  const std::string tables = as_tables(results, o.markdown);
+  const Batch batch(3, 40, o.sizes.width, rng);
+  for (const auto& [kind, layer] : layers) {
+    for (const Mode mode : results.modes) {
+      if (mode == Mode::decoding && !layer->decodes()) continue;
+      for (const Quantity q : {Quantity::seconds, Quantity::bytes}) {
+        const growth::Curve curve = curve_of(results, kind->name, mode, q);
+        const auto power = growth::exponent(curve);
+        check(curve.size() == results.lengths.size() && power && std::isfinite(*power),
+              fmt::format("{}, {}: not all points, or no exponent", kind->name, name_of(mode)));
+      }
+    }
+    check(tables.find("\n" + std::string(o.markdown ? "| " : "  ") + kind->name + " ") !=
+              std::string::npos,
+          fmt::format("the tables lack {}", kind->name));
+    if (layer->decodes()) {
+      const double error = decoding_error(*layer, batch);
+      check(error <= 1e-5, fmt::format("{}: a step is off by {}", kind->name, error));
+    }
+  }
+  check(std::ranges::count(as_csv(results), '\n') == std::ssize(results.points) + 1,
+        "the CSV lacks points");
+  return good;
+}
+
+int run(const Options& o) {
+  if (o.pin && !fovea::pin_threads()) fmt::print(stderr, "threads could not be pinned\n");
+  Rng rng(1);
+  const Layers layers = make_layers(o, rng);
+  const Results results = measure_all(o, layers, rng);
+  fmt::print("{} threads, f32\n{}", fovea::num_threads(), as_tables(results, o.markdown));
+  if (!o.csv.empty()) fovea::write_file_atomically(o.csv, as_csv(results));
+  if (!o.svg.empty()) fovea::write_file_atomically(o.svg, as_svg(results));
+  return !o.smoke || all_came_out(o, layers, results, rng) ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options = parse(argc, argv);
+  try {
+    return run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "length: {}\n", error.what());
+    return 1;
+  }
+}
