@@ -1,5 +1,5 @@
-// Scaled dot-product attention, forward and backward: full, causal, a sliding window, dropout. The
-// same work as peers/sdpa_peer.cpp. Compare the two with bench/compare.
+// Scaled dot-product attention, forward and backward: full, causal, a sliding window, dropout, keys
+// of unequal lengths. The same work as peers/sdpa_peer.cpp. Compare the two with bench/compare.
 #include <fovea/bench/support/checks.h>
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/workloads.h>
@@ -30,6 +30,7 @@ class Attention {
     const std::string kind = c.kind;
     if (kind == "causal") mask_ = Mask::causal();
     if (kind == "window") mask_ = Mask::window(window - 1, 0);
+    if (kind == "ragged") mask_ = Mask::lengths(key_lengths(c.T));
     if (kind == "dropout") p_ = workloads::sdpa::dropout;
   }
 

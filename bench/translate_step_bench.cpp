@@ -1,9 +1,10 @@
 // One training step of the translation model (bi-GRU, additive attention, Adam): the same work as
 // peers/translate_step_peer.cpp, from the same start. Compare the two with bench/compare.
+#include <fovea/bench/support/sgemm.h>
+#include <fovea/bench/support/start.h>
 #include <fovea/bench/workloads.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/loss.h>
-#include <fovea/core/threads.h>
 #include <fovea/nn/seq2seq.h>
 #include <fovea/optim/adam.h>
 
@@ -75,13 +76,12 @@ void translate_step(benchmark::State& state) {
   Trainer trainer;
   for (int i = 1; i <= checked_steps; ++i)
     state.counters["loss_" + std::to_string(i)] = trainer.step();
-  const MemoryStats before = memory_stats();
-  for (auto _ : state) benchmark::DoNotOptimize(trainer.step());
-  state.counters["system_allocations"] =
-      static_cast<double>(memory_stats().system_allocations - before.system_allocations);
-  state.counters["peak_MB"] = static_cast<double>(memory_stats().peak_bytes) / 1e6;
+  bench::time(state, gflop(), [&] { benchmark::DoNotOptimize(trainer.step()); });
 }
 
-BENCHMARK(translate_step)->Unit(benchmark::kMillisecond)->UseRealTime();
+const bool registered = [] {
+  bench::add("translate_step", translate_step);
+  return bench::register_sgemm();
+}();
 
 }  // namespace

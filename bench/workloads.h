@@ -47,6 +47,27 @@ inline std::vector<std::int64_t> words(const std::string& name, std::size_t coun
   return numbers;
 }
 
+/// `count` lengths, uniform from `shortest` to `longest`; the first is the longest.
+inline std::vector<std::int64_t> lengths(const std::string& name, std::size_t count,
+                                         std::int64_t shortest, std::int64_t longest) {
+  std::vector<std::int64_t> numbers(count);
+  std::uint64_t counter = start_of(name);
+  for (std::int64_t& number : numbers)
+    number =
+        shortest + static_cast<std::int64_t>((mix(counter++) >> 11) %
+                                             static_cast<std::uint64_t>(longest - shortest + 1));
+  numbers[0] = longest;
+  return numbers;
+}
+
+/// Start values of a parameter: uniform below `bound`, or around 1 for the weight of a norm.
+inline std::vector<float> start_values(const std::string& name, std::size_t count, float bound) {
+  std::vector<float> numbers = uniform(name, count, bound);
+  if (name.find("norm") != std::string::npos && name.find("weight") != std::string::npos)
+    for (float& number : numbers) number += 1;
+  return numbers;
+}
+
 /// One training step of a translation model: bidirectional GRU, additive attention, Adam.
 namespace translate_step {
 inline constexpr std::int64_t vocab_size = 8000, embed_dim = 256, hidden = 256;
@@ -56,6 +77,17 @@ inline constexpr int checked_steps = 5;  ///< losses of these first steps are re
 
 /// Start values: |weight| < bound, whatever the parameter, but for the two embeddings.
 inline constexpr float bound = 1.0f / 16, embedding_bound = 1;
+
+/// The matrix products, forward and twice as many backward, in 1e9 operations.
+inline double gflop() {
+  constexpr std::int64_t E = embed_dim, H = hidden, tokens = batch * length;
+  constexpr std::int64_t encoder = 2 * 2 * 3 * H * (E + H), keys = 2 * 2 * H * H;
+  constexpr std::int64_t decoder = 2 * 3 * H * (E + 3 * H), query = 2 * H * H;
+  constexpr std::int64_t attention = length * (2 * H + 4 * H);  // scores, and the contexts
+  constexpr std::int64_t read_out = 2 * (E + 3 * H) * H + 2 * H * vocab_size;
+  return 3e-9 *
+         static_cast<double>(tokens * (encoder + keys + decoder + query + attention + read_out));
+}
 }  // namespace translate_step
 
 /// A chain of small ops, y = tanh(y * c + c)^2 again and again: what a framework costs an op.
@@ -71,27 +103,44 @@ inline constexpr float bound = 2, dy_bound = 1;
 inline constexpr std::int64_t window = 256;  ///< keys that a query sees: itself and those before
 inline constexpr double dropout = 0.1;
 
-/// The kinds and how long the sequences are. With dropout a (B, H, T, T) tensor that the twin makes
+/// The kinds and how long the sequences are. `ragged`: only the first keys of each batch row are
+/// kept, as many as key_lengths() says. With dropout a (B, H, T, T) tensor that the twin makes
 /// is 2 GB at T = 4096: left out.
 struct Case {
   const char* kind;
   std::int64_t T;
 };
 inline constexpr Case cases[] = {
-    {"full", 64},    {"full", 256},    {"full", 1024},   {"full", 4096},   {"causal", 64},
-    {"causal", 256}, {"causal", 1024}, {"causal", 4096}, {"window", 1024}, {"window", 4096},
-    {"dropout", 64}, {"dropout", 256}, {"dropout", 1024}};
+    {"full", 64},    {"full", 256},    {"full", 1024},    {"full", 4096},   {"causal", 64},
+    {"causal", 256}, {"causal", 1024}, {"causal", 4096},  {"window", 1024}, {"window", 4096},
+    {"dropout", 64}, {"dropout", 256}, {"dropout", 1024}, {"ragged", 1024}};
+
+/// Uniform from 1 to T, one in each quarter of them: four numbers drawn freely would have any mean.
+inline std::vector<std::int64_t> key_lengths(std::int64_t T) {
+  std::vector<std::int64_t> found;
+  for (std::int64_t b = 0; b < B; ++b)
+    found.push_back(1 + b * T / B +
+                    static_cast<std::int64_t>(
+                        (mix(start_of("key_lengths") + static_cast<std::uint64_t>(b)) >> 11) %
+                        static_cast<std::uint64_t>(T / B)));
+  return found;
+}
 
 /// Two matrix products forward and five backward (the scores are made again) over the pairs of
 /// query and key that the mask keeps, in 1e9 operations.
 inline double gflop(const Case& c) {
   const std::string kind = c.kind;
-  std::int64_t pairs = c.T * c.T;
+  std::int64_t pairs = B * c.T * c.T;
   if (kind == "causal" || kind == "window") {
     pairs = 0;
-    for (std::int64_t t = 1; t <= c.T; ++t) pairs += kind == "window" && t > window ? window : t;
+    for (std::int64_t t = 1; t <= c.T; ++t)
+      pairs += B * (kind == "window" && t > window ? window : t);
   }
-  return 7 * 2e-9 * static_cast<double>(B * H * D * pairs);
+  if (kind == "ragged") {
+    pairs = 0;
+    for (const std::int64_t length : key_lengths(c.T)) pairs += c.T * length;
+  }
+  return 7 * 2e-9 * static_cast<double>(H * D * pairs);
 }
 }  // namespace sdpa
 
@@ -142,6 +191,107 @@ inline std::string name_of(const Net& net, const Case& c) {
   return "recurrent/" + std::string(net.name) + "/" + c.name;
 }
 }  // namespace recurrent
+
+/// Multi-head self-attention, forward and backward, with the gradients of its input and of every
+/// weight; with and without the weights' mean over the heads being wanted.    x, dy: (B, T, C)
+namespace mha {
+inline constexpr std::int64_t B = 16, C = 256, H = 8;
+inline constexpr std::int64_t lengths[] = {32, 128, 512};  ///< T
+inline constexpr float bound = 1.0f / 16, x_bound = 2, dy_bound = 1;
+
+/// The four projections, and attention with its scores made again, in 1e9 operations. What the
+/// mean of the weights takes is not counted.
+inline double gflop(std::int64_t T) {
+  return 1e-9 * static_cast<double>(3 * 8 * B * T * C * C + 14 * B * T * T * C);
+}
+
+inline std::string name_of(bool weights, std::int64_t T) {
+  return std::string("mha/") + (weights ? "weights/" : "plain/") + std::to_string(T);
+}
+}  // namespace mha
+
+/// A training step of the Transformer: encoder-decoder, post-norm, label smoothing, AdamW.
+namespace transformer_step {
+inline constexpr std::int64_t V = 8000, C = 256, H = 4, F = 1024;
+inline constexpr std::int64_t layers = 3;  ///< of the encoder, and of the decoder
+inline constexpr std::int64_t B = 64, T = 28, shortest = 12;
+inline constexpr double dropout = 0.1, smoothing = 0.1, eps = 1e-5;
+inline constexpr double learning_rate = 1e-3, weight_decay = 1e-2;
+inline constexpr float bound = 1.0f / 16;
+/// The losses of these first steps are reported, made without dropout, whose bits differ between
+/// libraries. It is on when time is taken.
+inline constexpr int checked_steps = 3;
+
+inline std::vector<std::int64_t> lengths(const char* name, bool ragged) {
+  return workloads::lengths(name, static_cast<std::size_t>(B), ragged ? shortest : T, T);
+}
+inline std::vector<std::int64_t> source_lengths(bool ragged) {
+  return lengths("source_lengths", ragged);
+}
+inline std::vector<std::int64_t> target_lengths(bool ragged) {
+  return lengths("target_lengths", ragged);
+}
+
+/// On real tokens, in 1e9 operations: products thrice (forward, and twice backward), attention two
+/// and five times.
+inline double gflop(bool ragged) {
+  const auto sources = source_lengths(ragged), targets = target_lengths(ragged);
+  double products = 0, attention = 0;
+  for (std::size_t b = 0; b < sources.size(); ++b) {
+    const auto s = static_cast<double>(sources[b]), t = static_cast<double>(targets[b]);
+    products +=
+        layers * (s * (8 * C * C + 4 * C * F) + t * (12 * C * C + 4 * C * F) + s * 4 * C * C) +
+        t * 2 * C * V;
+    attention += layers * 4 * C * (s * s + t * t / 2 + s * t);
+  }
+  return 1e-9 * (3 * products + 3.5 * attention);
+}
+
+inline std::string name_of(bool ragged) {
+  return std::string("transformer_step/") + (ragged ? "ragged" : "full");
+}
+}  // namespace transformer_step
+
+/// A language model of bytes: pre-norm, GELU (exact), learned positions, the read-out's matrix the
+/// embedding's, no dropout.
+namespace gpt {
+inline constexpr std::int64_t V = 256, C = 128, H = 4, F = 4 * C, layers = 4;
+inline constexpr double eps = 1e-5;
+inline constexpr float bound = 1.0f / 16;
+
+/// Training steps, AdamW.
+struct Case {
+  std::int64_t B, T;
+};
+inline constexpr Case cases[] = {{8, 256}, {12, 64}};
+inline constexpr double learning_rate = 1e-3, weight_decay = 0.1;
+inline constexpr int checked_steps = 3;  ///< the losses of these first steps are reported
+
+inline double gflop(const Case& c) {
+  const std::int64_t products = 3 * c.B * c.T * (layers * 24 * C * C + 2 * C * V);
+  return 1e-9 * static_cast<double>(products + 7 * layers * c.B * c.T * c.T * C);
+}
+inline std::string name_of(const Case& c) {
+  return "gpt_step/B" + std::to_string(c.B) + "xT" + std::to_string(c.T);
+}
+
+/// Greedy decoding of one text, with a cache of keys and values: the first token is 0.
+inline constexpr std::int64_t new_tokens = 256;
+inline constexpr const char* decode_name = "decode/256";
+
+/// A number that another order or another token changes.
+inline double digest(const std::vector<std::int64_t>& tokens) {
+  double sum = 0;
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    sum += static_cast<double>(i + 1) * static_cast<double>(tokens[i]);
+  return sum;
+}
+
+inline double decode_gflop() {
+  return 1e-9 *
+         static_cast<double>(new_tokens * (layers * (24 * C * C + 2 * new_tokens * C) + 2 * C * V));
+}
+}  // namespace gpt
 
 /// A square matrix product: the rate that the shares of bench/compare refer to.
 namespace sgemm {

@@ -24,6 +24,14 @@ Tensor window_mask(std::int64_t T) {
   return kept.tril().logical_and(kept.triu(1 - window));
 }
 
+// True where a key is kept: (B, 1, 1, T)
+Tensor length_mask(std::int64_t T) {
+  return torch::arange(T)
+      .unsqueeze(0)
+      .lt(torch::tensor(key_lengths(T)).unsqueeze(1))
+      .view({B, 1, 1, T});
+}
+
 void time_attention(peers::Stopwatch& stopwatch, const Case& c) {
   const std::string kind = c.kind, name = "sdpa/" + kind + "/" + std::to_string(c.T);
   if (!stopwatch.wants(name)) return;
@@ -32,6 +40,7 @@ void time_attention(peers::Stopwatch& stopwatch, const Case& c) {
   const Tensor v = input("v", c.T, bound).requires_grad_(), dy = input("dy", c.T, dy_bound);
   c10::optional<Tensor> mask;
   if (kind == "window") mask = window_mask(c.T);
+  if (kind == "ragged") mask = length_mask(c.T);
 
   const auto step = [&](double p) -> std::vector<Tensor> {
     const Tensor y = torch::scaled_dot_product_attention(q, k, v, mask, p, kind == "causal");

@@ -1,6 +1,7 @@
 // libtorch twin of translate_step_bench: bidirectional GRU, additive attention (Bahdanau et al.,
 // ICLR 2015), Adam. B sentences, S and T words, E embedding, H hidden, V vocabulary.
 #include <fovea/bench/peers/fill.h>
+#include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
 #include <fovea/bench/workloads.h>
 
@@ -100,5 +101,7 @@ int main(int argc, char** argv) {
   peers::Checks losses;
   for (int i = 1; i <= checked_steps; ++i)
     losses["loss_" + std::to_string(i)] = step().item<double>();
+  losses["extra_peak_MB"] = peers::peak_megabytes([&] { step(); });
   stopwatch.time("translate_step", losses, step);
+  peers::time_sgemm(stopwatch);
 }

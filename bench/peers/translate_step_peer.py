@@ -3,41 +3,15 @@
 
 The same model, start weights, data, flags and output as translate_step_peer.cpp and workloads.h.
 """
-import argparse
-import json
-import os
-import time
-
-import numpy as np
 import torch
 from torch import nn
+
+import stopwatch
 
 VOCAB, EMBED, HIDDEN = 8000, 256, 256
 BATCH, LENGTH = 64, 28
 LEARNING_RATE, CHECKED_STEPS = 1e-3, 5
 BOUND, EMBEDDING_BOUND = 1 / 16, 1.0
-
-
-def mixed(name, count):
-    """splitmix64 of the counters that belong to a name (FNV-1a)."""
-    start = 0xcbf29ce484222325
-    for c in name.encode():
-        start = (start ^ c) * 0x100000001b3 % 2**64
-    with np.errstate(over="ignore"):
-        z = np.arange(count, dtype=np.uint64) + np.uint64(start) + np.uint64(0x9e3779b97f4a7c15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xbf58476d1ce4e5b9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94d049bb133111eb)
-        return z ^ (z >> np.uint64(31))
-
-
-def uniform(name, shape, bound):
-    grid = (mixed(name, int(np.prod(shape))) >> np.uint64(40)).astype(np.float32)
-    return torch.from_numpy(np.float32(bound) * (grid * np.float32(2**-23) - 1)).view(shape)
-
-
-def words(name, columns):
-    numbers = 1 + (mixed(name, BATCH * columns) >> np.uint64(11)) % np.uint64(VOCAB - 1)
-    return torch.from_numpy(numbers.astype(np.int64)).view(BATCH, columns)
 
 
 class Translator(nn.Module):
@@ -70,15 +44,16 @@ class Translator(nn.Module):
         return self.output(torch.tanh(self.readout(torch.stack(read, 1))))  # (B, T, V)
 
 
-def make_step():
+def make():
     model = Translator()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             embedding = name in ("source.weight", "target.weight")
-            parameter.copy_(uniform(name, parameter.shape, EMBEDDING_BOUND if embedding else BOUND))
+            parameter.copy_(stopwatch.uniform(name, parameter.shape, EMBEDDING_BOUND if embedding else BOUND))
     fused = {} if torch.__version__.startswith("1.") else {"fused": True}
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, **fused)
-    source, sentence = words("source_words", LENGTH), words("target_words", LENGTH + 1)
+    source = stopwatch.words("source_words", (BATCH, LENGTH), VOCAB)
+    sentence = stopwatch.words("target_words", (BATCH, LENGTH + 1), VOCAB)
     padding = source == 0
     previous, following = sentence[:, :-1].contiguous(), sentence[:, 1:].contiguous().view(-1)
 
@@ -88,32 +63,9 @@ def make_step():
         loss = nn.functional.cross_entropy(logits, following, ignore_index=0)
         loss.backward()
         optimizer.step()
-        return loss
-    return step
-
-
-def seconds_of(step, count):
-    begin = time.perf_counter()
-    for _ in range(count):
-        step()
-    return time.perf_counter() - begin
-
-
-def main():
-    flags = argparse.ArgumentParser(description=__doc__)
-    flags.add_argument("--benchmark_repetitions", type=int, default=3)
-    flags.add_argument("--benchmark_min_time", type=float, default=0.5)
-    options, _ = flags.parse_known_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-
-    step = make_step()
-    losses = {f"loss_{i + 1}": step().item() for i in range(CHECKED_STEPS)}
-    count = max(1, round(options.benchmark_min_time / seconds_of(step, 1)))
-    benchmarks = [{"name": "translate_step", "run_type": "iteration", "time_unit": "ns",
-                   "real_time": seconds_of(step, count) / count * 1e9, **losses}
-                  for _ in range(options.benchmark_repetitions)]
-    print(json.dumps({"benchmarks": benchmarks}, indent=1))
+        return loss.item()
+    return step, {f"loss_{i + 1}": step() for i in range(CHECKED_STEPS)}
 
 
 if __name__ == "__main__":
-    main()
+    stopwatch.run(__doc__, {"translate_step": make})
