@@ -2,6 +2,7 @@
 // read-out.   B batch, T tokens, C width, H heads, D head width, V vocabulary.
 #pragma once
 
+#include <fovea/bench/peers/attention.h>
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/workloads.h>
 
@@ -35,7 +36,7 @@ struct SelfAttentionImpl : nn::Module {
     const std::int64_t B = x.size(0), T = x.size(1);
     std::vector<Tensor> heads = torch::linear(x, in_proj_weight, in_proj_bias).split(C, 2);
     for (Tensor& h : heads) h = h.view({B, T, H, D}).transpose(1, 2);  // (B, H, T, D)
-    const Tensor y = torch::scaled_dot_product_attention(heads[0], heads[1], heads[2], {}, 0, true);
+    const Tensor y = peers::attention(heads[0], heads[1], heads[2], {}, 0, true);
     return out_proj(y.transpose(1, 2).reshape({B, T, C}));
   }
 
@@ -45,9 +46,9 @@ struct SelfAttentionImpl : nn::Module {
     cache.keys.slice(1, at, end).copy_(heads[1]);
     cache.values.slice(1, at, end).copy_(heads[2]);
     cache.length = end;
-    const Tensor y = torch::scaled_dot_product_attention(
-        heads[0].unsqueeze(0), cache.keys.slice(1, 0, end).unsqueeze(0),
-        cache.values.slice(1, 0, end).unsqueeze(0));  // (1, H, 1, D)
+    const Tensor y =
+        peers::attention(heads[0].unsqueeze(0), cache.keys.slice(1, 0, end).unsqueeze(0),
+                         cache.values.slice(1, 0, end).unsqueeze(0));  // (1, H, 1, D)
     return out_proj(y.view({1, C}));
   }
 };

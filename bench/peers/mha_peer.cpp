@@ -2,6 +2,7 @@
 // by one product for queries, keys and values and scaled_dot_product_attention (nn's own
 // MultiheadAttention in C++ makes the score matrix always). Where the weights are wanted their
 // matrix must be made.
+#include <fovea/bench/peers/attention.h>
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
@@ -39,8 +40,7 @@ struct LayerImpl : torch::nn::Module {
     const auto merged = [&](const Tensor& y) {
       return out_proj(y.transpose(1, 2).reshape({B, T, C}));
     };
-    if (!want_weights)
-      return {merged(torch::scaled_dot_product_attention(heads[0], heads[1], heads[2]))};
+    if (!want_weights) return {merged(peers::attention(heads[0], heads[1], heads[2]))};
     const Tensor scores =
         torch::matmul(heads[0] * (1 / std::sqrt(1.0 * D)), heads[1].transpose(2, 3));
     const Tensor weights = torch::softmax(scores, -1);  // (B, H, T, T)

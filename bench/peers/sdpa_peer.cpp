@@ -1,4 +1,5 @@
-// libtorch twin of sdpa_bench: scaled_dot_product_attention, whichever of its kernels it takes.
+// libtorch twin of sdpa_bench.
+#include <fovea/bench/peers/attention.h>
 #include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
 #include <fovea/bench/workloads.h>
@@ -43,7 +44,7 @@ void time_attention(peers::Stopwatch& stopwatch, const Case& c) {
   if (kind == "ragged") mask = length_mask(c.T);
 
   const auto step = [&](double p) -> std::vector<Tensor> {
-    const Tensor y = torch::scaled_dot_product_attention(q, k, v, mask, p, kind == "causal");
+    const Tensor y = peers::attention(q, k, v, mask, p, kind == "causal");
     std::vector<Tensor> all = torch::autograd::grad({y}, {q, k, v}, {dy});
     all.push_back(y.detach());
     return all;
@@ -54,6 +55,7 @@ void time_attention(peers::Stopwatch& stopwatch, const Case& c) {
   for (std::size_t i = 0; i < checked.size(); ++i)
     checks[names[i]] = checked[i].to(torch::kDouble).norm().item<double>();
   const double p = kind == "dropout" ? workloads::sdpa::dropout : 0;
+  checks["extra_peak_MB"] = peers::peak_megabytes([&] { step(p); });
   stopwatch.time(name, checks, [&] { step(p); });
 }
 

@@ -2,6 +2,7 @@
 // C++ does it, by scaled_dot_product_attention (nn's own Transformer in C++ makes the score matrix
 // always). No masks where no padding is; the decoder's self-attention needs none but the causal.
 //   B sentences, S and T words, C width, H heads, D head width, F feed-forward width, V vocabulary
+#include <fovea/bench/peers/attention.h>
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
@@ -39,8 +40,7 @@ struct AttentionImpl : nn::Module {
     return all;
   }
   Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask, bool causal) {
-    const Tensor y =
-        torch::scaled_dot_product_attention(q, k, v, mask, is_training() ? p : 0, causal);
+    const Tensor y = peers::attention(q, k, v, mask, is_training() ? p : 0, causal);
     return out_proj(y.transpose(1, 2).reshape({y.size(0), y.size(2), C}));
   }
 

@@ -44,8 +44,9 @@ class Translator(nn.Module):
 
     def forward(self, source, previous, padding):
         memory = self.encoder(self.embed(self.source_embedding, source), src_key_padding_mask=padding)
-        y = self.decoder(self.embed(self.target_embedding, previous), memory, tgt_mask=self.causal, tgt_is_causal=True,
-                         memory_key_padding_mask=padding)
+        known_causal = {} if torch.__version__.startswith("1.") else {"tgt_is_causal": True}
+        y = self.decoder(self.embed(self.target_embedding, previous), memory, tgt_mask=self.causal,
+                         memory_key_padding_mask=padding, **known_causal)
         return self.output(y)                                      # (B, T, V)
 
 
