@@ -18,6 +18,7 @@
 // nearly 1 (Gers et al. 2000, section 3; Tallec and Ollivier 2018, Can Recurrent Neural Networks
 // Warp Time, section 2). Attention takes no steps: h_t is the row at t that the last position looks
 // at, and all rows are equally near. Its price: each gets a share of about 1/T.
+#include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -27,6 +28,7 @@
 
 #include <array>
 #include <cmath>
+#include <iostream>
 #include <string>
 #include <unistd.h>
 
@@ -138,9 +140,14 @@ int main(int argc, char** argv) {
   app.add_flag("--smoke", smoke, "the exit code says whether the gradients are as claimed");
   CLI11_PARSE(app, argc, argv);
 
-  Rng rng(seed);
-  const GradientFlow flow = measure_all(rng);
-  show(flow.measure());
-  if (!svg.empty()) write_file_atomically(svg, draw_as_svg(chart_of(flow.measure())));
-  return !smoke || as_claimed(flow) ? 0 : 1;
+  try {
+    Rng rng(seed);
+    const GradientFlow flow = measure_all(rng);
+    show(flow.measure());
+    if (!svg.empty()) write_file_atomically(svg, draw_as_svg(chart_of(flow.measure())));
+    return !smoke || as_claimed(flow) ? 0 : 1;
+  } catch (const Error& error) {
+    std::cerr << "04_gradient_through_time: " << error.what() << '\n';
+    return 1;
+  }
 }

@@ -32,17 +32,20 @@ void check(const char* name, RecurrentKind kind, const RecurrentOptions& o) {
   if (o.input_size < 1 || o.hidden_size < 1 || o.num_layers < 1)
     value_error(name, "input_size {}, hidden_size {}, num_layers {}: each must be at least 1",
                 o.input_size, o.hidden_size, o.num_layers);
-  if (!lstm && (o.proj_size != 0 || o.coupled_gates || o.cell_zoneout != 0 || o.forget_bias != 0))
-    value_error(name,
-                "proj_size, coupled_gates, cell_zoneout or forget_bias: an LSTM alone has it");
+  const char* of_lstm = o.proj_size != 0      ? "proj_size"
+                        : o.coupled_gates     ? "coupled_gates"
+                        : o.cell_zoneout != 0 ? "cell_zoneout"
+                        : o.forget_bias != 0  ? "forget_bias"
+                                              : nullptr;
+  if (!lstm && of_lstm) value_error(name, "{}: an LSTM alone has it", of_lstm);
   check_nonlinearity(name, kind, o.nonlinearity);
   if (o.proj_size < 0 || o.proj_size >= o.hidden_size)
     value_error(name, "proj_size {} for hidden_size {}: it must be smaller, 0 for none",
                 o.proj_size, o.hidden_size);
   for (const double p : {o.dropout, o.variational_dropout, o.zoneout, o.cell_zoneout})
     if (!(p >= 0 && p <= 1)) value_error(name, "probability {}: it must lie in [0, 1]", p);
-  if (o.forget_bias != 0 && (o.layer_norm || !o.bias))
-    value_error(name, "forget_bias without a bias_ih: there is nothing to add it to");
+  if (o.forget_bias != 0 && !o.layer_norm && !o.bias)
+    value_error(name, "forget_bias {} without bias: there is nothing to add it to", o.forget_bias);
 }
 
 // Each gate's square part by itself: the gates are independent of each other.
@@ -113,7 +116,8 @@ RecurrentLayers::Direction RecurrentLayers::make_direction(std::int64_t inputs) 
   if (options_.orthogonal) start_orthogonal(d.weight_hh, G, *rng_);
   if (options_.forget_bias != 0) {
     const NoGrad guard;
-    Tensor f = narrow(d.bias_ih, 0, options_.coupled_gates ? 0 : H, H);
+    const Tensor& start = options_.layer_norm ? d.norm_ih_bias : d.bias_ih;
+    Tensor f = narrow(start, 0, options_.coupled_gates ? 0 : H, H);
     f.copy_from(f + options_.forget_bias);
   }
   return d;

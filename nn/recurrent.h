@@ -32,7 +32,8 @@ struct RecurrentOptions {
   double zoneout = 0.0;       ///< in training h stays as it was with this probability, for each
                               ///< number; else a mean of old and new (Krueger et al. 2017)
   double cell_zoneout = 0.0;  ///< LSTM: the same of c
-  double forget_bias = 0.0;   ///< LSTM: added to the start of bias_ih's f (Jozefowicz et al. 2015)
+  double forget_bias = 0.0;   ///< LSTM: added to the start of bias_ih's f, or with layer norm of
+                              ///< norm_ih_bias's (Jozefowicz et al. 2015)
   bool orthogonal = false;    ///< W_hh starts orthogonal, gate by gate (Saxe et al. 2014)
   bool recompute = false;     ///< keep states alone, compute gates again in the backward
 };

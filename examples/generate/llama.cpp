@@ -22,7 +22,7 @@ fs::path folder_of_weights(const fs::path& folder) {
   constexpr const char* name = "stories260K.safetensors";
   for (const fs::path& where : {folder, folder / "checkpoints"})
     if (fs::exists(where / name)) return where;
-  fovea::raise<fovea::Error>("generate", "neither {0} nor {0}/checkpoints has {1}", folder.string(),
+  fovea::raise<fovea::Error>("weights", "neither {0} nor {0}/checkpoints has {1}", folder.string(),
                              name);
 }
 

@@ -154,13 +154,13 @@ void add_looking_options(Groups& groups, Options& o) {
   group
       .add_with_default("--coverage-loss", o.coverage_loss, "X",
                         "weight of what looking twice at a word costs (See 2017)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0.0, 1e9));
   CLI::Option* guided =
       group.add("--guided-alignment", o.guided_alignment, "FILE",
                 "where to look, taught with the rest (Chen 2016): for each training\n"
                 "pair a line of links SOURCE-TARGET, its tokens counted from 0");
   group.add_with_default("--guided-weight", o.guided_weight, "X", "weight of what that costs")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 1e9))
       ->needs(guided);
 }
 
@@ -242,6 +242,9 @@ void check_together(const Options& o, const Groups& g) {
         fmt::format("--n-best {} needs a --beam of at least that", o.n_best));
   if (!o.target_text.empty() && !o.aligns())
     throw CLI::ValidationError("--target-text: for --align and --align-weights");
+  if (o.align == "-" || o.align_weights == "-")
+    throw CLI::ValidationError(
+        "--align and --align-weights: a file, translations go to the output");
   if (o.input == "-" && o.target_text == "-")
     throw CLI::ValidationError("--input - and --target-text -: standard input can be one of them");
   if (o.load.size() > 1 && !o.report.empty())

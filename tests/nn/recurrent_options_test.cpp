@@ -356,14 +356,15 @@ TEST_CASE("what is refused") {
         "LSTM: input_size 3, hidden_size -1, num_layers 1: each must be at least 1");
   CHECK(message({.input_size = 3, .hidden_size = 2, .num_layers = 0}, rnn) ==
         "RNN: input_size 3, hidden_size 2, num_layers 0: each must be at least 1");
-  const std::string of_lstm =
-      "proj_size, coupled_gates, cell_zoneout or forget_bias: an LSTM alone has it";
-  CHECK(message({.input_size = 3, .hidden_size = 2, .proj_size = 1}, gru) == "GRU: " + of_lstm);
+  const std::string of_lstm = ": an LSTM alone has it";
+  CHECK(message({.input_size = 3, .hidden_size = 2, .proj_size = 1}, gru) ==
+        "GRU: proj_size" + of_lstm);
   CHECK(message({.input_size = 3, .hidden_size = 2, .coupled_gates = true}, gru) ==
-        "GRU: " + of_lstm);
+        "GRU: coupled_gates" + of_lstm);
   CHECK(message({.input_size = 3, .hidden_size = 2, .cell_zoneout = 0.1}, rnn) ==
-        "RNN: " + of_lstm);
-  CHECK(message({.input_size = 3, .hidden_size = 2, .forget_bias = 1}, rnn) == "RNN: " + of_lstm);
+        "RNN: cell_zoneout" + of_lstm);
+  CHECK(message({.input_size = 3, .hidden_size = 2, .forget_bias = 1}, rnn) ==
+        "RNN: forget_bias" + of_lstm);
   CHECK(message({.input_size = 3, .hidden_size = 2, .nonlinearity = Nonlinearity::relu}, gru) ==
         "GRU: nonlinearity relu: an RNN alone can be told");
   CHECK(message({.input_size = 3, .hidden_size = 2, .nonlinearity = Nonlinearity::relu}, lstm) ==
@@ -372,10 +373,20 @@ TEST_CASE("what is refused") {
         "LSTM: proj_size 2 for hidden_size 2: it must be smaller, 0 for none");
   CHECK(message({.input_size = 3, .hidden_size = 2, .proj_size = -1}, lstm) ==
         "LSTM: proj_size -1 for hidden_size 2: it must be smaller, 0 for none");
-  CHECK(message({.input_size = 3, .hidden_size = 2, .layer_norm = true, .forget_bias = 1}, lstm) ==
-        "LSTM: forget_bias without a bias_ih: there is nothing to add it to");
   CHECK(message({.input_size = 3, .hidden_size = 2, .bias = false, .forget_bias = 1}, lstm) ==
-        "LSTM: forget_bias without a bias_ih: there is nothing to add it to");
+        "LSTM: forget_bias 1 without bias: there is nothing to add it to");
+}
+
+TEST_CASE("with layer norm, forget_bias starts the norm's bias of f") {
+  Rng rng(1);
+  LSTM net({.input_size = 3, .hidden_size = 2, .layer_norm = true, .forget_bias = 1.5}, rng);
+  bool found = false;
+  for (const auto& [name, value] : net.parameters())
+    if (name == "norm_ih_bias_l0") {
+      found = true;
+      CHECK(value.to_vector<double>() == std::vector<double>{0, 0, 1.5, 1.5, 0, 0, 0, 0});
+    }
+  CHECK(found);
 }
 
 TEST_CASE("probabilities lie between 0 and 1") {
