@@ -28,7 +28,8 @@ class Attention : public nn::Module {
   Attention(std::int64_t width, Rng& rng)
       : query({width, width}, rng), key({width, width}, rng), value({width, width}, rng) {}
   Tensor operator()(const Tensor& x) const {
-    return scaled_dot_product_attention(query(x), key(x), value(x));
+    const auto head = [](const Tensor& h) { return unsqueeze(h, 1); };  // (B, 1, T, C)
+    return squeeze(scaled_dot_product_attention(head(query(x)), head(key(x)), head(value(x))), 1);
   }
   void visit(nn::Visitor& v) override {
     v("query", query);
