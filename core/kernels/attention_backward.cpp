@@ -1,8 +1,6 @@
-#include <fovea/core/kernels/attention_tiles.h>
-#include <fovea/core/kernels/parallel.h>
+#include <fovea/core/kernels/attention_work.h>
 
 #include <cmath>
-#include <vector>
 
 namespace fovea::kernels {
 namespace {
@@ -221,6 +219,23 @@ void prepare(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64
   if (d.dsinks) d.dsinks[b * p.n.H + h] = dsink;
 }
 
+// For the query heads that look at key head g.
+template <class T>
+void prepare_group(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t b,
+                   int64_t g) {
+  const int64_t group = p.n.H / p.n.G;
+  for (int64_t h = g * group; h < (g + 1) * group; ++h) prepare(p, d, b, h);
+}
+
+// Where several tasks need the same: before them.
+template <class T>
+void prepare_all(const AttentionProblem<T>& p, const AttentionGradients<T>& d) {
+  parallel_for(p.n.B * p.n.G, row_grain(p.n.H / p.n.G * p.n.T * p.n.E),
+               [&](int64_t head, int64_t end) {
+                 for (; head < end; ++head) prepare_group(p, d, head / p.n.G, head % p.n.G);
+               });
+}
+
 // Where the c-th piece of the keys adds up its part of dq.
 template <class T>
 Heads<T> dq_part(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t c) {
@@ -242,29 +257,38 @@ void add_parts(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int
   });
 }
 
+// The c-th piece of the keys.
+inline Range chunk_of(int64_t S, int64_t c, int64_t chunks) {
+  const int64_t length = ceil_div(S, chunks);
+  return {std::min(S, c * length), std::min(S, (c + 1) * length)};
+}
+
 template <class T>
 void run_head(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t task,
               int64_t chunks) {
   Room<T> counted;
   const BackwardHead<T> measure(p, d, counted);
   Room<T> room(thread_room<T>(counted.used()));
-  const int64_t head = task / chunks, c = in_turn(task % chunks, chunks);
-  const int64_t length = ceil_div(p.n.S, chunks);
-  const Range keys{std::min(p.n.S, c * length), std::min(p.n.S, (c + 1) * length)};
-  BackwardHead<T>(p, d, room).run(head / p.n.G, head % p.n.G, keys, dq_part(p, d, c));
+  const int64_t head = task / chunks, c = task % chunks, b = head / p.n.G, g = head % p.n.G;
+  if (chunks == 1) prepare_group(p, d, b, g);
+  BackwardHead<T>(p, d, room).run(b, g, chunk_of(p.n.S, c, chunks), dq_part(p, d, c));
 }
 
-// f(problem, task of it) for the tasks of all problems, `products` multiply-adds, shared out.
-template <class F>
-void for_tasks(const std::vector<int64_t>& first, int64_t products, const F& f) {
-  parallel_for(first.back(), task_grain(first.back(), products), [&](int64_t task, int64_t end) {
-    auto i = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), task) -
-                                      first.begin() - 1);
-    for (; task < end; ++task) {
-      while (task >= first[i + 1]) ++i;
-      f(i, task - first[i]);
-    }
-  });
+// One for each key head of a batch row, or for each piece of its keys.
+template <class T>
+void add_tasks(const AttentionProblem<T>& p, int64_t chunks, Tasks& tasks) {
+  const AttentionSizes& n = p.n;
+  const int64_t width = n.H / std::max<int64_t>(1, n.G) * (3 * n.D + 2 * n.E);
+  std::vector<int64_t> costs;  // of a head's pieces
+  for (int64_t b = 0; b < n.B; ++b) {
+    costs.clear();
+    for (int64_t c = 0; c < chunks; ++c)
+      costs.push_back(
+          width * (kept_pairs(p.keep, b, {0, n.T}, chunk_of(n.S, c, chunks)) + kQueryKeys * n.T));
+    for (int64_t g = 0; g < n.G; ++g)
+      for (const int64_t cost : costs) tasks.add(cost);
+  }
+  tasks.next();
 }
 
 }  // namespace
@@ -280,21 +304,12 @@ int64_t attention_key_chunks(const AttentionProblem<T>& problem) {
 template <class T>
 void attention_backward(std::span<const AttentionProblem<T>> problems,
                         std::span<const AttentionGradients<T>> gradients) {
-  std::vector<int64_t> rows{0}, heads{0};
-  int64_t dots = 0, products = 0;
   const int64_t chunks = problems.size() == 1 ? attention_key_chunks(problems[0]) : 1;
-  for (const AttentionProblem<T>& p : problems) {
-    rows.push_back(rows.back() + p.n.B * p.n.H);
-    heads.push_back(heads.back() + p.n.B * p.n.G * chunks);
-    dots += p.n.B * p.n.H * p.n.T * p.n.E;
-    products += p.n.B * p.n.H * p.n.T * p.n.S * (3 * p.n.D + 2 * p.n.E);
-  }
-  for_tasks(rows, dots, [&](std::size_t i, int64_t task) {
-    prepare(problems[i], gradients[i], task / problems[i].n.H, task % problems[i].n.H);
-  });
-  for_tasks(heads, products, [&](std::size_t i, int64_t task) {
-    run_head(problems[i], gradients[i], task, chunks);
-  });
+  if (chunks > 1) prepare_all(problems[0], gradients[0]);
+  Tasks tasks;
+  for (const AttentionProblem<T>& p : problems) add_tasks(p, chunks, tasks);
+  tasks.run(
+      [&](std::size_t i, int64_t task) { run_head(problems[i], gradients[i], task, chunks); });
   if (chunks > 1 && gradients[0].dq.data) add_parts(problems[0], gradients[0], chunks);
 }
 

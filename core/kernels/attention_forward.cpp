@@ -1,8 +1,5 @@
 #include <fovea/core/kernels/attention_rows.h>
-#include <fovea/core/kernels/attention_tiles.h>
-#include <fovea/core/kernels/parallel.h>
-
-#include <vector>
+#include <fovea/core/kernels/attention_work.h>
 
 namespace fovea::kernels {
 namespace {
@@ -130,37 +127,40 @@ void run_tile(const AttentionProblem<T>& problem, int64_t task) {
   ForwardTile<T> tile(problem, room);
   const int64_t tiles = ceil_div(problem.n.T, Tiling<T>(problem.n).queries);
   const int64_t head = task / tiles;
-  tile.run(head / problem.n.H, head % problem.n.H, in_turn(task % tiles, tiles));
+  tile.run(head / problem.n.H, head % problem.n.H, task % tiles);
 }
 
+// One for each key head of a batch row, or for each tile of queries of each head.
 template <class T>
-int64_t tasks_of(const AttentionProblem<T>& p) {
-  if (p.n.T <= 0) return 0;
-  if (in_rows(p)) return p.n.B * p.n.G;
-  return p.n.B * p.n.H * ceil_div(p.n.T, Tiling<T>(p.n).queries);
+void add_tasks(const AttentionProblem<T>& p, Tasks& tasks) {
+  const AttentionSizes& n = p.n;
+  const int64_t step = in_rows(p) ? std::max<int64_t>(1, n.T) : Tiling<T>(n).queries;
+  const int64_t heads = in_rows(p) ? n.G : n.H, width = n.H / heads * (n.D + n.E);
+  std::vector<int64_t> costs;  // of a head's tiles
+  for (int64_t b = 0; b < n.B; ++b) {
+    costs.clear();
+    for (int64_t t = 0; t < n.T; t += step) {
+      const Range queries{t, std::min(t + step, n.T)};
+      costs.push_back(width *
+                      (kept_pairs(p.keep, b, queries, {0, n.S}) + kQueryKeys * queries.size()));
+    }
+    for (int64_t h = 0; h < heads; ++h)
+      for (const int64_t cost : costs) tasks.add(cost);
+  }
+  tasks.next();
 }
 
 }  // namespace
 
 template <class T>
 void attention_forward(std::span<const AttentionProblem<T>> problems) {
-  std::vector<int64_t> first{0};  // task of each problem
-  int64_t products = 0;
-  for (const AttentionProblem<T>& p : problems) {
-    first.push_back(first.back() + tasks_of(p));
-    products += p.n.B * p.n.H * p.n.T * p.n.S * (p.n.D + p.n.E);
-  }
-  const int64_t tasks = first.back();
-  parallel_for(tasks, task_grain(tasks, products), [&](int64_t task, int64_t end) {
-    auto i = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), task) -
-                                      first.begin() - 1);
-    for (; task < end; ++task) {
-      while (task >= first[i + 1]) ++i;
-      if (in_rows(problems[i])) {
-        attention_rows(problems[i], task - first[i]);
-      } else {
-        run_tile(problems[i], task - first[i]);
-      }
+  Tasks tasks;
+  for (const AttentionProblem<T>& p : problems) add_tasks(p, tasks);
+  tasks.run([&](std::size_t i, int64_t task) {
+    if (in_rows(problems[i])) {
+      attention_rows(problems[i], task);
+    } else {
+      run_tile(problems[i], task);
     }
   });
 }

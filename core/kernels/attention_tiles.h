@@ -370,14 +370,4 @@ Rows<T> without_hidden(const Rows<T>& rows, int64_t n, int64_t padded, const T* 
   return {room, padded};
 }
 
-// Tasks, of `products` multiply-adds in all, that are worth a thread together.
-inline int64_t task_grain(int64_t tasks, int64_t products) {
-  constexpr int64_t worth = 128 * 1024;
-  return std::clamp<int64_t>(worth * tasks / std::max<int64_t>(1, products), 1,
-                             std::max<int64_t>(1, tasks));
-}
-
-// Light and heavy tasks in turn, for masks that leave the last tiles the most to do.
-inline int64_t in_turn(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : n - 1 - i / 2; }
-
 }  // namespace fovea::kernels::tiles

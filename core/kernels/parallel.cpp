@@ -7,8 +7,10 @@
 #endif
 
 #include <atomic>
+#include <bit>
 #include <exception>
 #include <mutex>
+#include <numeric>
 #include <vector>
 
 namespace fovea::kernels {
@@ -95,6 +97,47 @@ void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f) {
       fn(f, begin, std::min(n, begin + grain));
     } catch (...) {
       failure.keep(chunk, std::current_exception());
+    }
+  }
+  failure.rethrow();
+}
+
+Queue dear_first(std::span<const int64_t> costs, int64_t worth) {
+  Queue queue;
+  queue.order.resize(costs.size());
+  std::iota(queue.order.begin(), queue.order.end(), int64_t{0});
+  const auto cost = [costs](int64_t task) { return costs[static_cast<std::size_t>(task)]; };
+  // Neighbours that are alike stay together: they often read the same.
+  const auto size = [cost](int64_t task) {
+    return std::bit_width(static_cast<uint64_t>(cost(task)));
+  };
+  std::stable_sort(queue.order.begin(), queue.order.end(),
+                   [size](int64_t a, int64_t b) { return size(a) > size(b); });
+  int64_t sum = 0, end = 0;
+  for (const int64_t task : queue.order) {
+    sum += cost(task);
+    ++end;
+    if (sum < worth) continue;
+    queue.first.push_back(end);
+    sum = 0;
+  }
+  if (queue.first.back() != end) queue.first.push_back(end);
+  return queue;
+}
+
+void run_queue(const Queue& queue, TaskFn fn, void* f) {
+  FirstFailure failure;
+  const auto groups = static_cast<int64_t>(queue.first.size()) - 1;
+#pragma omp parallel for schedule(dynamic) num_threads(num_threads())
+  for (int64_t group = 0; group < groups; ++group) {
+    const auto begin = queue.first.begin() + group;
+    for (int64_t i = begin[0]; i < begin[1]; ++i) {
+      const int64_t task = queue.order[static_cast<std::size_t>(i)];
+      try {
+        fn(f, task);
+      } catch (...) {
+        failure.keep(task, std::current_exception());
+      }
     }
   }
   failure.rethrow();

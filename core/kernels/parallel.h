@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <type_traits>
+#include <vector>
 
 namespace fovea::kernels {
 
@@ -27,6 +29,14 @@ constexpr int64_t chunk_count(int64_t n, int64_t grain) { return (n + grain - 1)
 namespace detail {
 using ChunkFn = void (*)(void* f, int64_t begin, int64_t end);
 void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f);
+
+// Tasks in the order they are begun in; group i is order[first[i]] ... order[first[i + 1] - 1].
+struct Queue {
+  std::vector<int64_t> order, first{0};
+};
+Queue dear_first(std::span<const int64_t> costs, int64_t worth);
+using TaskFn = void (*)(void* f, int64_t task);
+void run_queue(const Queue& queue, TaskFn fn, void* f);
 bool in_parallel();
 }  // namespace detail
 
@@ -47,6 +57,24 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
       (*static_cast<Callable*>(g))(begin, end);
     };
     detail::run_chunks(n, grain, call, const_cast<std::remove_const_t<Callable>*>(&f));
+  }
+}
+
+// Calls f(task) once for every task, in general the dearest first; a thread that is done takes the
+// next one. `costs`, in any unit, one a task: those that are not `worth` a thread's while are
+// handed out together. For tasks that differ much in length and write to places of their own, since
+// nothing is said about their order. Of exceptions, that of the lowest task leaves parallel_tasks.
+template <class F>
+void parallel_tasks(std::span<const int64_t> costs, int64_t worth, F&& f) {
+  const auto n = static_cast<int64_t>(costs.size());
+  const bool alone = num_threads() == 1 || n <= 1 || detail::in_parallel();
+  const detail::Queue queue = alone ? detail::Queue{} : detail::dear_first(costs, worth);
+  if (queue.first.size() <= 2) {  // nothing to share out
+    for (int64_t task = 0; task < n; ++task) f(task);
+  } else {
+    using Callable = std::remove_reference_t<F>;
+    const detail::TaskFn call = [](void* g, int64_t task) { (*static_cast<Callable*>(g))(task); };
+    detail::run_queue(queue, call, const_cast<std::remove_const_t<Callable>*>(&f));
   }
 }
 

@@ -86,6 +86,41 @@ TEST_CASE("parallel_for: at least one thread, and a const callable will do") {
   CHECK(sum == 4950);
 }
 
+TEST_CASE("parallel_tasks: each task once, whatever the costs and the number of threads") {
+  for (const int threads : {1, 2, 3, 8}) {
+    const Threads guard(threads);
+    for (const int64_t worth : {0, 1, 10, 1000})
+      for (const std::vector<int64_t>& costs :
+           {std::vector<int64_t>{}, {7}, {0, 0, 0}, {1, 50, 3, 3, 200, 0, 9}, {5, 5, 5, 5}}) {
+        std::vector<int> counts(costs.size());
+        parallel_tasks(costs, worth,
+                       [&](int64_t task) { ++counts[static_cast<std::size_t>(task)]; });
+        CHECK(counts == std::vector<int>(costs.size(), 1));
+      }
+  }
+}
+
+TEST_CASE("parallel_tasks: dear tasks first, alike ones in their order, small ones together") {
+  const std::vector<int64_t> costs{3, 100, 2, 90, 65, 1, 40, 127};
+  const detail::Queue queue = detail::dear_first(costs, 41);
+  CHECK(queue.order == std::vector<int64_t>{1, 3, 4, 7, 6, 0, 2, 5});
+  CHECK(queue.first == std::vector<int64_t>{0, 1, 2, 3, 4, 6, 8});
+  CHECK(detail::dear_first({}, 1).first == std::vector<int64_t>{0});
+}
+
+TEST_CASE("parallel_tasks: the exception of the lowest task that throws reaches the caller") {
+  for (const int threads : {1, 2, 3, 8}) {
+    const Threads guard(threads);
+    const std::vector<int64_t> costs(100, 1);
+    const auto run = [&] {
+      parallel_tasks(costs, 1, [](int64_t i) {
+        if (i >= 40) throw std::runtime_error("task " + std::to_string(i));
+      });
+    };
+    CHECK_THROWS_WITH_AS(run(), "task 40", std::runtime_error);
+  }
+}
+
 TEST_CASE("pin_threads: refuses more threads than processors") {
   const Threads guard(1 << 20);
   CHECK_FALSE(pin_threads());

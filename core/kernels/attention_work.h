@@ -1,0 +1,51 @@
+// How much there is to do in attention: by what the tasks are dealt out to threads. Lengths and
+// windows count; tables and ids, which would have to be read, do not.
+#pragma once
+
+#include <fovea/core/kernels/attention_tiles.h>
+#include <fovea/core/kernels/parallel.h>
+
+#include <vector>
+
+namespace fovea::kernels::tiles {
+
+// Multiply-adds that are worth a thread's while.
+constexpr int64_t kWorth = 128 * 1024;
+
+// A query's own work, packing and writing, in keys that it would see in that time.
+constexpr int64_t kQueryKeys = 8;
+
+// Pairs of a query of batch row b and one of these keys that the intervals keep.
+inline int64_t kept_pairs(const KeepRule& rule, int64_t b, const Range& queries,
+                          const Range& keys) {
+  if (!rule.begin) return queries.size() * keys.size();
+  int64_t pairs = 0;
+  for (int64_t t = queries.begin; t < queries.end; ++t) {
+    const int64_t at = b * rule.b_stride + t;
+    pairs += std::max<int64_t>(0, Range{rule.begin[at], rule.end[at]}.within(keys).size());
+  }
+  return pairs;
+}
+
+// The tasks of several problems, in one row.
+class Tasks {
+ public:
+  // As many tasks of the next problem as costs are added before next() is called again.
+  void add(int64_t cost) { costs_.push_back(cost); }
+  void next() { first_.push_back(static_cast<int64_t>(costs_.size())); }
+
+  // f(problem, task of it)
+  template <class F>
+  void run(const F& f) const {
+    parallel_tasks(costs_, kWorth, [&](int64_t task) {
+      const auto after = std::upper_bound(first_.begin(), first_.end(), task);
+      const auto i = static_cast<std::size_t>(after - first_.begin() - 1);
+      f(i, task - first_[i]);
+    });
+  }
+
+ private:
+  std::vector<int64_t> costs_, first_{0};
+};
+
+}  // namespace fovea::kernels::tiles
