@@ -25,21 +25,59 @@ std::atomic<int>& thread_limit() {
 // Of several, the one of the lowest chunk is kept, whichever thread was faster.
 class FirstFailure {
  public:
-  void keep(int64_t chunk, std::exception_ptr error) {
-    const std::lock_guard lock(mutex_);
-    if (error_ && chunk_ <= chunk) return;
-    chunk_ = chunk;
-    error_ = std::move(error);
+  template <class F>
+  void watch(int64_t chunk, F f) {
+    try {
+      f();
+    } catch (...) {
+      keep(chunk, std::current_exception());
+    }
   }
   void rethrow() const {
     if (error_) std::rethrow_exception(error_);
   }
 
  private:
+  void keep(int64_t chunk, std::exception_ptr error) {
+    const std::lock_guard lock(mutex_);
+    if (error_ && chunk_ <= chunk) return;
+    chunk_ = chunk;
+    error_ = std::move(error);
+  }
+
   std::mutex mutex_;
   int64_t chunk_ = 0;
   std::exception_ptr error_;
 };
+
+// Chunks [next, end) that nobody has taken yet, on a cache line of their own.
+struct alignas(64) Part {
+  std::atomic<int64_t> next{0};
+  int64_t end = 0;
+};
+constexpr int kMostParts = 64;  // more threads than that share parts
+
+// f(chunk) for every chunk, on all threads. Cut into `parts`, one a thread, the same in operation
+// after operation, so that a thread finds its rows in its own cache; whoever is done takes chunks
+// of the others' parts, so that nobody waits for a thread that was held up or whose chunks were
+// dearer. One part is a queue. The team always has num_threads() members, even for fewer chunks:
+// libgomp ends the threads that a smaller team leaves out and has to create them again for the next
+// larger.
+template <class F>
+void share_out(int64_t chunks, int parts, const F& f) {
+  const int count = std::min(parts, kMostParts);
+  Part all[kMostParts];
+  for (int i = 0; i < count; ++i) {
+    all[i].next.store(chunks * i / count, std::memory_order_relaxed);
+    all[i].end = chunks * (i + 1) / count;
+  }
+#pragma omp parallel num_threads(num_threads())
+  for (int turn = 0; turn < count; ++turn) {
+    Part& part = all[(omp_get_thread_num() + turn) % count];
+    for (int64_t chunk; (chunk = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
+      f(chunk);
+  }
+}
 
 #if defined(__linux__)
 std::vector<int> allowed_processors() {
@@ -83,22 +121,12 @@ namespace detail {
 
 bool in_parallel() { return omp_in_parallel() != 0; }
 
-// The team always has num_threads() members, even for fewer chunks: libgomp ends the threads that
-// a smaller team leaves out and has to create them again for the next larger one. The static
-// schedule gives a thread the same part of the rows in operation after operation, so that it
-// finds them in its own cache.
 void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f) {
   FirstFailure failure;
-  const int64_t chunks = chunk_count(n, grain);
-#pragma omp parallel for schedule(static) num_threads(num_threads())
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+  share_out(chunk_count(n, grain), num_threads(), [&](int64_t chunk) {
     const int64_t begin = chunk * grain;
-    try {
-      fn(f, begin, std::min(n, begin + grain));
-    } catch (...) {
-      failure.keep(chunk, std::current_exception());
-    }
-  }
+    failure.watch(chunk, [&] { fn(f, begin, std::min(n, begin + grain)); });
+  });
   failure.rethrow();
 }
 
@@ -127,19 +155,13 @@ Queue dear_first(std::span<const int64_t> costs, int64_t worth) {
 
 void run_queue(const Queue& queue, TaskFn fn, void* f) {
   FirstFailure failure;
-  const auto groups = static_cast<int64_t>(queue.first.size()) - 1;
-#pragma omp parallel for schedule(dynamic) num_threads(num_threads())
-  for (int64_t group = 0; group < groups; ++group) {
+  share_out(static_cast<int64_t>(queue.first.size()) - 1, 1, [&](int64_t group) {
     const auto begin = queue.first.begin() + group;
     for (int64_t i = begin[0]; i < begin[1]; ++i) {
       const int64_t task = queue.order[static_cast<std::size_t>(i)];
-      try {
-        fn(f, task);
-      } catch (...) {
-        failure.keep(task, std::current_exception());
-      }
+      failure.watch(task, [&] { fn(f, task); });
     }
-  }
+  });
   failure.rethrow();
 }
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -84,6 +86,24 @@ TEST_CASE("parallel_for: at least one thread, and a const callable will do") {
   };
   parallel_for(100, 9, add);
   CHECK(sum == 4950);
+}
+
+TEST_CASE("parallel_for: nobody waits for a chunk that takes long") {
+  const Threads guard(2);
+  constexpr int64_t chunks = 20;
+  std::atomic<int64_t> done = 0;
+  bool others_done = false;
+  parallel_for(chunks, 1, [&](int64_t chunk, int64_t) {
+    if (chunk == 0) {
+      const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+      while (done < chunks - 1 && std::chrono::steady_clock::now() < patience)
+        std::this_thread::yield();
+      others_done = done == chunks - 1;
+    } else {
+      ++done;
+    }
+  });
+  CHECK(others_done);
 }
 
 TEST_CASE("parallel_tasks: each task once, whatever the costs and the number of threads") {
