@@ -97,6 +97,11 @@ struct AttentionProblem {
 template <class T>
 void attention_forward(std::span<const AttentionProblem<T>> problems);
 
+// The weights' mean over the heads, before dropout: (B, T, S), written whole. Reads what the
+// forward left in lse; v and output are not looked at.
+template <class T>
+void attention_head_mean(const AttentionProblem<T>& problem, T* mean);
+
 // The gradients' places for one problem. dq, dk or dv with null data is not wanted.
 template <class T>
 struct AttentionGradients {
@@ -141,6 +146,10 @@ struct AttentionLoops {
   // p = exp(score - lse), ds = p (dweight drop - delta).
   void (*gradients)(int64_t n, const T* drop, const T* lse, const T* delta, T* scores, T* dweights,
                     int64_t stride);
+
+  // sum += exp(score - lse) for the keys of a strip.
+  void (*add_weights)(int64_t n, const T* lse, const T* scores, int64_t stride, T* sum,
+                      int64_t sum_stride);
 
   // -inf for keys outside of the queries' [begin, end), which count from the first row.
   void (*keep_between)(int64_t n, const int64_t* begin, const int64_t* end, T* scores,

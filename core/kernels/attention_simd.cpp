@@ -127,13 +127,19 @@ bool softmax(int64_t n, const T* drop, T* scores, int64_t stride, T* top, T* tot
   return grown;
 }
 
+// A query without keys: all its weights are 0.
+template <class T>
+inline Pair<T> shift_by(const T* lse) {
+  Pair<T> shift(lse);
+  for (int v = 0; v < 2; ++v)
+    shift.at[v] = shift.at[v] == -infinity<T> ? infinity<T> + Vec<T>{} : shift.at[v] * kLog2E<T>;
+  return shift;
+}
+
 template <class T, bool kDrop>
 void gradients_of(int64_t n, const T* drop, const T* lse, const T* delta, T* scores, T* dweights,
                   int64_t stride) {
-  const Pair<T> d(delta);
-  Pair<T> shift(lse);
-  for (int v = 0; v < 2; ++v)  // a query without keys: all its weights are 0
-    shift.at[v] = shift.at[v] == -infinity<T> ? infinity<T> + Vec<T>{} : shift.at[v] * kLog2E<T>;
+  const Pair<T> d(delta), shift = shift_by(lse);
   for (int64_t i = 0; i < n; ++i, scores += stride, dweights += stride) {
     const Pair<T> s(scores), dw(dweights);
     for (int v = 0; v < 2; ++v) {
@@ -160,6 +166,18 @@ void gradients(int64_t n, const T* drop, const T* lse, const T* delta, T* scores
     gradients_of<T, true>(n, drop, lse, delta, scores, dweights, stride);
   } else {
     gradients_of<T, false>(n, drop, lse, delta, scores, dweights, stride);
+  }
+}
+
+template <class T>
+void add_weights(int64_t n, const T* lse, const T* scores, int64_t stride, T* sum,
+                 int64_t sum_stride) {
+  const Pair<T> shift = shift_by(lse);
+  for (int64_t i = 0; i < n; ++i, scores += stride, sum += sum_stride) {
+    const Pair<T> s(scores);
+    Pair<T> y(sum);
+    for (int v = 0; v < 2; ++v) y.at[v] += exp2<T>(s.at[v] * kLog2E<T> - shift.at[v]);
+    y.write(sum);
   }
 }
 
@@ -336,6 +354,7 @@ constexpr AttentionLoops<T> loops = {
     .width = kWidth<T>,
     .softmax = softmax<T>,
     .gradients = gradients<T>,
+    .add_weights = add_weights<T>,
     .keep_between = keep_between<T>,
     .keep_table = keep_table<T>,
     .keep_ids = keep_ids<T>,

@@ -186,6 +186,26 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
   return scaled_dot_product_attention_with_lse(q, k, v, mask, options).output;
 }
 
+Tensor attention_head_mean(const Tensor& query, const Tensor& key, const Mask& mask,
+                           const AttentionOptions& options, const Tensor& logsumexp) {
+  constexpr const char* op = "attention_head_mean";
+  const NoGrad guard;
+  AttentionOptions before_dropout = options;
+  before_dropout.dropout = 0;
+  const AttentionShape n = detail::check_attention(query, key, key, before_dropout);
+  if (!(logsumexp.shape() == Shape{n.B, n.H, n.T}))
+    shape_error(op, "logsumexp {} for q {}: it must be (B, H, T)", logsumexp.shape().str(),
+                query.shape().str());
+  if (logsumexp.dtype() != query.dtype())
+    dtype_error(op, "logsumexp {}, q {}: types must be equal", name_of(logsumexp.dtype()),
+                name_of(query.dtype()));
+  const Tensor q = numbers_of(with_dense_rows(query)), k = numbers_of(with_dense_rows(key));
+  const Tensor lse = numbers_of(logsumexp.contiguous()), mean = empty({n.B, n.T, n.S}, q.dtype());
+  detail::run_head_mean({n, q, k, k, {}, lse, mask.plan({n.B, n.H, n.T, n.S}), {}},
+                        settings_of(before_dropout, n.D), mean);
+  return mean;
+}
+
 // ---- Packed sequences --------------------------------------------------------------------------
 
 namespace {

@@ -70,4 +70,11 @@ AttentionResult attention_reference(const Tensor& q, const Tensor& k, const Tens
 Tensor attention_weights(const Tensor& q, const Tensor& k, const Mask& mask,
                          const AttentionOptions& options, std::int64_t begin, std::int64_t end);
 
+/// The mean of all heads' weights, before dropout, without history: (B, T, S). `logsumexp` is what
+/// scaled_dot_product_attention_with_lse gave for the same q, k, mask and options: with it the
+/// weights follow from the scores alone, tile by tile, and no (B, H, T, S) tensor is made.
+/// ShapeError, DTypeError.
+Tensor attention_head_mean(const Tensor& q, const Tensor& k, const Mask& mask,
+                           const AttentionOptions& options, const Tensor& logsumexp);
+
 }  // namespace fovea

@@ -118,6 +118,15 @@ void run_forward(const std::vector<AttentionPart>& parts, const AttentionSetting
   });
 }
 
+void run_head_mean(const AttentionPart& part, const AttentionSettings& settings,
+                   const Tensor& mean) {
+  dispatch_float(mean.dtype(), "attention_head_mean", [&]<class T>() {
+    const std::vector<AttentionPart> parts{part};  // what the problems point into
+    const Problems<T> problems(parts, settings, {});
+    kernels::attention_head_mean(problems.all()[0], room_of<T>(mean));
+  });
+}
+
 void run_backward(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
                   const std::vector<AttentionPartGrads>& grads, DType dtype) {
   dispatch_float(dtype, "scaled_dot_product_attention", [&]<class T>() {

@@ -51,6 +51,9 @@ struct AttentionPartGrads {
 /// Fills output and lse.
 void run_forward(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
                  DType dtype);
+/// Fills mean (B, T, S), dense, from one part; its v and output are not looked at.
+void run_head_mean(const AttentionPart& part, const AttentionSettings& settings,
+                   const Tensor& mean);
 /// Fills the gradients.
 void run_backward(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
                   const std::vector<AttentionPartGrads>& grads, DType dtype);

@@ -17,6 +17,8 @@ struct AttentionCall {
   /// The weights of queries [begin, end), before dropout, without history:
   /// (B, H, end - begin, S). Computed when asked for; O((end - begin) S) memory.
   std::function<Tensor(std::int64_t begin, std::int64_t end)> rows;
+  /// Their mean over the heads, (B, T, S), where a mechanism has a faster way to it than by rows.
+  std::function<Tensor()> head_mean = {};
 };
 
 class Attention;

@@ -173,17 +173,23 @@ Tensor MultiheadAttention::attend_heads(const Tensor& q, const KeyValue& kv,
                                         const Mask& mask) const {
   const Scope in(*this);
   const AttentionOptions o = attention_options();
-  if (watched())
+  const AttentionResult y = scaled_dot_product_attention_with_lse(q, kv.k, kv.v, mask, o);
+  if (watched()) {
+    const Tensor queries = numbers_of(q), keys = numbers_of(kv.k);
     report({.B = q.dim(0),
             .H = q.dim(1),
             .T = q.dim(2),
-            .S = kv.k.dim(2),
-            .rows = [q = numbers_of(q), k = numbers_of(kv.k), mask, o](std::int64_t begin,
-                                                                       std::int64_t end) {
-              return attention_weights(q, k, mask, o, begin, end);
-            }});
-  const Tensor y = scaled_dot_product_attention(q, kv.k, kv.v, mask, o);  // (B, H, T, D)
-  return out_proj(joined(y));                                             // (B, T, C)
+            .S = keys.dim(2),
+            .rows =
+                [=](std::int64_t begin, std::int64_t end) {
+                  return attention_weights(queries, keys, mask, o, begin, end);
+                },
+            .head_mean =
+                [=, lse = numbers_of(y.logsumexp)] {
+                  return attention_head_mean(queries, keys, mask, o, lse);
+                }});
+  }
+  return out_proj(joined(y.output));  // (B, H, T, D) -> (B, T, C)
 }
 
 Tensor MultiheadAttention::attend(const Tensor& query, const KeyValue& kv, const Mask& mask,

@@ -223,9 +223,19 @@ bool needs_all_rows(const ProbeOptions& options) {
          options.window || options.top_k > 0;
 }
 
-ProbedCall record_of(const AttentionCall& call, const ProbeOptions& options) {
+// The weights' dtype, which nothing but weights can tell.
+DType weights_dtype(const AttentionCall& call) {
+  return call.rows(0, std::min<std::int64_t>(1, call.T)).dtype();
+}
+
+ProbedCall record_of(const AttentionCall& call, ProbeOptions options) {
   const NoGrad guard;
-  const DType dtype = call.rows(0, std::min<std::int64_t>(1, call.T)).dtype();
+  Tensor mean;
+  if (options.head_mean && call.head_mean) {
+    mean = call.head_mean();
+    options.head_mean = false;  // by rows
+  }
+  const DType dtype = mean.defined() ? mean.dtype() : weights_dtype(call);
   ProbedCall record = make_record(call, options, dtype);
   dispatch_float(dtype, "AttentionProbe", [&]<class T>() {
     Recorder<T> recorder(record, options);
@@ -239,6 +249,7 @@ ProbedCall record_of(const AttentionCall& call, const ProbeOptions& options) {
       recorder.add_chosen(call.rows(t, t + 1).contiguous(), static_cast<std::int64_t>(r));
     }
   });
+  if (mean.defined()) record.head_mean = std::move(mean);
   return record;
 }
 

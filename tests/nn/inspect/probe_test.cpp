@@ -311,6 +311,23 @@ TEST_CASE("probe: outputs, gradients and random draws stay the same to the bit")
   }
 }
 
+TEST_CASE("probe: multi-head attention's mean over the heads is that of its weights") {
+  Rng rng(3);
+  const Tensor x = randn({3, 45, 12}, rng);
+  MultiheadAttentionOptions options{.embed_dim = 12, .num_heads = 3, .dropout = 0.4};
+  options.causal = true;
+  options.sinks = options.alibi = true;
+  for (const bool rich : {false, true}) {
+    MultiheadAttention layer(
+        rich ? options : MultiheadAttentionOptions{.embed_dim = 12, .num_heads = 3}, rng);
+    const AttentionProbe probe(layer, "**", {.matrix = true, .head_mean = true});
+    layer(x, Mask::lengths({45, 0, 20}));
+    const ProbedCall& call = probe.layers()[0].calls.at(0);
+    CHECK(call.head_mean.shape() == Shape{3, 45, 45});
+    CHECK(max_difference(call.head_mean, mean(call.matrix, 1)) <= 1e-6);
+  }
+}
+
 TEST_CASE("probe: the weights are those that the output was made with, before dropout") {
   Rng rng(2);
   const Tensor x = randn({2, 7, 6}, rng);
