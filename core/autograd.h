@@ -126,11 +126,9 @@ struct Node : Pooled {
   virtual Grads backward(std::span<const Tensor> dys, Wanted wanted) = 0;
   virtual void release_saved() = 0;
 
-  void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void retain() { refs.add(); }
   void release() noexcept {
-    if (refs.load(std::memory_order_acquire) == 1 ||
-        refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
-      bury(this);
+    if (refs.drop()) bury(this);
   }
   static void bury(Node* node) noexcept;  ///< frees a graph of any depth without recursion
 
@@ -148,7 +146,7 @@ struct Node : Pooled {
   Extra& extra();
   Tensor& pending_of(std::size_t output);
 
-  std::atomic<std::uint32_t> refs{1};
+  RefCount refs;
   DType dtype = DType::f32;
   bool freed = false;           ///< the saved tensors are gone
   bool needed = false;          ///< in this walk: leads to something that wants a gradient

@@ -24,8 +24,7 @@ struct LeafNode final : Node {
 
 // Nobody else can see these numbers, so they may be added to in place.
 bool is_exclusive(const Tensor& x) {
-  return x.impl()->refs.load(std::memory_order_acquire) == 1 && x.is_contiguous() &&
-         !x.impl()->storage->is_shared();
+  return !x.impl()->refs.is_shared() && x.is_contiguous() && !x.impl()->storage->is_shared();
 }
 
 void add_in_place(Tensor& sum, const Tensor& x) {

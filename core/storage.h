@@ -5,6 +5,8 @@
 // are 64-byte aligned. Memory claims are tested with the counters below.
 #pragma once
 
+#include <fovea/core/refcount.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -66,20 +68,17 @@ class alignas(64) Storage {
   std::uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
 
-  bool is_shared() const { return refs_.load(std::memory_order_acquire) > 1; }
-  void retain() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  bool is_shared() const { return refs_.is_shared(); }
+  void retain() { refs_.add(); }
   void release() noexcept {
-    // The last owner needs no atomic read-modify-write: nobody else can touch the count.
-    if (refs_.load(std::memory_order_acquire) == 1 ||
-        refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
-      destroy();
+    if (refs_.drop()) destroy();
   }
 
  private:
   Storage(std::size_t bytes, std::size_t capacity) : bytes_(bytes), capacity_(capacity) {}
   void destroy() noexcept;
 
-  std::atomic<std::uint32_t> refs_{1};
+  RefCount refs_;
   std::atomic<std::uint32_t> version_{0};
   std::size_t bytes_;
   std::size_t capacity_;

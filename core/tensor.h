@@ -22,7 +22,7 @@ struct Node;
 
 /// What a Tensor points to. Made by empty() and by views; ops fill it and never change its shape.
 struct TensorImpl : Pooled {
-  std::atomic<std::uint32_t> refs{1};
+  RefCount refs;
   DType dtype = DType::f32;
   bool contiguous = true;
   std::uint32_t output_nr = 0;  ///< which output of `node` this is
@@ -35,11 +35,9 @@ struct TensorImpl : Pooled {
 
   TensorImpl() = default;
   ~TensorImpl();  // out of line: Node is incomplete here
-  void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void retain() { refs.add(); }
   void release() noexcept {
-    if (refs.load(std::memory_order_acquire) == 1 ||
-        refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
-      delete this;
+    if (refs.drop()) delete this;
   }
 };
 
