@@ -3,14 +3,7 @@
 
 namespace fovea {
 
-Dims::Dims(std::initializer_list<std::int64_t> values) {
-  for (const std::int64_t v : values) push_back(v);
-}
-
-void Dims::push_back(std::int64_t value) {
-  if (rank_ == kMaxRank) shape_error("Shape", "more than {} axes", kMaxRank);
-  values_[rank_++] = value;
-}
+void Dims::too_many() { shape_error("Shape", "more than {} axes", kMaxRank); }
 
 void Dims::insert(std::int64_t at, std::int64_t value) {
   push_back(value);
@@ -26,16 +19,6 @@ std::string Dims::str() const {
   std::string text = "(";
   for (std::int64_t i = 0; i < rank_; ++i) text += (i > 0 ? ", " : "") + std::to_string(values_[i]);
   return text + (rank_ == 1 ? ",)" : ")");
-}
-
-Strides contiguous_strides(const Shape& shape) {
-  Strides strides = shape;
-  std::int64_t step = 1;
-  for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
-    strides[i] = step;
-    step *= shape[i];
-  }
-  return strides;
 }
 
 std::int64_t normalize_axis(std::string_view op, std::int64_t axis, std::int64_t rank) {

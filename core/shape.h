@@ -14,10 +14,10 @@ inline constexpr int kMaxRank = 8;
 /// A short list of int64: the sizes of a tensor, or its strides (in elements).
 class Dims {
  public:
-  Dims() = default;
-  Dims(std::initializer_list<std::int64_t> values);  ///< ShapeError above kMaxRank values
+  Dims() { std::fill_n(values_, kUsual, 0); }
+  Dims(std::initializer_list<std::int64_t> values) : Dims(values.begin(), values.end()) {}
   template <class It>
-  Dims(It first, It last) {
+  Dims(It first, It last) : Dims() {
     for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
   }
   Dims(const Dims& other) : rank_(other.rank_) { copy_from(other); }
@@ -37,7 +37,10 @@ class Dims {
   const std::int64_t* data() const { return values_; }
   std::int64_t back() const { return values_[rank_ - 1]; }
 
-  void push_back(std::int64_t value);  ///< ShapeError above kMaxRank values
+  void push_back(std::int64_t value) {  ///< ShapeError above kMaxRank values
+    if (rank_ == kMaxRank) too_many();
+    values_[rank_++] = value;
+  }
   void insert(std::int64_t at, std::int64_t value);
   void erase(std::int64_t at);
 
@@ -48,17 +51,25 @@ class Dims {
   }
 
   bool operator==(const Dims& other) const {
-    return rank_ == other.rank_ && std::equal(begin(), end(), other.begin());
+    if (rank_ != other.rank_) return false;
+    for (std::int64_t i = 0; i < rank_; ++i)
+      if (values_[i] != other.values_[i]) return false;
+    return true;
   }
 
   std::string str() const;  ///< "(2, 3)", "(5,)", "()"
 
  private:
-  // Only the values in use are copied: most tensors have two or three axes.
+  // Nearly every tensor has few axes. Theirs are copied whether in use or not: that is cheaper than
+  // to ask how many there are.
   void copy_from(const Dims& other) {
-    for (std::int64_t i = 0; i < rank_; ++i) values_[i] = other.values_[i];
+    for (int i = 0; i < kUsual; ++i) values_[i] = other.values_[i];
+    for (std::int64_t i = kUsual; i < rank_; ++i) values_[i] = other.values_[i];
   }
 
+  [[noreturn]] static void too_many();
+
+  static constexpr int kUsual = 4;
   std::int64_t rank_ = 0;
   std::int64_t values_[kMaxRank];
 };
@@ -67,7 +78,15 @@ using Shape = Dims;
 using Strides = Dims;
 
 /// Row-major strides of a dense tensor: the last axis has stride 1.
-Strides contiguous_strides(const Shape& shape);
+inline Strides contiguous_strides(const Shape& shape) {
+  Strides strides = shape;
+  std::int64_t step = 1;
+  for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
+    strides[i] = step;
+    step *= shape[i];
+  }
+  return strides;
+}
 
 /// Maps -rank..rank-1 onto 0..rank-1; anything else is an IndexError that names `op`.
 std::int64_t normalize_axis(std::string_view op, std::int64_t axis, std::int64_t rank);

@@ -7,17 +7,19 @@
 #include <cstring>
 
 namespace fovea {
-namespace {
 
-Tensor make(const Shape& shape, DType dtype, Ref<Storage> storage, std::byte* data) {
-  auto* impl = new TensorImpl;
-  impl->dtype = dtype;
-  impl->shape = shape;
-  impl->numel = shape.numel();
-  impl->data = data;
-  impl->storage = std::move(storage);
-  return Tensor(Ref<TensorImpl>::adopt(impl));
-}
+TensorImpl::TensorImpl(const Shape& sizes, const Strides& steps, DType type, Ref<Storage> numbers,
+                       std::byte* first)
+    : dtype(type),
+      numel(sizes.numel()),
+      data(first),
+      storage(std::move(numbers)),
+      shape(sizes),
+      strides(steps) {}
+
+void TensorImpl::destroy() noexcept { delete this; }
+
+namespace {
 
 // Row-major without gaps; axes of size 1 may have any stride.
 bool is_dense(const Shape& shape, const Strides& strides) {
@@ -65,8 +67,6 @@ std::size_t checked_bytes(const Shape& shape, DType dtype) {
 }
 
 }  // namespace
-
-TensorImpl::~TensorImpl() = default;
 
 std::int64_t Tensor::dim(std::int64_t axis) const {
   return shape()[normalize_axis("dim", axis, rank())];
@@ -151,17 +151,15 @@ void Tensor::fill(double value) { copy_from(full(shape(), value, dtype())); }
 Tensor empty(const Shape& shape, DType dtype) {
   auto storage = Ref<Storage>::adopt(Storage::make(checked_bytes(shape, dtype)));
   std::byte* data = storage->data();
-  Tensor y = make(shape, dtype, std::move(storage), data);
-  y.impl()->strides = contiguous_strides(shape);
-  return y;
+  return Tensor(Ref<TensorImpl>::adopt(
+      new TensorImpl(shape, contiguous_strides(shape), dtype, std::move(storage), data)));
 }
 
 Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides, std::int64_t offset) {
-  Tensor y = make(shape, base.dtype(), base.impl()->storage,
-                  base.raw_data() + offset * size_of(base.dtype()));
-  y.impl()->strides = strides;
-  y.impl()->contiguous = is_dense(shape, strides);
-  return y;
+  auto* impl = new TensorImpl(shape, strides, base.dtype(), base.impl()->storage,
+                              base.raw_data() + offset * size_of(base.dtype()));
+  impl->contiguous = is_dense(shape, strides);
+  return Tensor(Ref<TensorImpl>::adopt(impl));
 }
 
 Tensor full(const Shape& shape, double value, DType dtype) {

@@ -33,11 +33,14 @@ struct TensorImpl : Pooled {
   Shape shape;
   Strides strides;
 
-  TensorImpl() = default;
-  ~TensorImpl();  // out of line: Node is incomplete here
+  // These two stand in tensor.cpp: Node is incomplete here.
+  TensorImpl(const Shape& shape, const Strides& strides, DType dtype, Ref<Storage> storage,
+             std::byte* data);
+  void destroy() noexcept;
+
   void retain() { refs.add(); }
   void release() noexcept {
-    if (refs.drop()) delete this;
+    if (refs.drop()) destroy();
   }
 };
 
