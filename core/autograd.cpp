@@ -70,19 +70,7 @@ bool register_op(const OpInfo* op) {
   return true;
 }
 
-bool any_requires_grad(std::span<const Input> inputs) {
-  for (const Input& input : inputs)
-    if (input.tensor->defined() && input.tensor->requires_grad()) return true;
-  return false;
-}
-
-void connect(Edge& edge, const Tensor& input) {
-  if (!input.defined() || !input.requires_grad()) return;
-  edge.node = input.impl()->node;
-  edge.output_nr = input.impl()->output_nr;
-}
-
-void attach(Tensor& y, Node* node, std::uint32_t output_nr) {
+void attach(Tensor& y, Ref<Node> node, std::uint32_t output_nr) {
   TensorImpl& impl = *y.impl();
   if (impl.node)
     state_error(node->op->name, "record: output {} has a history already: it must be fresh",
@@ -94,7 +82,7 @@ void attach(Tensor& y, Node* node, std::uint32_t output_nr) {
   }
   if (!is_floating(impl.dtype)) return;  // an output of indices carries no gradient
   node->dtype = impl.dtype;
-  impl.node = Ref<Node>::share(node);
+  impl.node = std::move(node);
   impl.output_nr = output_nr;
 }
 

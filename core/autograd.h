@@ -122,7 +122,6 @@ struct Node : Pooled {
   Node& operator=(const Node&) = delete;
   virtual ~Node();
 
-  virtual std::span<Edge> edges() = 0;
   virtual Grads backward(std::span<const Tensor> dys, Wanted wanted) = 0;
   virtual void release_saved() = 0;
 
@@ -132,6 +131,7 @@ struct Node : Pooled {
   }
   static void bury(Node* node) noexcept;  ///< frees a graph of any depth without recursion
 
+  std::span<Edge> edges() const { return edge_span; }
   bool is_leaf() const { return op == nullptr; }
   std::size_t num_outputs() const { return more ? more->shapes.size() + 1 : 1; }
   const Shape& output_shape(std::size_t i) const { return i == 0 ? shape : more->shapes[i - 1]; }
@@ -154,6 +154,7 @@ struct Node : Pooled {
   const OpInfo* op;             ///< null for a leaf's accumulator
   const std::string* module;    ///< where it was recorded; null outside every module
   std::uint64_t walk = 0;       ///< the walk that this state belongs to; 0: none
+  std::span<Edge> edge_span;    ///< one for each input; they lie in the derived node
   Node* next_dead = nullptr;    ///< the queue of bury()
   Tensor pending;               ///< gradient by output 0 as far as it is known
   std::unique_ptr<Extra> more;
@@ -192,9 +193,19 @@ struct Input {
   const Tensor* tensor;
 };
 
-bool any_requires_grad(std::span<const Input> inputs);
-void connect(Edge& edge, const Tensor& input);
-void attach(Tensor& y, Node* node, std::uint32_t output_nr);
+inline bool any_requires_grad(std::span<const Input> inputs) {
+  for (const Input& input : inputs)
+    if (input.tensor->defined() && input.tensor->requires_grad()) return true;
+  return false;
+}
+
+inline void connect(Edge& edge, const Tensor& input) {
+  if (!input.defined() || !input.requires_grad()) return;
+  edge.node = input.impl()->node;
+  edge.output_nr = input.impl()->output_nr;
+}
+
+void attach(Tensor& y, Ref<Node> node, std::uint32_t output_nr);
 void after_forward(const OpInfo* op, std::span<const Tensor> outputs, std::span<const Input> inputs,
                    bool cut);
 
@@ -244,17 +255,18 @@ template <class F, class Edges>
 struct OpNode final : Node {
   using Body = std::conditional_t<TakesOutput<F>, KeptWithOutput<F>, Kept<F>>;
   template <class G>
-  OpNode(const OpInfo* info, G&& f, const Tensor& y) : Node(info) {
+  OpNode(const OpInfo* info, G&& f, const Tensor& y, Edges edges)
+      : Node(info), edge_list(std::move(edges)) {
+    edge_span = edge_list;
     body.emplace(std::forward<G>(f), y);
   }
-  std::span<Edge> edges() override { return edge_list; }
   Grads backward(std::span<const Tensor> dys, Wanted wanted) override {
     return (*body)(*this, dys, wanted);
   }
   void release_saved() override { body.reset(); }
 
   std::optional<Body> body;
-  Edges edge_list{};
+  Edges edge_list;
 };
 
 template <class Edges, class F>
@@ -262,12 +274,13 @@ void record_node(const OpInfo* op, std::span<Tensor> outputs, std::span<const In
                  Edges edges) {
   const bool wants = any_requires_grad(inputs);
   if (wants && grad_enabled()) {
-    auto* node = new OpNode<std::decay_t<F>, Edges>(op, std::forward<F>(f), outputs[0]);
-    const auto owner = Ref<Node>::adopt(node);  // until the outputs own it
-    node->edge_list = std::move(edges);
+    auto* node =
+        new OpNode<std::decay_t<F>, Edges>(op, std::forward<F>(f), outputs[0], std::move(edges));
+    auto owner = Ref<Node>::adopt(node);  // until the outputs own it
     for (std::size_t i = 0; i < inputs.size(); ++i) connect(node->edge_list[i], *inputs[i].tensor);
-    for (std::size_t i = 0; i < outputs.size(); ++i)
-      attach(outputs[i], node, static_cast<std::uint32_t>(i));
+    for (std::size_t i = 1; i < outputs.size(); ++i)
+      attach(outputs[i], owner, static_cast<std::uint32_t>(i));
+    attach(outputs[0], std::move(owner), 0);
   }
   if (autograd_mode.trace_non_finite || autograd_mode.audit)
     after_forward(op, outputs, inputs, wants && !grad_enabled());

@@ -13,7 +13,6 @@ struct LeafNode final : Node {
     dtype = leaf_dtype;
     module = nullptr;
   }
-  std::span<Edge> edges() override { return {}; }
   Grads backward(std::span<const Tensor>, Wanted) override { return {}; }
   void release_saved() override {}
 
@@ -28,9 +27,9 @@ bool is_exclusive(const Tensor& x) {
 }
 
 void add_in_place(Tensor& sum, const Tensor& x) {
-  const Tensor dense = x.contiguous();
+  if (!x.is_contiguous()) return add_in_place(sum, x.contiguous());
   dispatch_float(sum.dtype(), "backward", [&]<class T>() {
-    kernels::add_into(reinterpret_cast<T*>(sum.raw_data()), dense.data<T>(), sum.numel());
+    kernels::add_into(reinterpret_cast<T*>(sum.raw_data()), x.data<T>(), sum.numel());
   });
 }
 

@@ -5,6 +5,7 @@
 #include <fovea/core/ops/reduce.h>
 
 #include <cmath>
+#include <memory>
 
 namespace fovea {
 namespace {
@@ -113,23 +114,30 @@ Tensor gradient(BinaryGradient f, const Tensor& dy, const Tensor& a, const Tenso
   return result;
 }
 
-// The operands' shapes, to which gradients are summed back.
-struct Shapes {
-  Shapes(const Tensor& x, const Tensor& y) : a(x.shape()), b(y.shape()) {}
-  Shape a, b;
-};
+// The operands' shapes, to which gradients are summed back. Equal ones, which nearly all are, need
+// no sum and are not kept.
+class Shapes {
+ public:
+  Shapes(const Tensor& x, const Tensor& y) {
+    if (!(x.shape() == y.shape())) pair_.reset(new Pair{{}, x.shape(), y.shape()});
+  }
+  Tensor sum_to_a(Tensor da) const { return pair_ ? sum_to(da, pair_->a) : std::move(da); }
+  Tensor sum_to_b(Tensor db) const { return pair_ ? sum_to(db, pair_->b) : std::move(db); }
 
-Tensor summed(const Tensor& gradient, const Shape& shape) {
-  return gradient.shape() == shape ? gradient : sum_to(gradient, shape);
-}
+ private:
+  struct Pair : Pooled {
+    Shape a, b;
+  };
+  std::unique_ptr<Pair> pair_;
+};
 
 // What a backward returns: da() and db(), each if it is wanted and summed over the axes along which
 // its operand was broadcast.
 template <class Da, class Db>
 Grads operand_grads(Wanted wanted, const Shapes& shapes, Da da, Db db) {
   Grads grads(2);
-  if (wanted[0]) grads[0] = summed(da(), shapes.a);
-  if (wanted[1]) grads[1] = summed(db(), shapes.b);
+  if (wanted[0]) grads[0] = shapes.sum_to_a(da());
+  if (wanted[1]) grads[1] = shapes.sum_to_b(db());
   return grads;
 }
 

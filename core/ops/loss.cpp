@@ -202,8 +202,7 @@ Tensor nll_loss(const Tensor& log_probs, const Tensor& targets, const NllOptions
 
 Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction) {
   check_pair("mse_loss", input, target);
-  const Tensor d = input - target;
-  return reduced("mse_loss", d * d, reduction);
+  return reduced("mse_loss", square(input - target), reduction);
 }
 
 Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction reduction) {

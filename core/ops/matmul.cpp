@@ -38,15 +38,16 @@ Layout layout_of(const Factor& f) {
   return col == 1 ? Layout{row, f.trans} : Layout{col, !f.trans};
 }
 
-// x itself if its matrices have neighbouring elements along an axis, else a dense copy.
-Tensor readable(const Tensor& x) {
+// Makes x a dense copy unless its matrices have neighbouring elements along an axis.
+void make_readable(Tensor& x) {
   const bool by_rows = x.strides()[x.rank() - 1] == 1, by_columns = x.strides()[x.rank() - 2] == 1;
-  return by_rows || by_columns ? x : numbers_of(x).contiguous();
+  if (!by_rows && !by_columns) x = numbers_of(x).contiguous();
 }
 
 // All matrices of x below one another, as a view of rank 2, or of a dense copy if the rows are not
 // evenly spaced.
 Tensor as_one_matrix(const Tensor& x) {
+  if (x.rank() == 2 && x.is_contiguous()) return x;
   const int64_t cols = x.dim(-1);
   int64_t rows = 1, step = cols;
   bool even = x.strides()[x.rank() - 1] == 1;
@@ -136,8 +137,8 @@ Tensor multiply(Factor a, Factor b, const Shape& batch) {
   shape.push_back(b.cols());
   Tensor y = empty(shape, a.x.dtype());
   const bool folded = fold(a, b, batch);
-  a.x = readable(a.x);
-  b.x = readable(b.x);
+  make_readable(a.x);
+  make_readable(b.x);
   dispatch_float(y.dtype(), "matmul", [&]<class T>() {
     if (folded) {
       multiply_matrices(a, b, y.mutable_data<T>());
@@ -205,7 +206,9 @@ Tensor linear_values(const Tensor& x, const Tensor& weight, const Tensor& bias) 
   Shape shape = x.shape();
   shape[shape.rank() - 1] = weight.dim(0);
   Tensor y = empty(shape, x.dtype());
-  const Factor rows{as_one_matrix(x), Trans::no}, columns{readable(weight), Trans::yes};
+  const Factor rows{as_one_matrix(x), Trans::no};
+  Factor columns{weight, Trans::yes};
+  make_readable(columns.x);
   const Tensor dense_bias =
       !bias.defined() || bias.is_contiguous() ? bias : numbers_of(bias).contiguous();
   dispatch_float(x.dtype(), "linear", [&]<class T>() {

@@ -62,6 +62,7 @@ DenseBlock dense_block(const Tensor& x, const Reduction& r) {
 
 // dy of a reduction, once for each number that went into it.
 Tensor spread(const Tensor& dy, const Shape& kept, const Shape& shape) {
+  if (dy.numel() == 1 && !grad_enabled()) return full(shape, dy.item<double>(), dy.dtype());
   return expand(reshape(dy, kept), shape);
 }
 
@@ -216,7 +217,8 @@ Tensor sum_to(const Tensor& grad, const Shape& shape) {
   if (!broadcasts)
     shape_error("sum_to", "{} to {}: the second must broadcast to the first", grad.shape().str(),
                 shape.str());
-  return reshape(axes.rank() > 0 ? sum(grad, axes) : grad, shape);
+  const Tensor summed = axes.rank() > 0 ? sum(grad, axes) : grad;
+  return summed.shape() == shape ? summed : reshape(summed, shape);
 }
 
 // ---- Largest and smallest ----------------------------------------------------------------------
