@@ -1,4 +1,5 @@
-// RefCount: how many owners an object has.
+// Counters that are cheap as long as the program has one thread; RefCount: how many owners an
+// object has.
 #pragma once
 
 #include <atomic>
@@ -10,18 +11,29 @@
 
 namespace fovea {
 
-/// Starts at one owner. An atomic read-modify-write costs more than the rest of a small op's
-/// bookkeeping, and nobody needs it before the program's second thread is made (OpenMP makes its
-/// threads for the first large op): until then plain additions do, as std::shared_ptr does it.
+/// Whether no second thread exists. OpenMP makes its threads for the first large op. An atomic
+/// read-modify-write costs a quarter of a small op, and nobody needs it before: until then plain
+/// additions do, as std::shared_ptr does it.
+inline bool single_threaded() {
+#if __has_include(<sys/single_threaded.h>)
+  return __libc_single_threaded != 0;
+#else
+  return false;
+#endif
+}
+
+inline void increment(std::atomic<std::uint32_t>& counter) {
+  if (single_threaded()) {
+    counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  } else {
+    counter.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+/// Starts at one owner.
 class RefCount {
  public:
-  void add() {
-    if (single_threaded()) {
-      n_.store(n_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    } else {
-      n_.fetch_add(1, std::memory_order_relaxed);
-    }
-  }
+  void add() { increment(n_); }
 
   /// Gives up one owner's share; true for the last, who then destroys the object.
   bool drop() {
@@ -36,14 +48,6 @@ class RefCount {
   bool is_shared() const { return n_.load(std::memory_order_acquire) > 1; }
 
  private:
-  static bool single_threaded() {
-#if __has_include(<sys/single_threaded.h>)
-    return __libc_single_threaded != 0;
-#else
-    return false;
-#endif
-  }
-
   std::atomic<std::uint32_t> n_{1};
 };
 

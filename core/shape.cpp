@@ -21,11 +21,9 @@ std::string Dims::str() const {
   return text + (rank_ == 1 ? ",)" : ")");
 }
 
-std::int64_t normalize_axis(std::string_view op, std::int64_t axis, std::int64_t rank) {
-  if (axis < -rank || axis >= rank)
-    index_error(op, "axis {} of a tensor with {} axes: the axis must lie in [{}, {})", axis, rank,
-                -rank, rank);
-  return axis < 0 ? axis + rank : axis;
+void axis_error(std::string_view op, std::int64_t axis, std::int64_t rank) {
+  index_error(op, "axis {} of a tensor with {} axes: the axis must lie in [{}, {})", axis, rank,
+              -rank, rank);
 }
 
 Shape broadcast_shapes(std::string_view op, const Shape& a, const Shape& b) {

@@ -89,7 +89,11 @@ inline Strides contiguous_strides(const Shape& shape) {
 }
 
 /// Maps -rank..rank-1 onto 0..rank-1; anything else is an IndexError that names `op`.
-std::int64_t normalize_axis(std::string_view op, std::int64_t axis, std::int64_t rank);
+[[noreturn]] void axis_error(std::string_view op, std::int64_t axis, std::int64_t rank);
+inline std::int64_t normalize_axis(std::string_view op, std::int64_t axis, std::int64_t rank) {
+  if (axis < -rank || axis >= rank) axis_error(op, axis, rank);
+  return axis < 0 ? axis + rank : axis;
+}
 
 /// The common shape of `a` and `b` by NumPy's rule (aligned at the right; a size of 1 stretches).
 /// ShapeError names `op` and both shapes.

@@ -66,7 +66,7 @@ class alignas(64) Storage {
 
   /// Counts the writes; a tensor saved for backward remembers the value it saw.
   std::uint32_t version() const { return version_.load(std::memory_order_relaxed); }
-  void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+  void bump_version() { increment(version_); }
 
   bool is_shared() const { return refs_.is_shared(); }
   void retain() { refs_.add(); }

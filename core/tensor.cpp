@@ -17,6 +17,14 @@ TensorImpl::TensorImpl(const Shape& sizes, const Strides& steps, DType type, Ref
       shape(sizes),
       strides(steps) {}
 
+TensorImpl::TensorImpl(const Shape& sizes, DType type, Ref<Storage> numbers, std::byte* first)
+    : dtype(type),
+      numel(sizes.numel()),
+      data(first),
+      storage(std::move(numbers)),
+      shape(sizes),
+      strides(contiguous_strides(sizes)) {}
+
 void TensorImpl::destroy() noexcept { delete this; }
 
 namespace {
@@ -67,10 +75,6 @@ std::size_t checked_bytes(const Shape& shape, DType dtype) {
 }
 
 }  // namespace
-
-std::int64_t Tensor::dim(std::int64_t axis) const {
-  return shape()[normalize_axis("dim", axis, rank())];
-}
 
 void Tensor::wrong_type(DType asked) const {
   dtype_error("data", "asked for {}, and the tensor {} holds {}: use to()", name_of(asked),
@@ -151,8 +155,7 @@ void Tensor::fill(double value) { copy_from(full(shape(), value, dtype())); }
 Tensor empty(const Shape& shape, DType dtype) {
   auto storage = Ref<Storage>::adopt(Storage::make(checked_bytes(shape, dtype)));
   std::byte* data = storage->data();
-  return Tensor(Ref<TensorImpl>::adopt(
-      new TensorImpl(shape, contiguous_strides(shape), dtype, std::move(storage), data)));
+  return Tensor(Ref<TensorImpl>::adopt(new TensorImpl(shape, dtype, std::move(storage), data)));
 }
 
 Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides, std::int64_t offset) {

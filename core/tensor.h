@@ -33,7 +33,8 @@ struct TensorImpl : Pooled {
   Shape shape;
   Strides strides;
 
-  // These two stand in tensor.cpp: Node is incomplete here.
+  // These three stand in tensor.cpp: Node is incomplete here.
+  TensorImpl(const Shape& shape, DType dtype, Ref<Storage> storage, std::byte* data);  ///< dense
   TensorImpl(const Shape& shape, const Strides& strides, DType dtype, Ref<Storage> storage,
              std::byte* data);
   void destroy() noexcept;
@@ -69,7 +70,9 @@ class Tensor {
   const Strides& strides() const { return impl_->strides; }
   std::int64_t rank() const { return impl_->shape.rank(); }
   std::int64_t numel() const { return impl_->numel; }
-  std::int64_t dim(std::int64_t axis) const;  ///< size of an axis; negative counts from the end
+  std::int64_t dim(std::int64_t axis) const {  ///< size of an axis; negative counts from the end
+    return shape()[normalize_axis("dim", axis, rank())];
+  }
   DType dtype() const { return impl_->dtype; }
   bool is_contiguous() const { return impl_->contiguous; }
 

@@ -53,15 +53,19 @@ void scale(const Product<T>& p) {
 
 template <class T>
 void naive(const Product<T>& p, const Operand<T>& b) {
-  const int64_t a_step = p.a.transposed ? p.a.stride : 1, b_step = b.transposed ? 1 : b.stride;
+  // Copies: the compiler cannot know that writing C leaves p alone.
+  const Operand<T> a = p.a;
+  const T alpha = p.alpha, beta = p.beta;
+  const T* const bias = p.bias;
+  const int64_t K = p.K, a_step = a.transposed ? a.stride : 1, b_step = b.transposed ? 1 : b.stride;
   for (int64_t i = 0; i < p.M; ++i) {
     for (int64_t j = 0; j < p.N; ++j) {
-      const T *const row = p.a.at(i, 0), *const column = b.at(0, j);
+      const T *const row = a.at(i, 0), *const column = b.at(0, j);
       T sum = 0;
-      for (int64_t k = 0; k < p.K; ++k) sum += row[k * a_step] * column[k * b_step];
+      for (int64_t k = 0; k < K; ++k) sum += row[k * a_step] * column[k * b_step];
       T& c = p.c[i * p.c_stride + j];
-      const T kept = p.beta == 0 ? T{0} : p.beta * c;
-      c = p.alpha * sum + kept + (p.bias ? p.bias[j] : T{0});
+      const T kept = beta == 0 ? T{0} : beta * c;
+      c = alpha * sum + kept + (bias ? bias[j] : T{0});
     }
   }
 }
