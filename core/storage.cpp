@@ -204,8 +204,10 @@ FreeList* cached_list(int index) {
   return &thread_cache.free[static_cast<std::size_t>(index)];
 }
 
+// What follows is out of line where it is not the usual path, which then saves no registers for it.
+
 // A list of small blocks at a time, so that a thread rarely takes the lock.
-void* refill(int index, std::size_t capacity) {
+[[gnu::noinline]] void* refill(int index, std::size_t capacity) {
   FreeList* cached = cached_list(index);
   GlobalPool& pool = global_pool();
   const std::lock_guard lock(pool.mutex);
@@ -227,7 +229,7 @@ void* refill(int index, std::size_t capacity) {
 constexpr std::size_t kCacheBytes = std::size_t{1} << 20;  // what a thread keeps of a class at most
 
 // The thread's first block, or one too many, or one of its last.
-void free_slowly(int index, std::size_t capacity, void* data) {
+[[gnu::noinline]] void free_slowly(int index, std::size_t capacity, void* data) {
   FreeList one;
   FreeList* cached = cached_list(index);
   FreeList& list = cached ? *cached : one;
@@ -238,19 +240,25 @@ void free_slowly(int index, std::size_t capacity, void* data) {
   pool.give_list(index, list);
 }
 
-void* allocate_small(const SizeClass& wanted) {
+void* allocate_small(SizeClass wanted) {
   void* data = thread_cache.free[static_cast<std::size_t>(wanted.index)].pop();
   return data ? data : refill(wanted.index, wanted.capacity);
 }
 
 // A free block of up to class `widest`, or new memory.
-PoolBlock allocate_large(const SizeClass& wanted, int widest) {
+[[gnu::noinline]] PoolBlock allocate_large(SizeClass wanted, int widest) {
   GlobalPool& pool = global_pool();
   const std::lock_guard lock(pool.mutex);
   PoolBlock block{nullptr, wanted.capacity};
   block.data = pool.take(wanted.index, widest, &block.capacity);
   if (block.data == nullptr) block.data = pool.carve(wanted.capacity);
   return block;
+}
+
+[[gnu::noinline]] void free_large(int index, void* data) {
+  GlobalPool& pool = global_pool();
+  const std::lock_guard lock(pool.mutex);
+  pool.large[static_cast<std::size_t>(index)].push(data);
 }
 
 }  // namespace
@@ -271,9 +279,7 @@ void pool_free(void* data, std::size_t capacity) noexcept {
     if (open && list.length * capacity < kCacheBytes) return list.push(data);
     return free_slowly(index, capacity, data);
   }
-  GlobalPool& pool = global_pool();
-  const std::lock_guard lock(pool.mutex);
-  pool.large[static_cast<std::size_t>(index)].push(data);
+  free_large(index, data);
 }
 
 void* Pooled::operator new(std::size_t bytes) { return pool_allocate(bytes, Fit::exact).data; }

@@ -54,10 +54,13 @@ Plan<3> plan_of(std::string_view op, const Tensor& a, const Tensor& b, const Ten
   return broadcast_plan<3>(broadcast_shapes(op, ab, c.shape()), {&a, &b, &c});
 }
 
+[[noreturn]] void dtypes_differ(std::string_view op, const Tensor& a, const Tensor& b) {
+  dtype_error(op, "a is {} and b is {}: they must agree, to(dtype) converts", name_of(a.dtype()),
+              name_of(b.dtype()));
+}
+
 void check_dtypes(std::string_view op, const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype())
-    dtype_error(op, "a is {} and b is {}: they must agree, to(dtype) converts", name_of(a.dtype()),
-                name_of(b.dtype()));
+  if (a.dtype() != b.dtype()) dtypes_differ(op, a, b);
 }
 
 // ---- Running a kernel --------------------------------------------------------------------------
@@ -82,12 +85,16 @@ double number_for(std::string_view op, DType dtype, double s) {
 // y = f(a, b)
 Tensor value(std::string_view op, Binary f, const Tensor& a, const Tensor& b) {
   check_dtypes(op, a, b);
+  const auto run = [&](const Shape& shape, const Loop<2>& loop) {
+    Tensor y = empty(shape, a.dtype());
+    dispatch(a.dtype(), op, f, [&]<class T>() {
+      kernels::binary<T>(f, loop, a.data<T>(), b.data<T>(), y.mutable_data<T>());
+    });
+    return y;
+  };
+  if (alike(a, b)) return run(a.shape(), Loop<2>::flat(a.numel(), {1, 1}));
   const Plan<2> plan = plan_of(op, a, b);
-  Tensor y = empty(plan.shape, a.dtype());
-  dispatch(a.dtype(), op, f, [&]<class T>() {
-    kernels::binary<T>(f, plan.loop, a.data<T>(), b.data<T>(), y.mutable_data<T>());
-  });
-  return y;
+  return run(plan.shape, plan.loop);
 }
 
 // y = f(x, s), or f(s, x) if `swapped`
@@ -177,14 +184,23 @@ Tensor sub(double s, const Tensor& x) {
                               [](const Tensor& dy, Wanted) { return Grads(-dy); });
 }
 
+namespace {
+
+// dy x in a backward, which seldom is recorded itself: then it is the value alone.
+Tensor times(const Tensor& dy, const Tensor& x) {
+  return grad_enabled() ? mul(dy, x) : value("mul", Binary::mul, dy, x);
+}
+
+}  // namespace
+
 // y = a b    da = dy b, db = dy a    keeps b for da, and a for db
 Tensor mul(const Tensor& a, const Tensor& b) {
   return record<"mul">(value("mul", Binary::mul, a, b), {a, b},
                        [a = keep_if(b.requires_grad(), a), b = keep_if(a.requires_grad(), b),
                         shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
                          return operand_grads(
-                             wanted, shapes, [&] { return mul(dy, b); },
-                             [&] { return mul(dy, a); });
+                             wanted, shapes, [&] { return times(dy, b); },
+                             [&] { return times(dy, a); });
                        });
 }
 
