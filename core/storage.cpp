@@ -111,6 +111,7 @@ struct FreeList {
     FreeBlock* block = first;
     if (block) {
       first = block->next;
+      __builtin_prefetch(first, 1);  // the next pop() reads it, and it has long left the cache
       --length;
     }
     return block;
