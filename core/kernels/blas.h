@@ -1,8 +1,9 @@
 // Matrix products, for float and double. All matrices are row-major with a row stride ("ld").
 //
-// Every element of C is one chain of multiply-adds over k in ascending order, cut at fixed places;
-// threads share out whole elements, never a sum. So the bits of C do not depend on the number of
-// threads. beta = 0 does not read C, K = 0 and alpha = 0 do not read A and B, as in BLAS.
+// Every element of C is one chain of multiply-adds over k in ascending order, cut at fixed places,
+// or, of few rows by a transposed B, a fixed sum of such chains; threads share out whole elements,
+// never a sum. So the bits of C do not depend on the number of threads. beta = 0 does not read C,
+// K = 0 and alpha = 0 do not read A and B, as in BLAS.
 #pragma once
 
 #include <fovea/core/kernels/gemm_kernels.h>

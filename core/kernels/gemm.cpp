@@ -12,6 +12,7 @@ namespace {
 // All measured; none of them changes a result's bits when the number of threads changes.
 constexpr int64_t kNaiveProducts = 128;           // up to here the plain loops win
 constexpr int64_t kFewRows = 12;                  // up to here dot products beat packing B^T
+constexpr int64_t kDotRows = 4;                   // that share what dot products fetch of B
 constexpr int64_t kProductsPerTask = 256 * 1024;  // multiply-adds worth a task of their own
 constexpr int64_t kTasks = 16;                    // enough to share out evenly
 constexpr int64_t kTilesPerTask = 8;              // rows of tiles that use a group of strips
@@ -165,7 +166,10 @@ void multiply_in_place(bool parallel, const Product<T>& p, const Operand<T>& b) 
 
 template <class T>
 void multiply_dots(bool parallel, const Product<T>& p, const Operand<T>& b) {
-  const int64_t grain = std::max<int64_t>(4, kProductsPerTask / (p.M * p.K) / 4 * 4);
+  // The time is that of fetching B, once for every kDotRows rows; whole strips are the fastest.
+  const int64_t width = p.kernels.tile_cols;
+  const int64_t wanted = kProductsPerTask / (kDotRows * ceil_div(p.M, kDotRows) * p.K);
+  const int64_t grain = std::max<int64_t>(1, wanted / width) * width;
   share(parallel, p.N, grain, [&](int64_t j, int64_t end) {
     p.kernels.dots(p.M, end - j, p.K, p.alpha, p.a.data, p.a.stride, b.at(0, j), b.stride, p.beta,
                    p.bias ? p.bias + j : nullptr, p.c + j, p.c_stride);

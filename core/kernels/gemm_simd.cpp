@@ -2,6 +2,7 @@
 // becomes one fused multiply-add per register. After Goto and van de Geijn, "Anatomy of
 // High-Performance Matrix Multiplication" (2008), and Van Zee and van de Geijn, "BLIS" (2015).
 // Small arrays of vectors become registers only when the loops over them are unrolled completely.
+#include <fovea/core/kernels/gemm_dots.h>
 #include <fovea/core/kernels/gemm_kernels.h>
 
 #include <algorithm>
@@ -186,81 +187,6 @@ void pack_transposed(int64_t K, int64_t cols, const T* b, int64_t b_stride, T* s
     pack_transposed_lanes(K, cols - j, b + j * b_stride, b_stride, strip + j);
 }
 
-template <int kShift, class V, int... I>
-inline V rotate(V v, std::integer_sequence<int, I...>) {
-  constexpr int n = sizeof...(I);
-  return __builtin_shufflevector(v, v, ((I + kShift) % n)...);
-}
-
-// Adds the upper half to the lower one until a single lane is left.
-template <class T, int kHalf = kLanes<T> / 2>
-inline T sum_of_lanes(Vec<T> v) {
-  if constexpr (kHalf == 0) {
-    return v[0];
-  } else {
-    using Lanes = std::make_integer_sequence<int, kLanes<T>>;
-    return sum_of_lanes<T, kHalf / 2>(v + rotate<kHalf>(v, Lanes{}));
-  }
-}
-
-// R x S dot products at once, so that each vector loaded is used several times.
-template <class T, int R, int S>
-void dot_block(int64_t K, const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* out) {
-  Vec<T> sum[R][S];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-    for (int s = 0; s < S; ++s) sum[r][s] = Vec<T>{};
-  int64_t k = 0;
-  for (; k + kLanes<T> <= K; k += kLanes<T>) {
-    Vec<T> column[S];
-#pragma GCC unroll 16
-    for (int s = 0; s < S; ++s) column[s] = load(b + s * b_stride + k);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Vec<T> row = load(a + r * a_stride + k);
-#pragma GCC unroll 16
-      for (int s = 0; s < S; ++s) sum[r][s] += row * column[s];
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-    for (int s = 0; s < S; ++s) {
-      T dot = sum_of_lanes<T>(sum[r][s]);
-      for (int64_t i = k; i < K; ++i) dot += a[r * a_stride + i] * b[s * b_stride + i];
-      out[r * S + s] = dot;
-    }
-  }
-}
-
-template <class T>
-using DotBlock = void (*)(int64_t, const T*, int64_t, const T*, int64_t, T*);
-
-constexpr int kDotRows = 4, kDotCols = 4;
-
-template <class T, int S>
-constexpr DotBlock<T> kDotBlocks[kDotRows] = {dot_block<T, 1, S>, dot_block<T, 2, S>,
-                                              dot_block<T, 3, S>, dot_block<T, 4, S>};
-
-template <class T>
-void dots(int64_t M, int64_t N, int64_t K, T alpha, const T* a, int64_t a_stride, const T* b,
-          int64_t b_stride, T beta, const T* bias, T* c, int64_t c_stride) {
-  T out[kDotRows * kDotCols];
-  for (int64_t j = 0; j < N;) {
-    const int64_t cols = j + kDotCols <= N ? kDotCols : 1;
-    for (int64_t i = 0; i < M; i += kDotRows) {
-      const int64_t rows = i + kDotRows <= M ? kDotRows : M - i;
-      const DotBlock<T> block =
-          cols == 1 ? kDotBlocks<T, 1>[rows - 1] : kDotBlocks<T, kDotCols>[rows - 1];
-      block(K, a + i * a_stride, a_stride, b + j * b_stride, b_stride, out);
-      for (int64_t x = 0; x < rows * cols; ++x) out[x] *= alpha;
-      merge(rows, cols, out, cols, beta, bias ? bias + j : nullptr, c + i * c_stride + j, c_stride);
-    }
-    j += cols;
-  }
-}
-
 template <class T, int... R>
 constexpr GemmKernels<T> kernels_for(std::integer_sequence<int, R...>) {
   return {.tile_rows = kTileRows,
@@ -271,7 +197,7 @@ constexpr GemmKernels<T> kernels_for(std::integer_sequence<int, R...>) {
           .copy = copy<T>,
           .copy_columns = copy_columns<T>,
           .pack_transposed = pack_transposed<T>,
-          .dots = dots<T>};
+          .dots = dots};
 }
 
 using TileHeights = std::make_integer_sequence<int, kTileRows>;

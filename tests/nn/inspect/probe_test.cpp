@@ -340,13 +340,15 @@ TEST_CASE("probe: the weights are those that the output was made with, before dr
     const Tensor matrix = squeeze(probe.layers()[0].calls.at(0).matrix, 1);  // (B, T, S)
     CHECK(max_difference(matmul(matrix, x), output) <= 1e-5);
   }
-  MultiheadAttention layer({.embed_dim = 6, .num_heads = 2, .dropout = 0.9}, rng);
+  // Wide enough for one projection and for three to be computed in the same way.
+  const Tensor wide = randn({2, 7, 16}, rng);
+  MultiheadAttention layer({.embed_dim = 16, .num_heads = 2, .dropout = 0.9}, rng);
   const AttentionProbe probe(layer);
-  layer(x);
+  layer(wide);
   const Tensor matrix = probe.layers()[0].calls.at(0).matrix;  // (B, H, T, S)
   CHECK(max_difference(sum(matrix, -1), ones({2, 2, 7})) <= 1e-6);
   layer.eval();
-  CHECK(same_bits(matrix, layer.weights(x, layer.project(x, x))));
+  CHECK(same_bits(matrix, layer.weights(wide, layer.project(wide, wide))));
 }
 
 TEST_CASE("probe: summaries keep O(T) memory") {
