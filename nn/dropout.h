@@ -14,6 +14,7 @@ class Dropout : public Module {
   Dropout(double p, Rng& rng) : p_(p), rng_(&rng) {}
   Tensor operator()(const Tensor& x) const;
   void visit(Visitor&) override {}
+  bool is_on() const { return training() && p_ > 0; }  ///< else it gives back what it gets
 
  private:
   double p_;

@@ -1,3 +1,4 @@
+#include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/nn/transformer_layers.h>
 
@@ -77,6 +78,14 @@ Tensor TransformerLayer::sublayer(const Tensor& x, const Norm& norm, const Subla
 }
 
 Tensor TransformerLayer::feed_forward(const Tensor& x) const {
+  if (!grad_enabled() && !drop.is_on())
+    return fovea::feed_forward(x, options_.activation,
+                               {.w1 = linear1.weight,
+                                .b1 = linear1.bias,
+                                .w2 = linear2.weight,
+                                .b2 = linear2.bias,
+                                .w3 = linear3 ? linear3->weight : Tensor(),
+                                .b3 = linear3 ? linear3->bias : Tensor()});
   const Tensor in = linear1(x);  // (B, T, F)
   switch (options_.activation) {
     case Activation::relu:

@@ -3,6 +3,7 @@
 // B batch, T target or only length, S source length, C width `d_model`, F `dim_feedforward`.
 #pragma once
 
+#include <fovea/core/ops/feed_forward.h>
 #include <fovea/nn/attention/multihead.h>
 #include <fovea/nn/dropout.h>
 #include <fovea/nn/linear.h>
@@ -14,7 +15,7 @@
 
 namespace fovea::nn {
 
-enum class Activation { relu, gelu, swiglu };
+using fovea::Activation;
 
 struct TransformerLayerOptions {
   std::int64_t d_model;                 ///< C

@@ -1,0 +1,30 @@
+// The feed-forward net of a Transformer layer.
+//
+// C width, F hidden units.
+#pragma once
+
+#include <fovea/core/tensor.h>
+
+namespace fovea {
+
+enum class Activation { relu, gelu, swiglu };
+
+struct FeedForwardWeights {
+  Tensor w1, b1;  ///< (F, C), (F); biases may be undefined
+  Tensor w2, b2;  ///< (C, F), (C)
+  Tensor w3, b3;  ///< (F, C), (F); of swiglu alone, else undefined
+};
+
+/// y = W2 f(W1 x + b1) + b2 with f = relu or gelu;   with swiglu
+/// y = W2 (silu(W1 x + b1) (W3 x + b3)) + b2                        x: (..., C)  ->  (..., C)
+/// Without gradients and for a few rows (text that is written token by token) it is one pass over
+/// the weights, else the composition of plain ops. Vaswani et al. 2017, section 3.3; Shazeer 2020,
+/// GLU Variants Improve Transformer, eq. 6. ShapeError, DTypeError; ValueError for swiglu without
+/// w3, and w3 without swiglu.
+Tensor feed_forward(const Tensor& x, Activation activation, const FeedForwardWeights& weights);
+
+/// The definition in plain ops.
+Tensor feed_forward_reference(const Tensor& x, Activation activation,
+                              const FeedForwardWeights& weights);
+
+}  // namespace fovea
