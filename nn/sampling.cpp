@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace fovea::nn {
 namespace {
@@ -23,21 +24,32 @@ void check_options(const SamplingOptions& o) {
     value_error("sample", "top_p {}: it must be above 0 and at most 1", o.top_p);
 }
 
-// All tokens that have a chance at all.
-std::vector<Candidate> candidates_of(const Tensor& logits) {
+void check_logits(const Tensor& logits) {
   if (logits.rank() != 1 || logits.dim(0) < 1)
     shape_error("sample", "logits {}: they must be (V)", logits.shape().str());
+}
+
+[[noreturn]] void refuse_logit(std::int64_t token, double logit) {
+  value_error("sample", "the logit of token {} is {}: it must be a number below infinity", token,
+              logit);
+}
+
+[[noreturn]] void refuse_all(std::int64_t V) {
+  value_error("sample", "all {} logits are -inf: no token can be drawn", V);
+}
+
+// All tokens that have a chance at all.
+std::vector<Candidate> candidates_of(const Tensor& logits) {
+  check_logits(logits);
   const std::vector<double> values = logits.to_vector<double>();
   std::vector<Candidate> all;
   all.reserve(values.size());
   for (std::size_t v = 0; v < values.size(); ++v) {
     if (std::isnan(values[v]) || values[v] == HUGE_VAL)
-      value_error("sample", "the logit of token {} is {}: it must be a number below infinity", v,
-                  values[v]);
+      refuse_logit(static_cast<std::int64_t>(v), values[v]);
     if (values[v] != -HUGE_VAL) all.push_back({values[v], static_cast<std::int64_t>(v)});
   }
-  if (all.empty())
-    value_error("sample", "all {} logits are -inf: no token can be drawn", values.size());
+  if (all.empty()) refuse_all(logits.dim(0));
   return all;
 }
 
@@ -70,6 +82,19 @@ std::vector<Candidate> chosen(const Tensor& logits, const SamplingOptions& o) {
   return list;
 }
 
+// The largest logit's token. One pass without copies: small models are waiting for it.
+template <class T>
+std::int64_t likeliest(const T* logits, std::int64_t V) {
+  std::int64_t best = 0;
+  for (std::int64_t v = 0; v < V; ++v) {
+    if (std::isnan(logits[v]) || logits[v] == std::numeric_limits<T>::infinity())
+      refuse_logit(v, static_cast<double>(logits[v]));
+    if (logits[v] > logits[best]) best = v;
+  }
+  if (logits[best] == -std::numeric_limits<T>::infinity()) refuse_all(V);
+  return best;
+}
+
 }  // namespace
 
 std::vector<double> sampling_probabilities(const Tensor& logits, const SamplingOptions& options) {
@@ -80,6 +105,15 @@ std::vector<double> sampling_probabilities(const Tensor& logits, const SamplingO
 }
 
 std::int64_t sample(const Tensor& logits, const SamplingOptions& options, Rng& rng) {
+  if (options.temperature == 0 && is_floating(logits.dtype())) {
+    check_options(options);
+    check_logits(logits);
+    const Tensor dense = logits.contiguous();
+    std::int64_t best = 0;
+    dispatch_float(dense.dtype(), "sample",
+                   [&]<class T>() { best = likeliest(dense.data<T>(), dense.numel()); });
+    return best;
+  }
   const std::vector<Candidate> list = chosen(logits, options);
   if (options.temperature == 0) return list[0].token;
   double left = rng.uniform();

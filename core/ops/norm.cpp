@@ -74,19 +74,19 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   check_scale("layer_norm", "bias", bias, x);
   const Tensor rows = x.contiguous(), g = dense_or(weight, 1, x), b = dense_or(bias, 0, x);
   const std::int64_t n = row_count(x), C = x.dim(-1);
-  Tensor y = empty(x.shape(), x.dtype()), mu = empty({n}, x.dtype()), r = empty({n}, x.dtype());
+  Tensor y = empty(x.shape(), x.dtype()), stats = empty({2 * n}, x.dtype());  // mu, then r
   dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
     kernels::layer_norm(rows.data<T>(), g.data<T>(), b.data<T>(), static_cast<T>(eps), n, C,
-                        y.mutable_data<T>(), mu.mutable_data<T>(), r.mutable_data<T>());
+                        y.mutable_data<T>(), stats.mutable_data<T>(), stats.mutable_data<T>() + n);
   });
   return record<"layer_norm">(
       y, {rows, weight, bias},
-      [x = keep(rows), g = keep(g), mu, r, eps](const Tensor& dy, Wanted) -> Grads {
+      [x = keep(rows), g = keep(g), stats, n, eps](const Tensor& dy, Wanted) -> Grads {
         if (grad_enabled()) return norm_gradients(dy, x, g, eps, true);
         GradientBuffers to(x);
         dispatch_float(dy.dtype(), "layer_norm", [&]<class T>() {
-          kernels::layer_norm_backward(x.get().data<T>(), g.get().data<T>(), mu.data<T>(),
-                                       r.data<T>(), dy.data<T>(), row_count(dy), dy.dim(-1),
+          kernels::layer_norm_backward(x.get().data<T>(), g.get().data<T>(), stats.data<T>(),
+                                       stats.data<T>() + n, dy.data<T>(), row_count(dy), dy.dim(-1),
                                        to.dx.mutable_data<T>(), to.dg.mutable_data<T>(),
                                        to.db.mutable_data<T>(), to.partial.mutable_data<T>());
         });
