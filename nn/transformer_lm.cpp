@@ -178,9 +178,7 @@ Tensor TransformerLM::hidden(const Tensor& ids, LmCache& cache,
   for (std::size_t i = 0; i < cache.layers.size(); ++i) {
     const TransformerEncoderLayer& layer = transformer.layers[i];
     x = layer.forward_with(x, [&](const Tensor& n) {
-      const auto heads = layer.self_attn.project_self(n, places);
-      const KvCache::Seen seen = cache.layers[i].append(heads.kv, counts);
-      return layer.self_attn.attend_heads(heads.q, seen.kv, seen.mask);
+      return cache.layers[i].extend(layer.self_attn, n, places, counts);
     });
   }
   return transformer.norm ? (*transformer.norm)(x) : x;  // (B, T, C)

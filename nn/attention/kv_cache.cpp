@@ -105,6 +105,39 @@ KvCache::Seen KvCache::append(const KeyValue& kv, const std::vector<std::int64_t
   return {{narrow(keys_, 2, 0, S), narrow(values_, 2, 0, S)}, mask_of(step, S)};
 }
 
+// Whether x is one token more for rows that are alike, without history, and there is room for it.
+bool KvCache::takes_step(const MultiheadAttention& attn, const Tensor& x,
+                         const std::vector<std::int64_t>& counts) const {
+  constexpr std::int64_t few_rows = 8;  // beyond, packing the weights pays
+  const KvCacheOptions& o = options_;
+  const MultiheadAttentionOptions& a = attn.options();
+  const bool fits = x.rank() == 3 && x.dim(0) == o.batch_size && x.dim(1) == 1 &&
+                    x.dtype() == o.dtype && a.num_kv_heads == o.num_kv_heads &&
+                    a.head_dim == o.head_dim;
+  return fits && !grad_enabled() && counts.empty() && o.batch_size <= few_rows &&
+         all_equal(lengths_) && (is_ring() || lengths_[0] < o.capacity) && attn.has_step();
+}
+
+Tensor KvCache::extend(const MultiheadAttention& attn, const Tensor& x, const Tensor& positions,
+                       const std::vector<std::int64_t>& counts) {
+  if (!takes_step(attn, x, counts)) {
+    const auto heads = attn.project_self(x, positions);
+    const Seen seen = append(heads.kv, counts);
+    return attn.attend_heads(heads.q, seen.kv, seen.mask);
+  }
+  const std::int64_t m = lengths_[0], most = options_.window > 0 ? options_.window : slots();
+  const AttentionStepCache cache{keys_, values_, m, std::min(most, m + 1)};
+  const Tensor y = attn.step(x, cache);
+  Step step{.T = 1, .begin = lengths_, .end = lengths_, .rows_alike = true};
+  for (std::int64_t& end : step.end) ++end;
+  lengths_ = step.end;
+  if (attn.watched()) {  // the result is the same for observers, who ask for the queries
+    const std::int64_t S = std::min(slots(), m + 1);
+    attn.report_heads(attn.project_self(x, positions).q, narrow(keys_, 2, 0, S), mask_of(step, S));
+  }
+  return y;  // (B, 1, C)
+}
+
 // Token m of a row sees tokens m' <= m, with a window those with m - m' < window. Simple masks say
 // so where slots are tokens and the chunk is the end of every row; else a table does.
 Mask KvCache::mask_of(const Step& step, std::int64_t S) const {

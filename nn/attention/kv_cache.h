@@ -55,6 +55,12 @@ class KvCache {
   /// DTypeError.
   Seen append(const KeyValue& kv, const std::vector<std::int64_t>& counts = {});
 
+  /// All of that: x's keys and values are added, its queries look at what is there.
+  ///   x: (B, T, C)  positions: next_positions(T)  ->  (B, T, C)
+  /// One token a row, in rows of equal length, takes one op where `attn` has a step() for it.
+  Tensor extend(const MultiheadAttention& attn, const Tensor& x, const Tensor& positions,
+                const std::vector<std::int64_t>& counts = {});
+
   /// Where the next T tokens stand: i64, (T) if all rows hold equally many, else (B, T).
   Tensor next_positions(std::int64_t T) const;
 
@@ -72,6 +78,8 @@ class KvCache {
   };
   Step checked_step(const KeyValue& kv, const std::vector<std::int64_t>& counts) const;
   void write(const KeyValue& kv, const Step& step);
+  bool takes_step(const MultiheadAttention& attn, const Tensor& x,
+                  const std::vector<std::int64_t>& counts) const;
   Mask mask_of(const Step& step, std::int64_t S) const;
   Mask table_of(const Step& step, std::int64_t S) const;
 

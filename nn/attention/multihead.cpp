@@ -169,26 +169,54 @@ AttentionOptions MultiheadAttention::attention_options() const {
   return o;
 }
 
+void MultiheadAttention::report_heads(const Tensor& q, const Tensor& k, const Mask& mask,
+                                      const Tensor& logsumexp) const {
+  const Tensor queries = numbers_of(q), keys = numbers_of(k);
+  const AttentionOptions o = attention_options();
+  AttentionCall call{.B = q.dim(0),
+                     .H = q.dim(1),
+                     .T = q.dim(2),
+                     .S = k.dim(2),
+                     .rows = [=](std::int64_t begin, std::int64_t end) {
+                       return attention_weights(queries, keys, mask, o, begin, end);
+                     }};
+  if (logsumexp.defined())
+    call.head_mean = [=, lse = numbers_of(logsumexp)] {
+      return attention_head_mean(queries, keys, mask, o, lse);
+    };
+  report(call);
+}
+
+bool MultiheadAttention::has_step() const {
+  const MultiheadAttentionOptions& o = options_;
+  return !o.alibi && o.soft_cap == 0 && !o.sinks && !o.qk_norm && o.kdim == o.embed_dim &&
+         o.vdim == o.embed_dim && !(training() && o.dropout > 0);
+}
+
+Tensor MultiheadAttention::step(const Tensor& x, const AttentionStepCache& cache) const {
+  const Scope in(*this);
+  check_input("x", x, options_.embed_dim);
+  if (!has_step())
+    state_error("MultiheadAttention::step",
+                "alibi, soft_cap, sinks, qk_norm, dropout or another width of keys is in use: "
+                "use attend_heads()");
+  return attention_step(x,
+                        {.q = in_proj_weight.defined() ? in_proj_weight : q_proj_weight,
+                         .k = k_proj_weight,
+                         .v = v_proj_weight,
+                         .bias = in_proj_bias,
+                         .out = out_proj.weight,
+                         .out_bias = out_proj.bias,
+                         .rope = options_.rope},
+                        cache);
+}
+
 Tensor MultiheadAttention::attend_heads(const Tensor& q, const KeyValue& kv,
                                         const Mask& mask) const {
   const Scope in(*this);
-  const AttentionOptions o = attention_options();
-  const AttentionResult y = scaled_dot_product_attention_with_lse(q, kv.k, kv.v, mask, o);
-  if (watched()) {
-    const Tensor queries = numbers_of(q), keys = numbers_of(kv.k);
-    report({.B = q.dim(0),
-            .H = q.dim(1),
-            .T = q.dim(2),
-            .S = keys.dim(2),
-            .rows =
-                [=](std::int64_t begin, std::int64_t end) {
-                  return attention_weights(queries, keys, mask, o, begin, end);
-                },
-            .head_mean =
-                [=, lse = numbers_of(y.logsumexp)] {
-                  return attention_head_mean(queries, keys, mask, o, lse);
-                }});
-  }
+  const AttentionResult y =
+      scaled_dot_product_attention_with_lse(q, kv.k, kv.v, mask, attention_options());
+  if (watched()) report_heads(q, kv.k, mask, y.logsumexp);
   return out_proj(joined(y.output));  // (B, H, T, D) -> (B, T, C)
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/attention_step.h>
 #include <fovea/core/ops/rope.h>
 #include <fovea/nn/attention/attention.h>
 #include <fovea/nn/linear.h>
@@ -90,6 +91,16 @@ class MultiheadAttention : public Attention {
   /// Nor can they by alibi, which takes key s to stand at place s.
   Tensor attend_heads(const Tensor& q, const KeyValue& kv, const Mask& mask) const;
   Mask own_mask() const;  ///< the options' causal and window
+
+  /// Self-attention of one more token a row by one op, where nothing but these options is in use:
+  /// widths, heads, bias, rope. Masks are not asked for: the cache says what is seen.
+  bool has_step() const;
+  Tensor step(const Tensor& x, const AttentionStepCache& cache) const;  ///< (B, 1, C) -> the same
+  /// Tells observers of queries that attend_heads() does not see; their mean over the heads is
+  /// cheaper with the log-sum-exp of the scores.
+  void report_heads(const Tensor& q, const Tensor& k, const Mask& mask,
+                    const Tensor& logsumexp = {}) const;
+  using Attention::watched;
 
   /// The weights, before dropout and without history: (B, H, T, S).
   Tensor weights(const Tensor& query, const KeyValue& kv, const Mask& mask = Mask::none(),

@@ -59,9 +59,17 @@ std::int64_t largest(const std::vector<std::int64_t>& v) {
   return *std::max_element(v.begin(), v.end());
 }
 
+Tensor extended_by_hand(KvCache& cache, const MultiheadAttention& attention, const Tensor& x,
+                        const std::vector<std::int64_t>& counts) {
+  const auto heads = attention.project_self(x, cache.next_positions(x.dim(1)));
+  const KvCache::Seen seen = cache.append(heads.kv, counts);
+  return attention.attend_heads(heads.q, seen.kv, seen.mask);  // (B, T, C)
+}
+
 // The largest difference, relative to the largest number, between attention with a cache that is
-// fed by `plan` and the whole at once. Tokens that a plan's step has not are NaN.
-double difference_from_full(const Setting& setting, const Plan& plan) {
+// fed by `plan` and the whole at once. Tokens that a plan's step has not are NaN. `by_hand`: not by
+// extend(), but by what it stands for.
+double difference_from_full(const Setting& setting, const Plan& plan, bool by_hand) {
   const NoGrad guard;
   const MultiheadAttention attention = make_attention(setting);
   const auto B = static_cast<std::int64_t>(plan[0].size());
@@ -92,11 +100,11 @@ double difference_from_full(const Setting& setting, const Plan& plan) {
       narrow(select(part, 0, b), 0, 0, counts[row])
           .copy_from(narrow(select(x, 0, b), 0, begin[row], counts[row]));
     }
-    const auto heads = attention.project_self(part, cache.next_positions(T));
     const bool whole =
         std::all_of(counts.begin(), counts.end(), [T](std::int64_t count) { return count == T; });
-    const KvCache::Seen seen = cache.append(heads.kv, whole ? std::vector<std::int64_t>{} : counts);
-    const Tensor y = attention.attend_heads(heads.q, seen.kv, seen.mask);  // (B, T, C)
+    const std::vector<std::int64_t> given = whole ? std::vector<std::int64_t>{} : counts;
+    const Tensor y = by_hand ? extended_by_hand(cache, attention, part, given)
+                             : cache.extend(attention, part, cache.next_positions(T), given);
     for (std::int64_t b = 0; b < B; ++b) {
       const auto row = static_cast<std::size_t>(b);
       difference = std::max(
@@ -112,7 +120,9 @@ void check_equal(const Setting& setting, const Plan& plan) {
   CAPTURE(setting.kv_heads);
   CAPTURE(setting.turned);
   CAPTURE(setting.window);
-  CHECK(difference_from_full(setting, plan) <= (setting.dtype == DType::f64 ? 1e-12 : 1e-5));
+  for (const bool by_hand : {true, false})
+    CHECK(difference_from_full(setting, plan, by_hand) <=
+          (setting.dtype == DType::f64 ? 1e-12 : 1e-5));
 }
 
 std::vector<Setting> all_settings(std::int64_t window, bool ring = true) {
@@ -169,6 +179,37 @@ TEST_CASE("one token of rows in step needs no mask, in a full cache and in a rin
     const KvCache::Seen seen = ring.append(tokens(1));
     CHECK(seen.mask.keeps_all());
     CHECK(seen.kv.k.shape() == Shape{2, 1, std::min(i + 1, 2), 3});
+  }
+}
+
+TEST_CASE("observers of single tokens see the weights, and change no bit") {
+  struct Last : AttentionObserver {
+    void see(const Attention&, const AttentionCall& call) override { rows = call.rows(0, 1); }
+    Tensor rows;  // (B, H, 1, S)
+  } last;
+  const NoGrad guard;
+  for (const std::int64_t window : {0, 3}) {
+    MultiheadAttention attention = make_attention({.kv_heads = 2, .window = window});
+    const KvCacheOptions options{.batch_size = 2,
+                                 .num_kv_heads = 2,
+                                 .head_dim = C / H,
+                                 .capacity = window > 0 ? 0 : 6,
+                                 .window = window,
+                                 .max_chunk = 2,
+                                 .dtype = DType::f64};
+    KvCache watched(options), alone(options), by_hand(options);
+    Rng rng(7);
+    for (int step = 0; step < 6; ++step) {
+      const Tensor x = randn({2, 1, C}, rng, DType::f64), at = alone.next_positions(1);
+      const Tensor y = alone.extend(attention, x, at);
+      attention.watch(last);
+      CHECK(max_difference(watched.extend(attention, x, at), y) == 0);
+      const Tensor rows = last.rows;
+      extended_by_hand(by_hand, attention, x, {});
+      attention.unwatch(last);
+      CHECK(max_difference(rows, last.rows) <= 1e-12);
+      CHECK(watched.lengths() == by_hand.lengths());
+    }
   }
 }
 
