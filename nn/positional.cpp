@@ -3,6 +3,7 @@
 #include <fovea/nn/init.h>
 #include <fovea/nn/positional.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace fovea::nn {
@@ -14,9 +15,12 @@ Tensor sinusoidal_positions(const Tensor& positions, std::int64_t C, DType dtype
   if (C < 1) value_error("sinusoidal_positions", "width {}: it must be above 0", C);
   Shape shape = positions.shape();
   shape.push_back(C);
-  Tensor table = empty(shape, dtype);  // (..., C)
   const Tensor places = positions.contiguous();
   const auto* at = places.data<std::int64_t>();
+  const auto [least, most] = std::minmax_element(at, at + places.numel());
+  if (places.numel() > 0 && *least >= 0 && *most + 1 < places.numel())  // a packed batch's
+    return embedding(sinusoidal_positions(arange(*most + 1), C, dtype, base), places);
+  Tensor table = empty(shape, dtype);  // (..., C)
   dispatch_float(dtype, "sinusoidal_positions", [&]<class T>() {
     T* const p = table.mutable_data<T>();
     for (std::int64_t c = 0; c < C; ++c) {

@@ -16,6 +16,13 @@ TEST_CASE("sinusoidal positions: by hand, and an odd width") {
   const std::vector<double> expected{
       0, 1, 0, 1, std::sin(3.0), std::cos(3.0), std::sin(0.3), std::cos(0.3)};
   CHECK(max_difference(p, from_data(expected, {2, 4})) <= 1e-15);
+  const Tensor again = from_data(std::vector<std::int64_t>{3, 0, 1, 0, 1, 3}, {2, 3});
+  const Tensor packed = sinusoidal_positions(again, 4, DType::f64, 100);
+  for (std::int64_t i = 0; i < 6; ++i) {
+    const Tensor place = slice(reshape(again, {6}), 0, i, i + 1);
+    CHECK(max_difference(slice(reshape(packed, {6, 4}), 0, i, i + 1),
+                         sinusoidal_positions(place, 4, DType::f64, 100)) == 0);
+  }
   const Tensor odd = sinusoidal_positions(arange(5), 3);
   CHECK(odd.shape() == Shape{5, 3});
   CHECK(odd.dtype() == DType::f32);
