@@ -58,6 +58,11 @@ PositionalOptions positional(const TransformerOptions& o) {
   return {.dim = o.d_model, .kind = o.positions, .max_len = o.max_length};
 }
 
+KeyValue padded(const RaggedKeyValue& kv) {
+  const auto heads = [&](const Tensor& x) { return transpose(pad({x, kv.index}), 1, 2); };
+  return {heads(kv.k), heads(kv.v)};  // (B, G, S, D)
+}
+
 // Every matrix, as torch.nn.Transformer does it.
 void xavier_matrices(Module& module, Rng& rng) {
   for (auto& [name, parameter] : module.parameters())
@@ -97,11 +102,11 @@ TransformerMemory Transformer::encode(const Tensor& ids,
   check_ids("ids", ids, lengths);
   const Ragged tokens = pack(ids, RaggedIndex(lengths));
   const Tensor x = embed(source_embedding, source_positions, unsqueeze(tokens.values, 0),
-                         unsqueeze(places_in(tokens.index), 0));       // (1, N, C)
-  const Tensor y = pad(encoder(Ragged{squeeze(x, 0), tokens.index}));  // (B, S, C)
-  TransformerMemory memory{{}, Mask::lengths(lengths)};
+                         unsqueeze(places_in(tokens.index), 0));  // (1, N, C)
+  const Ragged y = encoder(Ragged{squeeze(x, 0), tokens.index});  // (N, C)
+  TransformerMemory memory;
   for (const TransformerDecoderLayer& layer : decoder.layers)
-    memory.layers.push_back(layer.multihead_attn.project(y, y));
+    memory.layers.push_back(layer.multihead_attn.project(y));
   return memory;
 }
 
@@ -109,26 +114,33 @@ Tensor Transformer::decode(const TransformerMemory& memory, const Tensor& inputs
                            const std::vector<std::int64_t>& lengths) const {
   const Scope in(*this);
   check_ids("inputs", inputs, lengths);
-  Tensor x = embed(target_embedding, target_positions, inputs, arange(inputs.dim(1)));  // (B, T, C)
+  const Ragged tokens = pack(inputs, RaggedIndex(lengths));
+  const RaggedIndex& index = tokens.index;
+  Tensor x = squeeze(embed(target_embedding, target_positions, unsqueeze(tokens.values, 0),
+                           unsqueeze(places_in(index), 0)),
+                     0);  // (N, C)
   for (std::size_t i = 0; i < decoder.layers.size(); ++i) {
     const TransformerDecoderLayer& layer = decoder.layers[i];
     x = layer.forward_with(
-        x, [&](const Tensor& n) { return layer.self_attn(n); },  // causal: sees no padding
+        x,
         [&](const Tensor& n) {
-          return layer.multihead_attn.attend(n, memory.layers[i], memory.mask);
+          return layer.self_attn(Ragged{n, index}).values;
+        },
+        [&](const Tensor& n) {
+          return layer.multihead_attn.attend(Ragged{n, index}, memory.layers[i]).values;
         });
   }
-  const Tensor real = pack(x, RaggedIndex(lengths)).values;    // (N, C)
-  return output(decoder.norm ? (*decoder.norm)(real) : real);  // (N, V)
+  return output(decoder.norm ? (*decoder.norm)(x) : x);  // (N, V)
 }
 
 std::vector<Tensor> Transformer::initial_state(const TransformerMemory& memory) const {
   std::vector<Tensor> state;
   for (std::size_t i = 0; i < decoder.layers.size(); ++i) {
     const MultiheadAttentionOptions& o = decoder.layers[i].self_attn.options();
-    const Tensor& k = memory.layers[i].k;
+    const RaggedKeyValue& source = memory.layers[i];
     for (int kv = 0; kv < 2; ++kv)
-      state.push_back(empty({k.dim(0), o.num_kv_heads, 0, o.head_dim}, k.dtype()));
+      state.push_back(
+          empty({source.index.batch_size(), o.num_kv_heads, 0, o.head_dim}, source.k.dtype()));
   }
   return state;
 }
@@ -137,7 +149,8 @@ Tensor Transformer::step(const TransformerMemory& memory, const Tensor& ids,
                          std::vector<Tensor>& state, Tensor* weights) const {
   const Scope in(*this);
   const std::size_t layers = decoder.layers.size();
-  const std::int64_t B = memory.layers[0].k.dim(0), rows = ids.dim(0), C = options_.d_model;
+  const std::int64_t B = memory.layers[0].index.batch_size(), rows = ids.dim(0),
+                     C = options_.d_model;
   const std::int64_t K = rows / std::max<std::int64_t>(1, B);
   if (state.size() != 2 * layers || rows != B * K)
     shape_error("Transformer",
@@ -160,10 +173,13 @@ Tensor Transformer::step(const TransformerMemory& memory, const Tensor& ids,
           return layer.self_attn.attend_heads(now.q, {k, v}, Mask::none());
         },
         [&](const Tensor& n) {  // the hypotheses are K queries of one sentence
-          const Tensor queries = reshape(n, {B, K, C});
+          const RaggedKeyValue& source = memory.layers[i];
           if (weights && i == (layers > 1 ? layers - 2 : 0))
-            *weights = mean(cross.weights(queries, memory.layers[i], memory.mask), 1);  // (B, K, S)
-          return reshape(cross.attend(queries, memory.layers[i], memory.mask), {rows, 1, C});
+            *weights = mean(cross.weights(reshape(n, {B, K, C}), padded(source),
+                                          Mask::lengths(source.index.lengths())),
+                            1);  // (B, K, S)
+          const Ragged queries{squeeze(n, 1), RaggedIndex::equal(B, K)};
+          return unsqueeze(cross.attend(queries, source).values, 1);  // (B K, 1, C)
         });
   }
   const Tensor y = squeeze(x, 1);                        // (B K, C)

@@ -46,8 +46,7 @@ struct TransformerOptions {
 
 /// What the decoder looks at, computed once for each sentence.
 struct TransformerMemory {
-  std::vector<KeyValue> layers;  ///< for each decoder layer, (B, H, S, D)
-  Mask mask;                     ///< over the source lengths
+  std::vector<RaggedKeyValue> layers;  ///< for each decoder layer: of the real source words
 };
 
 /// p(y | x) = prod_t softmax(W_o decoder(embed(y_<t), encoder(embed(x))))

@@ -54,6 +54,9 @@ Tensor joined(const Tensor& y) {
   return reshape(transpose(y, 1, 2), {y.dim(0), y.dim(2), y.dim(1) * y.dim(3)});
 }
 
+// (1, H, N, D) -> (N, H, D), a view
+Tensor rows_of(const Tensor& h) { return transpose(squeeze(h, 0), 0, 1); }
+
 // A parameter's rows in parts, whose gradients are joined by one copy; undefined stays undefined.
 std::vector<Tensor> rows(const Tensor& parameter, const std::vector<std::int64_t>& sizes) {
   return parameter.defined() ? split(parameter, sizes, 0) : std::vector<Tensor>(sizes.size());
@@ -238,36 +241,57 @@ Tensor MultiheadAttention::operator()(const Tensor& x, const Mask& mask) const {
   return attend_heads(heads.q, heads.kv, mask & own_mask());
 }
 
-// As a batch of one row, whose positions start again with each sequence; but each sequence looks at
-// itself alone.
+// --- packed sequences ----------------------------------------------------------------------------
+// They are projected as a batch of one row, whose positions start again with each sequence.
+
+Tensor MultiheadAttention::places_for_rope(const RaggedIndex& index) const {
+  return options_.rope ? unsqueeze(places_in(index), 0) : Tensor();  // (1, N)
+}
+
+RaggedKeyValue MultiheadAttention::project(const Ragged& x) const {
+  const Tensor row = unsqueeze(x.values, 0);  // (1, N, C)
+  const KeyValue kv = project(row, row, places_for_rope(x.index));
+  return {rows_of(kv.k), rows_of(kv.v), x.index};
+}
+
+Ragged MultiheadAttention::attend(const Ragged& query, const RaggedKeyValue& kv,
+                                  const Mask& mask) const {
+  const Scope in(*this);
+  const Tensor projected = project_query(unsqueeze(query.values, 0));  // (1, N, H D)
+  const Tensor q = rows_of(query_heads(projected, places_for_rope(query.index)));
+  return attend_rows({q, query.index}, kv, mask & own_mask());
+}
+
 Ragged MultiheadAttention::operator()(const Ragged& x, const Mask& mask) const {
   const Scope in(*this);
-  const Tensor places = options_.rope ? unsqueeze(places_in(x.index), 0) : Tensor();  // (1, N)
-  const Heads heads = project_self(unsqueeze(x.values, 0), places);  // (1, H, N, D)
-  const auto rows = [&](const Tensor& h) {
-    return Ragged{transpose(squeeze(h, 0), 0, 1), x.index};  // (N, H, D)
-  };
-  const Ragged q = rows(heads.q), k = rows(heads.kv.k), v = rows(heads.kv.v);
+  const Heads heads = project_self(unsqueeze(x.values, 0), places_for_rope(x.index));
+  return attend_rows({rows_of(heads.q), x.index},
+                     {rows_of(heads.kv.k), rows_of(heads.kv.v), x.index}, mask & own_mask());
+}
+
+// Each sequence of queries looks at its own keys alone.    q: (N, H, D)  ->  (N, C)
+Ragged MultiheadAttention::attend_rows(const Ragged& q, const RaggedKeyValue& kv,
+                                       const Mask& mask) const {
+  const Ragged k{kv.k, kv.index}, v{kv.v, kv.index};
   const AttentionOptions o = attention_options();
-  const Mask kept = mask & own_mask();
   if (watched()) {
-    const auto padded = [index = x.index](const Tensor& h) {  // (N, H, D) -> (B, H, T, D)
+    const auto padded = [](const Ragged& h) {  // (N, H, D) -> (B, H, T, D)
       const NoGrad guard;
-      return transpose(pad(Ragged{h, index}), 1, 2);
+      return transpose(pad(h), 1, 2);
     };
-    const std::int64_t T = x.index.max_length();
-    report({.B = x.index.batch_size(),
+    report({.B = q.index.batch_size(),
             .H = options_.num_heads,
-            .T = T,
-            .S = T,
-            .rows = [padded, q = numbers_of(q.values), k = numbers_of(k.values), o,
-                     mask = kept & Mask::lengths(x.index.lengths())](std::int64_t begin,
-                                                                     std::int64_t end) {
-              return attention_weights(padded(q), padded(k), mask, o, begin, end);
+            .T = q.index.max_length(),
+            .S = k.index.max_length(),
+            .rows = [padded, q = Ragged{numbers_of(q.values), q.index},
+                     k = Ragged{numbers_of(k.values), k.index}, o,
+                     shown = mask & Mask::lengths(k.index.lengths())](std::int64_t begin,
+                                                                      std::int64_t end) {
+              return attention_weights(padded(q), padded(k), shown, o, begin, end);
             }});
   }
-  const Tensor y = scaled_dot_product_attention(q, k, v, kept, o).values;   // (N, H, D)
-  return {out_proj(reshape(y, {y.dim(0), y.dim(1) * y.dim(2)})), x.index};  // (N, C)
+  const Tensor y = scaled_dot_product_attention(q, k, v, mask, o).values;   // (N, H, D)
+  return {out_proj(reshape(y, {y.dim(0), y.dim(1) * y.dim(2)})), q.index};  // (N, C)
 }
 
 Tensor MultiheadAttention::weights(const Tensor& query, const KeyValue& kv, const Mask& mask,

@@ -42,6 +42,13 @@ struct KeyValue {
   Tensor v;  ///< (B, G, S, D)
 };
 
+/// The same of packed sequences.
+struct RaggedKeyValue {
+  Tensor k;  ///< (N, G, D)
+  Tensor v;  ///< (N, G, D)
+  RaggedIndex index;
+};
+
 /// head_h = attention(q W_h^Q, k W_g^K, v W_g^V),  y = [head_1; ...; head_H] W^O + b
 ///   query: (B, T, C)  key: (B, S, kdim)  value: (B, S, vdim)  ->  (B, T, C)
 /// Vaswani et al. 2017, Attention Is All You Need, section 3.2.2; grouped heads (head h looks at
@@ -72,6 +79,13 @@ class MultiheadAttention : public Attention {
   /// computed. mask: of none, causal and window, else ValueError. Observers see a padded batch,
   /// whose rows behind a sequence's end mean nothing.
   Ragged operator()(const Ragged& x, const Mask& mask = Mask::none()) const;
+
+  /// The halves of it, (N, C) -> (N, C), for as many sequences of queries as of keys: each looks at
+  /// the keys of the same number. Masks as above, where a corner is that of the sequence itself;
+  /// observers see the keys padded too, and their mask as one of the longest.
+  RaggedKeyValue project(const Ragged& x) const;
+  Ragged attend(const Ragged& query, const RaggedKeyValue& kv,
+                const Mask& mask = Mask::none()) const;
 
   // --- in two halves: keys and values that are computed once, or grow ----------------------------
   // positions, for rope: i64, (T) or (B, T); undefined: 0, 1, ...
@@ -121,6 +135,8 @@ class MultiheadAttention : public Attention {
   Tensor query_heads(const Tensor& projected, const Tensor& positions) const;
   KeyValue key_value_heads(const Tensor& k, const Tensor& v, const Tensor& positions) const;
   Tensor project_query(const Tensor& query) const;
+  Tensor places_for_rope(const RaggedIndex& index) const;
+  Ragged attend_rows(const Ragged& q, const RaggedKeyValue& kv, const Mask& mask) const;
   std::int64_t query_width() const { return options_.num_heads * options_.head_dim; }
   std::int64_t kv_width() const { return options_.num_kv_heads * options_.head_dim; }
 

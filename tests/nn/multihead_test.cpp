@@ -55,6 +55,13 @@ struct Recorder final : AttentionObserver {
   void see(const Attention&, const AttentionCall& call) override { calls.push_back(call); }
 };
 
+// (B, H, T, s) -> (B, H, T, S), zeros behind
+Tensor pad_keys(const Tensor& weights, std::int64_t S) {
+  Shape rest = weights.shape();
+  rest[3] = S - rest[3];
+  return concat({weights, zeros(rest)}, 3);
+}
+
 struct Fixture {
   Rng rng{4};
   Tensor x = randn({2, 5, 12}, rng), memory = randn({2, 7, 12}, rng);
@@ -241,6 +248,46 @@ TEST_CASE_FIXTURE(Fixture, "packed sequences: as padded ones, values, gradients 
       return pack(transpose(call.rows(0, 5), 1, 2), index).values;
     };
     CHECK(max_difference(shown(recorder.calls[0]), shown(recorder.calls[1])) <= 1e-5);
+  }
+}
+
+// Positions in rope begin anew with each sequence, on both sides.
+TEST_CASE_FIXTURE(Fixture, "packed queries and keys, in two halves: as sequence by sequence") {
+  const RaggedIndex queries({2, 0, 5}), keys({7, 3, 1});
+  for (const Options& o : kinds()) {
+    MultiheadAttention a(o, rng);
+    stir(a, rng);
+    Tensor q = randn({7, 12}, rng), k = randn({11, 12}, rng);
+    q.set_requires_grad();
+    k.set_requires_grad();
+    const auto gradients = [&](const Tensor& y) {
+      a.zero_grad();
+      q.zero_grad();
+      k.zero_grad();
+      sum(square(y)).backward();
+      std::vector<Tensor> all{q.grad(), k.grad()};
+      for (const auto& [name, w] : a.parameters()) all.push_back(w.grad());
+      return all;
+    };
+    Recorder recorder;
+    a.watch(recorder);
+    const Tensor y = a.attend(Ragged{q, queries}, a.project(Ragged{k, keys})).values;  // (N, C)
+    a.unwatch(recorder);
+    std::vector<Tensor> each;
+    for (std::int64_t b = 0; b < 3; ++b) {
+      const auto own = [&](const Tensor& rows, const RaggedIndex& index) {
+        return unsqueeze(narrow(rows, 0, index.offset(b), index.length(b)), 0);
+      };
+      const KeyValue kv = a.project(own(k, keys), own(k, keys));
+      each.push_back(squeeze(a.attend(own(q, queries), kv), 0));
+      if (b != 2 || o.causal || o.window_left >= 0 || o.alibi) continue;
+      CHECK(max_difference(narrow(recorder.calls.at(0).rows(0, 5), 0, 2, 1),
+                           pad_keys(a.weights(own(q, queries), kv), 7)) <= 1e-6);
+    }
+    const Tensor expected = concat(each, 0);
+    CHECK(max_difference(y, expected) <= 1e-5);
+    const std::vector<Tensor> some = gradients(y), same = gradients(expected);
+    for (std::size_t i = 0; i < some.size(); ++i) CHECK(max_difference(some[i], same[i]) <= 1e-4);
   }
 }
 
