@@ -149,6 +149,7 @@ struct Node : Pooled {
   RefCount refs;
   DType dtype = DType::f32;
   bool freed = false;           ///< the saved tensors are gone
+  bool any_strides = false;     ///< the backward takes dys as they lie; else they come dense
   bool needed = false;          ///< in this walk: leads to something that wants a gradient
   std::uint32_t next_edge = 0;  ///< in this walk: where the search stands
   const OpInfo* op;             ///< null for a leaf's accumulator
@@ -162,6 +163,15 @@ struct Node : Pooled {
 };
 
 namespace detail {
+
+template <class F>
+struct AnyStrides : F {
+  using F::operator();
+};
+template <class F>
+inline constexpr bool takes_any_strides = false;
+template <class F>
+inline constexpr bool takes_any_strides<AnyStrides<F>> = true;
 
 struct OpName {
   template <std::size_t N>
@@ -258,6 +268,7 @@ struct OpNode final : Node {
   OpNode(const OpInfo* info, G&& f, const Tensor& y, Edges edges)
       : Node(info), edge_list(std::move(edges)) {
     edge_span = edge_list;
+    any_strides = takes_any_strides<F>;
     body.emplace(std::forward<G>(f), y);
   }
   Grads backward(std::span<const Tensor> dys, Wanted wanted) override {
@@ -287,6 +298,13 @@ void record_node(const OpInfo* op, std::span<Tensor> outputs, std::span<const In
 }
 
 }  // namespace detail
+
+/// For record(): a backward that takes its dys as they lie. Other backwards get dense ones, which a
+/// view's gradient would be copied for.
+template <class F>
+detail::AnyStrides<F> any_strides(F backward) {
+  return {std::move(backward)};
+}
 
 /// Records `y = Name(inputs)` and gives it back. `backward` is one of
 ///   (const Tensor& dy, Wanted) -> Grads

@@ -213,7 +213,7 @@ class Walk {
       return;
     }
     for (Tensor& dy : dys)
-      if (dy.defined() && !dy.is_contiguous()) dy = dy.contiguous();
+      if (dy.defined() && !node.any_strides && !dy.is_contiguous()) dy = dy.contiguous();
     pass_on(node, dys);
   }
 

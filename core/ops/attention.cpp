@@ -30,6 +30,61 @@ Tensor empty_in_order_of(const Tensor& like, std::int64_t width) {
   return alias(dense, {B, H, T, width}, {T * H * width, width, H * width, 1});
 }
 
+// How far the rows of x, (B, heads, rows, width) or (N, heads, width), lie apart; 0 if they are not
+// evenly spaced, each with the heads one after the other.
+std::int64_t row_distance(const Tensor& x) {
+  const std::int64_t row_axis = x.rank() == 4 ? 2 : 0, W = x.strides()[row_axis];
+  const bool joined = x.strides()[x.rank() - 1] == 1 &&
+                      (x.dim(1) == 1 || x.strides()[1] == x.dim(-1)) &&
+                      (row_axis == 0 || x.dim(0) == 1 || x.strides()[0] == x.dim(2) * W);
+  return joined ? W : 0;
+}
+
+// Whether xs are the columns of one matrix, all of them and in this order: split by a projection.
+bool are_columns_of_one(std::span<const Tensor> xs) {
+  std::int64_t width = 0;
+  for (const Tensor& x : xs) {
+    const std::int64_t row_axis = x.rank() == 4 ? 2 : 0;
+    if (x.impl()->storage != xs[0].impl()->storage || row_distance(x) != row_distance(xs[0]) ||
+        x.dim(0) != xs[0].dim(0) || x.dim(row_axis) != xs[0].dim(row_axis) ||
+        x.raw_data() != xs[0].raw_data() + width * static_cast<std::int64_t>(size_of(x.dtype())))
+      return false;
+    width += x.dim(1) * x.dim(-1);
+  }
+  return width > 0 && width == row_distance(xs[0]);
+}
+
+// Fresh tensors that lie as xs do: then split() finds its gradient joined.
+std::vector<Tensor> empty_columns_of_one(std::span<const Tensor> xs) {
+  const std::int64_t rows = xs[0].numel() / (xs[0].dim(1) * xs[0].dim(-1)), W = row_distance(xs[0]);
+  const Tensor all = empty({rows * W}, xs[0].dtype());
+  std::vector<Tensor> parts;
+  std::int64_t column = 0;
+  for (const Tensor& x : xs) {
+    parts.push_back(alias(all, x.shape(), x.strides(), column));
+    column += x.dim(1) * x.dim(-1);
+  }
+  return parts;
+}
+
+// Room for the gradients of q, k and v, in the order of memory that those have.
+//   inputs: (B, heads, rows, width) or (N, heads, width)
+std::vector<Tensor> room_for_gradients(std::span<const Tensor> inputs, Wanted wanted) {
+  if (wanted[0] && wanted[1] && wanted[2] && are_columns_of_one(inputs))
+    return empty_columns_of_one(inputs);
+  std::vector<Tensor> room(3);
+  for (std::size_t i = 0; i < 3; ++i)
+    if (wanted[i])
+      room[i] = inputs[i].rank() == 4 ? empty_in_order_of(inputs[i], inputs[i].dim(-1))
+                                      : empty(inputs[i].shape(), inputs[i].dtype());
+  if (wanted[1] && wanted[2] && are_columns_of_one(inputs.subspan(1))) {
+    std::vector<Tensor> kv = empty_columns_of_one(inputs.subspan(1));
+    room[1] = std::move(kv[0]);
+    room[2] = std::move(kv[1]);
+  }
+  return room;
+}
+
 // A derivative that nobody gave is 0.
 Tensor given_or_zeros(const Tensor& dy, const Shape& shape, DType dtype) {
   if (dy.defined()) return with_dense_rows(dy);
@@ -136,9 +191,11 @@ Grads padded_backward(const Call& call, const std::vector<Part>& parts, std::spa
   PartGrads& d = all[0];
   d.doutput = given_or_zeros(dys[0], part.output.shape(), dtype);
   if (dys[1].defined()) d.dlse = dys[1].contiguous();
-  if (wanted[0]) d.dq = empty_in_order_of(part.q, n.D);
-  if (wanted[1]) d.dk = empty_in_order_of(part.k, n.D);
-  if (wanted[2]) d.dv = empty_in_order_of(part.v, n.E);
+  const std::vector<Tensor> room =
+      room_for_gradients(std::vector<Tensor>{part.q, part.k, part.v}, wanted);
+  d.dq = room[0];
+  d.dk = room[1];
+  d.dv = room[2];
   if (call.sinks_wanted(wanted)) d.dsinks = empty({n.B, n.H}, dtype);
   d.captured = call.captured_grads(wanted, n.B, n.H);
   detail::run_backward(parts, call.settings, all, dtype);
@@ -168,8 +225,8 @@ AttentionResult scaled_dot_product_attention_with_lse(const Tensor& query, const
   detail::run_forward(parts, call.settings, q.dtype());
   std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
       {std::move(output), std::move(lse)}, std::span<const Tensor>(inputs),
-      [call = std::move(call), parts = std::move(parts), mask](std::span<const Tensor> dys,
-                                                               Wanted wanted) -> Grads {
+      any_strides([call = std::move(call), parts = std::move(parts), mask](
+                      std::span<const Tensor> dys, Wanted wanted) -> Grads {
         call.check_versions();
         if (!grad_enabled()) return padded_backward(call, parts, dys, wanted);
         const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
@@ -177,7 +234,7 @@ AttentionResult scaled_dot_product_attention_with_lse(const Tensor& query, const
           return {y.output, y.logsumexp};
         };
         return backward_by_twin(twin, call.input_tensors(), dys, wanted);
-      });
+      }));
   return {std::move(out[0]), std::move(out[1])};
 }
 
@@ -257,8 +314,9 @@ Grads ragged_backward(const Call& call, const std::vector<Part>& parts, const Ra
   const auto N = static_cast<std::int64_t>(parts.size());
   const Tensor dy = with_dense_rows(given);
   Grads grads(call.inputs);
-  for (std::size_t i = 0; i < 3; ++i)
-    if (wanted[i]) grads[i] = empty(call.kept[i].get().shape(), dy.dtype());
+  const std::vector<Tensor> inputs = call.input_tensors();
+  const std::vector<Tensor> room = room_for_gradients(std::span(inputs).first(3), wanted);
+  for (std::size_t i = 0; i < 3; ++i) grads[i] = room[i];
   Tensor dsinks;
   if (call.sinks_wanted(wanted)) dsinks = empty({N, dy.dim(1)}, dy.dtype());
   std::vector<PartGrads> all;
@@ -301,8 +359,8 @@ Ragged scaled_dot_product_attention(const Ragged& query, const Ragged& key, cons
   detail::run_forward(parts, call.settings, q.dtype());
   std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
       {std::move(output)}, std::span<const Tensor>(inputs),
-      [call = std::move(call), parts = std::move(parts), mask, queries, keys](
-          std::span<const Tensor> dys, Wanted wanted) -> Grads {
+      any_strides([call = std::move(call), parts = std::move(parts), mask, queries, keys](
+                      std::span<const Tensor> dys, Wanted wanted) -> Grads {
         call.check_versions();
         if (!grad_enabled()) return ragged_backward(call, parts, queries, keys, dys[0], wanted);
         const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
@@ -318,7 +376,7 @@ Ragged scaled_dot_product_attention(const Ragged& query, const Ragged& key, cons
           return {concat(rows, 0)};
         };
         return backward_by_twin(twin, call.input_tensors(), dys, wanted);
-      });
+      }));
   return {std::move(out[0]), queries};
 }
 

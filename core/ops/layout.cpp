@@ -59,9 +59,10 @@ Tensor dense_copy(const Tensor& x) { return numbers_of(x).clone(); }
 
 // x's numbers at y's shape and strides; the gradient is rearranged back.
 Tensor record_reshape(const Tensor& x, Tensor y) {
-  return record<"reshape">(std::move(y), {x}, [shape = x.shape()](const Tensor& dy, Wanted) {
-    return Grads(reshape(dy, shape));
-  });
+  return record<"reshape">(std::move(y), {x},
+                           any_strides([shape = x.shape()](const Tensor& dy, Wanted) {
+                             return Grads(reshape(dy, shape));
+                           }));
 }
 
 void check_axes_differ(const char* op, const Dims& axes, int64_t rank, int64_t (&seen)[kMaxRank]) {
@@ -161,9 +162,9 @@ Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
   Strides strides = x.strides();
   std::swap(shape[a], shape[b]);
   std::swap(strides[a], strides[b]);
-  return record<"transpose">(alias(x, shape, strides), {x}, [a, b](const Tensor& dy, Wanted) {
-    return Grads(transpose(dy, a, b));
-  });
+  return record<"transpose">(
+      alias(x, shape, strides), {x},
+      any_strides([a, b](const Tensor& dy, Wanted) { return Grads(transpose(dy, a, b)); }));
 }
 
 // dx = dy permuted by the inverse
@@ -180,9 +181,9 @@ Tensor permute(const Tensor& x, const Dims& axes) {
     strides[place[d]] = x.strides()[d];
   }
   const Dims inverse(place, place + x.rank());
-  return record<"permute">(alias(x, shape, strides), {x}, [inverse](const Tensor& dy, Wanted) {
-    return Grads(permute(dy, inverse));
-  });
+  return record<"permute">(
+      alias(x, shape, strides), {x},
+      any_strides([inverse](const Tensor& dy, Wanted) { return Grads(permute(dy, inverse)); }));
 }
 
 // y[i] = x[n - 1 - i], dx[i] = dy[n - 1 - i]

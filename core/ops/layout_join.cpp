@@ -34,6 +34,21 @@ std::vector<Tensor> with_zeros(std::span<const Tensor> dys, const std::vector<Sh
   return all;
 }
 
+// The concatenation of parts that lie side by side in one block already, as a view of it; else
+// undefined. All of them are defined.
+Tensor already_joined(const std::vector<Tensor>& parts, int64_t axis, const Shape& whole) {
+  const Tensor& first = parts[0];
+  const int64_t step = first.strides()[axis] * static_cast<int64_t>(size_of(first.dtype()));
+  int64_t start = 0;
+  for (const Tensor& x : parts) {
+    if (x.impl()->storage != first.impl()->storage || !(x.strides() == first.strides()) ||
+        x.raw_data() != first.raw_data() + start * step || x.numel() == 0)
+      return {};
+    start += x.shape()[axis];
+  }
+  return alias(first, whole, first.strides());
+}
+
 std::vector<Shape> shapes_of(const std::vector<Tensor>& tensors) {
   std::vector<Shape> shapes;
   for (const Tensor& x : tensors) shapes.push_back(x.shape());
@@ -92,7 +107,7 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
                          });
 }
 
-// [y0, y1, ...] = x,   dx = [dy0, dy1, ...], written once
+// [y0, y1, ...] = x,   dx = [dy0, dy1, ...], written once, or not at all where they lie joined
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) {
   const int64_t d = normalize_axis("split", axis, x.rank());
   const bool negative = std::any_of(sizes.begin(), sizes.end(), [](int64_t n) { return n < 0; });
@@ -109,9 +124,15 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
   }
   auto shapes = shapes_of(parts);
   return record_outputs<"split">(
-      std::move(parts), {x}, [d, shapes = std::move(shapes)](std::span<const Tensor> dys, Wanted) {
-        return Grads(concat(with_zeros(dys, shapes), d));
-      });
+      std::move(parts), {x},
+      any_strides(
+          [d, shapes = std::move(shapes), whole = x.shape()](std::span<const Tensor> dys, Wanted) {
+            const std::vector<Tensor> all = with_zeros(dys, shapes);
+            if (!grad_enabled())
+              if (Tensor joined = already_joined(all, d, whole); joined.defined())
+                return Grads(std::move(joined));
+            return Grads(concat(all, d));
+          }));
 }
 
 std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis) {
