@@ -8,4 +8,9 @@ Tensor Dropout::operator()(const Tensor& x) const {
   return dropout(x, p_, *rng_, training());
 }
 
+Tensor Dropout::of_relu(const Tensor& x) const {
+  const Scope in(*this);
+  return relu_dropout(x, p_, *rng_, training());
+}
+
 }  // namespace fovea::nn

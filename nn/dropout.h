@@ -13,6 +13,7 @@ class Dropout : public Module {
  public:
   Dropout(double p, Rng& rng) : p_(p), rng_(&rng) {}
   Tensor operator()(const Tensor& x) const;
+  Tensor of_relu(const Tensor& x) const;  ///< of max(x, 0), in one pass
   void visit(Visitor&) override {}
   bool is_on() const { return training() && p_ > 0; }  ///< else it gives back what it gets
 

@@ -89,7 +89,7 @@ Tensor TransformerLayer::feed_forward(const Tensor& x) const {
   const Tensor in = linear1(x);  // (B, T, F)
   switch (options_.activation) {
     case Activation::relu:
-      return linear2(drop(relu(in)));
+      return linear2(drop.of_relu(in));
     case Activation::gelu:
       return linear2(drop(gelu(in)));
     case Activation::swiglu:

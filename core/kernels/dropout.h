@@ -14,13 +14,26 @@ namespace fovea::kernels {
 template <class T>
 void dropout(const T* x, int64_t n, double p, const PhiloxOrigin& origin, T* y);
 
-// The loop behind dropout, on one thread, for one instruction set. Words are compared by their
+// dropout of max(x, 0), in one pass; a NaN that is kept stays one.
+template <class T>
+void relu_dropout(const T* x, int64_t n, double p, const PhiloxOrigin& origin, T* y);
+
+// Its derivative by x. y says what was kept: dx_i = dy_i / (1 - p) where y_i > 0, else 0.
+template <class T>
+void relu_dropout_backward(const T* y, const T* dy, int64_t n, double p, T* dx);
+
+// The loops behind these, on one thread, for one instruction set. Words are compared by their
 // upper 24 bits, as signed numbers: not every instruction set can compare unsigned ones.
+template <class T>
+struct DropoutLoops {
+  using Forward = void (*)(const T* x, int64_t n, int32_t threshold, T scale,
+                           const PhiloxOrigin& origin, T* y);
+  Forward dropout, relu_dropout;
+  void (*relu_dropout_backward)(const T* y, const T* dy, int64_t n, T scale, T* dx);
+};
 struct DropoutTable {
-  void (*f32)(const float* x, int64_t n, int32_t threshold, float scale, const PhiloxOrigin& origin,
-              float* y);
-  void (*f64)(const double* x, int64_t n, int32_t threshold, double scale,
-              const PhiloxOrigin& origin, double* y);
+  DropoutLoops<float> f32;
+  DropoutLoops<double> f64;
 };
 
 }  // namespace fovea::kernels

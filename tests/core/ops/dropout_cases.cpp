@@ -11,6 +11,12 @@ const bool added = add_grad_cases({
        return dropout(x[0], 0.4, rng);
      },
      {randn64({3, 5}, 1)}},
+    {"relu_dropout",
+     [](const std::vector<Tensor>& x) {
+       Rng rng(12);
+       return relu_dropout(x[0], 0.4, rng);
+     },
+     {randn64({3, 5}, 2)}},
 });
 
 }  // namespace

@@ -73,3 +73,41 @@ TEST_CASE("dropout: errors") {
   CHECK(message_of<DTypeError>([&] { dropout(arange(3), 0.5, rng); }) ==
         "dropout: needs f32 or f64, and got i64");
 }
+
+TEST_CASE("relu_dropout: the bits of dropout(relu(x)), values, gradients and random numbers") {
+  Rng data(7);
+  for (const std::int64_t n : {1, 127, 5000, 70000})
+    for (const DType dtype : {DType::f32, DType::f64})
+      for (const double p : {0.0, 0.3, 1.0}) {
+        Rng rng(8), again(8);
+        Tensor a = randn({n}, data).to(dtype), b = a.clone();
+        a.set_requires_grad();
+        b.set_requires_grad();
+        const Tensor y = relu_dropout(a, p, rng), twin = dropout(relu(b), p, again);
+        CHECK(max_difference(y, twin) == 0);
+        CHECK(rng.state() == again.state());
+        const Tensor dy = randn({n}, data).to(dtype);
+        y.backward(dy);
+        twin.backward(dy);
+        CHECK(max_difference(a.grad(), b.grad()) == 0);
+      }
+  Rng rng(9);
+  CHECK(max_difference(relu_dropout(from_data(std::vector<float>{-1, 2}, {2}), 0.5, rng, false),
+                       from_data(std::vector<float>{0, 2}, {2})) == 0);
+}
+
+TEST_CASE("relu_dropout: a NaN that is kept stays one") {
+  Rng rng(10);
+  const auto y = relu_dropout(full({100}, std::numeric_limits<double>::quiet_NaN()), 0.5, rng)
+                     .to_vector<float>();
+  const auto nans = std::count_if(y.begin(), y.end(), [](float v) { return std::isnan(v); });
+  CHECK(nans + std::count(y.begin(), y.end(), 0.0f) == 100);
+  CHECK(nans > 20);
+  CHECK(nans < 80);
+}
+
+TEST_CASE("relu_dropout: errors") {
+  Rng rng(11);
+  CHECK(message_of<ValueError>([&] { relu_dropout(ones({2}), 1.5, rng); }) ==
+        "relu_dropout: p = 1.5: a probability is between 0 and 1");
+}
