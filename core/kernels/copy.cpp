@@ -11,7 +11,7 @@ namespace {
 using Byte = unsigned char;
 
 // Work below this many elements is not worth waking a second thread.
-constexpr int64_t parallel_grain = 32768;
+constexpr int64_t parallel_grain = 16384;
 
 // 32 x 32 elements of 4 bytes: whole pairs of cache lines on either side, and both sides stay in
 // the first-level cache while the tile is turned.

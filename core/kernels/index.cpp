@@ -7,7 +7,7 @@ namespace fovea::kernels {
 namespace {
 
 // Work below this many numbers is not worth waking a second thread.
-constexpr int64_t parallel_grain = 32768;
+constexpr int64_t parallel_grain = 16384;
 
 // Columns that a thread takes at once: 64 floats are four whole cache lines.
 constexpr int64_t column_tile = 64;
