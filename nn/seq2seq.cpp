@@ -1,6 +1,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/step_linear.h>
 #include <fovea/nn/attention/make.h>
 #include <fovea/nn/seq2seq.h>
 
@@ -144,27 +145,20 @@ Tensor Seq2Seq::no_steps(const Seq2SeqMemory& memory, Tensor* weights) const {
 Tensor Seq2Seq::decode(const Seq2SeqMemory& memory, const Tensor& inputs,
                        const std::vector<std::int64_t>& lengths, Tensor* weights) const {
   const Scope in(*this);
-  const std::int64_t E = options_.embed_dim, C = context_size();
   const RaggedIndex real(lengths);
   if (inputs.rank() == 2 && inputs.dim(1) == 0 && real.total() == 0)
     return no_steps(memory, weights);
   const Tensor embedded = drop(target_embedding(inputs));  // (B, T, E)
-  // The embeddings' part of the cell's input does not depend on the states: all steps in one
-  // product.
-  const Tensor weight_e = slice(cell.weight_ih, 1, 0, E);                       // (3H, E)
-  const Tensor weight_c = slice(cell.weight_ih, 1, E, E + C);                   // (3H, 2H)
-  const Tensor weight_r = slice(cell.weight_ih, 1, E + C, E + C + fed_size());  // (3H, H)
-  const std::vector<Tensor> gates = unbind(linear(embedded, weight_e, cell.bias_ih), 1);
+  StepLinear input_gates(embedded, cell.weight_ih, cell.bias_ih);
   const std::vector<Tensor> words = feeds() ? unbind(embedded, 1) : std::vector<Tensor>();
   std::vector<Tensor> states, contexts, reads, looked;
   std::vector<Tensor> state = initial_state(memory);  // (B, H), perhaps (B, H), the attention's
-  for (std::size_t t = 0; t < gates.size(); ++t) {
-    Tensor gate = gates[t];  // (B, 3H)
+  for (std::int64_t t = 0; t < inputs.dim(1); ++t) {
     const Context seen = look(memory, state);
-    if (attention) gate = gate + linear(seen.context, weight_c, {});
-    if (feeds()) gate = gate + linear(state[1], weight_r, {});
-    state[0] = cell.step(gate, state[0]);
-    if (feeds()) state[1] = read(state[0], seen.context, words[t]);
+    Tensor later = seen.context;  // (B, 2H)
+    if (feeds()) later = attention ? concat({later, state[1]}, 1) : state[1];
+    state[0] = cell.step(input_gates(later), state[0]);
+    if (feeds()) state[1] = read(state[0], seen.context, words[static_cast<std::size_t>(t)]);
     states.push_back(state[0]);
     if (attention) contexts.push_back(seen.context);  // (B, 2H)
     if (feeds()) reads.push_back(state[1]);           // (B, H)

@@ -1,0 +1,113 @@
+// StepLinear is a linear layer of [x; z], step by step.
+#include <fovea/core/autograd.h>
+#include <fovea/core/gradcheck.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/ops/step_linear.h>
+#include <fovea/core/random.h>
+#include <fovea/tests/support/compare.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+
+namespace {
+
+constexpr std::int64_t B = 3, T = 4, E = 5, Z = 2, out = 6;
+
+// inputs: x (B, T, E), weight, bias, the first z (B, Z). Each later z follows from the step before.
+using Inputs = std::vector<Tensor>;
+
+Tensor next_z(const Tensor& y) { return tanh(slice(y, 1, 0, Z)); }
+
+Tensor by_steps(const Inputs& in) {
+  StepLinear step(in[0], in[1], in[2]);
+  std::vector<Tensor> ys;
+  Tensor z = in[3];
+  for (std::int64_t t = 0; t < T; ++t) {
+    ys.push_back(step(z));
+    z = next_z(ys.back());
+  }
+  return stack(ys, 1);  // (B, T, out)
+}
+
+Tensor by_definition(const Inputs& in) {
+  std::vector<Tensor> ys;
+  Tensor z = in[3];
+  for (std::int64_t t = 0; t < T; ++t) {
+    ys.push_back(linear(concat({select(in[0], 1, t), z}, 1), in[1], in[2]));
+    z = next_z(ys.back());
+  }
+  return stack(ys, 1);
+}
+
+Inputs random_inputs() {
+  Rng rng(3);
+  Inputs in{randn({B, T, E}, rng, DType::f64), randn({out, E + Z}, rng, DType::f64),
+            randn({out}, rng, DType::f64), randn({B, Z}, rng, DType::f64)};
+  for (Tensor& x : in) x.set_requires_grad();
+  return in;
+}
+
+// A loss that no two numbers enter alike.
+Tensor loss_of(const Tensor& y) {
+  Rng rng(4);
+  return sum(square(y) * randn(y.shape(), rng, y.dtype()));
+}
+
+}  // namespace
+
+TEST_CASE("values and gradients are the definition's, a second time too") {
+  Inputs in = random_inputs(), want = random_inputs();
+  const Tensor y = by_steps(in), expected = by_definition(want);
+  CHECK(test::max_difference(y, expected) <= 1e-12);
+  for (int times = 0; times < 2; ++times) {
+    loss_of(y).backward({}, {.retain_graph = true});
+    loss_of(expected).backward({}, {.retain_graph = true});
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      CAPTURE(i);
+      CHECK(test::max_difference(in[i].grad(), want[i].grad()) <= 1e-11);
+    }
+  }
+}
+
+TEST_CASE("first and second derivatives, by differences") {
+  const auto first = gradcheck(by_steps, random_inputs());
+  CHECK_MESSAGE(first.ok, first.message);
+  const auto second = gradgradcheck(by_steps, random_inputs());
+  CHECK_MESSAGE(second.ok, second.message);
+}
+
+TEST_CASE("without a later part, without a bias, and with a weight that does not learn") {
+  const Inputs in = random_inputs();
+  const Tensor narrow_weight = slice(in[1], 1, 0, E).detach().clone().set_requires_grad();
+  StepLinear plain(in[0], narrow_weight, {});
+  std::vector<Tensor> ys;
+  for (std::int64_t t = 0; t < T; ++t) ys.push_back(plain({}));
+  const Tensor y = stack(ys, 1), expected = linear(in[0], narrow_weight, {});
+  CHECK(test::max_difference(y, expected) <= 1e-12);
+  CHECK(test::max_difference(grad(loss_of(y), narrow_weight),
+                             grad(loss_of(expected), narrow_weight)) <= 1e-11);
+
+  Inputs frozen = random_inputs(), want = random_inputs();
+  frozen[1] = frozen[1].detach();
+  want[1] = want[1].detach();
+  loss_of(by_steps(frozen)).backward();
+  loss_of(by_definition(want)).backward();
+  CHECK(test::max_difference(frozen[0].grad(), want[0].grad()) <= 1e-11);
+  CHECK(test::max_difference(frozen[3].grad(), want[3].grad()) <= 1e-11);
+}
+
+TEST_CASE("what does not fit is refused") {
+  const Inputs in = random_inputs();
+  CHECK(message_of<ShapeError>([&] { StepLinear(in[2], in[1], in[2]); }) ==
+        "StepLinear: x (6,), weight (6, 7): they must be (B, T, E) and (out, E + Z)");
+  StepLinear step(in[0], in[1], in[2]);
+  CHECK(message_of<ShapeError>([&] { step({}); }) == "StepLinear: z undefined: it must be (3, 2)");
+  CHECK(message_of<ShapeError>([&] { step(in[1]); }) == "StepLinear: z (6, 7): it must be (3, 2)");
+  for (std::int64_t t = 0; t < T; ++t) step(in[3]);
+  CHECK(message_of<StateError>([&] { step(in[3]); }) == "StepLinear: step 5 of 4");
+}
