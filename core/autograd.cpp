@@ -91,6 +91,7 @@ SavedOutput::SavedOutput(const Tensor& y)
   if (!y.is_contiguous())
     state_error("record", "an output {} with gaps cannot be kept: it must be contiguous",
                 y.shape().str());
+  if (autograd_mode.watched) note_kept(y);
 }
 
 Tensor SavedOutput::get(Node& self) const {

@@ -19,8 +19,10 @@ namespace fovea {
 /// What this thread does while it computes. Only the scopes below change it.
 struct AutogradMode {
   bool grad_enabled = true;
+  bool watched = false;  ///< one of those below is on: all that an op looks at
   bool trace_non_finite = false;
   class GradientAudit* audit = nullptr;
+  class ObserveOps* observe = nullptr;  ///< without `watched`: inside an op that is seen as a whole
 };
 inline thread_local constinit AutogradMode autograd_mode{};
 
@@ -79,11 +81,18 @@ class Grads {
   std::vector<Tensor> more_;
 };
 
+namespace detail {
+void note_kept(const Tensor& x);  ///< tells the observer, if there is one
+}
+
 /// A tensor kept for backward. Using it after its numbers were overwritten is a StateError.
 class Saved {
  public:
   Saved() = default;
-  explicit Saved(const Tensor& x) : tensor_(x), version_(x.impl()->storage->version()) {}
+  explicit Saved(const Tensor& x) : tensor_(x), version_(x.impl()->storage->version()) {
+    if (autograd_mode.watched) [[unlikely]]
+      detail::note_kept(x);
+  }
   operator const Tensor&() const { return get(); }
   const Tensor& get() const {
     if (tensor_.defined() && tensor_.impl()->storage->version() != version_) overwritten();
@@ -293,7 +302,7 @@ void record_node(const OpInfo* op, std::span<Tensor> outputs, std::span<const In
       attach(outputs[i], owner, static_cast<std::uint32_t>(i));
     attach(outputs[0], std::move(owner), 0);
   }
-  if (autograd_mode.trace_non_finite || autograd_mode.audit)
+  if (autograd_mode.watched) [[unlikely]]
     after_forward(op, outputs, inputs, wants && !grad_enabled());
 }
 
@@ -350,11 +359,11 @@ std::vector<Tensor> record_outputs(std::vector<Tensor> ys, std::span<const Tenso
   return ys;
 }
 
-/// For ops without a derivative (argmax, comparisons): tells the gradient audit that a path ends
-/// here.
+/// For ops without a derivative (argmax, comparisons): tells those who watch, such as the gradient
+/// audit, that a path ends here.
 template <detail::OpName Name, std::size_t N>
 Tensor record_cut(Tensor y, const detail::Input (&inputs)[N]) {
-  if (autograd_mode.trace_non_finite || autograd_mode.audit)
+  if (autograd_mode.watched) [[unlikely]]
     detail::after_forward(detail::op<Name, false>(), std::span(&y, 1), std::span(inputs),
                           detail::any_requires_grad(std::span(inputs)));
   return y;

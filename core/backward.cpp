@@ -2,6 +2,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/kernels/copy.h>
+#include <fovea/core/observe.h>
 
 namespace fovea {
 namespace {
@@ -79,20 +80,32 @@ bool fits(const Tensor& g, const Node& node, std::uint32_t output) {
 }
 
 // During a walk only what create_graph asks for is recorded. The walk looks for NaN itself, so that
-// the op is named whose backward it was; and what a backward computes is no path that was cut.
+// the op is named whose backward it was; and what a backward computes is no path that was cut. An
+// observer sees the ops' backwards, and what is inside them only if it is recorded.
 class WalkMode {
  public:
   explicit WalkMode(const BackwardOptions& options) : before_(autograd_mode) {
-    autograd_mode = {.grad_enabled = options.create_graph};
+    ObserveOps* observe = before_.watched ? before_.observe : nullptr;
+    autograd_mode = {.grad_enabled = options.create_graph,
+                     .watched = observe && options.create_graph,
+                     .observe = observe};
+    if (observe) seen_.emplace(*observe);
   }
   ~WalkMode() { autograd_mode = before_; }
   WalkMode(const WalkMode&) = delete;
   WalkMode& operator=(const WalkMode&) = delete;
 
+  bool watched() const { return before_.watched; }
   bool traces_non_finite() const { return before_.trace_non_finite; }
+  void finish() {
+    if (!seen_) return;
+    seen_->finish({"backward", SeenOp::Pass::walk, ModuleTrail::current(), nullptr});
+    if (autograd_mode.observe->depth() == 0) autograd_mode.observe->end_of_walk();
+  }
 
  private:
   AutogradMode before_;
+  std::optional<ObserveOps::Frame> seen_;
 };
 
 // One pass over the graph. The nodes hold its state, so that an op costs no look-up; a walk inside
@@ -123,6 +136,7 @@ class Walk {
       forget(node);
       order_.pop_back();
     }
+    mode_.finish();
   }
 
  private:
@@ -245,11 +259,12 @@ class Walk {
       state_error(node.op->name,
                   "backward: its saved tensors were freed by an earlier backward(): pass "
                   "retain_graph = true to the first one");
-    Grads grads = node.backward(dys, Wanted(mask));
+    Grads grads = mode_.watched()
+                      ? detail::watched_backward(node, dys, Wanted(mask), mode_.traces_non_finite())
+                      : node.backward(dys, Wanted(mask));
     if (grads.size() != edges.size())
       state_error(node.op->name, "backward returned {} gradients for {} inputs", grads.size(),
                   edges.size());
-    if (mode_.traces_non_finite()) detail::check_finite_grads(node, dys, grads);
     for (std::size_t i = 0; i < edges.size(); ++i) {
       Edge& edge = edges[i];
       if (!grads[i].defined() || !edge.node || !edge.node->needed) continue;

@@ -1,5 +1,6 @@
 // Backwards that run a forward again: checkpoint(), and the slow twin's way to second derivatives.
 #include <fovea/core/autograd.h>
+#include <fovea/core/observe.h>
 
 #include <unordered_set>
 
@@ -95,6 +96,7 @@ Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
   return record<"checkpoint">(
       std::move(y), std::span<const Tensor>(all),
       [f, kept = std::move(kept), parameters](const Tensor& dy, Wanted wanted) -> Grads {
+        const detail::SeeThrough through;
         const bool second = grad_enabled();
         std::vector<Tensor> arguments;
         for (const Saved& x : kept) arguments.push_back(x);

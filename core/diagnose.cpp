@@ -1,4 +1,5 @@
 #include <fovea/core/diagnose.h>
+#include <fovea/core/observe.h>
 
 #include <cmath>
 #include <limits>
@@ -98,6 +99,7 @@ namespace detail {
 
 void after_forward(const OpInfo* op, std::span<const Tensor> outputs, std::span<const Input> inputs,
                    bool cut) {
+  if (autograd_mode.observe) autograd_mode.observe->forward(op, outputs, inputs);
   if (cut && autograd_mode.audit) autograd_mode.audit->note_cut(op, inputs);
   if (!autograd_mode.trace_non_finite) return;
   for (const Input& input : inputs)

@@ -15,13 +15,18 @@ namespace fovea {
 /// input. Costs one pass over every result; nothing outside the scope.
 class TraceNonFinite {
  public:
-  TraceNonFinite() : before_(std::exchange(autograd_mode.trace_non_finite, true)) {}
-  ~TraceNonFinite() { autograd_mode.trace_non_finite = before_; }
+  TraceNonFinite()
+      : before_(std::exchange(autograd_mode.trace_non_finite, true)),
+        watched_before_(std::exchange(autograd_mode.watched, true)) {}
+  ~TraceNonFinite() {
+    autograd_mode.trace_non_finite = before_;
+    autograd_mode.watched = watched_before_;
+  }
   TraceNonFinite(const TraceNonFinite&) = delete;
   TraceNonFinite& operator=(const TraceNonFinite&) = delete;
 
  private:
-  bool before_;
+  bool before_, watched_before_;
 };
 
 /// Which parameters got no gradient, a zero one or a non-finite one, and which op cut the path.
@@ -36,8 +41,13 @@ class GradientAudit {
     std::string cut_by;  ///< "detach in encoder.layers.0"; empty where no cut was seen
   };
 
-  GradientAudit() : before_(std::exchange(autograd_mode.audit, this)) {}
-  ~GradientAudit() { autograd_mode.audit = before_; }
+  GradientAudit()
+      : before_(std::exchange(autograd_mode.audit, this)),
+        watched_before_(std::exchange(autograd_mode.watched, true)) {}
+  ~GradientAudit() {
+    autograd_mode.audit = before_;
+    autograd_mode.watched = watched_before_;
+  }
   GradientAudit(const GradientAudit&) = delete;
   GradientAudit& operator=(const GradientAudit&) = delete;
 
@@ -52,6 +62,7 @@ class GradientAudit {
     std::vector<Ref<Node>> leaves;  ///< what the cut value depended on
   };
   GradientAudit* before_;
+  bool watched_before_;
   std::vector<Cut> cuts_;
 };
 

@@ -310,6 +310,20 @@ Mask Mask::strict() const {
   return mask;
 }
 
+std::int64_t kept_pairs(const MaskPlan& plan, const MaskSizes& n) {
+  const PlanReader reader(plan, n);
+  const bool by_range = plan.tables.empty() && plan.ids.empty();
+  std::int64_t pairs = 0;
+  for (std::int64_t b = 0; b < n.B; ++b)
+    for (std::int64_t t = 0; t < n.T; ++t) {
+      const Range r = reader.range(b, t);
+      if (by_range) pairs += n.H * std::max<std::int64_t>(0, r.end - r.begin);
+      for (std::int64_t h = 0; !by_range && h < n.H; ++h)
+        for (std::int64_t s = r.begin; s < r.end; ++s) pairs += reader.kept(b, h, t, s) ? 1 : 0;
+    }
+  return pairs;
+}
+
 MaskPlan Mask::plan(const MaskSizes& n) const {
   MaskPlan plan;
   bool ranges = false;

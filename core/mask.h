@@ -31,6 +31,9 @@ struct MaskPlan {
   std::vector<Ids> ids;
 };
 
+/// How many (batch, head, query, key) the plan keeps: looks at each where there are tables or ids.
+std::int64_t kept_pairs(const MaskPlan& plan, const MaskSizes& sizes);
+
 /// A condition on (batch, head, query, key), or several joined by &.
 class Mask {
  public:

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <fovea/core/error.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/state.h>
 #include <fovea/core/tensor.h>
 
@@ -99,7 +100,9 @@ class Module {
   class Scope {
    public:
     explicit Scope(const Module& module)
-        : trail_(module.path_ ? module.path_ : ModuleTrail::current()) {}
+        : trail_(module.path_ ? module.path_ : ModuleTrail::current()) {
+      detail::mark_begin();
+    }
 
    private:
     ModuleTrail trail_;

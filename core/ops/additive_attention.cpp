@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/additive_attention.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/additive_attention.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -63,6 +64,10 @@ AttentionOutput additive_attention(const Tensor& queries, const Tensor& keys, co
     kernels::additive_attention_forward(n, keep_table(kept), q.data<T>(), k.data<T>(), v.data<T>(),
                                         x.data<T>(), weights.mutable_data<T>(),
                                         context.mutable_data<T>());
+  });
+  detail::note_work([&] {
+    const MaskSizes pairs{n.B, 1, n.T, n.S};
+    return kept_pairs(mask.plan(pairs), pairs);
   });
   const Tensor a = numbers_of(weights);  // without its history
   std::vector<Tensor> out = record_outputs<"additive_attention">(

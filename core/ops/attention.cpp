@@ -2,6 +2,7 @@
 // the calls of the kernels are in attention_parts.cpp.
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/philox.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/attention_parts.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -171,6 +172,13 @@ AttentionResult twin_of(const Call& call, const Tensor& q, const Tensor& k, cons
   return detail::attention_twin(q, k, v, mask, options, captured);
 }
 
+std::int64_t pairs_of(const std::vector<Part>& parts) {
+  std::int64_t pairs = 0;
+  for (const Part& part : parts)
+    pairs += kept_pairs(part.plan, {part.n.B, part.n.H, part.n.T, part.n.S});
+  return pairs;
+}
+
 // The gradients of the inputs behind q, k and v, from those of the parts.
 void add_shared_grads(const Call& call, const std::vector<PartGrads>& parts, Grads& grads) {
   for (std::size_t i = 0; i < call.captured(); ++i)
@@ -223,6 +231,7 @@ AttentionResult scaled_dot_product_attention_with_lse(const Tensor& query, const
   const std::vector<Tensor> inputs = inputs_of(q, k, v, options);
   Call call = call_of(options, n.D, inputs, {parts[0].output, parts[0].lse});
   detail::run_forward(parts, call.settings, q.dtype());
+  detail::note_work([&] { return pairs_of(parts); });
   std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
       {std::move(output), std::move(lse)}, std::span<const Tensor>(inputs),
       any_strides([call = std::move(call), parts = std::move(parts), mask](
@@ -357,6 +366,7 @@ Ragged scaled_dot_product_attention(const Ragged& query, const Ragged& key, cons
   const std::vector<Tensor> inputs = inputs_of(q, k, v, options);
   Call call = call_of(options, n.D, inputs, {numbers_of(output)});
   detail::run_forward(parts, call.settings, q.dtype());
+  detail::note_work([&] { return pairs_of(parts); });
   std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
       {std::move(output)}, std::span<const Tensor>(inputs),
       any_strides([call = std::move(call), parts = std::move(parts), mask, queries, keys](

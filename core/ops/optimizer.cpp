@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/optimizer.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/optimizer.h>
 
 #include <cmath>
@@ -27,6 +28,7 @@ void sgd_step(Tensor& w, const Tensor& dw, Tensor& velocity, const SgdRule& rule
   check_fits("sgd_step", w, "dw", dw);
   if (rule.momentum != 0) check_state("sgd_step", w, "velocity", velocity);
   const NoGrad guard;
+  const detail::ObservedUpdate seen("sgd_step", {w, dw, velocity});
   const Tensor dense = dw.contiguous();
   dispatch_float(w.dtype(), "sgd_step", [&]<class T>() {
     const kernels::SgdCoefficients<T> c{.lr = static_cast<T>(rule.lr),
@@ -50,6 +52,7 @@ void adam_step(Tensor& w, const Tensor& dw, Tensor& m, Tensor& v, const AdamRule
   check_state("adam_step", w, "v", v);
   if (t < 1) value_error("adam_step", "t = {}: steps are counted from 1", t);
   const NoGrad guard;
+  const detail::ObservedUpdate seen("adam_step", {w, dw, m, v});
   const Tensor dense = dw.contiguous();
   const auto steps = static_cast<double>(t);
   dispatch_float(w.dtype(), "adam_step", [&]<class T>() {
@@ -68,6 +71,7 @@ void adam_step(Tensor& w, const Tensor& dw, Tensor& m, Tensor& v, const AdamRule
 
 double sum_of_squares(const Tensor& x) {
   const NoGrad guard;
+  const detail::ObservedUpdate seen("sum_of_squares", {x});
   const Tensor dense = x.contiguous();
   return dispatch_float(x.dtype(), "sum_of_squares", [&]<class T>() {
     return kernels::sum_of_squares(dense.data<T>(), dense.numel());

@@ -1,4 +1,5 @@
 #include <fovea/core/kernels/blas.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/optional_input.h>
 #include <fovea/core/ops/recurrent_detail.h>
 
@@ -248,6 +249,19 @@ std::array<Saved, 5> saved(const RecurrentKept& kept, bool recompute) {
   return all;
 }
 
+// The multiply-adds of a forward.
+std::int64_t products(const Tensor& x, const std::vector<RecurrentDirection>& directions,
+                      const RaggedIndex& index, RecurrentKind kind) {
+  std::int64_t sum = 0;
+  for (const RecurrentDirection& d : directions) {
+    const RecurrentSizes n = sizes_of(x, d, index, kind);
+    const std::int64_t from_input = d.weight_ih.defined() ? n.I : 0;
+    const std::int64_t projection = d.weight_hr.defined() ? n.P * n.H : 0;
+    sum += n.N * (n.G * n.H * (from_input + n.P) + projection);
+  }
+  return sum;
+}
+
 // Errors and pictures name the kind of layer.
 template <class... Args>
 std::vector<Tensor> record_as(RecurrentKind kind, Args&&... args) {
@@ -272,6 +286,7 @@ RecurrentOutput recurrent(const Tensor& input, const std::vector<RecurrentDirect
   for (const RecurrentDirection& d : directions) all.push_back(dense(d));
   std::vector<RecurrentKept> kept(all.size());
   RecurrentOutput out = run(x, all, index, settings, kept);
+  detail::note_work([&] { return products(x, all, index, settings.kind); });
 
   const std::vector<Tensor> inputs = inputs_of(x, all);
   RecurrentRecord record{{}, std::move(all), {}, keep(numbers_of(out.states)), index, settings};

@@ -1,0 +1,180 @@
+// Seeing every op as it runs: what it was, how long it took, what it keeps. Profiles and cost
+// ledgers are made of this.
+//
+//   struct Printer : OpObserver {
+//     void see(const SeenOp& op) noexcept override { fmt::print("{} {} ns\n", op.name, ...); }
+//   } printer;
+//   const ObserveOps observe(printer);
+//   loss(model(x)).backward();
+//
+// Where the time comes from. An op's backward and an optimizer's step are timed from their first
+// line to their last. A forward has no first line to hook: record() is called when its kernel has
+// run. So its time begins at the last mark of the thread: the end of the op before, the start of a
+// module, the start or end of a backward walk. What the thread did since then beside the op (user's
+// code between two ops of one module, the op's checks, planning a mask) is counted with the op;
+// work before the first op of a module is counted with none. The observer's own time is nobody's.
+// Each event costs two looks at the clock, some 50 ns: ops of less than a microsecond look slower
+// than they are.
+#pragma once
+
+#include <fovea/core/autograd.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace fovea {
+
+struct TensorSize {
+  bool given = false;  ///< false: an optional input that was left out
+  Shape shape;
+  DType dtype = DType::f32;
+
+  std::int64_t bytes() const { return given ? shape.numel() * size_of(dtype) : 0; }
+};
+
+/// What an op was given and gave, in numbers. A backward has those of its forward.
+struct OpSizes {
+  std::vector<TensorSize> inputs, outputs;
+  /// What the shapes do not tell, of ops that say it; else -1. Attention: pairs of query and key
+  /// that the mask keeps, over all batch rows and heads. Recurrent layers: the multiply-adds of a
+  /// forward.
+  std::int64_t work = -1;
+};
+
+struct SeenOp {
+  enum class Pass : std::uint8_t {
+    forward,
+    backward,  ///< the op's own backward, without the engine's adding up
+    update,    ///< an optimizer's op
+    walk,      ///< a whole backward(): what its ops leave is the engine's
+  };
+  const char* name;  ///< as given to record<"...">; the walk's is "backward"
+  Pass pass;
+  const std::string* module;  ///< where it was called; null outside every module that has a name
+  const OpSizes* sizes;       ///< null: of a walk, and where its forward was not seen
+  Wanted wanted{0};           ///< of a backward: which inputs' gradients
+  std::int64_t begin_ns = 0, end_ns = 0;  ///< of std::chrono::steady_clock
+  std::int64_t nested_ns = 0;             ///< time in events inside this one
+  int depth = 0;                          ///< events around this one
+  /// Its work was seen op by op: a backward made of recorded ops (checkpoint, create_graph).
+  bool composed = false;
+  /// Of a forward: bytes that it keeps for its backward, and that no op since the last backward()
+  /// kept before. Parameters are not counted.
+  std::int64_t kept_bytes = 0;
+  std::span<const detail::Input> inputs = {};  ///< of a forward
+  std::span<const Tensor> outputs = {};        ///< of a forward
+
+  std::int64_t self_ns() const { return end_ns - begin_ns - nested_ns; }
+};
+
+class OpObserver {
+ public:
+  virtual ~OpObserver() = default;
+  /// Called when the op has ended; inner events come before those around them. What is computed
+  /// here is not seen.
+  virtual void see(const SeenOp& op) noexcept = 0;
+};
+
+/// Inside this scope `observer` sees every op of this thread. Ops inside an op's backward are part
+/// of it and are not seen, except under create_graph and checkpoint, where they are the work. An
+/// inner scope replaces an outer one. Results are the same to the bit with and without.
+class ObserveOps {
+ public:
+  explicit ObserveOps(OpObserver& observer);
+  ~ObserveOps();
+  ObserveOps(const ObserveOps&) = delete;
+  ObserveOps& operator=(const ObserveOps&) = delete;
+
+  /// An event with a beginning. It tells the observer when finish() is called, else nothing.
+  class Frame {
+   public:
+    explicit Frame(ObserveOps& of);
+    ~Frame();
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+    void finish(SeenOp op);  ///< name, pass, module, sizes and wanted are the caller's
+
+   private:
+    ObserveOps& of_;
+    std::int64_t begin_ns_, outer_nested_ns_;
+    bool finished_ = false, outer_composed_;
+  };
+
+  void mark();  ///< the next forward's time begins here
+  void keep(const Tensor& x);
+  void note_work(const std::function<std::int64_t()>& count);
+  void forward(const OpInfo* op, std::span<const Tensor> outputs,
+               std::span<const detail::Input> inputs);
+  const OpSizes* sizes_of(const Node& node) const;
+  void forget(const Node& node) { nodes_.erase(&node); }
+  void end_of_walk() { kept_.clear(); }
+  int depth() const { return depth_; }
+  std::int64_t observer_ns() const { return observer_ns_; }  ///< spent in see()
+
+ private:
+  struct Recorded {
+    const OpInfo* op;
+    OpSizes sizes;
+  };
+  void tell(SeenOp& op);
+
+  OpObserver& observer_;
+  ObserveOps* outer_;
+  bool outer_watched_;
+  std::int64_t mark_ns_ = 0, nested_ns_ = 0, observer_ns_ = 0, work_ = -1;
+  int depth_ = 0;
+  bool composed_ = false;
+  std::unordered_map<const Node*, Recorded> nodes_;
+  std::vector<std::pair<const Storage*, std::int64_t>> keeping_;  // by the op that is running
+  std::unordered_set<const Storage*> kept_;                       // since the last walk
+};
+
+namespace detail {
+
+/// A backward that is made of ops lets them be seen.
+class SeeThrough {
+ public:
+  SeeThrough() : before_(autograd_mode.watched) {
+    autograd_mode.watched |= autograd_mode.observe != nullptr;
+  }
+  ~SeeThrough() { autograd_mode.watched = before_; }
+  SeeThrough(const SeeThrough&) = delete;
+  SeeThrough& operator=(const SeeThrough&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// Ops that are not recorded: of an optimizer. Begins here, ends with the scope.
+class ObservedUpdate {
+ public:
+  ObservedUpdate(const char* name, std::initializer_list<Input> tensors);
+  ~ObservedUpdate();
+  ObservedUpdate(const ObservedUpdate&) = delete;
+  ObservedUpdate& operator=(const ObservedUpdate&) = delete;
+
+ private:
+  const char* name_;
+  OpSizes sizes_;
+  std::optional<ObserveOps::Frame> frame_;
+};
+
+/// Says where a forward begins. For modules.
+inline void mark_begin() {
+  if (autograd_mode.watched && autograd_mode.observe) autograd_mode.observe->mark();
+}
+/// Has OpSizes::work counted, if somebody wants to know, in nobody's time. Call it before record().
+template <class F>
+void note_work(const F& count) {
+  if (autograd_mode.watched && autograd_mode.observe) autograd_mode.observe->note_work(count);
+}
+
+/// node.backward(), seen: by the observer, and by what looks for NaN.
+Grads watched_backward(Node& node, std::span<const Tensor> dys, Wanted wanted, bool trace);
+
+}  // namespace detail
+}  // namespace fovea

@@ -1,0 +1,286 @@
+#include <fovea/nn/inspect/flops.h>
+
+#include <algorithm>
+#include <functional>
+#include <unordered_map>
+
+namespace fovea::nn::inspect {
+namespace {
+
+// --- sizes ---------------------------------------------------------------------------------------
+
+struct Call {
+  const OpSizes& n;
+  Wanted wanted;
+
+  const TensorSize& in(std::size_t i) const { return n.inputs[i]; }
+  const TensorSize& out(std::size_t i = 0) const { return n.outputs[i]; }
+};
+
+double count(const TensorSize& x) { return x.given ? static_cast<double>(x.shape.numel()) : 0; }
+// An axis from the end: 1 is the last.
+double width(const TensorSize& x, std::int64_t from_end = 1) {
+  return static_cast<double>(x.shape[x.shape.rank() - from_end]);
+}
+
+double bytes(const std::vector<TensorSize>& all) {
+  double sum = 0;
+  for (const TensorSize& x : all) sum += static_cast<double>(x.bytes());
+  return sum;
+}
+double read_and_written(const Call& c) { return bytes(c.n.inputs) + bytes(c.n.outputs); }
+
+double wanted_inputs(const Call& c) {
+  double number = 0;
+  for (std::size_t i = 0; i < c.n.inputs.size(); ++i)
+    number += c.in(i).given && c.wanted[i] ? 1 : 0;
+  return number;
+}
+double wanted_bytes(const Call& c) {
+  double sum = 0;
+  for (std::size_t i = 0; i < c.n.inputs.size(); ++i)
+    if (c.wanted[i]) sum += static_cast<double>(c.in(i).bytes());
+  return sum;
+}
+double backward_bytes(const Call& c) { return read_and_written(c) + wanted_bytes(c); }
+
+// --- entries -------------------------------------------------------------------------------------
+
+using Rule = std::function<OpCost(const Call&)>;
+struct Entry {
+  Rule forward, backward;
+};
+
+OpCost nothing(const Call&) { return {}; }
+OpCost copied(const Call& c) { return {0, read_and_written(c)}; }
+OpCost copied_back(const Call& c) { return {0, bytes(c.n.outputs) + wanted_bytes(c)}; }
+
+// Shares its input's numbers, or is made of ops that are seen themselves.
+Entry free_of_cost() { return {nothing, nothing}; }
+// A view; its backward writes the whole input's gradient.
+Entry part_of() { return {nothing, copied_back}; }
+Entry copy() { return {copied, copied_back}; }
+
+// `forward` operations for each number of the output; `backward` for each of them and each wanted
+// input, and an addition where an input was stretched. At 0 the gradient is handed through.
+Entry elementwise(double forward, double backward) {
+  return {[=](const Call& c) -> OpCost {
+            return {forward * count(c.out()), read_and_written(c)};
+          },
+          [=](const Call& c) -> OpCost {
+            double flops = 0;
+            for (std::size_t i = 0; i < c.n.inputs.size(); ++i) {
+              if (!c.wanted[i] || !c.in(i).given) continue;
+              flops += backward * count(c.out());
+              if (count(c.in(i)) < count(c.out())) flops += count(c.out());
+            }
+            return {flops, flops > 0 ? backward_bytes(c) : 0};
+          }};
+}
+
+// The same for each number of the input, which is more than the output's.
+Entry of_each_input(double forward, double backward) {
+  return {
+      [=](const Call& c) -> OpCost {
+        return {forward * count(c.in(0)), read_and_written(c)};
+      },
+      [=](const Call& c) -> OpCost {
+        return {backward * count(c.in(0)), backward > 0 ? backward_bytes(c) : copied_back(c).bytes};
+      }};
+}
+
+// Rows chosen by an index, and added up in the backward.
+Entry chosen_rows() {
+  return {[](const Call& c) -> OpCost {
+            return {0, 2 * bytes(c.n.outputs)};
+          },
+          [](const Call& c) -> OpCost {
+            return {count(c.out()), bytes(c.n.outputs) + wanted_bytes(c)};
+          }};
+}
+
+// x with source added at the index's places.
+Entry added_rows() {
+  return {[](const Call& c) -> OpCost {
+            return {count(c.in(1)), read_and_written(c)};
+          },
+          [](const Call& c) -> OpCost {
+            return {0, c.wanted[1] ? 2.0 * static_cast<double>(c.in(1).bytes()) : 0};
+          }};
+}
+
+// (..., M, K) or its transpose, times another: each wanted gradient is a product of the same size.
+// Where the result has fewer matrices than the factors, theirs add up.
+double product_flops(const Call& c) {
+  const double M = width(c.out(), 2), N = width(c.out());
+  if (M == 0 || N == 0) return 0;
+  const double K = width(c.in(0)) * width(c.in(0), 2) / M;
+  const auto matrices = [](const TensorSize& x) {
+    return Shape(x.shape.begin(), x.shape.end() - 2);
+  };
+  const Shape batch = broadcast_shapes("matmul", matrices(c.in(0)), matrices(c.in(1)));
+  return 2 * static_cast<double>(batch.numel()) * M * N * K;
+}
+Entry matrix_product() {
+  return {[](const Call& c) -> OpCost {
+            return {product_flops(c), read_and_written(c)};
+          },
+          [](const Call& c) -> OpCost {
+            return {wanted_inputs(c) * product_flops(c), backward_bytes(c)};
+          }};
+}
+
+Entry linear_layer() {  // (..., in) times (out, in), and a bias whose gradient is a sum
+  const auto product = [](const Call& c) { return 2 * count(c.out()) * width(c.in(1)); };
+  return {[=](const Call& c) -> OpCost {
+            return {product(c), read_and_written(c)};
+          },
+          [=](const Call& c) -> OpCost {
+            const double products = (c.wanted[0] ? 1 : 0) + (c.wanted[1] ? 1 : 0);
+            const bool bias = c.n.inputs.size() > 2 && c.wanted[2];
+            return {products * product(c) + (bias ? count(c.out()) : 0), backward_bytes(c)};
+          }};
+}
+
+// Over the pairs of query and key that are kept; D wide, the values E.
+//   forward: q k (D), weights v (E).   backward: q k again (D), dy v (E); dv (E); dq, dk (D)
+Entry dot_product_attention() {
+  const auto pairs = [](const Call& c) { return static_cast<double>(c.n.work); };
+  return {[=](const Call& c) -> OpCost {
+            return {2 * pairs(c) * (width(c.in(0)) + width(c.in(2))), read_and_written(c)};
+          },
+          [=](const Call& c) -> OpCost {
+            const double D = width(c.in(0)), E = width(c.in(2));
+            double a_pair = D + E;
+            if (c.wanted[0]) a_pair += D;
+            if (c.wanted[1]) a_pair += D;
+            if (c.wanted[2]) a_pair += E;
+            return {2 * pairs(c) * a_pair, backward_bytes(c) + bytes(c.n.outputs)};
+          }};
+}
+
+// Over the kept pairs; A wide, the values C: v . tanh(q + k), then weights times values.
+//   backward: the tanh again 2 A, its derivative and dv 6 A, dq and dk 2 A; dx and da 2 C each
+Entry additive() {
+  const auto pairs = [](const Call& c) { return static_cast<double>(c.n.work); };
+  return {[=](const Call& c) -> OpCost {
+            return {pairs(c) * (4 * width(c.in(0)) + 2 * width(c.in(3))), read_and_written(c)};
+          },
+          [=](const Call& c) -> OpCost {
+            return {pairs(c) * (10 * width(c.in(0)) + 4 * width(c.in(3))), backward_bytes(c)};
+          }};
+}
+
+// Running sums of outer products.   a: (B, T, D)  b: (B, S, D)  c: (B, S or T, E)
+Entry running_product() {
+  const auto product = [](const Call& c) {
+    const double rows = count(c.in(0)) + count(c.in(1));  // (T + S) D
+    return 2 * rows * width(c.in(2));
+  };
+  return {[=](const Call& c) -> OpCost {
+            return {product(c), read_and_written(c)};
+          },
+          [=](const Call& c) -> OpCost {
+            return {wanted_inputs(c) * product(c), backward_bytes(c)};
+          }};
+}
+
+// Products with the input and with the state; the backward has two for each.
+Entry recurrent_layer() {
+  return {[](const Call& c) -> OpCost {
+            return {2 * static_cast<double>(c.n.work), read_and_written(c)};
+          },
+          [](const Call& c) -> OpCost {
+            return {4 * static_cast<double>(c.n.work), backward_bytes(c)};
+          }};
+}
+
+// What an optimizer does to each number of its first tensor, reading all and writing all but the
+// second, the gradient.
+Entry update(double flops) {
+  return {[=](const Call& c) -> OpCost {
+            const double gradient =
+                c.n.inputs.size() > 1 ? static_cast<double>(c.in(1).bytes()) : bytes(c.n.inputs);
+            return {flops * count(c.in(0)), 2 * bytes(c.n.inputs) - gradient};
+          },
+          nothing};
+}
+
+// --- the table -----------------------------------------------------------------------------------
+
+using Table = std::unordered_map<std::string_view, Entry>;
+
+void add(Table& table, std::initializer_list<std::string_view> names, const Entry& entry) {
+  for (const std::string_view name : names) table.emplace(name, entry);
+}
+
+Table make_table() {
+  Table t;
+  add(t, {"checkpoint", "detach", "identity", "permute", "reshape", "transpose"}, free_of_cost());
+  add(t, {"select", "slice", "split", "unbind"}, part_of());
+  add(t,
+      {"clone", "concat", "contiguous", "flip", "one_hot", "pack_ragged", "pad", "pad_ragged",
+       "stack", "straight_through", "to", "to_integer"},
+      copy());
+  // A user's function of a score may do anything: its bytes alone are known.
+  add(t,
+      {"argmax", "argmin", "eq", "ge", "gt", "le", "logical_and", "logical_not", "logical_or", "lt",
+       "ne", "score_mod", "where"},
+      copy());
+  t.emplace("expand", Entry{nothing, elementwise(0, 0).backward});
+  add(t, {"accumulate", "add", "add_number"}, elementwise(1, 0));
+  add(t,
+      {"abs", "clamp", "div_number", "dropout", "leaky_relu", "maximum", "minimum", "mul",
+       "mul_number", "number_sub", "relu", "sub"},
+      elementwise(1, 1));
+  add(t,
+      {"div", "erf", "exp", "gelu", "gelu_tanh", "log", "pow", "pow_number", "rsqrt", "sigmoid",
+       "silu", "softplus", "sqrt", "square", "tanh"},
+      elementwise(1, 2));
+  add(t, {"polar", "rope"}, elementwise(3, 3));
+  add(t, {"max", "max_with_index", "min", "min_with_index"}, of_each_input(0, 0));
+  add(t, {"mean", "sum"}, of_each_input(1, 0));
+  add(t, {"cumsum"}, of_each_input(1, 1));
+  add(t, {"logsumexp", "var"}, of_each_input(3, 3));
+  // Sorting, or searching for the threshold, is not counted.
+  add(t, {"cross_entropy", "entmax15", "log_softmax", "masked_softmax", "softmax", "sparsemax"},
+      of_each_input(4, 4));
+  t.emplace("layer_norm", of_each_input(8, 13));
+  t.emplace("rms_norm", of_each_input(4, 9));
+  add(t, {"embedding", "gather", "index_select"}, chosen_rows());
+  add(t, {"index_add", "scatter_add"}, added_rows());
+  t.emplace("matmul", matrix_product());
+  t.emplace("linear", linear_layer());
+  t.emplace("scaled_dot_product_attention", dot_product_attention());
+  t.emplace("additive_attention", additive());
+  add(t, {"prefix_product", "suffix_product"}, running_product());
+  add(t, {"gru", "lstm", "rnn"}, recurrent_layer());
+  t.emplace("linear_recurrence", elementwise(2, 1.5));
+  t.emplace("complex_linear_recurrence", elementwise(4, 3.5));
+  t.emplace("sgd_step", update(4));
+  t.emplace("adam_step", update(12));
+  t.emplace("sum_of_squares", update(2));
+  return t;
+}
+
+const Table& table() {
+  static const Table made = make_table();
+  return made;
+}
+
+}  // namespace
+
+bool has_cost(std::string_view op) { return table().contains(op); }
+
+OpCost cost_of(const SeenOp& op) {
+  if (op.pass == SeenOp::Pass::walk || op.composed) return {};
+  if (!op.sizes) return {0, 0, false};
+  const Call call{*op.sizes, op.wanted};
+  const auto found = table().find(op.name);
+  const bool back = op.pass == SeenOp::Pass::backward;
+  if (found == table().end())
+    return {0, back ? backward_bytes(call) : read_and_written(call), false};
+  return back ? found->second.backward(call) : found->second.forward(call);
+}
+
+}  // namespace fovea::nn::inspect

@@ -1,0 +1,326 @@
+// What an observer sees of the ops, and that seeing changes nothing.
+#include <fovea/core/diagnose.h>
+#include <fovea/core/mask.h>
+#include <fovea/core/observe.h>
+#include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/optimizer.h>
+#include <fovea/core/ops/recurrent.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/random.h>
+#include <fovea/tests/support/compare.h>
+
+#include <chrono>
+#include <thread>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+using Pass = SeenOp::Pass;
+
+namespace {
+
+struct Event {
+  std::string name;
+  Pass pass;
+  std::string module;
+  std::optional<OpSizes> sizes;
+  std::int64_t begin_ns, end_ns, nested_ns, self_ns, kept_bytes;
+  int depth;
+  bool composed, wants_first;
+};
+
+struct Recorder final : OpObserver {
+  std::vector<Event> events;
+  void see(const SeenOp& op) noexcept override {
+    events.push_back({op.name, op.pass, op.module ? *op.module : "",
+                      op.sizes ? std::optional(*op.sizes) : std::nullopt, op.begin_ns, op.end_ns,
+                      op.nested_ns, op.self_ns(), op.kept_bytes, op.depth, op.composed,
+                      op.wanted[0]});
+  }
+  // "mul", "mul'" for its backward, "adam_step!", "backward.", in order; inner ones are indented.
+  std::string text() const {
+    std::string all;
+    for (const Event& e : events)
+      all += std::string(static_cast<std::size_t>(e.depth), '>') + e.name +
+             std::string(1, " '!."[static_cast<int>(e.pass)]) + " ";
+    return all;
+  }
+};
+
+Tensor leaf(const Shape& shape, std::uint64_t seed) {
+  Rng rng(seed);
+  return randn(shape, rng).set_requires_grad();
+}
+
+std::string seen_of(const std::function<void()>& f) {
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  f();
+  return recorder.text();
+}
+
+void wait_a_little() { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
+constexpr std::int64_t a_little_ns = 20'000'000;
+
+}  // namespace
+
+TEST_CASE("forward and backward of every op, in their order, with sizes, module and wanted") {
+  const Tensor x = leaf({2, 3}, 1), c = full({3}, 2.0);
+  Recorder recorder;
+  const std::string path = "encoder.layers.1";
+  {
+    const ObserveOps observe(recorder);
+    Tensor loss;
+    {
+      const ModuleTrail trail(&path);
+      loss = sum(mul(c, x));
+    }
+    loss.backward();
+  }
+  CHECK(recorder.text() == "mul  sum  >sum' >mul' backward. ");
+  const Event &mul = recorder.events[0], &back = recorder.events[3];
+  CHECK(mul.module == path);
+  CHECK(back.module == path);
+  CHECK(recorder.events[4].module.empty());
+  for (const Event* e : {&mul, &back}) {
+    REQUIRE(e->sizes);
+    CHECK(e->sizes->inputs[0].shape == Shape{3});
+    CHECK(e->sizes->inputs[1].shape == Shape{2, 3});
+    CHECK(e->sizes->outputs[0].shape == Shape{2, 3});
+    CHECK(e->sizes->outputs[0].bytes() == 24);
+  }
+  CHECK_FALSE(back.wants_first);  // c needs no gradient
+  CHECK(recorder.events[2].wants_first);
+}
+
+TEST_CASE("ops without a history, without a gradient, and of an optimizer are seen too") {
+  Tensor w = leaf({3}, 1), none;
+  CHECK(seen_of([&] {
+          const NoGrad guard;
+          gt(exp(w), 0.0);
+          sgd_step(w, ones({3}), none, {.lr = 0.1}, true);
+        }) == "exp  gt  sgd_step! ");
+}
+
+TEST_CASE("outside the scope nothing is seen; an inner scope replaces an outer one") {
+  const Tensor x = leaf({3}, 1);
+  Recorder outer, inner;
+  exp(x);
+  {
+    const ObserveOps observe(outer);
+    exp(x);
+    {
+      const ObserveOps again(inner);
+      log(x);
+    }
+    tanh(x);
+  }
+  sum(square(x)).backward();
+  CHECK_FALSE(autograd_mode.watched);
+  CHECK(outer.text() == "exp  tanh  ");
+  CHECK(inner.text() == "log  ");
+}
+
+TEST_CASE("what the observer computes is not seen") {
+  struct Computing final : OpObserver {
+    int calls = 0;
+    void see(const SeenOp& op) noexcept override {
+      ++calls;
+      if (!op.outputs.empty()) sum(op.outputs[0]);
+    }
+  } computing;
+  const ObserveOps observe(computing);
+  exp(leaf({3}, 1));
+  CHECK(computing.calls == 1);
+}
+
+TEST_CASE("what is inside an op's backward belongs to it, unless the backward is made of ops") {
+  const Tensor x = leaf({3, 3}, 1), w = leaf({3, 3}, 2);
+  // linear's backward multiplies matrices
+  CHECK(seen_of([&] { sum(linear(x, w)).backward(); }) == "linear  sum  >sum' >linear' backward. ");
+  const auto f = [](std::span<const Tensor> in) { return exp(in[0]); };
+  Recorder recorder;
+  {
+    const ObserveOps observe(recorder);
+    sum(checkpoint(f, std::span(&x, 1))).backward();
+  }
+  CHECK(recorder.text() ==
+        "exp  checkpoint  sum  >sum' >>exp  >>>exp' >>backward. >checkpoint' backward. ");
+  CHECK(recorder.events[7].composed);
+  CHECK_FALSE(recorder.events[3].composed);
+  // the second derivative: exp's backward is recorded itself
+  const std::string twice = seen_of([&] {
+    const Tensor dx = grad(sum(exp(x)), x, {.create_graph = true});
+    sum(dx).backward();
+  });
+  CHECK(twice ==
+        "exp  sum  >>reshape  >>expand  >sum' >contiguous  >>mul  >exp' backward. "
+        "sum  >sum' >mul' >exp' backward. ");
+}
+
+TEST_CASE("intervals of forwards do not overlap, inner events lie within, self time adds up") {
+  const Tensor x = leaf({64, 64}, 1);
+  Recorder recorder;
+  {
+    const ObserveOps observe(recorder);
+    const auto f = [](std::span<const Tensor> in) { return tanh(matmul(in[0], in[0])); };
+    sum(checkpoint(f, std::span(&x, 1))).backward();
+  }
+  std::int64_t last_end = 0, sum_of_self = 0;
+  for (const Event& e : recorder.events) {
+    CAPTURE(e.name);
+    CHECK(e.begin_ns <= e.end_ns);
+    CHECK(e.self_ns >= 0);
+    if (e.pass == Pass::forward) CHECK(e.begin_ns >= last_end);
+    last_end = e.end_ns;
+  }
+  const Event& walk = recorder.events.back();
+  REQUIRE(walk.pass == Pass::walk);
+  for (const Event& e : recorder.events)
+    if (e.begin_ns >= walk.begin_ns) {
+      CHECK(e.end_ns <= walk.end_ns);
+      sum_of_self += e.self_ns;
+    }
+  CHECK(sum_of_self <= walk.end_ns - walk.begin_ns);
+}
+
+TEST_CASE("a forward's time begins at the last mark; the observer's own is nobody's") {
+  struct Slow final : OpObserver {
+    std::vector<std::int64_t> self;
+    void see(const SeenOp& op) noexcept override {
+      self.push_back(op.self_ns());
+      wait_a_little();
+    }
+  } slow;
+  const Tensor x = leaf({3}, 1);
+  const ObserveOps observe(slow);
+  wait_a_little();
+  const Tensor y = exp(x);  // what came before is counted with it
+  wait_a_little();
+  detail::mark_begin();
+  sum(y).backward();
+  REQUIRE(slow.self.size() == 5);
+  CHECK(slow.self[0] >= a_little_ns);
+  for (std::size_t i = 1; i < 5; ++i) CHECK(slow.self[i] < a_little_ns);
+}
+
+TEST_CASE("kept bytes: each storage once, parameters and what is not recorded never") {
+  const Tensor w = leaf({100}, 1), data = ones({100});
+  const auto kept = [](const std::function<void()>& f) {
+    Recorder recorder;
+    const ObserveOps observe(recorder);
+    f();
+    std::vector<std::int64_t> all;
+    for (const Event& e : recorder.events)
+      if (e.pass == Pass::forward) all.push_back(e.kept_bytes);
+    return all;
+  };
+  using Bytes = std::vector<std::int64_t>;
+  CHECK(kept([&] { w* data; }) == Bytes{400});
+  CHECK(kept([&] { exp(exp(w)); }) == Bytes{400, 400});     // each its output
+  CHECK(kept([&] { square(w + data); }) == Bytes{0, 400});  // its input
+  CHECK(kept([&] { square(exp(w)); }) == Bytes{400, 0});    // the one that exp keeps already
+  CHECK(kept([&] { square(data) * w; }) == Bytes{0, 400});  // square is not recorded
+  CHECK(kept([&] { square(data), w* data; }) == Bytes{0, 400});
+  CHECK(kept([&] {
+          for (int i = 0; i < 2; ++i) sum(w * data).backward();
+        }) == Bytes{400, 0, 400, 0});
+}
+
+TEST_CASE("work: pairs that masks keep, multiply-adds of recurrent layers") {
+  Rng rng(1);
+  const auto work = [](const std::function<void()>& f) {
+    Recorder recorder;
+    const ObserveOps observe(recorder);
+    f();
+    for (const Event& e : recorder.events)
+      if (e.sizes && e.sizes->work >= 0) return e.sizes->work;
+    return std::int64_t{-1};
+  };
+  const Tensor q = randn({2, 3, 5, 4}, rng);  // (B, H, T, D)
+  const auto attend = [&](const Mask& mask) {
+    return work([&] { scaled_dot_product_attention(q, q, q, mask); });
+  };
+  CHECK(attend(Mask::none()) == 2 * 3 * 25);
+  CHECK(attend(Mask::causal()) == 2 * 3 * 15);
+  CHECK(attend(Mask::lengths({5, 2})) == 3 * (25 + 10));
+  CHECK(attend(Mask::window(1, 0)) == 2 * 3 * 9);
+  CHECK(attend(Mask::drop(zeros({5, 5}, DType::boolean)) & Mask::causal()) == 2 * 3 * 15);
+  CHECK(attend(Mask::drop(ones({2, 3, 5, 5}, DType::boolean))) == 0);
+  CHECK(attend(Mask::documents(from_data(std::vector<std::int64_t>{1, 2, 1, 2, 1}, {5}))) ==
+        2 * 3 * 13);
+  const RaggedIndex index(std::vector<std::int64_t>{5, 2});
+  const Ragged packed{randn({7, 3, 4}, rng), index};
+  CHECK(work([&] { scaled_dot_product_attention(packed, packed, packed, Mask::causal()); }) ==
+        3 * (15 + 3));
+  CHECK(work([&] { exp(q); }) == -1);
+  RecurrentDirection d;
+  d.weight_ih = randn({4 * 6, 3}, rng);
+  d.weight_hh = randn({4 * 6, 6}, rng);
+  CHECK(work([&] {
+          recurrent(randn({7, 3}, rng), {d, d}, index, {.kind = RecurrentKind::lstm});
+        }) == 2 * 7 * 24 * (3 + 6));
+}
+
+TEST_CASE("a backward whose forward was not seen has no sizes") {
+  const Tensor x = leaf({3}, 1);
+  const Tensor y = exp(x);
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  y.backward(ones({3}));
+  REQUIRE(recorder.text() == ">exp' backward. ");
+  CHECK_FALSE(recorder.events[0].sizes);
+}
+
+TEST_CASE("an error in an op or in a backward leaves the observer in order") {
+  const Tensor x = leaf({3}, 1);
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  CHECK(message_of<ShapeError>([&] { exp(x) + ones({2}); }) != "no error");
+  const Tensor bad = record<"bad">(
+      ones({3}), {x}, [](const Tensor&, Wanted) -> Grads { value_error("bad", "not today"); });
+  CHECK(message_of<ValueError>([&] { sum(bad).backward(); }).starts_with("bad: not today"));
+  CHECK(recorder.text() == "exp  bad  sum  >sum' ");
+  sum(x).backward();
+  CHECK(recorder.text() == "exp  bad  sum  >sum' sum  >sum' backward. ");
+}
+
+TEST_CASE("beside an audit and the search for NaN") {
+  const Tensor x = tensor({4, 0}).set_requires_grad();
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  {
+    const GradientAudit audit;
+    const TraceNonFinite trace;
+    CHECK(message_of<NonFiniteError>([&] {
+            sum(sqrt(x)).backward();
+          }).starts_with("sqrt: backward: "));
+  }
+  CHECK(recorder.text() == "sqrt  sum  >sum' >sqrt' ");
+  CHECK(autograd_mode.watched);
+  sum(x);
+  CHECK(recorder.events.back().name == "sum");
+}
+
+TEST_CASE("values and gradients are the same to the bit") {
+  const Tensor x = leaf({16, 8}, 1), w = leaf({8, 8}, 2);
+  const auto run = [&] {
+    const auto f = [&w](std::span<const Tensor> in) { return tanh(linear(in[0], w)); };
+    const Tensor y = sum(square(checkpoint(f, std::span(&x, 1)) + linear(x, w)));
+    const Tensor inputs[] = {x, w};
+    std::vector<Tensor> all = grad(std::span(&y, 1), inputs);
+    all.push_back(y.detach());
+    return all;
+  };
+  const std::vector<Tensor> plain = run();
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  const std::vector<Tensor> seen = run();
+  for (std::size_t i = 0; i < plain.size(); ++i)
+    CHECK(plain[i].to_vector<float>() == seen[i].to_vector<float>());
+  CHECK(recorder.events.size() > 5);
+}
