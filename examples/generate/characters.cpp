@@ -4,6 +4,7 @@
 #include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/optim/adam.h>
 #include <fovea/optim/trainer.h>
@@ -144,6 +145,7 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text)
   const std::int64_t epochs = (options.steps + 99) / 100, per_epoch = options.steps / epochs;
   const std::int64_t warm_up = std::clamp<std::int64_t>(options.steps / 4, 1, 50);
   const std::int64_t falling = std::max<std::int64_t>(1, epochs * per_epoch - warm_up);
+  support::Profiling profiling(options.profile);
   const optim::TrainingTask task{
       .model = model.state(),
       .optimizer = &adam,
@@ -151,15 +153,18 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text)
                                          optim::cosine(options.lr, falling, 0.05 * options.lr)),
       .batches = [&](std::int64_t) { return per_epoch; },
       .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
+        profiling.step();
         model.train();
         fovea::Rng rows =
             fovea::Rng(options.seed).fork(static_cast<std::uint64_t>(epoch * per_epoch + number));
         return {loss_of(model, train.batch(options.batch, rows)), options.batch * options.context};
       },
-      .validate = [&] { return validation_loss(model, validation); }};
+      .validate =
+          [&] { return profiling.aside([&] { return validation_loss(model, validation); }); }};
   optim::TrainerOptions trainer{.max_epochs = epochs, .clip_norm = 1.0};
   if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
   const optim::TrainingResult result = optim::train(task, trainer, support::Display("loss", 3));
+  profiling.finish();
   model.eval();
   return {.seconds = result.last.seconds,
           .loss = validation_loss(model, validation),

@@ -13,6 +13,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 
 #include <iostream>
@@ -81,15 +82,18 @@ void check_grammar() {
 }
 
 Speech speak(const Speaker& speaker, const Options& options) {
+  support::Profiling profiling(options.trains() ? "" : options.profile);
   const Speech speech = say(speaker, options.prompt,
                             {.sampling = options.sampling,
                              .tokens = options.tokens,
                              .seed = options.seed,
-                             .endless = options.endless},
+                             .endless = options.endless,
+                             .after_token = [&] { profiling.step(); }},
                             [](const std::string& text) { std::cout << text << std::flush; });
   std::cout << '\n';
   std::cerr << fmt::format("{} tokens, {:.0f} tokens/s\n", speech.new_tokens,
                            speech.tokens_per_second);
+  profiling.finish();
   return speech;
 }
 

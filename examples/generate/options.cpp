@@ -64,6 +64,9 @@ void add_speech_options(Group& group, Options& o) {
   group.flag("--endless", o.endless, "go on where a story ends");
   group.add("--json", o.json, "FILE", "the text and every figure");
   group.add("--report", o.report, "FILE", "where each token looked, as an HTML page to explore");
+  group.add("--profile", o.profile, "FILE",
+            "where the time of some steps of training goes, or of a loaded model's\n"
+            "tokens: a table, and a trace (JSON) for ui.perfetto.dev");
   group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned")
       ->excludes("--data")
       ->excludes("--load");
@@ -90,6 +93,7 @@ Options parse_options(int argc, char** argv) {
       throw CLI::ValidationError(
           fmt::format("--width {} must be an even multiple of --heads {}", o.width, o.heads));
   });
-  support::check_outputs({{"--save", o.save}, {"--json", o.json}, {"--report", o.report}});
+  support::check_outputs(
+      {{"--save", o.save}, {"--json", o.json}, {"--report", o.report}, {"--profile", o.profile}});
   return o;
 }

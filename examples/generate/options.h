@@ -29,7 +29,7 @@ struct Options {
   bool endless = false;  // go on behind the end of a story
 
   // files
-  std::filesystem::path json, report;
+  std::filesystem::path json, report, profile;
   bool check = false, smoke = false;
 
   bool trains() const { return data.empty() && load.empty(); }

@@ -39,6 +39,7 @@ Speech say(const Speaker& speaker, const std::string& prompt, const SpeechOption
                                            bytes.erase(0, 1);
                                          at_beginning = false;
                                          writer.write(bytes);
+                                         if (options.after_token) options.after_token();
                                          return true;
                                        });
   writer.finish();

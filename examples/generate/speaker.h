@@ -33,6 +33,7 @@ struct SpeechOptions {
   std::int64_t tokens = 256;
   std::uint64_t seed = 1;
   bool endless = false;
+  std::function<void()> after_token = {};  ///< called for each
 };
 
 /// Goes on from the prompt; `out` is given the text piece by piece, in valid UTF-8.

@@ -124,6 +124,9 @@ class CommandLine {
     training_.flag("--resume", o_.resume, "go on from FILE.last");
     training_.add("--log", o_.log, "FILE", "a row a validation: .csv, or JSON lines");
     training_.add("--curve", o_.curve, "FILE", "how it learned, as SVG");
+    training_.add("--profile", o_.profile, "FILE",
+                  "where the time of some steps goes: a table at the end of training,\n"
+                  "and a trace (JSON) for ui.perfetto.dev");
     training_.flag("--smoke", o_.smoke, "a few seconds of training; fails unless it learned");
   }
 
@@ -271,5 +274,6 @@ void check_outputs(const Options& o) {
                           {"--json", o.json},
                           {"--report", o.report},
                           {"--log", o.log},
-                          {"--curve", o.curve}});
+                          {"--curve", o.curve},
+                          {"--profile", o.profile}});
 }

@@ -47,7 +47,7 @@ struct Options {
   bool smoke = false;
 
   // files
-  std::filesystem::path save, load, input, output, json, report, log, curve;
+  std::filesystem::path save, load, input, output, json, report, log, curve, profile;
   std::vector<std::string> text;
 
   std::string resume_command;  // what a shell would be given to go on after Ctrl-C

@@ -2,6 +2,7 @@
 
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/loss.h>
+#include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/optim/adam.h>
 
@@ -109,6 +110,7 @@ optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Options&
   optim::AdamW adam(critic.model().parameters(),
                     {.lr = options.lr, .weight_decay = options.weight_decay});
   const std::int64_t per_epoch = std::ssize(epochs.at(0));
+  support::Profiling profiling(options.profile);
 
   const optim::TrainingTask task{
       .model = critic.model().state(),
@@ -117,6 +119,7 @@ optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Options&
       .generators = {&rng},
       .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
       .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
+        profiling.step();
         critic.model().train();
         const data::Ids& rows = epochs.at(epoch)[static_cast<std::size_t>(number)];
         std::vector<EncodedText> left;
@@ -129,9 +132,14 @@ optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Options&
                                      {.label_smoothing = options.label_smoothing}),
                 examples.words_in(rows)};
       },
-      .validate = [&] { return measure(critic, corpus.validation).accuracy; }};
-  return optim::train(task, trainer_options(critic, options, per_epoch),
-                      support::Display("accuracy"));
+      .validate =
+          [&] {
+            return profiling.aside([&] { return measure(critic, corpus.validation).accuracy; });
+          }};
+  const optim::TrainingResult result =
+      optim::train(task, trainer_options(critic, options, per_epoch), support::Display("accuracy"));
+  profiling.finish();
+  return result;
 }
 
 Figures measure(const Critic& critic, const Reviews& reviews) {

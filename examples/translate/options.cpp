@@ -145,6 +145,9 @@ void add_training_options(Groups& groups, Options& o) {
   group.flag("--resume", o.resume, "go on from FILE.last");
   group.add("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
   group.add("--curve", o.curve, "FILE", "how it learned, as SVG [curve.svg]");
+  group.add("--profile", o.profile, "FILE",
+            "where the time of some steps goes: a table at the end of training,\n"
+            "and a trace (JSON) for ui.perfetto.dev");
   group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
 }
 
@@ -364,6 +367,7 @@ void check_outputs(const Options& o) {
   support::check_outputs({{"--save", o.save},
                           {"--log", o.log},
                           {"--curve", o.curve},
+                          {"--profile", o.profile},
                           {"--output", o.output},
                           {"--align", o.align},
                           {"--align-weights", o.align_weights},

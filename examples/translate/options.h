@@ -67,7 +67,7 @@ struct Options {
   bool keep_unknown = false;  // else <unk> becomes the source word that it looked at most
 
   // files
-  std::filesystem::path save, input, output, json, heatmap, curve, report;
+  std::filesystem::path save, input, output, json, heatmap, curve, report, profile;
   std::filesystem::path target_text, align, align_weights;  // what is forced, where it looked
   std::vector<std::filesystem::path> load;                  // several: an ensemble
   std::vector<std::string> text;

@@ -1,6 +1,7 @@
 #include "training.h"
 
 #include <fovea/core/autograd.h>
+#include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/nn/data/bleu.h>
 #include <fovea/optim/adam.h>
@@ -84,6 +85,7 @@ optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
   fovea::nn::Module& model = translator.model().module();
   optim::Adam adam(model.parameters(), {.lr = options.lr, .beta2 = options.beta2});
   const std::int64_t per_epoch = std::ssize(epochs.at(0));
+  support::Profiling profiling(options.profile);
 
   const optim::TrainingTask task{
       .model = model.state(),
@@ -92,6 +94,7 @@ optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
       .generators = {&rng},
       .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
       .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
+        profiling.step();
         model.train();
         const data::Ids& rows = epochs.at(epoch)[static_cast<std::size_t>(number)];
         const auto batch = pairs.batch(rows);
@@ -99,9 +102,15 @@ optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
         return {translator.training_loss(batch, options.label_smoothing, look),
                 target_tokens(batch)};
       },
-      .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); }};
-  return optim::train(task, trainer_options(translator, options, per_epoch),
-                      support::Display(corpus.metric));
+      .validate =
+          [&] {
+            return profiling.aside(
+                [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); });
+          }};
+  const optim::TrainingResult result = optim::train(
+      task, trainer_options(translator, options, per_epoch), support::Display(corpus.metric));
+  profiling.finish();
+  return result;
 }
 
 double score(const Translator& translator, const Corpus& corpus, const data::ParallelText& text,

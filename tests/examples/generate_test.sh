@@ -18,7 +18,9 @@ write_text() {
 a_text_is_learned_and_kept() {
   write_text
   works --text text.txt --steps 200 --context 32 --window 16 --width 32 --tokens 60 \
-    --temperature 0 --prompt 012 --save model.st --json figures.json --report looks.html
+    --temperature 0 --prompt 012 --save model.st --json figures.json --report looks.html \
+    --profile trace.json
+  has_profile trace.json
   contains messages 'tokens/s'
   contains messages 'validation loss'
   contains output '0123456789'
@@ -27,16 +29,20 @@ a_text_is_learned_and_kept() {
   done
   contains looks.html '</html>'
   cp output said.txt
-  works --load model.st --temperature 0 --prompt 012 --tokens 60
+  works --load model.st --temperature 0 --prompt 012 --tokens 60 --profile tokens.json
   same_file output said.txt
+  contains tokens.json '"ph":"X"'
+  contains messages '20 steps of'
   works --load model.st --temperature 0 --tokens 300  # more than the context: the cache is a ring
   [ "$(wc -m <output)" -ge 300 ] || fail 'not 300 characters'
   iconv -f UTF-8 -t UTF-8 output >/dev/null || fail 'what it said is no UTF-8'
 }
 
 one_step_is_a_training() {
-  works --text text.txt --steps 1 --context 32 --tokens 5
+  works --text text.txt --steps 1 --context 32 --tokens 5 --profile short.json
   contains messages 'after 1 steps'
+  contains messages '1 steps were made, and the first 5 are not watched'
+  [ ! -e short.json ] || fail 'a trace of nothing'
 }
 
 an_interrupted_training_is_kept() {

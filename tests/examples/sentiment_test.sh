@@ -14,7 +14,8 @@ at_least() {
 }
 
 reviews_are_learned() {
-  works --log log.csv --json figures.json --curve curve.svg --report page.html
+  works --log log.csv --json figures.json --curve curve.svg --report page.html --profile trace.json
+  has_profile trace.json
   contains messages 'reviews: 352 training sentences'
   contains messages 'validation accuracy'
   contains messages 'wrote reviews-bow.safetensors'

@@ -47,3 +47,12 @@ interrupt() {
   wait $process || code=$?
   [ "$code" = 130 ] || fail "exit code $code after an interrupt"
 }
+
+# has_profile FILE: the trace, and in `messages` the table of the last run.
+has_profile() {
+  contains "$1" '"ph":"X"'
+  contains "$1" '"module":'
+  contains messages 'of the time in ops'
+  contains messages '(backward engine)'
+  contains messages "wrote $1: a trace"
+}

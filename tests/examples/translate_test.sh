@@ -6,7 +6,8 @@ program=$1
 . "$(dirname "$0")/support.sh"
 
 dates_are_learned() {
-  works --max-seconds 1 --log log.csv --json figures.json
+  works --max-seconds 1 --log log.csv --json figures.json --profile trace.json
+  has_profile trace.json
   contains messages 'validation exact_match'
   contains messages 'wrote attention.svg'
   contains messages 'wrote curve.svg'
@@ -170,7 +171,7 @@ wrong_files_are_named() {
   refuses 2 '--heads: for --model transformer' --heads 4
   refuses 2 '--attention, --hidden: for --model rnn' --model transformer --hidden 3 --attention dot
   refuses 2 '--bpe and --bpe-merges: dates are spelled by characters' --bpe-merges 10
-  for option in --save --log --curve --heatmap --report --json; do
+  for option in --save --log --curve --heatmap --report --json --profile; do
     refuses 1 "$option: nofolder/x: there is no folder nofolder" $option nofolder/x
   done
   refuses 1 '--output: half is a folder' --load dates.safetensors --input in.txt --output half

@@ -1,0 +1,37 @@
+#include <fovea/examples/support/profiling.h>
+#include <fovea/examples/support/training.h>
+
+#include <iostream>
+
+#include <fmt/format.h>
+
+namespace inspect = fovea::nn::inspect;
+
+namespace support {
+
+void Profiling::step() {
+  if (trace_.empty()) return;
+  if (begun_ == first_step) {
+    const double peak = inspect::measure_sgemm_gflops();
+    profile_ = std::make_unique<inspect::Profile>(inspect::ProfileOptions{.peak_gflops = peak});
+  }
+  if (begun_ == first_step + steps) profile_->stop();
+  ++begun_;
+  if (profile_ && profile_->watching()) profile_->step();
+}
+
+void Profiling::finish() {
+  if (trace_.empty()) return;
+  if (!profile_) {  // no reason to lose what was trained
+    std::cerr << fmt::format(
+        "--profile: nothing to show: {} steps were made, and the first {} are not watched\n",
+        begun_, first_step);
+    return;
+  }
+  profile_->stop();
+  std::cerr << '\n' << profile_->table() << '\n';
+  profile_->write_trace(trace_);
+  say_written(trace_, "a trace of these steps, for ui.perfetto.dev or chrome://tracing");
+}
+
+}  // namespace support

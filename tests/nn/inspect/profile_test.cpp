@@ -1,0 +1,267 @@
+// A profile's sums, its tables, and its trace; that it changes nothing and sees nothing when off.
+#include <fovea/core/files.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/loss.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/optimizer.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/random.h>
+#include <fovea/nn/inspect/profile.h>
+#include <fovea/nn/transformer_lm.h>
+#include <fovea/optim/adam.h>
+#include <fovea/tests/support/compare.h>
+
+#include <chrono>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+using namespace fovea;
+using nn::inspect::Profile;
+using nn::inspect::ProfileRow;
+using nn::inspect::ProfileTotals;
+using test::message_of;
+
+namespace {
+
+const ProfileRow& row(const std::vector<ProfileRow>& rows, const std::string& name) {
+  for (const ProfileRow& r : rows)
+    if (r.name == name) return r;
+  FAIL("no row " << name);
+  return rows.front();
+}
+
+struct Learner {
+  Rng rng{1};
+  nn::TransformerLM model{
+      {.vocab = 11, .d_model = 16, .nhead = 2, .num_layers = 2, .dim_feedforward = 32}, rng};
+  optim::AdamW adam{model.parameters(), {.lr = 1e-2}};
+
+  Learner() { model.name_tree("lm"); }
+  double step() {
+    const Tensor ids = from_data(std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 7, 8}, {2, 4});
+    const Tensor loss = cross_entropy(model(ids), ids);
+    model.zero_grad();
+    loss.backward();
+    adam.step();
+    return loss.item<double>();
+  }
+};
+
+void wait_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
+}  // namespace
+
+TEST_CASE("rows of ops: calls, operations, bytes kept; the sums are the totals") {
+  const Tensor x = ones({4, 8}), w = ones({3, 8}).set_requires_grad();
+  Profile profile;
+  for (int i = 0; i < 2; ++i) {
+    profile.step();
+    sum(tanh(linear(x, w))).backward();
+  }
+  profile.stop();
+  const std::vector<ProfileRow> ops = profile.by_op();
+  const ProfileRow& linear_row = row(ops, "linear");
+  CHECK(linear_row.calls == 2);
+  CHECK(linear_row.flops == 2 * (2.0 * 4 * 8 * 3 + 2.0 * 4 * 8 * 3));  // x needs no gradient
+  CHECK(linear_row.kept_bytes == 2 * 4 * 8 * 4);
+  CHECK(linear_row.forward_ms > 0);
+  CHECK(linear_row.backward_ms > 0);
+  CHECK(row(ops, "tanh").kept_bytes == 2 * 4 * 3 * 4);
+  CHECK(row(ops, "(backward engine)").backward_ms > 0);
+  CHECK(ops.size() == 4);
+
+  const ProfileTotals totals = profile.totals();
+  double ms = 0, flops = 0, last = 1e300;
+  for (const ProfileRow& r : ops) {
+    CHECK(r.ms() <= last);  // most time first
+    last = r.ms();
+    ms += r.ms();
+    flops += r.flops;
+  }
+  CHECK(totals.steps == 2);
+  CHECK(ms == doctest::Approx(totals.op_ms).epsilon(1e-9));
+  CHECK(flops == totals.flops);
+  CHECK(totals.op_ms + totals.observer_ms <= totals.wall_ms);
+}
+
+TEST_CASE("rows of modules have all that is inside them, updates are outside") {
+  Learner learner;
+  Profile profile;
+  learner.step();
+  profile.stop();
+  const std::vector<ProfileRow> modules = profile.by_module();
+  const ProfileRow &all = row(modules, "lm"), &none = row(modules, "(no module)");
+  CHECK(all.flops + none.flops == profile.totals().flops);
+  CHECK(all.ms() + none.ms() == doctest::Approx(profile.totals().op_ms).epsilon(1e-9));
+  double layers = 0;
+  for (const ProfileRow& r : modules)
+    if (r.name.ends_with("layers.0") || r.name.ends_with("layers.1")) layers += r.flops;
+  CHECK(layers > 0);
+  CHECK(layers < all.flops);
+  const std::vector<ProfileRow> ops = profile.by_op();
+  const ProfileRow& adam = row(ops, "adam_step");
+  CHECK(adam.calls == std::ssize(learner.model.parameters()));
+  CHECK(none.flops >= adam.flops);
+}
+
+TEST_CASE("every op of a training step is known, and what a step does is in the tables") {
+  Learner learner;
+  learner.step();
+  Profile profile({.peak_gflops = 100});
+  profile.step();
+  learner.step();
+  profile.stop();
+  for (const ProfileRow& r : profile.by_op()) {
+    CAPTURE(r.name);
+    CHECK(r.known);
+  }
+  const std::string table = profile.table();
+  CAPTURE(table);
+  CHECK(table.starts_with("1 steps of "));
+  for (const char* word : {"% peak", "scaled_dot_product_attention", "adam_step",
+                           "(backward engine)", "\ntotal ", "lm.", "peak 100.0 GFLOP/s"})
+    CHECK(table.find(word) != std::string::npos);
+  CHECK(profile.table(3).find(fmt::format("{} more", profile.by_op().size() - 3)) !=
+        std::string::npos);
+}
+
+TEST_CASE("stopped time does not count, and nothing is seen") {
+  const Tensor x = ones({3}).set_requires_grad();
+  Profile profile;
+  exp(x);
+  profile.stop();
+  CHECK_FALSE(autograd_mode.watched);
+  exp(x);
+  wait_ms(60);
+  CHECK(message_of<StateError>([&] {
+          profile.start();
+          profile.start();
+        }) == "Profile: start: it is watching already");
+  exp(x);
+  profile.stop();
+  profile.stop();
+  CHECK(row(profile.by_op(), "exp").calls == 2);
+  CHECK(profile.totals().wall_ms < 60);
+  const auto trace = nlohmann::json::parse(profile.trace());
+  double end = 0;
+  for (const auto& e : trace.at("traceEvents"))
+    if (e.at("ph") == "X")
+      end = std::max(end, e.at("ts").get<double>() + e.at("dur").get<double>());
+  CHECK(end <= 1e3 * profile.totals().wall_ms);
+}
+
+TEST_CASE("a profile ends with its scope, also by an exception") {
+  try {
+    const Profile profile;
+    throw std::runtime_error("stop");
+  } catch (const std::runtime_error&) {
+  }
+  CHECK_FALSE(autograd_mode.watched);
+  CHECK(autograd_mode.observe == nullptr);
+}
+
+TEST_CASE("losses are the same to the bit with and without") {
+  Learner plain, watched;
+  Profile profile;
+  profile.stop();
+  for (int i = 0; i < 5; ++i) {
+    const double expected = plain.step();
+    profile.start();
+    const double found = watched.step();
+    profile.stop();
+    CHECK(expected == found);
+  }
+}
+
+TEST_CASE("an op whose cost nobody knows is marked") {
+  const Tensor x = ones({3}).set_requires_grad();
+  Profile profile;
+  record<"users_op">(ones({3}), {x}, [](const Tensor& dy, Wanted) { return Grads(dy); });
+  CHECK_FALSE(row(profile.by_op(), "users_op").known);
+  CHECK(profile.table().find("operations not known") != std::string::npos);
+}
+
+TEST_CASE("the trace: well formed, slices nest, and their times are the tables'") {
+  Learner learner;
+  Profile profile;
+  learner.step();
+  learner.step();
+  profile.stop();
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / "fovea_profile_test.json";
+  profile.write_trace(path);
+  const auto trace = nlohmann::json::parse(read_file(path));
+  std::filesystem::remove(path);
+
+  struct Slice {
+    double begin, end;
+    std::string name;
+  };
+  std::map<int, std::vector<Slice>> threads;
+  double adam_us = 0, linear_flops = 0;
+  int names = 0;
+  for (const auto& e : trace.at("traceEvents")) {
+    CHECK(e.at("pid") == 1);
+    if (e.at("ph") == "M") {
+      ++names;
+      continue;
+    }
+    REQUIRE(e.at("ph") == "X");
+    const double begin = e.at("ts"), duration = e.at("dur");
+    CHECK(begin >= 0);
+    CHECK(duration >= 0);
+    threads[e.at("tid")].push_back({begin, begin + duration, e.at("name")});
+    if (e.at("name") == "adam_step") adam_us += duration;
+    if (e.at("name") == "linear") {
+      linear_flops += e.at("args").at("flops").get<double>();
+      CHECK(e.at("args").at("module").get<std::string>().starts_with("lm."));
+      CHECK(e.at("args").at("shape").get<std::string>().find(") -> (") != std::string::npos);
+    }
+  }
+  CHECK(names == 2);
+  CHECK(threads.size() == 2);
+  for (auto& [thread, slices] : threads) {
+    CAPTURE(thread);
+    // Two slices of a thread lie one in the other or apart; 1 ps of rounding.
+    std::sort(slices.begin(), slices.end(), [](const Slice& a, const Slice& b) {
+      return a.begin != b.begin ? a.begin < b.begin : a.end > b.end;
+    });
+    std::vector<Slice> open;
+    for (const Slice& s : slices) {
+      while (!open.empty() && open.back().end <= s.begin + 1e-6) open.pop_back();
+      CAPTURE(s.name);
+      if (!open.empty()) CHECK(s.end <= open.back().end + 1e-6);
+      open.push_back(s);
+    }
+  }
+  const std::vector<ProfileRow> ops = profile.by_op();
+  CHECK(adam_us * 1e-3 == doctest::Approx(row(ops, "adam_step").ms()).epsilon(1e-6));
+  CHECK(linear_flops == row(ops, "linear").flops);
+  int layers = 0;
+  for (const Slice& s : threads[2]) layers += s.name.ends_with("layers.1");
+  CHECK(layers == 4);  // forward and backward, twice
+}
+
+TEST_CASE("a trace that is full says what it left out; an unwritable path is an error") {
+  const Tensor x = ones({3});
+  Profile profile({.max_trace_events = 2});
+  for (int i = 0; i < 5; ++i) exp(x);
+  profile.stop();
+  const auto trace = nlohmann::json::parse(profile.trace());
+  CHECK(trace.at("otherData").at("events_left_out") == 3);
+  CHECK(row(profile.by_op(), "exp").calls == 5);
+  CHECK(message_of<Error>([&] {
+          profile.write_trace("/no/such/folder/trace.json");
+        }).find("/no/such/folder") != std::string::npos);
+}
+
+TEST_CASE("the sgemm rate is a rate") {
+  const double rate = nn::inspect::measure_sgemm_gflops();
+  CHECK(rate > 0.01);
+  CHECK(rate < 1e5);
+}
