@@ -1,3 +1,5 @@
+#include <fovea/core/kernels/parallel.h>
+#include <fovea/core/rehearsal.h>
 #include <fovea/core/storage.h>
 
 #include <array>
@@ -290,12 +292,16 @@ void Pooled::operator delete(void* data, std::size_t bytes) noexcept {
 }
 
 Storage* Storage::make(std::size_t bytes) {
+  if (kernels::loops_left_out) [[unlikely]]
+    return Rehearsal::make(bytes);
   const PoolBlock block = pool_allocate(sizeof(Storage) + bytes);
   count(static_cast<std::int64_t>(bytes), 1);
   return new (block.data) Storage(bytes, block.capacity);
 }
 
 void Storage::destroy() noexcept {
+  if (capacity_ == 0) [[unlikely]]
+    return Rehearsal::destroy(this);
   count(-static_cast<std::int64_t>(bytes_), 0);
   const std::size_t capacity = capacity_;
   this->~Storage();

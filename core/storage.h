@@ -75,6 +75,8 @@ class alignas(64) Storage {
   }
 
  private:
+  friend class Rehearsal;  // makes storages that are promised only: their capacity is 0
+
   Storage(std::size_t bytes, std::size_t capacity) : bytes_(bytes), capacity_(capacity) {}
   void destroy() noexcept;
 

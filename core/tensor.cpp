@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/copy.h>
 #include <fovea/core/random.h>
+#include <fovea/core/rehearsal.h>
 #include <fovea/core/tensor.h>
 
 #include <cmath>
@@ -41,6 +42,7 @@ bool is_dense(const Shape& shape, const Strides& strides) {
 
 Tensor dense_copy(const Tensor& x) {
   Tensor y = empty(x.shape(), x.dtype());
+  if (Rehearsal::on()) return y;
   if (x.is_contiguous()) {
     std::memcpy(y.raw_data(), x.raw_data(),
                 static_cast<std::size_t>(x.numel() * size_of(x.dtype())));

@@ -24,6 +24,10 @@ void set_num_threads(int n);
 // while another idles.
 bool pin_threads();
 
+// While it is true, parallel_for on this thread does nothing. Only a Rehearsal (core/rehearsal.h)
+// sets it: it wants everything of a training step but its numbers.
+inline thread_local constinit bool loops_left_out = false;
+
 constexpr int64_t chunk_count(int64_t n, int64_t grain) { return (n + grain - 1) / grain; }
 
 namespace detail {
@@ -46,7 +50,7 @@ bool in_parallel();
 // chunk order) leaves parallel_for; whether the chunks after it have run is not defined.
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F&& f) {
-  if (n <= 0) return;
+  if (n <= 0 || loops_left_out) return;
   if (n <= grain) {
     f(int64_t{0}, n);
   } else if (num_threads() == 1 || detail::in_parallel()) {

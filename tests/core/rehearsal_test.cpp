@@ -1,0 +1,137 @@
+// A rehearsal counts what the real thing counts, computes nothing and takes no memory.
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/index.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/loss.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/reduce.h>
+#include <fovea/core/random.h>
+#include <fovea/core/rehearsal.h>
+#include <fovea/core/threads.h>
+#include <fovea/tests/support/compare.h>
+
+#include <thread>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+
+namespace {
+
+// Two layers, views and a broadcast: a gradient that is summed, copied and handed on.
+void small_step(std::int64_t B) {
+  Rng rng(1);
+  Tensor w = randn({300, 500}, rng).set_requires_grad();
+  Tensor bias = zeros({500}).set_requires_grad();
+  const Tensor x = randn({B, 300}, rng);
+  const Tensor h = tanh(matmul(x, w) + bias);
+  const Tensor y = concat({transpose(h, 0, 1).contiguous(), transpose(h * h, 0, 1)}, 1);
+  mean(y * y).backward();
+}
+
+std::int64_t measured_peak(std::int64_t B) {
+  const std::int64_t before = memory_stats().live_bytes;
+  reset_peak_memory();
+  small_step(B);
+  return memory_stats().peak_bytes - before;
+}
+
+}  // namespace
+
+TEST_CASE("a rehearsal counts what the real step counts") {
+  set_num_threads(1);
+  for (const std::int64_t B : {1, 7, 64, 300}) {
+    const std::int64_t measured = measured_peak(B);
+    Rehearsal rehearsal;
+    small_step(B);
+    CHECK(std::abs(rehearsal.peak_bytes() - measured) <= 32 << 10);  // the counters' slack
+    CHECK(rehearsal.live_bytes() == 0);
+  }
+}
+
+TEST_CASE("a rehearsal takes no memory, however large its tensors") {
+  const MemoryStats before = memory_stats();
+  Rehearsal rehearsal;
+  constexpr std::int64_t n = std::int64_t{1} << 20;
+  const Tensor x = ones({n, 1024});  // 4 GiB
+  const Tensor y = exp(x) + x.clone();
+  CHECK(rehearsal.live_bytes() == 2 * 4 * n * 1024);
+  CHECK(rehearsal.peak_bytes() == 4 * 4 * n * 1024);
+  CHECK(y.shape() == Shape{n, 1024});
+  CHECK(memory_stats().live_bytes == before.live_bytes);
+  CHECK(memory_stats().system_bytes <= before.system_bytes + (32 << 20));  // one arena for headers
+}
+
+TEST_CASE("what is given stays, what is computed is zero") {
+  Rehearsal rehearsal;
+  const Tensor given = from_data(std::vector<std::int64_t>{3, 1, 2}, {3});
+  CHECK(given.to_vector<std::int64_t>() == std::vector<std::int64_t>{3, 1, 2});
+  CHECK((given + given).data<std::int64_t>()[0] == 0);
+  CHECK(sum(ones({2000})).item<double>() == 0);
+}
+
+TEST_CASE("arguments are checked as ever") {
+  Rehearsal rehearsal;
+  CHECK_THROWS_AS(matmul(ones({2, 3}), ones({2, 3})), ShapeError);
+  CHECK_THROWS_AS(cross_entropy(ones({2, 3}), from_data(std::vector<std::int64_t>{0, 3}, {2})),
+                  IndexError);
+}
+
+TEST_CASE("what is alive is told by module") {
+  const std::string encoder = "encoder", attention = "encoder.attention";
+  Rehearsal rehearsal;
+  const Tensor outside = ones({10});
+  Tensor in_encoder, in_attention;
+  {
+    const ModuleTrail trail(&encoder);
+    in_encoder = ones({100});
+    const ModuleTrail inner(&attention);
+    in_attention = ones({1000});
+    const Tensor gone = ones({5});
+  }
+  const std::map<std::string, std::int64_t> alive{
+      {"", 40}, {"encoder", 400}, {"encoder.attention", 4000}};
+  CHECK(rehearsal.live_by_module() == alive);
+  CHECK(rehearsal.live_bytes() == 4440);
+  CHECK(rehearsal.peak_bytes() == 4460);
+  rehearsal.reset_peak();
+  CHECK(rehearsal.peak_bytes() == 4440);
+  CHECK(rehearsal.allocations() == 4);
+}
+
+TEST_CASE("afterwards everything is real again") {
+  Tensor survivor;
+  {
+    Rehearsal rehearsal;
+    survivor = ones({100'000});
+    CHECK(Rehearsal::on());
+  }
+  CHECK(!Rehearsal::on());
+  const MemoryStats before = memory_stats();
+  CHECK(sum(ones({3})).item<double>() == 3);
+  const Tensor x = ones({100'000});
+  CHECK(memory_stats().live_bytes - before.live_bytes == 400'000);
+  survivor = {};
+  CHECK(memory_stats().live_bytes - before.live_bytes == 400'000);
+}
+
+TEST_CASE("other threads go on computing, and may free what was rehearsed") {
+  Rehearsal rehearsal;
+  Tensor handed_over = ones({100'000});
+  double total = 0;
+  std::thread([&, mine = std::move(handed_over)]() mutable {
+    total = sum(ones({1000})).item<double>();
+    mine = {};
+  }).join();
+  CHECK(total == 1000);
+  CHECK(rehearsal.live_bytes() == 400'000);  // this thread has not seen it go
+}
+
+TEST_CASE("one rehearsal at a time") {
+  Rehearsal rehearsal;
+  CHECK(message_of<StateError>([] { Rehearsal second; }) ==
+        "Rehearsal: this thread rehearses already: one at a time");
+  CHECK(Rehearsal::on());
+}
