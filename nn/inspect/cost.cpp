@@ -1,0 +1,226 @@
+#include <fovea/core/autograd.h>
+#include <fovea/core/error.h>
+#include <fovea/nn/inspect/cost.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include <fmt/format.h>
+
+namespace fovea::nn::inspect {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t bytes_of(const NamedTensors& tensors) {
+  std::int64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors)
+    if (tensor.defined()) bytes += tensor.numel() * size_of(tensor.dtype());
+  return bytes;
+}
+
+std::int64_t gradient_bytes_of(const NamedTensors& parameters) {
+  std::int64_t bytes = 0;
+  for (const auto& [name, parameter] : parameters)
+    if (const Tensor g = parameter.grad(); g.defined()) bytes += g.numel() * size_of(g.dtype());
+  return bytes;
+}
+
+// "encoder.gru.weight_ih_l0" -> "encoder.gru"
+std::string module_of(const std::string& parameter) {
+  const std::size_t dot = parameter.rfind('.');
+  return dot == std::string::npos ? "" : parameter.substr(0, dot);
+}
+
+// "translate.encoder.gru" of a model that is called "translate" -> "encoder.gru"
+std::string below(const std::string& root, const std::string& path) {
+  if (root.empty() || !path.starts_with(root)) return path;
+  return path.size() == root.size() ? "" : path.substr(root.size() + 1);
+}
+
+// Rows by module: the first time that one is asked for decides its place.
+class Rows {
+ public:
+  explicit Rows(std::vector<ModuleCost>& rows) : rows_(rows) {}
+  ModuleCost& of(const std::string& module) {
+    const auto [found, fresh] = index_.emplace(module, rows_.size());
+    if (fresh) rows_.push_back({.module = module});
+    return rows_[found->second];
+  }
+
+ private:
+  std::vector<ModuleCost>& rows_;
+  std::map<std::string, std::size_t> index_;
+};
+
+std::string first_names(const std::string& path, int depth) {
+  std::size_t end = 0;
+  for (int i = 0; i < depth; ++i) {
+    end = path.find('.', end + (i > 0 ? 1 : 0));
+    if (end == std::string::npos) return path;
+  }
+  return path.substr(0, end);
+}
+
+// One step, and where its memory went.
+class RehearsedStep {
+ public:
+  RehearsedStep(Rehearsal& rehearsal, Module& model, const TrainingStep& step)
+      : rehearsal_(rehearsal),
+        step_(step),
+        root_(model.path()),
+        parameters_(model.parameters()),
+        // Real tensors of the program are there too, and stay.
+        base_(memory_stats().live_bytes) {}
+
+  void run(CostLedger& cost) {
+    forget_gradients();
+    const std::int64_t before = rehearsal_.live_bytes();
+    const auto modules_before = rehearsal_.live_by_module();
+    rehearsal_.reset_peak();
+    const Tensor loss = step_.loss();
+    cost.saved_bytes = rehearsal_.live_bytes() - before;
+    cost.forward_peak_bytes = take_peak();
+    note_saved(modules_before, cost);
+    rehearsal_.reset_peak();
+    loss.backward();
+    cost.gradient_bytes = gradient_bytes_of(parameters_);
+    cost.backward_peak_bytes = take_peak();
+    if (step_.update) step_.update();
+    cost.update_peak_bytes = take_peak();
+  }
+
+  // The gradients of the last step are still there.
+  void validate(CostLedger& cost) {
+    if (!step_.validation) return;
+    const NoGrad guard;
+    rehearsal_.reset_peak();
+    step_.validation();
+    cost.validation_peak_bytes = take_peak();
+  }
+
+  void forget_gradients() {
+    for (auto [name, parameter] : parameters_) parameter.zero_grad();
+  }
+
+ private:
+  std::int64_t take_peak() {
+    const std::int64_t peak = base_ + rehearsal_.peak_bytes();
+    rehearsal_.reset_peak();
+    return peak;
+  }
+
+  void note_saved(const std::map<std::string, std::int64_t>& before, CostLedger& cost) {
+    cost.modules.clear();
+    Rows rows(cost.modules);
+    for (const auto& [name, parameter] : parameters_)
+      rows.of(module_of(name)).parameters += parameter.numel();
+    for (const auto& [path, bytes] : rehearsal_.live_by_module()) {
+      const auto was = before.find(path);
+      const std::int64_t saved = bytes - (was == before.end() ? 0 : was->second);
+      if (saved != 0) rows.of(below(root_, path)).saved_bytes += saved;
+    }
+  }
+
+  Rehearsal& rehearsal_;
+  const TrainingStep& step_;
+  std::string root_;
+  NamedTensors parameters_;
+  std::int64_t base_;
+};
+
+}  // namespace
+
+std::int64_t CostLedger::step_peak_bytes() const {
+  return std::max({forward_peak_bytes, backward_peak_bytes, update_peak_bytes});
+}
+
+std::int64_t CostLedger::peak_bytes() const {
+  return std::max(step_peak_bytes(), validation_peak_bytes);
+}
+
+const char* CostLedger::peak_phase() const {
+  const std::int64_t peak = peak_bytes();
+  if (peak == forward_peak_bytes) return "forward";
+  if (peak == backward_peak_bytes) return "backward";
+  return peak == update_peak_bytes ? "update" : "validation";
+}
+
+CostLedger forecast_step(Rehearsal& rehearsal, Module& model, const TrainingStep& step) {
+  if (!step.loss)
+    value_error("forecast_step", "there is no loss: a step is the way to one and back");
+  const auto start = Clock::now();
+  CostLedger cost;
+  cost.parameters = model.parameter_count();
+  cost.parameter_bytes = bytes_of(model.state());
+  RehearsedStep rehearsed(rehearsal, model, step);
+  for (int i = 0; i < 2; ++i) rehearsed.run(cost);
+  rehearsed.validate(cost);
+  rehearsed.forget_gradients();
+  if (step.optimizer_state) cost.optimizer_bytes = bytes_of(step.optimizer_state());
+  cost.rehearsal_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return cost;
+}
+
+std::string CostLedger::table(int depth) const {
+  std::vector<ModuleCost> joined;
+  Rows rows(joined);
+  for (const ModuleCost& cost : modules) {
+    ModuleCost& row = rows.of(first_names(cost.module, depth));
+    row.parameters += cost.parameters;
+    row.saved_bytes += cost.saved_bytes;
+  }
+  std::size_t width = 24;
+  for (const ModuleCost& row : joined) width = std::max(width, row.module.size());
+  std::string text =
+      fmt::format("{:<{}}  {:>12}  {:>10}\n", "module", width, "parameters", "saved");
+  for (const ModuleCost& row : joined)
+    text +=
+        fmt::format("{:<{}}  {:>12}  {:>10}\n", row.module.empty() ? "(itself, batch)" : row.module,
+                    width, row.parameters, readable_bytes(row.saved_bytes));
+  text += fmt::format("{:<{}}  {:>12}  {:>10}\n\n", "total", width, parameters,
+                      readable_bytes(saved_bytes));
+  const auto line = [&](const char* what, std::int64_t bytes) {
+    text += fmt::format("{:<{}}  {:>12}\n", what, width, readable_bytes(bytes));
+  };
+  line("parameters", parameter_bytes);
+  line("gradients", gradient_bytes);
+  line("optimizer state", optimizer_bytes);
+  line("saved for the backward", saved_bytes);
+  line("peak in the forward", forward_peak_bytes);
+  line("peak in the backward", backward_peak_bytes);
+  line("peak in the update", update_peak_bytes);
+  if (validation_peak_bytes > 0) line("peak in a validation", validation_peak_bytes);
+  return text;
+}
+
+std::string readable_bytes(std::int64_t bytes) {
+  constexpr const char* units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+  double value = static_cast<double>(bytes);
+  int unit = 0;
+  while (std::abs(value) >= 999.5 && unit < 6) value /= 1000, ++unit;
+  const int decimals = unit == 0 || std::abs(value) >= 99.95 ? 0 : std::abs(value) >= 9.995 ? 1 : 2;
+  return fmt::format("{:.{}f} {}", value, decimals, units[unit]);
+}
+
+std::int64_t parse_bytes(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  std::string unit;
+  for (const char* c = end; c < text.data() + text.size(); ++c)
+    if (*c != ' ') unit += static_cast<char>(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+  static const std::map<std::string, double> units{
+      {"", 1},         {"b", 1},        {"kb", 1e3},     {"mb", 1e6},    {"gb", 1e9},
+      {"tb", 1e12},    {"k", 1e3},      {"m", 1e6},      {"g", 1e9},     {"t", 1e12},
+      {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30}, {"tib", 0x1p40}};
+  const auto factor = units.find(unit);
+  const double bytes = factor == units.end() ? 0 : value * factor->second;
+  if (error != std::errc() || !(bytes >= 1 && bytes < 0x1p62))
+    value_error("parse_bytes", "'{}' is no number of bytes: such as 800MB, 2.5GB or 1GiB", text);
+  return static_cast<std::int64_t>(bytes);
+}
+
+}  // namespace fovea::nn::inspect

@@ -1,0 +1,177 @@
+// The forecast is what the counters measure, and says where it goes.
+#include <fovea/core/autograd.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/loss.h>
+#include <fovea/core/threads.h>
+#include <fovea/nn/inspect/cost.h>
+#include <fovea/nn/transformer_lm.h>
+#include <fovea/optim/adam.h>
+#include <fovea/tests/support/compare.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using nn::inspect::CostLedger;
+using nn::inspect::parse_bytes;
+using nn::inspect::readable_bytes;
+using test::message_of;
+
+namespace {
+
+constexpr std::int64_t slack = 32 << 10;  // of the counters, see MemoryStats
+
+// A language model that learns to say 0 1 2 ...
+struct Training {
+  Rng rng{1};
+  nn::TransformerLM model;
+  optim::AdamW adam;
+  std::int64_t B, T;
+
+  Training(const nn::TransformerLMOptions& options, std::int64_t batch, std::int64_t length)
+      : model(options, rng), adam(model.parameters(), {.lr = 1e-3}), B(batch), T(length) {
+    model.name_tree("lm");
+  }
+
+  Tensor loss() {
+    std::vector<std::int64_t> ids;
+    for (std::int64_t i = 0; i < B * T; ++i) ids.push_back(i % model.options().vocab);
+    const Tensor batch = from_data(ids, {B, T});
+    return cross_entropy(model(batch), batch);
+  }
+
+  CostLedger forecast(Rehearsal& rehearsal) {
+    return nn::inspect::forecast_step(rehearsal, model,
+                                      {.loss = [this] { return loss(); },
+                                       .update = [this] { adam.step(); },
+                                       .optimizer_state = [this] { return adam.state(); }});
+  }
+
+  std::int64_t measured_peak() {
+    for (int i = 0; i < 3; ++i) {
+      adam.zero_grad();
+      reset_peak_memory();
+      const Tensor now = loss();
+      now.backward();
+      adam.step();
+    }
+    return memory_stats().peak_bytes;
+  }
+};
+
+nn::TransformerLMOptions small_model() {
+  nn::TransformerLMOptions o{.vocab = 100};
+  o.d_model = 64;
+  o.nhead = 4;
+  o.num_layers = 2;
+  o.dim_feedforward = 128;
+  o.max_len = 128;
+  o.dropout = 0.1;
+  return o;
+}
+
+CostLedger forecast_of(std::int64_t batch, std::int64_t length) {
+  Rehearsal rehearsal;
+  return Training(small_model(), batch, length).forecast(rehearsal);
+}
+
+}  // namespace
+
+TEST_CASE("the forecast is what the counters measure") {
+  set_num_threads(1);
+  for (const std::int64_t batch : {1, 9})
+    for (const std::int64_t length : {5, 128}) {
+      const CostLedger cost = forecast_of(batch, length);
+      const std::int64_t measured = Training(small_model(), batch, length).measured_peak();
+      INFO(batch, " ", length, ": ", cost.peak_bytes(), " ", measured);
+      CHECK(std::abs(cost.peak_bytes() - measured) <= slack);
+    }
+}
+
+TEST_CASE("parameters, gradients and optimiser are counted apart") {
+  const CostLedger cost = forecast_of(2, 16);
+  Rng rng(1);
+  const std::int64_t count = nn::TransformerLM(small_model(), rng).parameter_count();
+  CHECK(cost.parameters == count);
+  CHECK(cost.gradient_bytes == 4 * count);
+  CHECK(cost.optimizer_bytes > 8 * count);  // two numbers for each, a rate, and counts
+  CHECK(cost.optimizer_bytes < 8 * count + 1024);
+  std::int64_t parameters = 0, saved = 0;
+  for (const auto& row : cost.modules) parameters += row.parameters, saved += row.saved_bytes;
+  CHECK(parameters == count);
+  CHECK(saved == cost.saved_bytes);
+}
+
+TEST_CASE("activations grow with the batch, parameters do not") {
+  const CostLedger one = forecast_of(4, 32), two = forecast_of(8, 32), four = forecast_of(16, 32);
+  CHECK(two.saved_bytes > one.saved_bytes);
+  CHECK(four.saved_bytes - two.saved_bytes == 2 * (two.saved_bytes - one.saved_bytes));
+  CHECK(one.optimizer_bytes == four.optimizer_bytes);
+}
+
+TEST_CASE("a real model is counted too, and left as it was") {
+  Training training(small_model(), 4, 32);
+  const std::int64_t live = memory_stats().live_bytes;
+  const auto before = training.model.parameters()[0].second.to_vector<float>();
+  CostLedger cost;
+  {
+    Rehearsal rehearsal;
+    cost = training.forecast(rehearsal);
+  }
+  CHECK(memory_stats().live_bytes == live);
+  CHECK(training.model.parameters()[0].second.to_vector<float>() == before);
+  CHECK(std::abs(cost.peak_bytes() - training.measured_peak()) <= slack);
+}
+
+TEST_CASE("a validation counts too, without a graph") {
+  Rehearsal rehearsal;
+  Training training(small_model(), 2, 16), larger(small_model(), 64, 128);
+  nn::inspect::TrainingStep step{.loss = [&] { return training.loss(); }};
+  const CostLedger without = nn::inspect::forecast_step(rehearsal, training.model, step);
+  CHECK(without.validation_peak_bytes == 0);
+  step.validation = [&] {
+    CHECK(!grad_enabled());
+    const Tensor loss = larger.loss();
+  };
+  const CostLedger with = nn::inspect::forecast_step(rehearsal, training.model, step);
+  CHECK(with.step_peak_bytes() == without.peak_bytes());
+  CHECK(with.peak_bytes() == with.validation_peak_bytes);
+  CHECK(with.peak_bytes() > without.peak_bytes());
+  CHECK(with.peak_phase() == std::string("validation"));
+}
+
+TEST_CASE("the table names modules and sums") {
+  const std::string text = forecast_of(2, 16).table();
+  for (const char* part :
+       {"module", "parameters", "transformer.layers.0", "transformer.layers.1", "total",
+        "optimizer state", "saved for the backward", "peak in the backward"})
+    CHECK(text.find(part) != std::string::npos);
+  CHECK(text.find("layers.0.") == std::string::npos);  // joined
+  CHECK(forecast_of(2, 16).table(4).find("layers.0.self_attn") != std::string::npos);
+}
+
+TEST_CASE("a step without a loss") {
+  Rng rng(1);
+  nn::TransformerLM model(small_model(), rng);
+  Rehearsal rehearsal;
+  CHECK(message_of<ValueError>([&] { nn::inspect::forecast_step(rehearsal, model, {}); }) ==
+        "forecast_step: there is no loss: a step is the way to one and back");
+}
+
+TEST_CASE("bytes for people, and back") {
+  CHECK(readable_bytes(0) == "0 B");
+  CHECK(readable_bytes(999) == "999 B");
+  CHECK(readable_bytes(1000) == "1.00 kB");
+  CHECK(readable_bytes(999'499) == "999 kB");
+  CHECK(readable_bytes(999'600) == "1.00 MB");
+  CHECK(readable_bytes(12'345'678) == "12.3 MB");
+  CHECK(readable_bytes(2'500'000'000) == "2.50 GB");
+  CHECK(parse_bytes("2.5GB") == 2'500'000'000);
+  CHECK(parse_bytes("800 MB") == 800'000'000);
+  CHECK(parse_bytes("1GiB") == 1 << 30);
+  CHECK(parse_bytes("512k") == 512'000);
+  CHECK(parse_bytes("4096") == 4096);
+  for (const char* wrong : {"", "GB", "-1GB", "0", "1XB", "1 G B x", "nan", "inf", "1e99"})
+    CHECK_THROWS_AS(parse_bytes(wrong), ValueError);
+  CHECK(message_of<ValueError>([] { parse_bytes("much"); }) ==
+        "parse_bytes: 'much' is no number of bytes: such as 800MB, 2.5GB or 1GiB");
+}
