@@ -26,6 +26,8 @@ struct Seq2SeqOptions {
   bool input_feeding = false;          ///< each step reads what the one before it wrote
   double dropout = 0.0;                ///< on embeddings and before the read-out
   std::int64_t padding_idx = 0;
+  bool recompute = false;  ///< the encoder keeps states alone, its gates are computed again in the
+                           ///< backward: less memory, the same bits
 };
 
 /// What Seq2SeqOptions::attention may be: "none", where the decoder sees its first state alone, and

@@ -229,6 +229,28 @@ TEST_CASE("watching changes no bit, and sees every step of decode()") {
   }
 }
 
+TEST_CASE("computing the encoder's gates again changes no bit") {
+  const Example example;
+  std::vector<NamedTensors> parameters;
+  for (const bool recompute : {false, true}) {
+    Rng rng(1);
+    Seq2Seq net({.source_vocab = 8,
+                 .target_vocab = 7,
+                 .embed_dim = 5,
+                 .hidden_size = 6,
+                 .recompute = recompute},
+                rng);
+    const auto memory = net.encode(example.source, example.source_lengths);
+    sum(square(net.decode(memory, example.inputs, example.target_lengths))).backward();
+    parameters.push_back(net.parameters());
+  }
+  for (std::size_t i = 0; i < parameters[0].size(); ++i) {
+    INFO(parameters[0][i].first);
+    CHECK(parameters[0][i].second.grad().to_vector<float>() ==
+          parameters[1][i].second.grad().to_vector<float>());
+  }
+}
+
 TEST_CASE("sparse weights in the decoder") {
   Rng rng(1);
   const Example e;
