@@ -4,6 +4,7 @@
 #include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/optim/adam.h>
@@ -133,44 +134,81 @@ Speaker new_speaker(const Options& options, const std::string& text) {
   return speaker;
 }
 
-Learned teach(Speaker& speaker, const Options& options, const std::string& text) {
-  nn::TransformerLM& model = *speaker.model;
-  const Ids all = speaker.encode(text);
-  const auto cut = all.begin() + std::ssize(all) * 9 / 10;
-  const Rows train(Ids(all.begin(), cut), options.context);
-  const Rows validation(Ids(cut, all.end()), options.context);
+namespace {
 
-  optim::AdamW adam(model.parameters(), {.lr = options.lr, .weight_decay = 0.01});
-  // A validation after each epoch, of about a hundred steps.
-  const std::int64_t epochs = (options.steps + 99) / 100, per_epoch = options.steps / epochs;
-  const std::int64_t warm_up = std::clamp<std::int64_t>(options.steps / 4, 1, 50);
-  const std::int64_t falling = std::max<std::int64_t>(1, epochs * per_epoch - warm_up);
+// All that the trainer is given. With `text` in characters, of which the last tenth is not trained
+// on.
+class Course {
+ public:
+  Course(Speaker& speaker, const Options& options, const Ids& all)
+      : model_(*speaker.model),
+        options_(options),
+        train_(Ids(all.begin(), cut(all)), options.context),
+        validation_(Ids(cut(all), all.end()), options.context),
+        adam_(model_.parameters(), {.lr = options.lr, .weight_decay = 0.01}) {
+    // A validation after each epoch, of about a hundred steps.
+    const std::int64_t epochs = (options.steps + 99) / 100, per_epoch = options.steps / epochs;
+    const std::int64_t warm_up = std::clamp<std::int64_t>(options.steps / 4, 1, 50);
+    const std::int64_t falling = std::max<std::int64_t>(1, epochs * per_epoch - warm_up);
+    task = {
+        .model = model_.state(),
+        .optimizer = &adam_,
+        .learning_rate = optim::sequential({{warm_up, optim::linear(0, options.lr, warm_up)}},
+                                           optim::cosine(options.lr, falling, 0.05 * options.lr)),
+        .batches = [per_epoch](std::int64_t) { return per_epoch; },
+        .loss = [this, per_epoch](std::int64_t epoch,
+                                  std::int64_t number) { return loss(epoch * per_epoch + number); },
+        .validate = [this] { return validation_loss(); }};
+    trainer = {.max_epochs = epochs, .clip_norm = 1.0};
+    if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
+  }
+  Course(const Course&) = delete;
+  Course& operator=(const Course&) = delete;
+
+  double validation_loss() const { return ::validation_loss(model_, validation_); }
+
+ private:
+  static Ids::const_iterator cut(const Ids& all) { return all.begin() + std::ssize(all) * 9 / 10; }
+
+  optim::TrainingTask::Loss loss(std::int64_t step) const {
+    model_.train();
+    fovea::Rng rows = fovea::Rng(options_.seed).fork(static_cast<std::uint64_t>(step));
+    return {loss_of(model_, train_.batch(options_.batch, rows)), options_.batch * options_.context};
+  }
+
+  nn::TransformerLM& model_;
+  const Options& options_;
+  Rows train_, validation_;
+  optim::AdamW adam_;
+
+ public:
+  optim::TrainingTask task;
+  optim::TrainerOptions trainer;
+};
+
+}  // namespace
+
+nn::inspect::CostLedger forecast(const Options& options, const std::string& text) {
+  fovea::Rehearsal rehearsal;
+  Speaker speaker = new_speaker(options, text);
+  Course course(speaker, options, speaker.encode(text));
+  return support::forecast(rehearsal, *speaker.model, course.task, course.trainer, {{0, 0}},
+                           course.task.validate);
+}
+
+Learned teach(Speaker& speaker, const Options& options, const std::string& text) {
+  Course course(speaker, options, speaker.encode(text));
   support::Profiling profiling(options.profile);
-  const optim::TrainingTask task{
-      .model = model.state(),
-      .optimizer = &adam,
-      .learning_rate = optim::sequential({{warm_up, optim::linear(0, options.lr, warm_up)}},
-                                         optim::cosine(options.lr, falling, 0.05 * options.lr)),
-      .batches = [&](std::int64_t) { return per_epoch; },
-      .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
-        profiling.step();
-        model.train();
-        fovea::Rng rows =
-            fovea::Rng(options.seed).fork(static_cast<std::uint64_t>(epoch * per_epoch + number));
-        return {loss_of(model, train.batch(options.batch, rows)), options.batch * options.context};
-      },
-      .validate =
-          [&] { return profiling.aside([&] { return validation_loss(model, validation); }); }};
-  optim::TrainerOptions trainer{.max_epochs = epochs, .clip_norm = 1.0};
-  if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
-  const optim::TrainingResult result = optim::train(task, trainer, support::Display("loss", 3));
+  const optim::TrainingResult result =
+      optim::train(profiling.watch(course.task), course.trainer, support::Display("loss", 3));
   profiling.finish();
-  model.eval();
+  speaker.model->eval();
   return {.seconds = result.last.seconds,
-          .loss = validation_loss(model, validation),
+          .loss = course.validation_loss(),
           .characters_per_second =
               static_cast<double>(result.tokens) / std::max(1e-9, result.last.seconds),
           .steps = result.last.step,
+          .peak_bytes = fovea::memory_stats().peak_bytes,
           .interrupted = result.stopped_by == optim::StoppedBy::interrupt};
 }
 

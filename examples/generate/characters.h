@@ -1,6 +1,8 @@
 // Models that learn a text character by character.
 #pragma once
 
+#include <fovea/nn/inspect/cost.h>
+
 #include <cmath>
 
 #include "options.h"
@@ -12,7 +14,8 @@ struct Learned {
   double loss = std::nan("");        // on text that it has not seen, nats a character
   double characters_per_second = 0;  // while training
   std::int64_t steps = 0;
-  bool interrupted = false;  // by Ctrl-C
+  std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training, before and after
+  bool interrupted = false;                              // by Ctrl-C
 };
 
 /// A text, of which the last tenth is for validation.
@@ -20,6 +23,8 @@ std::string training_text(const Options& options);
 
 /// A new model for the characters of `text`.
 Speaker new_speaker(const Options& options, const std::string& text);
+/// What a training step will take. Nothing is trained.
+fovea::nn::inspect::CostLedger forecast(const Options& options, const std::string& text);
 /// Trains it with live progress on standard error.
 Learned teach(Speaker& speaker, const Options& options, const std::string& text);
 

@@ -13,6 +13,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 
@@ -28,6 +29,8 @@
 #include <nlohmann/json.hpp>
 
 namespace {
+
+namespace inspect = fovea::nn::inspect;
 
 // Whole lines alone: the last one may be unfinished.
 struct Judged {
@@ -65,6 +68,8 @@ void write_json(const Options& options, const Speaker& speaker, const Speech& sp
     json["loss"] = learned.loss;
     json["seconds"] = learned.seconds;
     json["steps"] = learned.steps;
+    json["forecast_peak_bytes"] = learned.forecast_peak_bytes;
+    json["peak_bytes"] = learned.peak_bytes;
     json["characters_per_second"] = learned.characters_per_second;
   }
   fovea::write_file_atomically(options.json, json.dump(2) + "\n");
@@ -106,10 +111,29 @@ void judge(const Speaker& speaker, const fovea::nn::SamplingOptions& sampling) {
                            judged.sentences, judged.per_cent());
 }
 
-Speaker make_speaker(const Options& options, Learned& learned) {
+// Whether it fits into memory, and is not only to be told what it would take.
+bool may_train(const inspect::CostLedger& cost, const Options& options, const std::string& text) {
+  return support::may_train(cost, options.memory, [&](std::int64_t limit) {
+    std::vector<support::Choice> choices;
+    const auto halve = [&](const char* name, std::int64_t Options::*option) {
+      const auto peak_of = [&](std::int64_t value) {
+        Options less = options;
+        less.*option = value;
+        return forecast(less, text).peak_bytes();
+      };
+      for (auto& choice : support::halved(name, options.*option, limit, peak_of))
+        choices.push_back(std::move(choice));
+    };
+    halve("--batch", &Options::batch);
+    halve("--context", &Options::context);
+    halve("--layers", &Options::layers);
+    return choices;
+  });
+}
+
+Speaker make_speaker(const Options& options, const std::string& text, Learned& learned) {
   if (!options.data.empty()) return load_llama(options.data);
   if (!options.load.empty()) return load_speaker(options.load);
-  const std::string text = training_text(options);
   Speaker speaker = new_speaker(options, text);
   std::cerr << fmt::format("{} characters of text, {} parameters\n", text.size(),
                            speaker.model->parameter_count());
@@ -131,8 +155,15 @@ int run(Options options) {
   }
   // So little work for one token that a second thread costs more than it brings.
   fovea::set_num_threads(1);
+  const std::string text = options.trains() ? training_text(options) : "";
+  inspect::CostLedger cost;
+  if (options.trains()) {
+    cost = forecast(options, text);
+    if (!may_train(cost, options, text)) return 0;
+  }
   Learned learned;
-  const Speaker speaker = make_speaker(options, learned);
+  const Speaker speaker = make_speaker(options, text, learned);
+  learned.forecast_peak_bytes = cost.peak_bytes();
   if (options.check) {
     std::cout << check_llama(speaker, options.data) << '\n';
     return 0;

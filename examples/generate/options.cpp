@@ -44,6 +44,7 @@ void add_training_options(Group& group, Options& o) {
   group.add_with_default("--batch", o.batch, "N", "rows in a batch")->check(above_zero);
   group.add_with_default("--lr", o.lr, "X", "learning rate at the start")->check(above_zero);
   group.add_with_default("--dropout", o.dropout, "P", "probability")->check(CLI::Range(0.0, 0.9));
+  support::add_memory_options(group, o.memory);
 }
 
 void add_speech_options(Group& group, Options& o) {

@@ -1,6 +1,7 @@
 // What the program can be told.
 #pragma once
 
+#include <fovea/examples/support/memory_options.h>
 #include <fovea/nn/sampling.h>
 
 #include <cstdint>
@@ -19,6 +20,7 @@ struct Options {
   std::int64_t layers = 2, width = 64, heads = 4, context = 128, batch = 24;
   double lr = 8e-3;
   double dropout = 0;
+  support::MemoryOptions memory;
   std::int64_t window = 64;  // keys that a character sees; 0: all before it
 
   // what is said

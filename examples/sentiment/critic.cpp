@@ -21,20 +21,6 @@ constexpr std::int64_t rarest_pair = 2;  // a pair seen once says nothing that i
 
 std::string pair_of(const std::string& a, const std::string& b) { return a + ' ' + b; }
 
-data::Vocab vocab_of(const Reviews& reviews, const Options& o) {
-  data::TokenCounts words, pairs;
-  for (const Review& review : reviews) {
-    const data::Tokens text = words_of(review.text);
-    for (const std::string& word : text) ++words[word];
-    if (o.model.bigrams)
-      for (std::size_t t = 1; t < text.size(); ++t) ++pairs[pair_of(text[t - 1], text[t])];
-  }
-  std::erase_if(words, [&](const auto& entry) { return entry.second < o.min_count; });
-  for (const auto& [pair, count] : pairs)
-    if (count >= rarest_pair) words[pair] = count;
-  return data::Vocab(words);
-}
-
 std::string metadata_of(const fovea::SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? "" : found->second;
@@ -59,9 +45,23 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace
 
-Critic::Critic(const Corpus& corpus, const Options& o, fovea::Rng& rng)
+data::Vocab vocab_of(const Reviews& reviews, const Options& o) {
+  data::TokenCounts words, pairs;
+  for (const Review& review : reviews) {
+    const data::Tokens text = words_of(review.text);
+    for (const std::string& word : text) ++words[word];
+    if (o.model.bigrams)
+      for (std::size_t t = 1; t < text.size(); ++t) ++pairs[pair_of(text[t - 1], text[t])];
+  }
+  std::erase_if(words, [&](const auto& entry) { return entry.second < o.min_count; });
+  for (const auto& [pair, count] : pairs)
+    if (count >= rarest_pair) words[pair] = count;
+  return data::Vocab(words);
+}
+
+Critic::Critic(data::Vocab vocab, const Options& o, fovea::Rng& rng)
     : trained_on_(o.task()),
-      vocab_(vocab_of(corpus.train, o)),
+      vocab_(std::move(vocab)),
       model_(std::make_unique<Classifier>(o.model, vocab_.size(), rng)) {}
 
 std::string Critic::describe() const {
@@ -104,13 +104,17 @@ Critic Critic::load(const std::filesystem::path& path, fovea::Rng& rng) {
   return critic;
 }
 
-EncodedText Critic::encode(const data::Tokens& words) const {
-  EncodedText text{vocab_.encode(words), {}};
+EncodedText encode(const data::Vocab& vocab, const data::Tokens& words, bool bigrams) {
+  EncodedText text{vocab.encode(words), {}};
   if (text.words.empty()) text.words.push_back(data::Vocab::unk);  // a blank line says nothing
-  if (model_->options().bigrams)
+  if (bigrams)
     for (std::size_t t = 1; t < words.size(); ++t)
-      text.pairs.push_back(vocab_.id(pair_of(words[t - 1], words[t])));
+      text.pairs.push_back(vocab.id(pair_of(words[t - 1], words[t])));
   return text;
+}
+
+EncodedText Critic::encode(const data::Tokens& words) const {
+  return ::encode(vocab_, words, model_->options().bigrams);
 }
 
 fovea::Ragged Critic::batch(const std::vector<const EncodedText*>& texts) const {

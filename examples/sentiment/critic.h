@@ -21,10 +21,17 @@ struct Judgement {
   std::vector<double> looked;    // by word: the pooling's weights; empty without attention
 };
 
+/// The vocabulary of a training text.
+fovea::nn::data::Vocab vocab_of(const Reviews& reviews, const Options& options);
+
+/// A blank line becomes one <unk>. bigrams: pairs too.
+EncodedText encode(const fovea::nn::data::Vocab& vocab, const fovea::nn::data::Tokens& words,
+                   bool bigrams);
+
 class Critic {
  public:
-  /// Builds the vocabulary from the training text, and a fresh model.
-  Critic(const Corpus& corpus, const Options& options, fovea::Rng& rng);
+  /// A fresh model for this vocabulary.
+  Critic(fovea::nn::data::Vocab vocab, const Options& options, fovea::Rng& rng);
   /// Reads what save() wrote. FormatError, StateError where the file is something else.
   static Critic load(const std::filesystem::path& path, fovea::Rng& rng);
   void save(const std::filesystem::path& path) const;

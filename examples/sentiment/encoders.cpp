@@ -34,7 +34,8 @@ class Recurrent final : public Encoder {
               .hidden_size = o.hidden,
               .num_layers = o.layers,
               .bidirectional = bidirectional,
-              .dropout = o.dropout},
+              .dropout = o.dropout,
+              .recompute = o.recompute},
              rng) {}
   Ragged operator()(const Ragged& x) const override { return net_(x).states; }
   std::int64_t width() const override {

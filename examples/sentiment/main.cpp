@@ -23,6 +23,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/training.h>
 
 #include <iostream>
@@ -86,18 +87,57 @@ void use(const Critic& critic, const Corpus& corpus, const Options& options, Fig
   if (!options.report.empty()) write_given_or_tested(critic, options, input, corpus, figures);
 }
 
+// Whether it fits into memory, and is not only to be told what it would take.
+bool may_train(const inspect::CostLedger& cost, const data::Vocab& vocab, const Corpus& corpus,
+               const Examples& examples, const Options& options) {
+  return support::may_train(cost, options.memory, [&](std::int64_t limit) {
+    std::vector<support::Choice> choices;
+    if (parts_of(options.model.model).recurrent() && !options.model.recompute) {
+      Options less = options;
+      less.model.recompute = true;
+      choices.push_back({"--recompute", forecast(vocab, corpus, examples, less).peak_bytes()});
+    }
+    for (auto& choice : support::halved("--batch", options.batch, limit, [&](std::int64_t value) {
+           Options less = options;
+           less.batch = value;
+           return forecast(vocab, corpus, examples, less).peak_bytes();
+         }))
+      choices.push_back(std::move(choice));
+    const auto halve = [&](const char* name, std::int64_t ModelOptions::*option) {
+      const auto peak_of = [&](std::int64_t value) {
+        Options less = options;
+        less.model.*option = value;
+        return forecast(vocab, corpus, examples, less).peak_bytes();
+      };
+      for (auto& choice : support::halved(name, options.model.*option, limit, peak_of))
+        choices.push_back(std::move(choice));
+    };
+    if (parts_of(options.model.model).base == Base::bow) {
+      halve("--embed", &ModelOptions::embed);
+    } else {
+      halve("--hidden", &ModelOptions::hidden);
+    }
+    return choices;
+  });
+}
+
 int train_and_use(Options options) {
   fill_defaults(options);
   check_outputs(options);
   fovea::set_num_threads(options.threads);
   const Corpus corpus = load_corpus(options);
+  const data::Vocab vocab = vocab_of(corpus.train, options);
+  const Examples examples(vocab, corpus.train, options.model.bigrams);
+  const inspect::CostLedger cost = forecast(vocab, corpus, examples, options);
+  if (!may_train(cost, vocab, corpus, examples, options)) return 0;
   fovea::Rng rng(options.seed);
-  Critic critic(corpus, options, rng);
+  Critic critic(vocab, options, rng);
   std::cerr << fmt::format("{}: {} training sentences, {} parameters, model: {}, pooling: {}\n",
                            options.task(), corpus.train.size(), critic.model().parameter_count(),
                            options.model.model, options.model.pooling);
   if (!options.save.empty() && !options.resume) support::keep_earlier(options.save, options.last());
-  const optim::TrainingResult result = teach(critic, corpus, options, rng);
+  const optim::TrainingResult result = teach(critic, corpus, examples, options, rng);
+  const std::int64_t peak_bytes = fovea::memory_stats().peak_bytes;
   if (!options.save.empty()) critic.save(options.save);
   if (!options.curve.empty()) write_curve(result, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
@@ -108,7 +148,9 @@ int train_and_use(Options options) {
   use(critic, corpus, options,
       {.seconds = result.last.seconds,
        .tokens_per_second = result.last.tokens_per_second,
-       .stopped_by = support::name_of(result.stopped_by)});
+       .stopped_by = support::name_of(result.stopped_by),
+       .forecast_peak_bytes = cost.peak_bytes(),
+       .peak_bytes = peak_bytes});
   if (!options.curve.empty()) support::say_written(options.curve, "how it learned");
   if (!options.save.empty()) support::say_written(options.save, "the model, for --load");
   if (options.smoke && !(measure(critic, corpus.train).accuracy > 80))

@@ -30,6 +30,8 @@ void check_use(const ModelOptions& m) {
                      parts.behind == Behind::selfattention;
   if (m.hidden > 0 && !layered)
     throw CLI::ValidationError("--hidden: for recurrent models and transformer");
+  if (m.recompute && !parts.recurrent())
+    throw CLI::ValidationError("--recompute: for recurrent models");
   if (m.layers > 0 && !layered)
     throw CLI::ValidationError("--layers: for recurrent models and transformer");
   if (m.heads > 0 && !heads)
@@ -127,6 +129,10 @@ class CommandLine {
     training_.add("--profile", o_.profile, "FILE",
                   "where the time of some steps goes: a table at the end of training,\n"
                   "and a trace (JSON) for ui.perfetto.dev");
+    training_.flag("--recompute", o_.model.recompute,
+                   "a recurrent net keeps less for the backward, and computes it\n"
+                   "again: less memory, more time, the same results");
+    support::add_memory_options(training_, o_.memory);
     training_.flag("--smoke", o_.smoke, "a few seconds of training; fails unless it learned");
   }
 

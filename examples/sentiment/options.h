@@ -1,6 +1,8 @@
 // What the program can be told.
 #pragma once
 
+#include <fovea/examples/support/memory_options.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -18,6 +20,7 @@ struct ModelOptions {
   std::int64_t layers = 0;
   std::int64_t heads = 0;
   double dropout = -1;
+  bool recompute = false;  // recurrent nets keep less for the backward; checkpoints do not keep it
 };
 
 struct Options {
@@ -45,6 +48,7 @@ struct Options {
   int threads = 0;
   bool resume = false;
   bool smoke = false;
+  support::MemoryOptions memory;
 
   // files
   std::filesystem::path save, load, input, output, json, report, log, curve, profile;

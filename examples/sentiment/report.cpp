@@ -171,6 +171,8 @@ void write_json(const Critic& critic, const Figures& f, const Corpus& corpus,
                               {"tokens_per_second", f.tokens_per_second},
                               {"threads", fovea::num_threads()},
                               {"stopped_by", f.stopped_by}};
+  if (options.trains()) json["forecast_peak_bytes"] = f.forecast_peak_bytes;
+  if (options.trains()) json["peak_bytes"] = f.peak_bytes;
   if (options.trains()) json["seed"] = options.seed;
   if (options.trains()) json["phrases"] = options.phrases;
   fovea::write_file_atomically(path, json.dump(2) + "\n");

@@ -2,6 +2,7 @@
 
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/loss.h>
+#include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/optim/adam.h>
@@ -15,33 +16,6 @@ namespace data = fovea::nn::data;
 namespace optim = fovea::optim;
 
 namespace {
-
-// Reviews as ids, with what the batches are made by.
-struct Examples {
-  std::vector<EncodedText> texts;
-  data::Ids labels;
-  std::vector<data::PairLength> lengths;
-
-  Examples(const Critic& critic, const Reviews& reviews) {
-    for (const Review& review : reviews) {
-      texts.push_back(critic.encode(words_of(review.text)));
-      labels.push_back(review.label);
-      lengths.push_back({.target = std::ssize(texts.back().words)});
-    }
-  }
-
-  fovea::Tensor labels_of(const data::Ids& rows) const {
-    data::Ids chosen;
-    for (const std::int64_t row : rows) chosen.push_back(labels[static_cast<std::size_t>(row)]);
-    return fovea::from_data(chosen, {std::ssize(chosen)});
-  }
-
-  std::int64_t words_in(const data::Ids& rows) const {
-    std::int64_t count = 0;
-    for (const std::int64_t row : rows) count += lengths[static_cast<std::size_t>(row)].target;
-    return count;
-  }
-};
 
 // Word dropout: a word becomes <unk>, and the pairs that it is in disappear. What rests on many
 // words is learned, and <unk> gets a meaning.    Iyyer et al. 2015, Deep Unordered Composition
@@ -101,43 +75,103 @@ optim::TrainerOptions trainer_options(const Critic& critic, const Options& optio
   return t;
 }
 
+data::BucketOptions bucket_options(const Options& options) {
+  return {.batch_size = options.batch, .seed = options.seed};
+}
+
+// All that the trainer is given.
+class Course {
+ public:
+  Course(Critic& critic, const Corpus& corpus, const Examples& examples, const Options& options,
+         fovea::Rng& rng)
+      : critic_(critic),
+        examples_(examples),
+        options_(options),
+        rng_(rng),
+        epochs_(examples.lengths, bucket_options(options)),
+        adam_(critic.model().parameters(),
+              {.lr = options.lr, .weight_decay = options.weight_decay}),
+        per_epoch_(std::ssize(epochs_.at(0))),
+        trainer(trainer_options(critic, options, per_epoch_)) {
+    task = {.model = critic.model().state(),
+            .optimizer = &adam_,
+            .learning_rate = rate_of(options.lr, options.epochs * per_epoch_),
+            .generators = {&rng},
+            .batches = [this](std::int64_t epoch) { return std::ssize(epochs_.at(epoch)); },
+            .loss = [this](std::int64_t epoch, std::int64_t number) { return loss(epoch, number); },
+            .validate = [&] { return measure(critic, corpus.validation).accuracy; }};
+  }
+  Course(const Course&) = delete;
+  Course& operator=(const Course&) = delete;
+
+ private:
+  optim::TrainingTask::Loss loss(std::int64_t epoch, std::int64_t number) {
+    critic_.model().train();
+    const data::Ids& rows = epochs_.at(epoch)[static_cast<std::size_t>(number)];
+    std::vector<EncodedText> left;
+    for (const std::int64_t row : rows)
+      left.push_back(with_words_dropped(examples_.texts[static_cast<std::size_t>(row)],
+                                        options_.word_dropout, rng_));
+    std::vector<const EncodedText*> texts;
+    for (const EncodedText& text : left) texts.push_back(&text);
+    return {fovea::cross_entropy(critic_.model()(critic_.batch(texts)), examples_.labels_of(rows),
+                                 {.label_smoothing = options_.label_smoothing}),
+            examples_.words_in(rows)};
+  }
+
+  Critic& critic_;
+  const Examples& examples_;
+  const Options& options_;
+  fovea::Rng& rng_;
+  support::Epochs epochs_;
+  optim::AdamW adam_;
+  std::int64_t per_epoch_;
+
+ public:
+  optim::TrainingTask task;
+  optim::TrainerOptions trainer;
+};
+
 }  // namespace
 
-optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Options& options,
-                            fovea::Rng& rng) {
-  const Examples examples(critic, corpus.train);
-  support::Epochs epochs(examples.lengths, {.batch_size = options.batch, .seed = options.seed});
-  optim::AdamW adam(critic.model().parameters(),
-                    {.lr = options.lr, .weight_decay = options.weight_decay});
-  const std::int64_t per_epoch = std::ssize(epochs.at(0));
-  support::Profiling profiling(options.profile);
+Examples::Examples(const data::Vocab& vocab, const Reviews& reviews, bool bigrams) {
+  for (const Review& review : reviews) {
+    texts.push_back(encode(vocab, words_of(review.text), bigrams));
+    labels.push_back(review.label);
+    lengths.push_back({.target = std::ssize(texts.back().words)});
+  }
+}
 
-  const optim::TrainingTask task{
-      .model = critic.model().state(),
-      .optimizer = &adam,
-      .learning_rate = rate_of(options.lr, options.epochs * per_epoch),
-      .generators = {&rng},
-      .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
-      .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
-        profiling.step();
-        critic.model().train();
-        const data::Ids& rows = epochs.at(epoch)[static_cast<std::size_t>(number)];
-        std::vector<EncodedText> left;
-        for (const std::int64_t row : rows)
-          left.push_back(with_words_dropped(examples.texts[static_cast<std::size_t>(row)],
-                                            options.word_dropout, rng));
-        std::vector<const EncodedText*> texts;
-        for (const EncodedText& text : left) texts.push_back(&text);
-        return {fovea::cross_entropy(critic.model()(critic.batch(texts)), examples.labels_of(rows),
-                                     {.label_smoothing = options.label_smoothing}),
-                examples.words_in(rows)};
-      },
-      .validate =
-          [&] {
-            return profiling.aside([&] { return measure(critic, corpus.validation).accuracy; });
-          }};
-  const optim::TrainingResult result =
-      optim::train(task, trainer_options(critic, options, per_epoch), support::Display("accuracy"));
+fovea::Tensor Examples::labels_of(const data::Ids& rows) const {
+  data::Ids chosen;
+  for (const std::int64_t row : rows) chosen.push_back(labels[static_cast<std::size_t>(row)]);
+  return fovea::from_data(chosen, {std::ssize(chosen)});
+}
+
+std::int64_t Examples::words_in(const data::Ids& rows) const {
+  std::int64_t count = 0;
+  for (const std::int64_t row : rows) count += lengths[static_cast<std::size_t>(row)].target;
+  return count;
+}
+
+fovea::nn::inspect::CostLedger forecast(const data::Vocab& vocab, const Corpus& corpus,
+                                        const Examples& examples, const Options& options) {
+  fovea::Rehearsal rehearsal;
+  fovea::Rng rng(options.seed);
+  Critic critic(vocab, options, rng);
+  Course course(critic, corpus, examples, options, rng);
+  return support::forecast(
+      rehearsal, critic.model(), course.task, course.trainer,
+      support::largest_batches(examples.lengths, bucket_options(options), options.epochs),
+      course.task.validate);
+}
+
+optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Examples& examples,
+                            const Options& options, fovea::Rng& rng) {
+  Course course(critic, corpus, examples, options, rng);
+  support::Profiling profiling(options.profile);
+  optim::TrainingResult result =
+      optim::train(profiling.watch(course.task), course.trainer, support::Display("accuracy"));
   profiling.finish();
   return result;
 }

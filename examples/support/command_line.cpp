@@ -5,6 +5,18 @@
 
 namespace support {
 
+CLI::Option* Group::take(const std::string& name, const std::string& kind, const std::string& what,
+                         const std::function<void(const std::string&)>& take) {
+  const auto read = [name, take](const std::string& text) {
+    try {
+      take(text);
+    } catch (const fovea::ValueError& error) {
+      throw CLI::ValidationError(name, error.what());
+    }
+  };
+  return noted(app_.add_option_function<std::string>(name, read, what)->option_text(kind));
+}
+
 void refuse(const std::vector<const Group*>& groups, const std::string& why) {
   std::string names;
   for (const Group* group : groups)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,9 @@ class Group {
                                 const std::string& what) {
     return add(name, value, fmt::format("{}={}", kind, value), what);
   }
+  /// `take` is given the text, and may throw what is wrong with it.
+  CLI::Option* take(const std::string& name, const std::string& kind, const std::string& what,
+                    const std::function<void(const std::string&)>& take);
   CLI::Option* flag(const std::string& name, bool& value, const std::string& what) {
     return noted(app_.add_flag(name, value, what));
   }

@@ -20,6 +20,25 @@ void Profiling::step() {
   if (profile_ && profile_->watching()) profile_->step();
 }
 
+double Profiling::aside(const std::function<double()>& f) {
+  const bool watching = profile_ && profile_->watching();
+  if (watching) profile_->stop();
+  const double result = f();
+  if (watching) profile_->start();
+  return result;
+}
+
+fovea::optim::TrainingTask Profiling::watch(fovea::optim::TrainingTask task) {
+  if (trace_.empty()) return task;
+  task.loss = [this, loss = std::move(task.loss)](std::int64_t epoch, std::int64_t batch) {
+    step();
+    return loss(epoch, batch);
+  };
+  if (task.validate)
+    task.validate = [this, validate = std::move(task.validate)] { return aside(validate); };
+  return task;
+}
+
 void Profiling::finish() {
   if (trace_.empty()) return;
   if (!profile_) {  // no reason to lose what was trained

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <fovea/nn/inspect/profile.h>
+#include <fovea/optim/trainer.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 namespace support {
@@ -17,22 +19,17 @@ class Profiling {
   /// An empty path: nothing is watched, nothing happens.
   explicit Profiling(std::filesystem::path trace) : trace_(std::move(trace)) {}
 
-  void step();  ///< a step begins, and the one before has ended
+  /// The same training, whose steps are watched, but not its validations.
+  fovea::optim::TrainingTask watch(fovea::optim::TrainingTask task);
 
-  /// f(), not watched: it is no part of a step.
-  template <class F>
-  auto aside(const F& f) {
-    const bool watching = profile_ && profile_->watching();
-    if (watching) profile_->stop();
-    const auto result = f();
-    if (watching) profile_->start();
-    return result;
-  }
+  void step();  ///< a step begins, and the one before has ended
 
   /// Shows what was seen, or says that too few steps were made. Error: the trace cannot be written.
   void finish();
 
  private:
+  double aside(const std::function<double()>& f);  // not watched: it is no part of a step
+
   std::filesystem::path trace_;
   std::int64_t begun_ = 0;
   std::unique_ptr<fovea::nn::inspect::Profile> profile_;

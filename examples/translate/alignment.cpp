@@ -43,7 +43,7 @@ Links parse_line(const std::string& line, const data::PairLength& length,
 
 }  // namespace
 
-std::vector<Links> read_links(const std::filesystem::path& path, const Translator& translator,
+std::vector<Links> read_links(const std::filesystem::path& path, const Speller& speller,
                               const data::ParallelText& pairs) {
   const data::Lines lines = data::read_lines(path);
   if (std::ssize(lines) < pairs.size())
@@ -55,8 +55,8 @@ std::vector<Links> read_links(const std::filesystem::path& path, const Translato
   std::vector<Links> links;
   for (std::size_t i = 0; i < lines.size(); ++i)
     links.push_back(parse_line(lines[i],
-                               {.target = std::ssize(translator.encode_target(pairs.target[i])),
-                                .source = std::ssize(translator.encode_source(pairs.source[i]))},
+                               {.target = std::ssize(speller.encode_target(pairs.target[i])),
+                                .source = std::ssize(speller.encode_source(pairs.source[i]))},
                                fmt::format("{}:{}", path.string(), i + 1)));
   return links;
 }

@@ -12,7 +12,7 @@ using Links = std::vector<Link>;  // of one pair
 
 /// The links of every pair. Error that names the file and the line: for one too few or too many,
 /// for what is no link, and for a token that the pair does not have.
-std::vector<Links> read_links(const std::filesystem::path& path, const Translator& translator,
+std::vector<Links> read_links(const std::filesystem::path& path, const Speller& speller,
                               const fovea::nn::data::ParallelText& pairs);
 
 /// 1 where there is a link: (B, T, S) of the batch of the pairs numbered `rows`.

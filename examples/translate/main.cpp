@@ -18,6 +18,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/training.h>
 
 #include <iostream>
@@ -28,6 +29,7 @@
 namespace {
 
 namespace data = fovea::nn::data;
+namespace inspect = fovea::nn::inspect;
 namespace optim = fovea::optim;
 
 SearchOptions search_of(const Options& o) {
@@ -147,21 +149,54 @@ void use(const Translator& translator, const Corpus& corpus, const Options& opti
     fovea::raise<fovea::Error>("smoke", "a loss of {:.3f}: it did not learn", figures.loss);
 }
 
+// Whether it fits into memory, and is not only to be told what it would take.
+bool may_train(const inspect::CostLedger& cost, const Speller& speller, const Corpus& corpus,
+               const Pairs& pairs, const Options& options) {
+  const auto peak_with = [&](std::int64_t Options::*option) {
+    return [&, option](std::int64_t value) {
+      Options less = options;
+      less.*option = value;
+      return forecast(speller, corpus, pairs, less).peak_bytes();
+    };
+  };
+  return support::may_train(cost, options.memory, [&](std::int64_t limit) {
+    std::vector<support::Choice> choices;
+    const auto halve = [&](const char* name, std::int64_t Options::*option) {
+      for (auto& choice : support::halved(name, options.*option, limit, peak_with(option)))
+        choices.push_back(std::move(choice));
+    };
+    if (options.model == "rnn" && !options.recompute) {
+      Options less = options;
+      less.recompute = true;
+      choices.push_back({"--recompute", forecast(speller, corpus, pairs, less).peak_bytes()});
+    }
+    halve("--batch", &Options::batch);
+    halve("--batch-tokens", &Options::batch_tokens);
+    if (options.model == "rnn") halve("--hidden", &Options::hidden);
+    if (options.model == "transformer") halve("--layers", &Options::layers);
+    return choices;
+  });
+}
+
 int train_and_use(Options options) {
   fill_defaults(options);
   check_outputs(options);
   fovea::set_num_threads(options.threads);
   const Corpus corpus = load_corpus(options);
+  const Speller speller(corpus, options);
+  Pairs pairs(speller, corpus.train);
+  if (!options.guided_alignment.empty())
+    pairs.links = read_links(options.guided_alignment, speller, corpus.train);
+  const inspect::CostLedger cost = forecast(speller, corpus, pairs, options);
+  if (!may_train(cost, speller, corpus, pairs, options)) return 0;
   fovea::Rng rng(options.task.seed);
-  Translator translator(corpus, options, rng);
+  Translator translator(speller, options, rng);
   std::cerr << fmt::format("{}: {} training pairs, {} of {} parameters\n", options.task.name(),
                            corpus.train.size(), name_of(translator.model()),
                            translator.model().module().parameter_count());
-  std::vector<Links> links;
-  if (!options.guided_alignment.empty())
-    links = read_links(options.guided_alignment, translator, corpus.train);
   if (!options.save.empty() && !options.resume) support::keep_earlier(options.save, options.last());
-  const optim::TrainingResult result = teach(translator, corpus, links, options, rng);
+  const optim::TrainingResult result = teach(translator, corpus, pairs, options, rng);
+  const std::int64_t peak_bytes = fovea::memory_stats().peak_bytes;
   if (!options.save.empty()) translator.save(options.save);
   if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
@@ -172,7 +207,9 @@ int train_and_use(Options options) {
   use(translator, corpus, options,
       {.seconds = result.last.seconds,
        .tokens_per_second = result.last.tokens_per_second,
-       .stopped_by = support::name_of(result.stopped_by)});
+       .stopped_by = support::name_of(result.stopped_by),
+       .forecast_peak_bytes = cost.peak_bytes(),
+       .peak_bytes = peak_bytes});
   if (!options.curve.empty()) support::say_written(options.curve, "how it learned");
   if (!options.save.empty()) support::say_written(options.save, "the model, for --load");
   return 0;

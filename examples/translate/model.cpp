@@ -72,7 +72,8 @@ std::unique_ptr<Model> make_rnn(const ModelOptions& o, fovea::Rng& rng) {
                                                                    .heads = o.heads,
                                                                    .coverage = o.coverage,
                                                                    .input_feeding = o.input_feeding,
-                                                                   .dropout = o.dropout},
+                                                                   .dropout = o.dropout,
+                                                                   .recompute = o.recompute},
                                                 rng);
 }
 

@@ -26,6 +26,7 @@ struct ModelOptions {
   std::string weights = "softmax";
   bool coverage = false, input_feeding = false;
   double coverage_loss = 0, guided_weight = 0;  // what is taught about looking, in its loss
+  bool recompute = false;                       // of training alone: checkpoints do not keep it
   // transformer
   std::int64_t layers = 0;  // of the encoder, and of the decoder
   std::int64_t heads = 0;   // also of the rnn's multihead attention

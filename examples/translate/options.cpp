@@ -148,6 +148,7 @@ void add_training_options(Groups& groups, Options& o) {
   group.add("--profile", o.profile, "FILE",
             "where the time of some steps goes: a table at the end of training,\n"
             "and a trace (JSON) for ui.perfetto.dev");
+  support::add_memory_options(group, o.memory);
   group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
 }
 
@@ -162,6 +163,11 @@ void add_looking_options(Groups& groups, Options& o) {
       group.add("--guided-alignment", o.guided_alignment, "FILE",
                 "where to look, taught with the rest (Chen 2016): for each training\n"
                 "pair a line of links SOURCE-TARGET, its tokens counted from 0");
+  groups.rnn
+      .flag("--recompute", o.recompute,
+            "the rnn's encoder keeps less for the backward, and computes it\n"
+            "again: less memory, more time, the same results")
+      ->group("Training");
   group.add_with_default("--guided-weight", o.guided_weight, "X", "weight of what that costs")
       ->check(CLI::Range(0.0, 1e9))
       ->needs(guided);

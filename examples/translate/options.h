@@ -1,6 +1,8 @@
 // What the program can be told.
 #pragma once
 
+#include <fovea/examples/support/memory_options.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -56,6 +58,7 @@ struct Options {
   double coverage_loss = 0;                // weight of what looking twice costs
   std::filesystem::path guided_alignment;  // links for the training pairs
   double guided_weight = 0.5;              // what not looking along them costs
+  bool recompute = false;                  // the rnn's encoder keeps less for the backward
   int threads = 0;
   bool resume = false;
   std::filesystem::path log;
@@ -72,6 +75,7 @@ struct Options {
   std::vector<std::filesystem::path> load;                  // several: an ensemble
   std::vector<std::string> text;
   bool smoke = false;
+  support::MemoryOptions memory;
 
   std::string resume_command;  // what a shell would be given to go on after Ctrl-C
 

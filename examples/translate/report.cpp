@@ -92,6 +92,8 @@ void write_json(const Figures& f, const Translator& translator, const std::files
                {"threads", fovea::num_threads()},
                {"seed", translator.task().seed},
                {"stopped_by", f.stopped_by}});
+  if (f.peak_bytes > 0) json["forecast_peak_bytes"] = f.forecast_peak_bytes;
+  if (f.peak_bytes > 0) json["peak_bytes"] = f.peak_bytes;
   if (translator.model_count() > 1) json["models"] = translator.model_count();
   if (model.kind == "rnn") json["attention"] = model.attention;
   if (model.coverage) json["coverage"] = true;

@@ -64,6 +64,14 @@ bool Speller::operator==(const Speller& other) const {
   return unit_ == other.unit_ && mine == theirs;
 }
 
+data::Ids Speller::encode_source(const std::string& line) const {
+  return source_.encode(cut(line));
+}
+
+data::Ids Speller::encode_target(const std::string& line) const {
+  return target_.encode(cut(line));
+}
+
 data::Tokens Speller::cut(const std::string& line) const {
   return bpe_ ? bpe_->encode(line) : data::tokenize(line, unit_);
 }

@@ -20,6 +20,8 @@ class Speller {
   void write(fovea::Metadata& metadata) const;
   Speller(const fovea::Metadata& metadata, fovea::nn::data::Unit unit);
 
+  fovea::nn::data::Ids encode_source(const std::string& line) const;
+  fovea::nn::data::Ids encode_target(const std::string& line) const;
   fovea::nn::data::Tokens cut(const std::string& line) const;
   std::string join(const fovea::nn::data::Tokens& tokens) const;
 

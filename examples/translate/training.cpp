@@ -1,11 +1,13 @@
 #include "training.h"
 
 #include <fovea/core/autograd.h>
+#include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/nn/data/bleu.h>
 #include <fovea/optim/adam.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -14,24 +16,6 @@ namespace data = fovea::nn::data;
 namespace optim = fovea::optim;
 
 namespace {
-
-struct Pairs {
-  std::vector<data::Ids> sources, targets;
-  std::vector<data::PairLength> lengths;
-
-  Pairs(const Translator& translator, const data::ParallelText& text) {
-    for (std::int64_t i = 0; i < text.size(); ++i) {
-      const auto row = static_cast<std::size_t>(i);
-      sources.push_back(translator.encode_source(text.source[row]));
-      targets.push_back(translator.encode_target(text.target[row]));
-    }
-    lengths = data::pair_lengths(sources, targets);
-  }
-
-  data::TranslationBatch batch(const data::Ids& rows) const {
-    return data::translation_batch(sources, targets, rows);
-  }
-};
 
 optim::Schedule schedule_of(const Options& o, std::int64_t batches_per_epoch) {
   const std::int64_t rising = o.warmup;
@@ -70,45 +54,106 @@ std::int64_t target_tokens(const data::TranslationBatch& batch) {
   return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
 
-}  // namespace
-
-optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
-                            const std::vector<Links>& links, const Options& options,
-                            fovea::Rng& rng) {
-  const Pairs pairs(translator, corpus.train);
+data::BucketOptions bucket_options(const Options& options) {
   // With a bound on tokens there need be none on sentences.
   const std::int64_t sentences =
       options.batch > 0 ? options.batch : std::numeric_limits<std::int64_t>::max();
-  support::Epochs epochs(
-      pairs.lengths,
-      {.batch_size = sentences, .max_tokens = options.batch_tokens, .seed = options.task.seed});
-  fovea::nn::Module& model = translator.model().module();
-  optim::Adam adam(model.parameters(), {.lr = options.lr, .beta2 = options.beta2});
-  const std::int64_t per_epoch = std::ssize(epochs.at(0));
-  support::Profiling profiling(options.profile);
+  return {.batch_size = sentences, .max_tokens = options.batch_tokens, .seed = options.task.seed};
+}
 
-  const optim::TrainingTask task{
-      .model = model.state(),
-      .optimizer = &adam,
-      .learning_rate = schedule_of(options, per_epoch),
-      .generators = {&rng},
-      .batches = [&](std::int64_t epoch) { return std::ssize(epochs.at(epoch)); },
-      .loss = [&](std::int64_t epoch, std::int64_t number) -> optim::TrainingTask::Loss {
-        profiling.step();
-        model.train();
-        const data::Ids& rows = epochs.at(epoch)[static_cast<std::size_t>(number)];
-        const auto batch = pairs.batch(rows);
-        const fovea::Tensor look = links.empty() ? fovea::Tensor() : links_of(links, rows, batch);
-        return {translator.training_loss(batch, options.label_smoothing, look),
-                target_tokens(batch)};
-      },
-      .validate =
-          [&] {
-            return profiling.aside(
-                [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); });
-          }};
-  const optim::TrainingResult result = optim::train(
-      task, trainer_options(translator, options, per_epoch), support::Display(corpus.metric));
+// What translate() searches at once when it is given all of `lines`, of several such batches the
+// longest.
+std::vector<std::string> longest_batch(const Speller& speller, const data::Lines& lines) {
+  constexpr std::size_t batch = 64;
+  std::vector<std::pair<std::int64_t, std::string>> by_length;
+  for (const std::string& line : lines)
+    by_length.emplace_back(-std::ssize(speller.encode_source(line)), line);
+  std::sort(by_length.begin(), by_length.end());
+  by_length.resize(std::min(by_length.size(), batch));
+  std::vector<std::string> longest;
+  for (auto& [length, line] : by_length) longest.push_back(std::move(line));
+  return longest;
+}
+
+// All that the trainer is given.
+class Course {
+ public:
+  Course(Translator& translator, const Corpus& corpus, const Pairs& pairs, const Options& options,
+         fovea::Rng& rng)
+      : translator_(translator),
+        pairs_(pairs),
+        epochs_(pairs.lengths, bucket_options(options)),
+        adam_(translator.model().module().parameters(), {.lr = options.lr, .beta2 = options.beta2}),
+        per_epoch_(std::ssize(epochs_.at(0))),
+        trainer(trainer_options(translator, options, per_epoch_)) {
+    task = {.model = translator.model().module().state(),
+            .optimizer = &adam_,
+            .learning_rate = schedule_of(options, per_epoch_),
+            .generators = {&rng},
+            .batches = [this](std::int64_t epoch) { return std::ssize(epochs_.at(epoch)); },
+            .loss = [this, smoothing = options.label_smoothing](
+                        std::int64_t epoch,
+                        std::int64_t number) { return loss(epoch, number, smoothing); },
+            .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); }};
+  }
+  Course(const Course&) = delete;
+  Course& operator=(const Course&) = delete;
+
+ private:
+  optim::TrainingTask::Loss loss(std::int64_t epoch, std::int64_t number, double smoothing) {
+    translator_.model().module().train();
+    const data::Ids& rows = epochs_.at(epoch)[static_cast<std::size_t>(number)];
+    const auto batch = pairs_.batch(rows);
+    const fovea::Tensor look =
+        pairs_.links.empty() ? fovea::Tensor() : links_of(pairs_.links, rows, batch);
+    return {translator_.training_loss(batch, smoothing, look), target_tokens(batch)};
+  }
+
+  Translator& translator_;
+  const Pairs& pairs_;
+  support::Epochs epochs_;
+  optim::Adam adam_;
+  std::int64_t per_epoch_;
+
+ public:
+  optim::TrainingTask task;
+  optim::TrainerOptions trainer;
+};
+
+}  // namespace
+
+Pairs::Pairs(const Speller& speller, const data::ParallelText& text) {
+  for (std::int64_t i = 0; i < text.size(); ++i) {
+    const auto row = static_cast<std::size_t>(i);
+    sources.push_back(speller.encode_source(text.source[row]));
+    targets.push_back(speller.encode_target(text.target[row]));
+  }
+  lengths = data::pair_lengths(sources, targets);
+}
+
+data::TranslationBatch Pairs::batch(const data::Ids& rows) const {
+  return data::translation_batch(sources, targets, rows);
+}
+
+fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& corpus,
+                                        const Pairs& pairs, const Options& options) {
+  fovea::Rehearsal rehearsal;
+  fovea::Rng rng(options.task.seed);
+  Translator translator(speller, options, rng);
+  Course course(translator, corpus, pairs, options, rng);
+  const std::vector<std::string> longest = longest_batch(speller, corpus.validation.source);
+  return support::forecast(
+      rehearsal, translator.model().module(), course.task, course.trainer,
+      support::largest_batches(pairs.lengths, bucket_options(options), options.epochs),
+      [&] { translator.translate(longest, {.beam = 1}); });
+}
+
+optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Pairs& pairs,
+                            const Options& options, fovea::Rng& rng) {
+  Course course(translator, corpus, pairs, options, rng);
+  support::Profiling profiling(options.profile);
+  optim::TrainingResult result =
+      optim::train(profiling.watch(course.task), course.trainer, support::Display(corpus.metric));
   profiling.finish();
   return result;
 }
@@ -128,7 +173,7 @@ double score(const Translator& translator, const Corpus& corpus, const data::Par
 double mean_loss(const Translator& translator, const data::ParallelText& text) {
   const fovea::NoGrad guard;
   translator.eval();
-  const Pairs pairs(translator, text);
+  const Pairs pairs(translator.speller(), text);
   double sum = 0;
   std::int64_t tokens = 0;
   for (const data::Ids& rows : data::sorted_batches(pairs.lengths, 64)) {

@@ -1,6 +1,7 @@
 // Teaching a Translator, and measuring what it learned.
 #pragma once
 
+#include <fovea/nn/inspect/cost.h>
 #include <fovea/optim/trainer.h>
 
 #include "alignment.h"
@@ -13,13 +14,26 @@ struct Figures {
   double seconds = 0;                 // of training
   double tokens_per_second = 0;       // target tokens while training
   std::string stopped_by = "loaded";  // or why training ended
+  std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training, before and after
 };
 
-/// Trains with live progress on standard error. links: where to look, of every training pair, or
-/// none.
-fovea::optim::TrainingResult teach(Translator& translator, const Corpus& corpus,
-                                   const std::vector<Links>& links, const Options& options,
-                                   fovea::Rng& rng);
+/// Sentence pairs as ids.
+struct Pairs {
+  std::vector<fovea::nn::data::Ids> sources, targets;
+  std::vector<fovea::nn::data::PairLength> lengths;
+  std::vector<Links> links = {};  // where to look, of every pair, or none
+
+  Pairs(const Speller& speller, const fovea::nn::data::ParallelText& text);
+  fovea::nn::data::TranslationBatch batch(const fovea::nn::data::Ids& rows) const;
+};
+
+/// What a training step of the largest batch will take. Nothing is trained.
+fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& corpus,
+                                        const Pairs& pairs, const Options& options);
+
+/// Trains with live progress on standard error. pairs: the corpus's training text.
+fovea::optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Pairs& pairs,
+                                   const Options& options, fovea::Rng& rng);
 
 /// Per cent: exact matches, or BLEU on the tokenised text.
 double score(const Translator& translator, const Corpus& corpus,

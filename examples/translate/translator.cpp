@@ -65,6 +65,7 @@ ModelOptions model_options(const Options& o, const Speller& speller) {
           .input_feeding = o.input_feeding,
           .coverage_loss = o.coverage_loss,
           .guided_weight = o.guided_alignment.empty() ? 0 : o.guided_weight,
+          .recompute = o.recompute,
           .layers = o.layers,
           .heads = o.heads,
           .ffn = o.ffn,
@@ -87,8 +88,8 @@ Translator::Translator(Task task, Speller speller, std::unique_ptr<Model> model)
   models_[0]->module().name_tree("translate");
 }
 
-Translator::Translator(const Corpus& corpus, const Options& o, fovea::Rng& rng)
-    : task_(o.task), speller_(corpus, o) {
+Translator::Translator(Speller speller, const Options& o, fovea::Rng& rng)
+    : task_(o.task), speller_(std::move(speller)) {
   models_.push_back(Model::make(model_options(o, speller_), rng));
   models_[0]->module().name_tree("translate");
 }
@@ -158,14 +159,6 @@ std::int64_t Translator::parameter_count() const {
   std::int64_t count = 0;
   for (const auto& model : models_) count += model->module().parameter_count();
   return count;
-}
-
-data::Ids Translator::encode_source(const std::string& line) const {
-  return speller_.source().encode(speller_.cut(line));
-}
-
-data::Ids Translator::encode_target(const std::string& line) const {
-  return speller_.target().encode(speller_.cut(line));
 }
 
 Tensor Translator::loss(const data::TranslationBatch& batch, double smoothing) const {
@@ -258,7 +251,7 @@ std::vector<Alignment> Translator::align(const std::vector<std::string>& sources
   std::vector<data::Tokens> read;
   std::vector<data::Ids> written;
   for (const std::string& line : sources) read.push_back(speller_.cut(line));
-  for (const std::string& line : targets) written.push_back(encode_target(line));
+  for (const std::string& line : targets) written.push_back(speller_.encode_target(line));
   return align_ids(read, written);
 }
 
@@ -307,7 +300,8 @@ nn::inspect::ReportSentence Translator::explain(const std::string& source,
                                                 const std::string& target) const {
   const fovea::NoGrad guard;
   eval();
-  const std::vector<data::Ids> sources{encode_source(source)}, targets{encode_target(target)};
+  const std::vector<data::Ids> sources{speller_.encode_source(source)},
+      targets{speller_.encode_target(target)};
   data::Tokens read = speller_.cut(source), written = speller_.cut(target);
   read.push_back("<eos>");
   data::Tokens so_far = written;

@@ -24,8 +24,8 @@ struct SearchOptions {
 
 class Translator {
  public:
-  /// Builds the vocabularies from the training text, and a fresh model.
-  Translator(const Corpus& corpus, const Options& options, fovea::Rng& rng);
+  /// A fresh model for these vocabularies.
+  Translator(Speller speller, const Options& options, fovea::Rng& rng);
   /// Reads what save() wrote. FormatError, StateError where the file is something else.
   static Translator load(const std::filesystem::path& path, fovea::Rng& rng);
   /// Loads one more model, to be asked together with those that are here: their probabilities, and
@@ -35,8 +35,7 @@ class Translator {
   /// What makes a checkpoint of the model's tensors one that load() can read.
   fovea::Metadata metadata() const;
 
-  fovea::nn::data::Ids encode_source(const std::string& line) const;
-  fovea::nn::data::Ids encode_target(const std::string& line) const;
+  const Speller& speller() const { return speller_; }
 
   /// The mean loss over the real target tokens of a batch.
   fovea::Tensor loss(const fovea::nn::data::TranslationBatch& batch, double smoothing) const;

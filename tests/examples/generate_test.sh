@@ -15,6 +15,16 @@ write_text() {
   done >text.txt
 }
 
+what_training_takes_is_told_before() {
+  works --dry-run
+  for line in 'layers.1' 'optimizer state' 'saved for the backward' 'available here'; do
+    contains output "$line"
+  done
+  refuses 1 'and --memory-limit is 20.0 MB: it must fit' --memory-limit 20MB --save refused.st
+  contains messages '--context '
+  [ ! -e refused.st ] || fail 'a refused training wrote refused.st'
+}
+
 a_text_is_learned_and_kept() {
   write_text
   works --text text.txt --steps 200 --context 32 --window 16 --width 32 --tokens 60 \
@@ -113,6 +123,7 @@ other_peoples_weights() {
 if [ "${2:-}" = stories ]; then
   other_peoples_weights
 else
+  what_training_takes_is_told_before
   a_text_is_learned_and_kept
   one_step_is_a_training
   an_interrupted_training_is_kept

@@ -202,7 +202,21 @@ files_are_learned() {
   refuses 1 'train_phrases.tsv.gz: incorrect header check' --data sst --phrases
 }
 
+what_training_takes_is_told_before() {
+  works --dry-run --model bilstm+additive
+  for line in 'optimizer state' 'saved for the backward' 'available here'; do
+    contains output "$line"
+  done
+  refuses 1 'and --memory-limit is 200 kB: it must fit' --memory-limit 200kB
+  contains messages '--batch 1 '
+  contains messages '--embed '
+  refuses 1 '--hidden ' --memory-limit 200kB --model bigru
+  contains messages '--recompute '
+  refuses 2 '--recompute: for recurrent models' --recompute
+}
+
 reviews_are_learned
+what_training_takes_is_told_before
 every_model_learns
 parts_are_put_together
 earlier_files_load

@@ -342,7 +342,32 @@ merges_come_from_a_file() {
   refuses 2 'excludes' --data text --bpe codes --bpe-merges 5
 }
 
+what_training_takes_is_told_before() {
+  mkdir untouched
+  cd untouched
+  works --dry-run --model transformer
+  for line in 'decoder.layers' 'optimizer state' 'saved for the backward' 'available here'; do
+    contains output "$line"
+  done
+  lacks messages 'training pairs'
+  refuses 1 'and --memory-limit is 1.00 MB: it must fit' --memory-limit 1MB
+  contains messages 'What would take less:'
+  contains messages '--batch 1 '
+  contains messages 'still too much'
+  contains messages '--recompute '
+  refuses 1 '--batch 32 ' --memory-limit 9MB
+  lacks messages '--batch 16 '
+  refuses 1 'and --memory-limit is 1.00 MB' --memory-limit 1MB --dry-run
+  contains output 'saved for the backward'
+  refuses 2 "'much' is no number of bytes" --memory-limit much
+  refuses 2 'of training' --load dates.safetensors --dry-run
+  rm output messages
+  [ -z "$(ls)" ] || fail "left behind: $(ls)"
+  cd ..
+}
+
 dates_are_learned
+what_training_takes_is_told_before
 lines_stay_lines
 several_translations_have_scores
 a_loaded_model_is_measured_on_the_same_dates

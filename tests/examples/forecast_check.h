@@ -1,0 +1,45 @@
+// A forecast beside what the counters measure while a program trains.
+#pragma once
+
+#include <fovea/core/storage.h>
+#include <fovea/nn/inspect/cost.h>
+
+#include <cmath>
+#include <iostream>
+#include <sstream>
+
+#include <doctest/doctest.h>
+
+/// While it lives, what a training tells is kept from the test's output.
+class Quiet {
+ public:
+  Quiet() : before_(std::cerr.rdbuf(text_.rdbuf())) {}
+  ~Quiet() { std::cerr.rdbuf(before_); }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  std::ostringstream text_;
+  std::streambuf* before_;
+};
+
+/// The highest peak of memory_stats() while `train` runs.
+template <class F>
+std::int64_t peak_of(const F& train) {
+  const Quiet quiet;
+  fovea::reset_peak_memory();
+  train();
+  return fovea::memory_stats().peak_bytes;
+}
+
+/// Within 5 %, beyond what the counters themselves may be off.
+inline void check_forecast(const std::string& what, const fovea::nn::inspect::CostLedger& cost,
+                           std::int64_t measured) {
+  constexpr double slack = 48 << 10;  // 16 KiB for each of some threads
+  const auto forecast = static_cast<double>(cost.peak_bytes());
+  INFO(what, ": forecast ", cost.peak_bytes(), " in the ", std::string(cost.peak_phase()),
+       ", measured ", measured);
+  CHECK(measured > 0);
+  CHECK(std::abs(forecast - static_cast<double>(measured)) <=
+        slack + 0.05 * static_cast<double>(measured));
+}

@@ -1,0 +1,66 @@
+// What sentiment foretells of each of its models is what their trainings take.
+#include <fovea/core/threads.h>
+
+#include "forecast_check.h"
+#include "training.h"
+
+namespace data = fovea::nn::data;
+
+namespace {
+
+// The shortest or the longest of the built-in reviews.
+Corpus some_reviews(const Options& o, std::size_t count, bool longest) {
+  Corpus corpus = load_corpus(o);
+  std::stable_sort(corpus.train.begin(), corpus.train.end(), [&](const auto& a, const auto& b) {
+    return longest ? a.text.size() > b.text.size() : a.text.size() < b.text.size();
+  });
+  corpus.train.resize(count);
+  corpus.validation.resize(1);
+  return corpus;
+}
+
+void check_model(const std::string& model, const std::string& pooling, bool recompute = false) {
+  for (const std::int64_t batch : {8, 40})
+    for (const bool longest : {false, true}) {
+      Options o;
+      o.model.model = model;
+      o.model.pooling = pooling;
+      o.model.recompute = recompute;
+      o.epochs = 1;
+      o.batch = batch;
+      o.smoke = true;  // no files
+      fill_defaults(o);
+      const Corpus corpus = some_reviews(o, 2 * static_cast<std::size_t>(batch), longest);
+      const data::Vocab vocab = vocab_of(corpus.train, o);
+      const Examples examples(vocab, corpus.train, o.model.bigrams);
+      fovea::set_num_threads(o.threads);
+      const auto cost = forecast(vocab, corpus, examples, o);
+      fovea::Rng rng(1);
+      Critic critic(vocab, o, rng);
+      const std::int64_t measured = peak_of([&] { teach(critic, corpus, examples, o, rng); });
+      check_forecast(fmt::format("{} {}, batch {}, {} reviews", model, pooling, batch,
+                                 longest ? "long" : "short"),
+                     cost, measured);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("every base, and what may stand behind it") {
+  for (const char* model :
+       {"bow", "selfattention", "transformer", "rnn", "gru", "lstm", "birnn", "bigru", "bilstm",
+        "lstm+selfattention", "bigru+additive", "bilstm+dot", "birnn+selfattention"})
+    check_model(model, "");
+}
+
+TEST_CASE("a recurrent net that computes again") {
+  for (const char* model : {"lstm", "bigru+additive"}) check_model(model, "", true);
+}
+
+TEST_CASE("every pooling") {
+  for (const char* pooling : {"last", "mean", "max", "attention"}) check_model("bigru", pooling);
+  for (const char* pooling : {"max", "attention"}) {
+    check_model("bow", pooling);
+    check_model("transformer", pooling);
+  }
+}

@@ -1,0 +1,115 @@
+// Which batches are rehearsed, and what is said to those whose training does not fit.
+#include <fovea/core/error.h>
+#include <fovea/examples/support/forecast.h>
+#include <fovea/tests/support/compare.h>
+
+#include <sstream>
+
+#include <doctest/doctest.h>
+
+namespace data = fovea::nn::data;
+using fovea::nn::inspect::CostLedger;
+using fovea::test::message_of;
+
+namespace {
+
+// 4 MB of everything but activations; its peak is in the backward.
+CostLedger some_cost() {
+  return {.parameters = 250'000,
+          .parameter_bytes = 1'000'000,
+          .gradient_bytes = 1'000'000,
+          .optimizer_bytes = 2'000'000,
+          .saved_bytes = 6'000'000,
+          .forward_peak_bytes = 9'000'000,
+          .backward_peak_bytes = 10'500'000,
+          .update_peak_bytes = 4'000'000};
+}
+
+std::vector<support::Choice> no_choices(std::int64_t) { return {}; }
+
+}  // namespace
+
+TEST_CASE("the batches with the longest sides are among those that are rehearsed") {
+  std::vector<data::PairLength> lengths(1000, {.target = 5, .source = 5});
+  lengths[123].target = 50;
+  lengths[456].source = 70;
+  const data::BucketOptions options{.batch_size = 16, .seed = 3};
+  const auto found = support::largest_batches(lengths, options, 4);
+  CHECK(found.size() <= 7);
+  bool has_target = false, has_source = false;
+  for (const support::BatchPlace& place : found) {
+    CHECK((place.epoch >= 0 && place.epoch < 4));
+    const auto batches = data::bucketed_batches(lengths, place.epoch, options);
+    for (const std::int64_t row : batches.at(static_cast<std::size_t>(place.batch)))
+      has_target |= row == 123, has_source |= row == 456;
+  }
+  CHECK(has_target);
+  CHECK(has_source);
+}
+
+TEST_CASE("short sequences in large batches are among them too") {
+  std::vector<data::PairLength> lengths(64, {.target = 2, .source = 2});
+  lengths.resize(80, {.target = 40, .source = 40});
+  const data::BucketOptions options{.batch_size = 1000, .max_tokens = 200};
+  std::size_t largest = 0;
+  for (const support::BatchPlace& place : support::largest_batches(lengths, options, 1))
+    largest = std::max(largest, data::bucketed_batches(lengths, place.epoch, options)
+                                    .at(static_cast<std::size_t>(place.batch))
+                                    .size());
+  CHECK(largest > 20);
+}
+
+TEST_CASE("a number is halved until it fits") {
+  const auto tenfold = [](std::int64_t value) { return 10 * value; };
+  const auto fits = support::halved("--batch", 17, 45, tenfold);
+  REQUIRE(fits.size() == 1);
+  CHECK(fits[0].option == "--batch 4");
+  CHECK(fits[0].peak_bytes == 40);
+  const auto never = support::halved("--batch", 17, 5, tenfold);
+  REQUIRE(never.size() == 1);
+  CHECK(never[0].option == "--batch 1");
+  CHECK(never[0].peak_bytes == 10);
+  CHECK(support::halved("--batch", 1, 5, tenfold).empty());
+  const auto at_least_four = [](std::int64_t value) {
+    if (value < 4) fovea::value_error("model", "{} is too narrow", value);
+    return 10 * value;
+  };
+  CHECK(support::halved("--hidden", 17, 5, at_least_four).at(0).option == "--hidden 4");
+  CHECK(support::halved("--hidden", 7, 5, at_least_four).empty());
+  CHECK(support::halved("--batch", 0, 5, tenfold).empty());
+}
+
+TEST_CASE("a refusal tells what is needed, what is there and what could be done") {
+  const auto choices = [](std::int64_t limit) -> std::vector<support::Choice> {
+    CHECK(limit == 8'000'000);
+    return {{"--batch 8", 7'900'000}, {"--hidden 1", 8'100'000}};
+  };
+  CHECK(message_of<fovea::ValueError>(
+            [&] { support::may_train(some_cost(), {.limit = 8'000'000}, choices); }) ==
+        "memory: training takes 10.5 MB in the backward of its largest batch (1.00 MB parameters, "
+        "1.00 MB gradients, 2.00 MB optimizer state, 6.00 MB saved for the backward), and "
+        "--memory-limit is 8.00 MB: it must fit\n"
+        "What would take less:\n"
+        "  --batch 8                7.90 MB\n"
+        "  --hidden 1               8.10 MB: still too much");
+}
+
+TEST_CASE("the limit itself still fits, and the machine's own is asked where none is given") {
+  CHECK(support::may_train(some_cost(), {.limit = 10'500'000}, no_choices));
+  CHECK_THROWS_AS(support::may_train(some_cost(), {.limit = 10'499'999}, no_choices),
+                  fovea::ValueError);
+  CHECK(support::available_memory() > 0);
+  CostLedger giant = some_cost();
+  giant.backward_peak_bytes = std::int64_t{1} << 60;
+  const std::string message =
+      message_of<fovea::ValueError>([&] { support::may_train(giant, {}, no_choices); });
+  CHECK(message.find("and the machine has ") != std::string::npos);
+}
+
+TEST_CASE("a validation may be what does not fit") {
+  CostLedger cost = some_cost();
+  cost.validation_peak_bytes = 20'000'000;
+  CHECK(message_of<fovea::ValueError>([&] {
+          support::may_train(cost, {.limit = 15'000'000}, no_choices);
+        }).find("takes 20.0 MB in a validation (") != std::string::npos);
+}

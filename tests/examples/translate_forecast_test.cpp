@@ -1,0 +1,99 @@
+// What translate foretells of each of its models is what their trainings take.
+#include <fovea/core/random.h>
+#include <fovea/core/threads.h>
+#include <fovea/nn/seq2seq.h>
+
+#include "forecast_check.h"
+#include "training.h"
+
+namespace data = fovea::nn::data;
+
+namespace {
+
+// Pairs of random words, of 1 to `longest`.
+data::ParallelText random_pairs(std::int64_t count, std::int64_t longest, fovea::Rng& rng) {
+  data::ParallelText text;
+  for (std::int64_t i = 0; i < count; ++i)
+    for (data::Lines* lines : {&text.source, &text.target}) {
+      std::string line;
+      for (std::int64_t n = 1 + rng.below(longest); n > 0; --n)
+        line += (line.empty() ? "" : " ") + std::to_string(rng.below(90));
+      lines->push_back(line);
+    }
+  return text;
+}
+
+Corpus random_corpus(std::int64_t count, std::int64_t longest) {
+  fovea::Rng rng(7);
+  return {random_pairs(count, longest, rng),
+          random_pairs(1, 2, rng),
+          {},
+          data::Unit::words,
+          "exact_match"};
+}
+
+Options small_options(std::int64_t batch) {
+  Options o;
+  o.embed = 32;
+  o.hidden = 48;
+  o.layers = 2;
+  o.ffn = 64;
+  o.dropout = 0.1;
+  o.epochs = 1;
+  o.batch = batch;
+  o.warmup = 0;
+  o.average = 0;
+  o.smoke = true;  // no files
+  fill_defaults(o);
+  return o;
+}
+
+// Two batch sizes, each with short and with long sentences.
+void check_model(const std::string& name, const std::function<void(Options&)>& change) {
+  for (const std::int64_t batch : {6, 24})
+    for (const std::int64_t longest : {5, 25}) {
+      Options o = small_options(batch);
+      change(o);
+      const Corpus corpus = random_corpus(2 * batch, longest);
+      const Speller speller(corpus, o);
+      Pairs pairs(speller, corpus.train);
+      if (o.guided_weight > 0 && !o.guided_alignment.empty())
+        pairs.links.assign(corpus.train.source.size(), Links{{0, 0}});
+      fovea::set_num_threads(o.threads);
+      const auto cost = forecast(speller, corpus, pairs, o);
+      fovea::Rng rng(1);
+      Translator translator(speller, o, rng);
+      const std::int64_t measured = peak_of([&] { teach(translator, corpus, pairs, o, rng); });
+      check_forecast(fmt::format("{}, batch {}, up to {} words", name, batch, longest), cost,
+                     measured);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("every attention of the rnn, and none") {
+  for (const std::string& name : fovea::nn::attention_names())
+    check_model(name, [&](Options& o) { o.attention = name; });
+}
+
+TEST_CASE("what an rnn can be asked for besides") {
+  check_model("coverage", [](Options& o) { o.coverage = true, o.coverage_loss = 0.1; });
+  check_model("input feeding", [](Options& o) { o.input_feeding = true; });
+  check_model("feeding multihead",
+              [](Options& o) { o.input_feeding = true, o.attention = "multihead"; });
+  check_model("sparsemax", [](Options& o) { o.attention_weights = "sparsemax"; });
+  check_model("entmax", [](Options& o) { o.attention_weights = "entmax15"; });
+  check_model("guided", [](Options& o) { o.guided_alignment = "given"; });
+  check_model("recompute", [](Options& o) { o.recompute = true; });
+  check_model("two threads", [](Options& o) { o.threads = 2; });
+}
+
+TEST_CASE("a transformer") {
+  check_model("transformer", [](Options& o) { o.model = "transformer"; });
+  check_model("transformer, average", [](Options& o) {
+    o.model = "transformer", o.average = 1, o.attention_dropout = 0.1, o.label_smoothing = 0.1;
+  });
+  check_model("transformer, batches by tokens", [](Options& o) {
+    o.model = "transformer", o.batch_tokens = 10 * o.batch, o.batch = 0;
+  });
+}
