@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
 #include <fovea/nn/inspect/cost.h>
+#include <fovea/nn/inspect/flops.h>
 
 #include <algorithm>
 #include <charconv>
@@ -65,6 +66,26 @@ std::string first_names(const std::string& path, int depth) {
   return path.substr(0, end);
 }
 
+// Adds up what the ops of a step do.
+class WorkMeter final : public OpObserver {
+ public:
+  std::map<std::string, Work> forward, backward;  // by module's path
+  Work update;
+  std::int64_t unknown_ops = 0;
+
+  void see(const SeenOp& op) noexcept override {
+    const OpCost cost = cost_of(op);
+    unknown_ops += !cost.known;
+    const Work work{cost.flops, cost.bytes};
+    if (op.pass == SeenOp::Pass::update) update += work;
+    if (op.pass == SeenOp::Pass::forward) forward[path_of(op)] += work;
+    if (op.pass == SeenOp::Pass::backward) backward[path_of(op)] += work;
+  }
+
+ private:
+  static std::string path_of(const SeenOp& op) { return op.module ? *op.module : std::string(); }
+};
+
 // One step, and where its memory went.
 class RehearsedStep {
  public:
@@ -91,6 +112,27 @@ class RehearsedStep {
     cost.backward_peak_bytes = take_peak();
     if (step_.update) step_.update();
     cost.update_peak_bytes = take_peak();
+  }
+
+  // The same step, for its work. What watches takes no tensors' memory, but the first step's is not
+  // asked for anyway.
+  void weigh(CostLedger& cost) {
+    WorkMeter meter;
+    {
+      const ObserveOps observe(meter);
+      run(cost);
+    }
+    cost.update = meter.update;
+    cost.unknown_ops = meter.unknown_ops;
+    Rows rows(work_);
+    for (const auto& [path, work] : meter.forward) {
+      rows.of(below(root_, path)).forward += work;
+      cost.forward += work;
+    }
+    for (const auto& [path, work] : meter.backward) {
+      rows.of(below(root_, path)).backward += work;
+      cost.backward += work;
+    }
   }
 
   // The gradients of the last step are still there.
@@ -123,6 +165,10 @@ class RehearsedStep {
       const std::int64_t saved = bytes - (was == before.end() ? 0 : was->second);
       if (saved != 0) rows.of(below(root_, path)).saved_bytes += saved;
     }
+    for (const ModuleCost& work : work_) {
+      rows.of(work.module).forward = work.forward;
+      rows.of(work.module).backward = work.backward;
+    }
   }
 
   Rehearsal& rehearsal_;
@@ -130,9 +176,16 @@ class RehearsedStep {
   std::string root_;
   NamedTensors parameters_;
   std::int64_t base_;
+  std::vector<ModuleCost> work_;
 };
 
 }  // namespace
+
+Work& Work::operator+=(const Work& more) {
+  flops += more.flops;
+  bytes += more.bytes;
+  return *this;
+}
 
 std::int64_t CostLedger::step_peak_bytes() const {
   return std::max({forward_peak_bytes, backward_peak_bytes, update_peak_bytes});
@@ -157,7 +210,8 @@ CostLedger forecast_step(Rehearsal& rehearsal, Module& model, const TrainingStep
   cost.parameters = model.parameter_count();
   cost.parameter_bytes = bytes_of(model.state());
   RehearsedStep rehearsed(rehearsal, model, step);
-  for (int i = 0; i < 2; ++i) rehearsed.run(cost);
+  rehearsed.weigh(cost);
+  rehearsed.run(cost);
   rehearsed.validate(cost);
   rehearsed.forget_gradients();
   if (step.optimizer_state) cost.optimizer_bytes = bytes_of(step.optimizer_state());
@@ -172,17 +226,24 @@ std::string CostLedger::table(int depth) const {
     ModuleCost& row = rows.of(first_names(cost.module, depth));
     row.parameters += cost.parameters;
     row.saved_bytes += cost.saved_bytes;
+    row.forward += cost.forward;
+    row.backward += cost.backward;
   }
   std::size_t width = 24;
   for (const ModuleCost& row : joined) width = std::max(width, row.module.size());
-  std::string text =
-      fmt::format("{:<{}}  {:>12}  {:>10}\n", "module", width, "parameters", "saved");
+  std::string text = fmt::format("{:<{}}  {:>12}  {:>10}  {:>12}  {:>12}\n", "module", width,
+                                 "parameters", "saved", "forward", "backward");
+  const auto row_of = [&](const std::string& name, std::int64_t count, std::int64_t saved,
+                          const Work& there, const Work& back) {
+    text += fmt::format("{:<{}}  {:>12}  {:>10}  {:>12}  {:>12}\n", name, width, count,
+                        readable_bytes(saved), readable(there.flops, "FLOP"),
+                        readable(back.flops, "FLOP"));
+  };
   for (const ModuleCost& row : joined)
-    text +=
-        fmt::format("{:<{}}  {:>12}  {:>10}\n", row.module.empty() ? "(itself, batch)" : row.module,
-                    width, row.parameters, readable_bytes(row.saved_bytes));
-  text += fmt::format("{:<{}}  {:>12}  {:>10}\n\n", "total", width, parameters,
-                      readable_bytes(saved_bytes));
+    row_of(row.module.empty() ? "(itself, batch)" : row.module, row.parameters, row.saved_bytes,
+           row.forward, row.backward);
+  row_of("total", parameters, saved_bytes, forward, backward);
+  text += '\n';
   const auto line = [&](const char* what, std::int64_t bytes) {
     text += fmt::format("{:<{}}  {:>12}\n", what, width, readable_bytes(bytes));
   };
@@ -194,17 +255,20 @@ std::string CostLedger::table(int depth) const {
   line("peak in the backward", backward_peak_bytes);
   line("peak in the update", update_peak_bytes);
   if (validation_peak_bytes > 0) line("peak in a validation", validation_peak_bytes);
+  line("moved by a step", static_cast<std::int64_t>(forward.bytes + backward.bytes + update.bytes));
+  if (unknown_ops > 0) text += fmt::format("work of {} ops is not known\n", unknown_ops);
   return text;
 }
 
-std::string readable_bytes(std::int64_t bytes) {
-  constexpr const char* units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
-  double value = static_cast<double>(bytes);
-  int unit = 0;
-  while (std::abs(value) >= 999.5 && unit < 6) value /= 1000, ++unit;
-  const int decimals = unit == 0 || std::abs(value) >= 99.95 ? 0 : std::abs(value) >= 9.995 ? 1 : 2;
-  return fmt::format("{:.{}f} {}", value, decimals, units[unit]);
+std::string readable(double value, std::string_view unit) {
+  constexpr const char* prefixes[] = {"", "k", "M", "G", "T", "P", "E"};
+  int step = 0;
+  while (std::abs(value) >= 999.5 && step < 6) value /= 1000, ++step;
+  const int decimals = step == 0 || std::abs(value) >= 99.95 ? 0 : std::abs(value) >= 9.995 ? 1 : 2;
+  return fmt::format("{:.{}f} {}{}", value, decimals, prefixes[step], unit);
 }
+
+std::string readable_bytes(std::int64_t bytes) { return readable(static_cast<double>(bytes), "B"); }
 
 std::int64_t parse_bytes(std::string_view text) {
   double value = 0;

@@ -1,5 +1,5 @@
-// What a training step costs before it is run: parameters, optimiser state, activations that wait
-// for the backward, and the most memory that is ever taken at once.
+// What a training step costs before it is run: operations and bytes moved, parameters, optimiser
+// state, activations that wait for the backward, and the most memory that is ever taken at once.
 //
 //   Rehearsal rehearsal;               // core/rehearsal.h: sizes are real, numbers are not
 //   Model model(options, rng);
@@ -25,11 +25,19 @@
 
 namespace fovea::nn::inspect {
 
+/// Floating-point operations and bytes moved, as nn/inspect/flops.h counts them.
+struct Work {
+  double flops = 0, bytes = 0;
+
+  Work& operator+=(const Work& more);
+};
+
 /// One module of the model, its own children counted apart.
 struct ModuleCost {
   std::string module = {};       ///< its path below the model; "" for the model itself
   std::int64_t parameters = 0;   ///< how many numbers
   std::int64_t saved_bytes = 0;  ///< alive after the forward because of it
+  Work forward = {}, backward = {};
 };
 
 struct CostLedger {
@@ -43,6 +51,8 @@ struct CostLedger {
   std::int64_t backward_peak_bytes = 0;  ///< in the backward,
   std::int64_t update_peak_bytes = 0;    ///< and in the update
   std::int64_t validation_peak_bytes = 0;  ///< between steps, without a graph; 0: not asked for
+  Work forward = {}, backward = {}, update = {};  ///< of one step
+  std::int64_t unknown_ops = 0;  ///< ops of a step whose work is not in these: they have no entry
   double rehearsal_seconds = 0;
 
   std::int64_t step_peak_bytes() const;  ///< without the validation
@@ -66,14 +76,16 @@ struct TrainingStep {
   std::function<void()> validation = {};
 };
 
-/// Rehearses two steps and gives the costs of the second: the first may still fill caches.
-/// Gradients are forgotten before a step, as optim::train() does, and at the end. Model and
-/// optimiser should have been made in the rehearsal; real ones are counted too. ValueError without
-/// a loss.
+/// Rehearses two steps: gives the work of the first, and the memory of the second, since the first
+/// may still fill caches. Gradients are forgotten before a step, as optim::train() does, and at the
+/// end. Model and optimiser should have been made in the rehearsal; real ones are counted too.
+/// ValueError without a loss.
 CostLedger forecast_step(Rehearsal& rehearsal, Module& model, const TrainingStep& step);
 
 /// "842 kB", "1.25 GB": powers of 1000, three figures.
 std::string readable_bytes(std::int64_t bytes);
+/// The same of anything: "1.25 GFLOP" for the unit "FLOP".
+std::string readable(double value, std::string_view unit);
 
 /// Reads "2.5GB", "800 MB", "1GiB" (powers of 1024), "4096". ValueError where it says something
 /// else, or nothing above 0.

@@ -139,11 +139,31 @@ TEST_CASE("a validation counts too, without a graph") {
   CHECK(with.peak_phase() == std::string("validation"));
 }
 
+TEST_CASE("work is counted by module, and grows with the batch") {
+  const CostLedger one = forecast_of(2, 16), two = forecast_of(4, 16);
+  // Every number of a weight matrix meets every token once, in a multiplication and an addition,
+  // and twice on the way back. The rest is attention, norms, sums and the loss.
+  const double weights = 2.0 * 2 * 16 * static_cast<double>(one.parameters);
+  CHECK(one.forward.flops > 0.6 * weights);
+  CHECK(one.forward.flops < 1.6 * weights);
+  CHECK(one.backward.flops > 1.7 * one.forward.flops);
+  CHECK(one.backward.flops < 3 * one.forward.flops);
+  CHECK(two.forward.flops > 1.95 * one.forward.flops);
+  CHECK(two.update.flops == one.update.flops);
+  CHECK(one.update.flops > 0);
+  CHECK(one.forward.bytes > 4.0 * static_cast<double>(one.parameters) * 0.5);
+  CHECK(one.unknown_ops == 0);
+  double forward = 0, backward = 0;
+  for (const auto& row : one.modules) forward += row.forward.flops, backward += row.backward.flops;
+  CHECK(forward == doctest::Approx(one.forward.flops));
+  CHECK(backward == doctest::Approx(one.backward.flops));
+}
+
 TEST_CASE("the table names modules and sums") {
   const std::string text = forecast_of(2, 16).table();
-  for (const char* part :
-       {"module", "parameters", "transformer.layers.0", "transformer.layers.1", "total",
-        "optimizer state", "saved for the backward", "peak in the backward"})
+  for (const char* part : {"module", "parameters", "transformer.layers.0", "transformer.layers.1",
+                           "total", "optimizer state", "saved for the backward",
+                           "peak in the backward", "FLOP", "moved by a step"})
     CHECK(text.find(part) != std::string::npos);
   CHECK(text.find("layers.0.") == std::string::npos);  // joined
   CHECK(forecast_of(2, 16).table(4).find("layers.0.self_attn") != std::string::npos);
@@ -165,6 +185,7 @@ TEST_CASE("bytes for people, and back") {
   CHECK(readable_bytes(999'600) == "1.00 MB");
   CHECK(readable_bytes(12'345'678) == "12.3 MB");
   CHECK(readable_bytes(2'500'000'000) == "2.50 GB");
+  CHECK(nn::inspect::readable(1.25e10, "FLOP") == "12.5 GFLOP");
   CHECK(parse_bytes("2.5GB") == 2'500'000'000);
   CHECK(parse_bytes("800 MB") == 800'000'000);
   CHECK(parse_bytes("1GiB") == 1 << 30);
