@@ -55,7 +55,7 @@ struct alignas(64) Part {
   std::atomic<int64_t> next{0};
   int64_t end = 0;
 };
-constexpr int kMostParts = 64;  // more threads than that share parts
+constexpr int kMostParts = 16;  // more threads than that share parts
 
 // f(chunk) for every chunk, on all threads. Cut into `parts`, one a thread, the same in operation
 // after operation, so that a thread finds its rows in its own cache; whoever is done takes chunks

@@ -24,7 +24,7 @@ void set_num_threads(int n);
 // while another idles.
 bool pin_threads();
 
-// While it is true, parallel_for on this thread does nothing. Only a Rehearsal (core/rehearsal.h)
+// While it is true, the loops below do nothing on this thread. Only a Rehearsal (core/rehearsal.h)
 // sets it: it wants everything of a training step but its numbers.
 inline thread_local constinit bool loops_left_out = false;
 
@@ -70,6 +70,7 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
 // nothing is said about their order. Of exceptions, that of the lowest task leaves parallel_tasks.
 template <class F>
 void parallel_tasks(std::span<const int64_t> costs, int64_t worth, F&& f) {
+  if (loops_left_out) return;
   const auto n = static_cast<int64_t>(costs.size());
   const bool alone = num_threads() == 1 || n <= 1 || detail::in_parallel();
   const detail::Queue queue = alone ? detail::Queue{} : detail::dear_first(costs, worth);
