@@ -130,6 +130,25 @@ void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f) {
   failure.rethrow();
 }
 
+int64_t grain_of(std::span<const int64_t> costs, int64_t worth) {
+  const auto n = static_cast<int64_t>(costs.size());
+  const int64_t sum = std::accumulate(costs.begin(), costs.end(), int64_t{0});
+  return std::clamp<int64_t>(worth * n / std::max<int64_t>(1, sum), 1, std::max<int64_t>(1, n));
+}
+
+bool shares_are_even(std::span<const int64_t> costs) {
+  constexpr double tolerance = 1.04;
+  const auto threads = static_cast<std::size_t>(num_threads());
+  const std::size_t busy = std::min(threads, costs.size());
+  const double fair = std::accumulate(costs.begin(), costs.end(), 0.0) / static_cast<double>(busy);
+  const auto border = [&](std::size_t i) {
+    return costs.begin() + static_cast<std::ptrdiff_t>(i * costs.size() / threads);
+  };
+  for (std::size_t i = 0; i < threads; ++i)
+    if (std::accumulate(border(i), border(i + 1), 0.0) > tolerance * fair) return false;
+  return true;
+}
+
 Queue dear_first(std::span<const int64_t> costs, int64_t worth) {
   Queue queue;
   queue.order.resize(costs.size());

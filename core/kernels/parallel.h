@@ -38,6 +38,10 @@ void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f);
 struct Queue {
   std::vector<int64_t> order, first{0};
 };
+// As many tasks as are worth a thread's while, on average.
+int64_t grain_of(std::span<const int64_t> costs, int64_t worth);
+// Whether as many tasks for each thread cost it much the same.
+bool shares_are_even(std::span<const int64_t> costs);
 Queue dear_first(std::span<const int64_t> costs, int64_t worth);
 using TaskFn = void (*)(void* f, int64_t task);
 void run_queue(const Queue& queue, TaskFn fn, void* f);
@@ -64,22 +68,26 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
   }
 }
 
-// Calls f(task) once for every task, in general the dearest first; a thread that is done takes the
-// next one. `costs`, in any unit, one a task: those that are not `worth` a thread's while are
-// handed out together. For tasks that differ much in length and write to places of their own, since
-// nothing is said about their order. Of exceptions, that of the lowest task leaves parallel_tasks.
+// Calls f(task) once for every task. `costs`, in any unit, one a task: tasks that are not `worth` a
+// thread's while are handed out together. Where even shares cost much the same, each thread gets
+// one, as from parallel_for, and finds in its caches what it left there. Otherwise a thread that is
+// done takes the next tasks, and dear ones are begun before those of half their cost. For tasks
+// that write to places of their own, since nothing is said about their order. Exceptions as of
+// parallel_for.
 template <class F>
 void parallel_tasks(std::span<const int64_t> costs, int64_t worth, F&& f) {
   if (loops_left_out) return;
   const auto n = static_cast<int64_t>(costs.size());
-  const bool alone = num_threads() == 1 || n <= 1 || detail::in_parallel();
-  const detail::Queue queue = alone ? detail::Queue{} : detail::dear_first(costs, worth);
-  if (queue.first.size() <= 2) {  // nothing to share out
-    for (int64_t task = 0; task < n; ++task) f(task);
+  const int64_t grain = detail::grain_of(costs, worth);
+  if (n <= grain || detail::in_parallel() || detail::shares_are_even(costs)) {
+    parallel_for(n, grain, [&f](int64_t task, int64_t end) {
+      for (; task < end; ++task) f(task);
+    });
   } else {
     using Callable = std::remove_reference_t<F>;
     const detail::TaskFn call = [](void* g, int64_t task) { (*static_cast<Callable*>(g))(task); };
-    detail::run_queue(queue, call, const_cast<std::remove_const_t<Callable>*>(&f));
+    detail::run_queue(detail::dear_first(costs, worth), call,
+                      const_cast<std::remove_const_t<Callable>*>(&f));
   }
 }
 

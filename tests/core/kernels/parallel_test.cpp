@@ -128,6 +128,17 @@ TEST_CASE("parallel_tasks: dear tasks first, alike ones in their order, small on
   CHECK(detail::dear_first({}, 1).first == std::vector<int64_t>{0});
 }
 
+TEST_CASE("parallel_tasks: even shares stay with their threads") {
+  const Threads guard(2);
+  CHECK(detail::shares_are_even(std::vector<int64_t>{5, 5, 5, 5, 5, 5}));
+  CHECK(detail::shares_are_even(std::vector<int64_t>{1, 9, 9, 1}));
+  CHECK(detail::shares_are_even(std::vector<int64_t>{7}));
+  CHECK_FALSE(detail::shares_are_even(std::vector<int64_t>{1, 2, 3, 4}));
+  CHECK(detail::grain_of(std::vector<int64_t>{5, 5, 5, 5}, 10) == 2);
+  CHECK(detail::grain_of(std::vector<int64_t>{0, 0}, 10) == 2);
+  CHECK(detail::grain_of(std::vector<int64_t>{50, 50}, 10) == 1);
+}
+
 TEST_CASE("parallel_tasks: the exception of the lowest task that throws reaches the caller") {
   for (const int threads : {1, 2, 3, 8}) {
     const Threads guard(threads);
