@@ -20,6 +20,7 @@
 #include <numeric>
 #include <optional>
 
+#include "training.h"
 #include "translator.h"
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -57,19 +58,15 @@ std::vector<Case> cases_of(const std::filesystem::path& folder, std::filesystem:
   return cases;
 }
 
-Batches first_batches(const Translator& translator, const data::ParallelText& text,
-                      const Options& o) {
-  std::vector<data::Ids> sources, targets;
-  for (const std::string& line : text.source) sources.push_back(translator.encode_source(line));
-  for (const std::string& line : text.target) targets.push_back(translator.encode_target(line));
-  const std::vector<data::PairLength> lengths = data::pair_lengths(sources, targets);
+Batches first_batches(const Speller& speller, const data::ParallelText& text, const Options& o) {
+  const Pairs pairs(speller, text);
   const std::int64_t sentences = o.batch > 0 ? o.batch : std::numeric_limits<std::int64_t>::max();
   support::Epochs epochs(
-      lengths, {.batch_size = sentences, .max_tokens = o.batch_tokens, .seed = o.task.seed});
+      pairs.lengths, {.batch_size = sentences, .max_tokens = o.batch_tokens, .seed = o.task.seed});
   Batches batches;
   for (const data::Ids& rows : epochs.at(0)) {
     if (std::ssize(batches) == batch_count) break;
-    batches.push_back(data::translation_batch(sources, targets, rows));
+    batches.push_back(pairs.batch(rows));
   }
   return batches;
 }
@@ -124,10 +121,11 @@ class Trainer {
   Trainer(const Case& c, const std::filesystem::path& exchange)
       : options_(c.options),
         corpus_(load_corpus(options_)),
-        translator_(corpus_, options_, rng_),
+        speller_(corpus_, options_),
+        translator_(speller_, options_, rng_),
         model_(translator_.model().module()),
         adam_(model_.parameters(), {.lr = options_.lr, .beta2 = options_.beta2}),
-        batches_(first_batches(translator_, corpus_.train, options_)) {
+        batches_(first_batches(speller_, corpus_.train, options_)) {
     if (options_.average > 0)
       average_.emplace(model_.state(),
                        1 - 2 / static_cast<double>(options_.average * batch_count + 1));
@@ -189,6 +187,7 @@ class Trainer {
   Options options_;
   Rng rng_{1};
   Corpus corpus_;
+  const Speller speller_;
   Translator translator_;
   nn::Module& model_;
   optim::Adam adam_;

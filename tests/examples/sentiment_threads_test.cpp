@@ -45,10 +45,12 @@ void check(const std::string& model) {
   Corpus corpus;
   corpus.train = made_up_reviews(reviews, text);
   corpus.validation = made_up_reviews(16, text);
+  const nn::data::Vocab vocab = vocab_of(corpus.train, o);
+  const Examples examples(vocab, corpus.train, o.model.bigrams);
   test::check_same_for_any_threads([&] {
     Rng rng(5);
-    Critic critic(corpus, o, rng);
-    const optim::TrainingResult result = teach(critic, corpus, o, rng);
+    Critic critic(vocab, o, rng);
+    const optim::TrainingResult result = teach(critic, corpus, examples, o, rng);
     NamedTensors left = test::checkpoint(o.last());
     append(left, "result", test::figures(result));
     return left;

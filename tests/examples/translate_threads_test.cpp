@@ -59,10 +59,12 @@ void check(Options o) {
   corpus.train = made_up_text(pairs, text);
   corpus.validation = made_up_text(3, text);
   corpus.metric = "bleu";
+  const Speller speller(corpus, o);
+  const Pairs examples(speller, corpus.train);
   test::check_same_for_any_threads([&] {
     Rng rng(5);
-    Translator translator(corpus, o, rng);
-    const optim::TrainingResult result = teach(translator, corpus, {}, o, rng);
+    Translator translator(speller, o, rng);
+    const optim::TrainingResult result = teach(translator, corpus, examples, o, rng);
     NamedTensors left = test::checkpoint(o.last());
     append(left, "result", test::figures(result));
     return left;
