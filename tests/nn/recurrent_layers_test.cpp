@@ -204,8 +204,11 @@ TEST_CASE("a sequence in parts, each from the last states before, is the sequenc
       const Tensor in_parts = concat({first.states, second.states}, 1);
       const auto found = grad({&in_parts, 1}, weights, {&dy, 1}),
                  expected = grad({&whole.states, 1}, weights, {&dy, 1});
-      for (std::size_t i = 0; i < weights.size(); ++i)
-        CHECK(max_difference(found[i], expected[i]) <= 1e-12);
+      for (std::size_t i = 0; i < weights.size(); ++i) {
+        // Other products, whose sums round differently; a norm over five numbers makes more of it.
+        const Tensor largest = max(abs(expected[i]));
+        CHECK(max_difference(found[i], expected[i]) <= 1e-12 * (1 + largest.item<double>()));
+      }
     }
 }
 

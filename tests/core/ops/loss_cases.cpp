@@ -27,7 +27,7 @@ const bool added = add_grad_cases({
        return nll_loss(x[0], targets(), {.weight = uniform64({5}, 0.5, 2, 3)});
      },
      {randn64({2, 2, 5}, 4)}},
-    {"mul",
+    {"square",
      [](const std::vector<Tensor>& x) { return mse_loss(x[0], x[1]); },
      {randn64({2, 3}, 5), randn64({2, 3}, 6)}},
     {"abs",
