@@ -5,6 +5,7 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/step_linear.h>
 
+#include <algorithm>
 #include <atomic>
 
 namespace fovea {
@@ -13,7 +14,7 @@ namespace detail {
 // What the steps of one StepLinear share.
 struct LaterInputs {
   std::uint64_t id = next_id();  // of it alone, for ever
-  std::vector<Tensor> seen;      // z_t so far, without their history
+  std::vector<Saved> seen;       // z_t so far, without their history; undefined: no dW wanted
 
   static std::uint64_t next_id() {
     static std::atomic<std::uint64_t> last{0};
@@ -42,6 +43,18 @@ Tensor weight_gradient(const Tensor& dy, const Tensor& x, int64_t begin, const S
   return columns.size() == 1 ? columns[0] : concat(columns, 1);
 }
 
+// (B, T, Z), or undefined where no step's z was kept. Steps that were never asked for, or were not
+// recorded, gave W no gradient: zeros stand for their z.
+Tensor all_steps(const std::vector<Saved>& seen, int64_t T) {
+  const auto kept = std::find_if(seen.begin(), seen.end(), [](auto& z) { return z.defined(); });
+  if (kept == seen.end()) return {};
+  const Tensor none = zeros(kept->get().shape(), kept->get().dtype());
+  std::vector<Tensor> steps(static_cast<std::size_t>(T), none);
+  for (std::size_t t = 0; t < seen.size(); ++t)
+    if (seen[t].defined()) steps[t] = seen[t].get();
+  return stack(steps, 1);
+}
+
 // Y = X W_x^T + b, and later the gradient of all of W.    (B, T, E) -> (B, T, out)
 Tensor early_part(const Tensor& x, const Tensor& weight, const Tensor& bias, const Later& later) {
   const int64_t E = x.dim(2);
@@ -57,9 +70,8 @@ Tensor early_part(const Tensor& x, const Tensor& weight, const Tensor& bias, con
     if (wanted[0]) grads[0] = matmul(dy, slice(weight, 1, 0, E));
     if (wanted[1]) {
       // Under create_graph each step gives its own part of dW, recorded.
-      const bool all = !grad_enabled() && !later->seen.empty();
-      grads[1] =
-          weight_gradient(dy, all ? concat({x, stack(later->seen, 1)}, 2) : x.get(), 0, shape);
+      const Tensor z = grad_enabled() ? Tensor() : all_steps(later->seen, dy.dim(1));
+      grads[1] = weight_gradient(dy, z.defined() ? concat({x, z}, 2) : x.get(), 0, shape);
     }
     if (biased && wanted[2]) grads[2] = sum(as_rows(dy), 0);
     return grads;
@@ -123,7 +135,9 @@ Tensor step_part(const Tensor& early, const Tensor& z, const Tensor& weight, int
           grads[1] = empty({dy.dim(0), shape[1] - E}, dy.dtype());
           add_product(dy, later, weight, E, Trans::no, 0, grads[1]);
         }
-        if (wanted[2] && grad_enabled()) grads[2] = weight_gradient(dy, z, E, shape);
+        // Without a history of Y_t nobody else gives W its part.
+        if (wanted[2] && (grad_enabled() || !wanted[0]))
+          grads[2] = weight_gradient(dy, z, E, shape);
         return grads;
       });
 }
@@ -156,7 +170,7 @@ Tensor StepLinear::operator()(const Tensor& z) {
   const Tensor& early = steps_[done_++];  // (B, out)
   if (!z.defined()) return early;
   const Tensor rows = z.contiguous();
-  later_->seen.push_back(numbers_of(rows));
+  later_->seen.push_back(keep_if(weight_.requires_grad(), numbers_of(rows)));
   return step_part(early, rows, weight_, early_, later_);
 }
 

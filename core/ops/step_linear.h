@@ -20,7 +20,8 @@ struct LaterInputs;
 ///   y_t = Y_t + z_t W_z^T       step by step, W_z packed once for all of them
 ///   dX = dY W_x   dz_t = dy_t W_z   db = sum of dY   dW = dY^T [X, Z]
 /// dW is one product, made when the backward has been through all steps: a product for each of them
-/// would write and add up a matrix of W's size every time.
+/// would write and add up a matrix of W's size every time. Steps that were never asked for give it
+/// nothing; a z that is overwritten before the backward is a StateError there.
 /// The definition: linear(concat({x_t, z_t}, 1), W, b).
 class StepLinear {
  public:

@@ -7,6 +7,7 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/step_linear.h>
 #include <fovea/core/random.h>
+#include <fovea/core/storage.h>
 #include <fovea/tests/support/compare.h>
 
 #include <doctest/doctest.h>
@@ -99,6 +100,68 @@ TEST_CASE("without a later part, without a bias, and with a weight that does not
   loss_of(by_definition(want)).backward();
   CHECK(test::max_difference(frozen[0].grad(), want[0].grad()) <= 1e-11);
   CHECK(test::max_difference(frozen[3].grad(), want[3].grad()) <= 1e-11);
+}
+
+TEST_CASE("fewer steps than were prepared") {
+  Inputs in = random_inputs(), want = random_inputs();
+  StepLinear step(in[0], in[1], in[2]);
+  const Tensor y = stack({step(in[3]), step(tanh(in[3]))}, 1);
+  const Tensor x = slice(want[0], 1, 0, 2), z = stack({want[3], tanh(want[3])}, 1);
+  loss_of(y).backward();
+  loss_of(linear(concat({x, z}, 2), want[1], want[2])).backward();
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    CAPTURE(i);
+    CHECK(test::max_difference(in[i].grad(), want[i].grad()) <= 1e-11);
+  }
+}
+
+TEST_CASE("steps without a record teach nothing, and keep nothing") {
+  Inputs in = random_inputs();
+  {
+    const NoGrad guard;
+    StepLinear step(in[0], in[1], in[2]);
+    const std::int64_t before = memory_stats().live_bytes;
+    CHECK_FALSE(step(in[3].clone()).requires_grad());
+    CHECK(memory_stats().live_bytes == before);
+  }
+  const Inputs want = random_inputs();  // one step of two is recorded
+  StepLinear step(in[0], in[1], in[2]);
+  {
+    const NoGrad guard;
+    step(in[3]);
+  }
+  loss_of(step(in[3])).backward();
+  const Tensor x = select(want[0], 1, 1);
+  loss_of(linear(concat({x, want[3]}, 1), want[1], want[2])).backward();
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    CAPTURE(i);
+    CHECK(test::max_difference(in[i].grad(), want[i].grad()) <= 1e-11);
+  }
+}
+
+TEST_CASE("a record that begins with the steps") {
+  const Inputs in = random_inputs(), want = random_inputs();
+  const auto prepared = [&] {
+    const NoGrad guard;
+    return StepLinear(in[0], in[1], in[2]);
+  };
+  StepLinear step = prepared();
+  loss_of(step(in[3])).backward();
+  const Tensor constant =
+      linear(select(want[0], 1, 0).detach(), slice(want[1], 1, 0, E).detach(), want[2].detach());
+  loss_of(constant + linear(want[3], slice(want[1], 1, E, E + Z), {})).backward();
+  CHECK_FALSE(in[0].grad().defined());
+  for (const std::size_t i : {1, 3})
+    CHECK(test::max_difference(in[i].grad(), want[i].grad()) <= 1e-11);
+}
+
+TEST_CASE("a z that is overwritten before the backward is an error, not a wrong gradient") {
+  const Inputs in = random_inputs();
+  StepLinear step(in[0], in[1], in[2]);
+  Tensor z = in[3].detach().clone();
+  const Tensor loss = loss_of(step(z));
+  z.mutable_data<double>()[0] += 1;
+  CHECK_THROWS_AS(loss.backward(), StateError);
 }
 
 TEST_CASE("what does not fit is refused") {
