@@ -21,7 +21,8 @@ void add_memory_options(Group& group, MemoryOptions& options) {
   group.flag("--dry-run", options.dry_run, "print what training would take, and end");
   group.take("--memory-limit", "SIZE",
              "refuse a training that takes more, as 800MB or 2GiB\n"
-             "[what the machine has available]",
+             "[what the machine has available, less 64 MB and a ninth:\n"
+             "tensors are counted, the program needs more]",
              [&options](const std::string& text) { options.limit = inspect::parse_bytes(text); });
 }
 
@@ -47,15 +48,23 @@ std::int64_t available_memory() {
   if (const auto kib = number_in("/proc/meminfo", "MemAvailable:")) bytes = *kib * 1024;
   const auto most = number_in("/sys/fs/cgroup/memory.max");
   const auto used = number_in("/sys/fs/cgroup/memory.current");
-  if (most && used) bytes = std::min(bytes, std::max<std::int64_t>(1, *most - *used));
+  // Files that were read count as used, and go when their place is needed.
+  const auto files = number_in("/sys/fs/cgroup/memory.stat", "inactive_file").value_or(0);
+  if (most && used) bytes = std::min(bytes, std::max<std::int64_t>(1, *most - *used + files));
   return bytes;
+}
+
+std::int64_t room_for_tensors(std::int64_t available) {
+  constexpr std::int64_t program = 64'000'000;
+  return std::max<std::int64_t>(1, (available - program) / 9 * 8);
 }
 
 namespace {
 
-// What a batch's memory may grow with. Which of them it is, the model knows.
-std::array<std::int64_t, 7> sizes_of(const std::vector<data::PairLength>& lengths,
-                                     const data::Ids& rows) {
+// What a batch's memory may grow with. Which of them it is, the model knows: logits make a target
+// token dearer than one of the source, a deep encoder does the opposite.
+std::array<std::int64_t, 12> sizes_of(const std::vector<data::PairLength>& lengths,
+                                      const data::Ids& rows) {
   std::int64_t source = 0, target = 0, S = 0, T = 0;
   for (const std::int64_t row : rows) {
     const data::PairLength& length = lengths[static_cast<std::size_t>(row)];
@@ -63,23 +72,36 @@ std::array<std::int64_t, 7> sizes_of(const std::vector<data::PairLength>& length
     S = std::max(S, length.source), T = std::max(T, length.target);
   }
   const std::int64_t B = std::ssize(rows);
-  return {B, source, target, source + target, B * S, B * T, B * S * T};
+  return {B,
+          source,
+          target,
+          source + target,
+          4 * source + target,
+          source + 4 * target,
+          source + 16 * target,
+          B * S,
+          B * T,
+          B * (S + T),
+          B * (S + 4 * T),
+          B * S * T};
 }
+
+using Sizes = decltype(sizes_of({}, {}));
 
 }  // namespace
 
 std::vector<BatchPlace> largest_batches(const std::vector<data::PairLength>& lengths,
                                         const data::BucketOptions& options, std::int64_t epochs) {
   constexpr std::int64_t enough = 3'000'000;  // sequences; a second
-  const std::int64_t read =
-      std::clamp<std::int64_t>(enough / std::max<std::int64_t>(1, std::ssize(lengths)), 1, epochs);
-  std::array<std::int64_t, 7> most{};
+  const std::int64_t read = std::max<std::int64_t>(
+      1, std::min(epochs, enough / std::max<std::int64_t>(1, std::ssize(lengths))));
+  Sizes most{};
   most.fill(-1);
-  std::array<BatchPlace, 7> places{};
+  std::array<BatchPlace, std::tuple_size_v<Sizes>> places{};
   for (std::int64_t epoch = 0; epoch < read; ++epoch) {
     const std::vector<data::Ids> batches = data::bucketed_batches(lengths, epoch, options);
     for (std::int64_t batch = 0; batch < std::ssize(batches); ++batch) {
-      const auto sizes = sizes_of(lengths, batches[static_cast<std::size_t>(batch)]);
+      const Sizes sizes = sizes_of(lengths, batches[static_cast<std::size_t>(batch)]);
       for (std::size_t i = 0; i < sizes.size(); ++i)
         if (sizes[i] > most[i]) most[i] = sizes[i], places[i] = {epoch, batch};
     }
@@ -162,18 +184,18 @@ void refuse_memory(const inspect::CostLedger& cost, std::int64_t limit, bool lim
       "backward), and {} {}: it must fit{}",
       readable_bytes(cost.peak_bytes()), where, readable_bytes(cost.parameter_bytes),
       readable_bytes(cost.gradient_bytes), readable_bytes(cost.optimizer_bytes),
-      readable_bytes(cost.saved_bytes), limit_given ? "--memory-limit is" : "the machine has",
-      readable_bytes(limit), text);
+      readable_bytes(cost.saved_bytes),
+      limit_given ? "--memory-limit is" : "the machine has room for", readable_bytes(limit), text);
 }
 
 bool may_train(const inspect::CostLedger& cost, const MemoryOptions& options,
                const std::function<std::vector<Choice>(std::int64_t limit)>& choices) {
-  const std::int64_t limit = options.limit > 0 ? options.limit : available_memory();
+  const std::int64_t limit =
+      options.limit > 0 ? options.limit : room_for_tensors(available_memory());
   if (options.dry_run)
     std::cout << "One training step of the largest batch, rehearsed in "
               << fmt::format("{:.0f} ms:\n\n", 1000 * cost.rehearsal_seconds) << cost.table()
-              << fmt::format("{:<24}  {:>12}\n",
-                             options.limit > 0 ? "--memory-limit" : "available here",
+              << fmt::format("{:<24}  {:>12}\n", options.limit > 0 ? "--memory-limit" : "room here",
                              inspect::readable_bytes(limit))
               << std::flush;
   if (cost.peak_bytes() > limit) refuse_memory(cost, limit, options.limit > 0, choices(limit));

@@ -13,9 +13,15 @@
 
 namespace support {
 
-/// What could be had now without swapping, in bytes: MemAvailable, or less where a control group
-/// allows less. The largest number where the system does not tell.
+/// What could be had now without swapping, in bytes: MemAvailable of /proc/meminfo, or less where
+/// the control group at /sys/fs/cgroup (version 2, as a container sees its own) allows less: its
+/// memory.max - memory.current, and of that the files that it could forget. The largest number
+/// where the system does not tell.
 std::int64_t available_memory();
+
+/// How many bytes of tensors have room in that. The pool rounds storages up, by 1/8 at most; 64 MB
+/// are for the rest: the program, packed matrices, texts, vocabularies.
+std::int64_t room_for_tensors(std::int64_t available);
 
 /// A batch of a training, as TrainingTask::loss is asked for it.
 struct BatchPlace {
@@ -23,8 +29,9 @@ struct BatchPlace {
 };
 
 /// Those that may take most memory: of all batches the ones with the most sequences, the most
-/// tokens and the most padded places of either side. Epochs are looked at until some millions of
-/// sequences have been.
+/// tokens and the most padded places of either side and of both, a token of one side counting once,
+/// four or sixteen times as much as one of the other. Epochs are looked at, the first always, until
+/// some millions of sequences have been.
 std::vector<BatchPlace> largest_batches(const std::vector<fovea::nn::data::PairLength>& lengths,
                                         const fovea::nn::data::BucketOptions& options,
                                         std::int64_t epochs);

@@ -17,7 +17,7 @@ write_text() {
 
 what_training_takes_is_told_before() {
   works --dry-run
-  for line in 'layers.1' 'optimizer state' 'saved for the backward' 'available here'; do
+  for line in 'layers.1' 'optimizer state' 'saved for the backward' 'room here'; do
     contains output "$line"
   done
   refuses 1 'and --memory-limit is 20.0 MB: it must fit' --memory-limit 20MB --save refused.st

@@ -204,7 +204,7 @@ files_are_learned() {
 
 what_training_takes_is_told_before() {
   works --dry-run --model bilstm+additive
-  for line in 'optimizer state' 'saved for the backward' 'available here'; do
+  for line in 'optimizer state' 'saved for the backward' 'room here'; do
     contains output "$line"
   done
   refuses 1 'and --memory-limit is 200 kB: it must fit' --memory-limit 200kB

@@ -346,7 +346,7 @@ what_training_takes_is_told_before() {
   mkdir untouched
   cd untouched
   works --dry-run --model transformer
-  for line in 'decoder.layers' 'optimizer state' 'saved for the backward' 'available here'; do
+  for line in 'decoder.layers' 'optimizer state' 'saved for the backward' 'room here'; do
     contains output "$line"
   done
   lacks messages 'training pairs'
