@@ -58,9 +58,9 @@ PositionalOptions positional(const TransformerOptions& o) {
   return {.dim = o.d_model, .kind = o.positions, .max_len = o.max_length};
 }
 
-KeyValue padded(const RaggedKeyValue& kv) {
-  const auto heads = [&](const Tensor& x) { return transpose(pad({x, kv.index}), 1, 2); };
-  return {heads(kv.k), heads(kv.v)};  // (B, G, S, D)
+// Weights need no values.    (N, G, D) -> (B, G, S, D)
+KeyValue padded_keys(const RaggedKeyValue& kv) {
+  return {transpose(pad({kv.k, kv.index}), 1, 2), {}};
 }
 
 // Every matrix, as torch.nn.Transformer does it.
@@ -175,7 +175,7 @@ Tensor Transformer::step(const TransformerMemory& memory, const Tensor& ids,
         [&](const Tensor& n) {  // the hypotheses are K queries of one sentence
           const RaggedKeyValue& source = memory.layers[i];
           if (weights && i == (layers > 1 ? layers - 2 : 0))
-            *weights = mean(cross.weights(reshape(n, {B, K, C}), padded(source),
+            *weights = mean(cross.weights(reshape(n, {B, K, C}), padded_keys(source),
                                           Mask::lengths(source.index.lengths())),
                             1);  // (B, K, S)
           const Ragged queries{squeeze(n, 1), RaggedIndex::equal(B, K)};

@@ -177,9 +177,8 @@ Tensor TransformerLM::hidden(const Tensor& ids, LmCache& cache,
   Tensor x = embed(ids, places);
   for (std::size_t i = 0; i < cache.layers.size(); ++i) {
     const TransformerEncoderLayer& layer = transformer.layers[i];
-    x = layer.forward_with(x, [&](const Tensor& n) {
-      return cache.layers[i].extend(layer.self_attn, n, places, counts);
-    });
+    x = layer.forward_with(
+        x, [&](const Tensor& n) { return cache.layers[i].extend(layer.self_attn, n, counts); });
   }
   return transformer.norm ? (*transformer.norm)(x) : x;  // (B, T, C)
 }

@@ -118,22 +118,23 @@ bool KvCache::takes_step(const MultiheadAttention& attn, const Tensor& x,
          all_equal(lengths_) && (is_ring() || lengths_[0] < o.capacity) && attn.has_step();
 }
 
-Tensor KvCache::extend(const MultiheadAttention& attn, const Tensor& x, const Tensor& positions,
+Tensor KvCache::extend(const MultiheadAttention& attn, const Tensor& x,
                        const std::vector<std::int64_t>& counts) {
   if (!takes_step(attn, x, counts)) {
-    const auto heads = attn.project_self(x, positions);
+    const auto heads = attn.project_self(x, next_positions(x.rank() == 3 ? x.dim(1) : 0));
     const Seen seen = append(heads.kv, counts);
     return attn.attend_heads(heads.q, seen.kv, seen.mask);
   }
   const std::int64_t m = lengths_[0], most = options_.window > 0 ? options_.window : slots();
   const AttentionStepCache cache{keys_, values_, m, std::min(most, m + 1)};
   const Tensor y = attn.step(x, cache);
+  const Tensor place = attn.watched() ? next_positions(1) : Tensor();
   Step step{.T = 1, .begin = lengths_, .end = lengths_, .rows_alike = true};
   for (std::int64_t& end : step.end) ++end;
   lengths_ = step.end;
   if (attn.watched()) {  // the result is the same for observers, who ask for the queries
     const std::int64_t S = std::min(slots(), m + 1);
-    attn.report_heads(attn.project_self(x, positions).q, narrow(keys_, 2, 0, S), mask_of(step, S));
+    attn.report_heads(attn.project_self(x, place).q, narrow(keys_, 2, 0, S), mask_of(step, S));
   }
   return y;  // (B, 1, C)
 }

@@ -56,9 +56,9 @@ class KvCache {
   Seen append(const KeyValue& kv, const std::vector<std::int64_t>& counts = {});
 
   /// All of that: x's keys and values are added, its queries look at what is there.
-  ///   x: (B, T, C)  positions: next_positions(T)  ->  (B, T, C)
+  ///   x: (B, T, C)  ->  (B, T, C)
   /// One token a row, in rows of equal length, takes one op where `attn` has a step() for it.
-  Tensor extend(const MultiheadAttention& attn, const Tensor& x, const Tensor& positions,
+  Tensor extend(const MultiheadAttention& attn, const Tensor& x,
                 const std::vector<std::int64_t>& counts = {});
 
   /// Where the next T tokens stand: i64, (T) if all rows hold equally many, else (B, T).

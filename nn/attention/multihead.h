@@ -116,7 +116,7 @@ class MultiheadAttention : public Attention {
                     const Tensor& logsumexp = {}) const;
   using Attention::watched;
 
-  /// The weights, before dropout and without history: (B, H, T, S).
+  /// The weights, before dropout and without history: (B, H, T, S). Values may be undefined.
   Tensor weights(const Tensor& query, const KeyValue& kv, const Mask& mask = Mask::none(),
                  const Tensor& positions = {}) const;
 

@@ -104,7 +104,7 @@ double difference_from_full(const Setting& setting, const Plan& plan, bool by_ha
         std::all_of(counts.begin(), counts.end(), [T](std::int64_t count) { return count == T; });
     const std::vector<std::int64_t> given = whole ? std::vector<std::int64_t>{} : counts;
     const Tensor y = by_hand ? extended_by_hand(cache, attention, part, given)
-                             : cache.extend(attention, part, cache.next_positions(T), given);
+                             : cache.extend(attention, part, given);
     for (std::int64_t b = 0; b < B; ++b) {
       const auto row = static_cast<std::size_t>(b);
       difference = std::max(
@@ -200,10 +200,10 @@ TEST_CASE("observers of single tokens see the weights, and change no bit") {
     KvCache watched(options), alone(options), by_hand(options);
     Rng rng(7);
     for (int step = 0; step < 6; ++step) {
-      const Tensor x = randn({2, 1, C}, rng, DType::f64), at = alone.next_positions(1);
-      const Tensor y = alone.extend(attention, x, at);
+      const Tensor x = randn({2, 1, C}, rng, DType::f64);
+      const Tensor y = alone.extend(attention, x);
       attention.watch(last);
-      CHECK(max_difference(watched.extend(attention, x, at), y) == 0);
+      CHECK(max_difference(watched.extend(attention, x), y) == 0);
       const Tensor rows = last.rows;
       extended_by_hand(by_hand, attention, x, {});
       attention.unwatch(last);
