@@ -54,22 +54,15 @@ std::int64_t target_tokens(const data::TranslationBatch& batch) {
   return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
 
-data::BucketOptions bucket_options(const Options& options) {
-  // With a bound on tokens there need be none on sentences.
-  const std::int64_t sentences =
-      options.batch > 0 ? options.batch : std::numeric_limits<std::int64_t>::max();
-  return {.batch_size = sentences, .max_tokens = options.batch_tokens, .seed = options.task.seed};
-}
-
-// What translate() searches at once when it is given all of `lines`, of several such batches the
-// longest.
-std::vector<std::string> longest_batch(const Speller& speller, const data::Lines& lines) {
-  constexpr std::size_t batch = 64;
+// What translate() searches in its last two batches when it is given all of `lines`: the longest
+// lines, in a batch that need not be full, and a full one.
+std::vector<std::string> longest_batches(const Speller& speller, const data::Lines& lines) {
   std::vector<std::pair<std::int64_t, std::string>> by_length;
   for (const std::string& line : lines)
     by_length.emplace_back(-std::ssize(speller.encode_source(line)), line);
   std::sort(by_length.begin(), by_length.end());
-  by_length.resize(std::min(by_length.size(), batch));
+  constexpr std::size_t batch = Translator::search_batch;
+  if (by_length.size() > batch) by_length.resize(batch + by_length.size() % batch);
   std::vector<std::string> longest;
   for (auto& [length, line] : by_length) longest.push_back(std::move(line));
   return longest;
@@ -122,6 +115,13 @@ class Course {
 
 }  // namespace
 
+data::BucketOptions bucket_options(const Options& options) {
+  // With a bound on tokens there need be none on sentences.
+  const std::int64_t sentences =
+      options.batch > 0 ? options.batch : std::numeric_limits<std::int64_t>::max();
+  return {.batch_size = sentences, .max_tokens = options.batch_tokens, .seed = options.task.seed};
+}
+
 Pairs::Pairs(const Speller& speller, const data::ParallelText& text) {
   for (std::int64_t i = 0; i < text.size(); ++i) {
     const auto row = static_cast<std::size_t>(i);
@@ -141,7 +141,7 @@ fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& co
   fovea::Rng rng(options.task.seed);
   Translator translator(speller, options, rng);
   Course course(translator, corpus, pairs, options, rng);
-  const std::vector<std::string> longest = longest_batch(speller, corpus.validation.source);
+  const std::vector<std::string> longest = longest_batches(speller, corpus.validation.source);
   return support::forecast(
       rehearsal, translator.model().module(), course.task, course.trainer,
       support::largest_batches(pairs.lengths, bucket_options(options), options.epochs),
@@ -176,7 +176,7 @@ double mean_loss(const Translator& translator, const data::ParallelText& text) {
   const Pairs pairs(translator.speller(), text);
   double sum = 0;
   std::int64_t tokens = 0;
-  for (const data::Ids& rows : data::sorted_batches(pairs.lengths, 64)) {
+  for (const data::Ids& rows : data::sorted_batches(pairs.lengths, Translator::search_batch)) {
     const data::TranslationBatch batch = pairs.batch(rows);
     const std::int64_t here = target_tokens(batch);
     sum += static_cast<double>(here) * translator.loss(batch, 0.0).item<double>();

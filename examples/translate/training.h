@@ -27,7 +27,10 @@ struct Pairs {
   fovea::nn::data::TranslationBatch batch(const fovea::nn::data::Ids& rows) const;
 };
 
-/// What a training step of the largest batch will take. Nothing is trained.
+/// How training batches are made.
+fovea::nn::data::BucketOptions bucket_options(const Options& options);
+
+/// What a training step of the largest batch will take, and a validation. Nothing is trained.
 fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& corpus,
                                         const Pairs& pairs, const Options& options);
 

@@ -216,7 +216,8 @@ std::vector<std::vector<Translation>> Translator::translate(const std::vector<st
     sources.back().push_back(data::Vocab::eos);
   }
   std::vector<std::vector<Translation>> results(lines.size());
-  for (const data::Ids& rows : data::sorted_batches(data::pair_lengths(sources, sources), 64)) {
+  for (const data::Ids& rows :
+       data::sorted_batches(data::pair_lengths(sources, sources), search_batch)) {
     const auto found = search(sources, rows, options);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto row = static_cast<std::size_t>(rows[i]);

@@ -45,6 +45,8 @@ class Translator {
 
   /// For every line, in the lines' order, its best translations, best first: at least one, and an
   /// empty one for a blank line.
+  /// `search_batch` lines of like lengths are searched at once.
+  static constexpr std::int64_t search_batch = 64;
   std::vector<std::vector<Translation>> translate(const std::vector<std::string>& lines,
                                                   const SearchOptions& options) const;
 
