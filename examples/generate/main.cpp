@@ -158,7 +158,7 @@ int run(Options options) {
   const std::string text = options.trains() ? training_text(options) : "";
   inspect::CostLedger cost;
   if (options.trains()) {
-    cost = forecast(options, text);
+    cost = support::timed([&] { return forecast(options, text); });
     if (!may_train(cost, options, text)) return 0;
   }
   Learned learned;

@@ -128,7 +128,8 @@ int train_and_use(Options options) {
   const Corpus corpus = load_corpus(options);
   const data::Vocab vocab = vocab_of(corpus.train, options);
   const Examples examples(vocab, corpus.train, options.model.bigrams);
-  const inspect::CostLedger cost = forecast(vocab, corpus, examples, options);
+  const inspect::CostLedger cost =
+      support::timed([&] { return forecast(vocab, corpus, examples, options); });
   if (!may_train(cost, vocab, corpus, examples, options)) return 0;
   fovea::Rng rng(options.seed);
   Critic critic(vocab, options, rng);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <fstream>
 #include <iostream>
 #include <limits>
@@ -152,6 +153,14 @@ inspect::CostLedger forecast(fovea::Rehearsal& rehearsal, fovea::nn::Module& mod
   return dearest;
 }
 
+inspect::CostLedger timed(const std::function<inspect::CostLedger()>& forecast) {
+  const auto begin = std::chrono::steady_clock::now();
+  inspect::CostLedger cost = forecast();
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  cost.rehearsal_seconds = taken.count();
+  return cost;
+}
+
 std::vector<Choice> halved(const std::string& option, std::int64_t value, std::int64_t limit,
                            const std::function<std::int64_t(std::int64_t)>& peak_of) {
   std::vector<Choice> found;
@@ -193,7 +202,7 @@ bool may_train(const inspect::CostLedger& cost, const MemoryOptions& options,
   const std::int64_t limit =
       options.limit > 0 ? options.limit : room_for_tensors(available_memory());
   if (options.dry_run)
-    std::cout << "One training step of the largest batch, rehearsed in "
+    std::cout << "One training step of the largest batch, found and rehearsed in "
               << fmt::format("{:.0f} ms:\n\n", 1000 * cost.rehearsal_seconds) << cost.table()
               << fmt::format("{:<24}  {:>12}\n", options.limit > 0 ? "--memory-limit" : "room here",
                              inspect::readable_bytes(limit))

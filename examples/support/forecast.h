@@ -38,12 +38,17 @@ std::vector<BatchPlace> largest_batches(const std::vector<fovea::nn::data::PairL
 
 /// What the dearest of those batches costs, and a validation. Model, optimiser and generators of
 /// the task must have been made in the rehearsal. Gradients are clipped, as they are in the worst
-/// case. validate: the part of a validation that takes most.
+/// case. validate: a validation, or the part of it that takes most.
 fovea::nn::inspect::CostLedger forecast(fovea::Rehearsal& rehearsal, fovea::nn::Module& model,
                                         const fovea::optim::TrainingTask& task,
                                         const fovea::optim::TrainerOptions& trainer,
                                         const std::vector<BatchPlace>& places,
                                         const std::function<void()>& validate);
+
+/// What `forecast` gives, with rehearsal_seconds of all that it did: the epochs' batches looked
+/// through, models made, every step rehearsed.
+fovea::nn::inspect::CostLedger timed(
+    const std::function<fovea::nn::inspect::CostLedger()>& forecast);
 
 /// Something that the user may ask for instead, and what that takes.
 struct Choice {

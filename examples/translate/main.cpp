@@ -187,7 +187,8 @@ int train_and_use(Options options) {
   Pairs pairs(speller, corpus.train);
   if (!options.guided_alignment.empty())
     pairs.links = read_links(options.guided_alignment, speller, corpus.train);
-  const inspect::CostLedger cost = forecast(speller, corpus, pairs, options);
+  const inspect::CostLedger cost =
+      support::timed([&] { return forecast(speller, corpus, pairs, options); });
   if (!may_train(cost, speller, corpus, pairs, options)) return 0;
   fovea::Rng rng(options.task.seed);
   Translator translator(speller, options, rng);

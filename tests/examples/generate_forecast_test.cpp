@@ -24,6 +24,7 @@ TEST_CASE("the language model") {
       for (const std::int64_t window : {0, 64}) {
         Options o;
         o.batch = batch;
+        o.width = 128;
         o.context = context;
         o.window = window;
         o.steps = 2;

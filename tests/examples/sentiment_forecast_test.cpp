@@ -30,7 +30,8 @@ void check_model(const std::string& model, const std::string& pooling, bool reco
       o.batch = batch;
       o.smoke = true;  // no files
       fill_defaults(o);
-      const Corpus corpus = some_reviews(o, 2 * static_cast<std::size_t>(batch), longest);
+      o.model.embed = 512;
+      const Corpus corpus = some_reviews(o, 5 * static_cast<std::size_t>(batch), longest);
       const data::Vocab vocab = vocab_of(corpus.train, o);
       const Examples examples(vocab, corpus.train, o.model.bigrams);
       fovea::set_num_threads(o.threads);
@@ -62,5 +63,30 @@ TEST_CASE("every pooling") {
   for (const char* pooling : {"max", "attention"}) {
     check_model("bow", pooling);
     check_model("transformer", pooling);
+  }
+}
+
+TEST_CASE("where validation takes most") {
+  for (const char* model : {"transformer", "bilstm+additive"}) {
+    Options o;
+    o.model.model = model;
+    o.epochs = 1;
+    o.batch = 2;
+    o.smoke = true;  // no files
+    fill_defaults(o);
+    o.model.embed = 256;
+    Corpus corpus = some_reviews(o, 4, false);
+    const Corpus longest = some_reviews(o, 200, true);
+    const data::Vocab vocab = vocab_of(longest.train, o);
+    corpus.validation = longest.train;
+    const Examples examples(vocab, corpus.train, o.model.bigrams);
+    fovea::set_num_threads(o.threads);
+    const auto cost = forecast(vocab, corpus, examples, o);
+    CHECK(cost.validation_peak_bytes > cost.step_peak_bytes());
+    fovea::Rng rng(1);
+    Critic critic(vocab, o, rng);
+    const std::int64_t measured = peak_of([&] { teach(critic, corpus, examples, o, rng); });
+    check_forecast(fmt::format("validation of the {}", model), cost, measured);
+    CHECK(cost.peak_bytes() >= measured);
   }
 }
