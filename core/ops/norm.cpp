@@ -81,13 +81,13 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   });
   return record<"layer_norm">(
       y, {rows, weight, bias},
-      [x = keep(rows), g = keep(g), stats, n, eps](const Tensor& dy, Wanted) -> Grads {
+      [x = keep(rows), g = keep(g), s = keep(stats), n, eps](const Tensor& dy, Wanted) -> Grads {
         if (grad_enabled()) return norm_gradients(dy, x, g, eps, true);
         GradientBuffers to(x);
         dispatch_float(dy.dtype(), "layer_norm", [&]<class T>() {
-          kernels::layer_norm_backward(x.get().data<T>(), g.get().data<T>(), stats.data<T>(),
-                                       stats.data<T>() + n, dy.data<T>(), row_count(dy), dy.dim(-1),
-                                       to.dx.mutable_data<T>(), to.dg.mutable_data<T>(),
+          kernels::layer_norm_backward(x.get().data<T>(), g.get().data<T>(), s.get().data<T>(),
+                                       s.get().data<T>() + n, dy.data<T>(), row_count(dy),
+                                       dy.dim(-1), to.dx.mutable_data<T>(), to.dg.mutable_data<T>(),
                                        to.db.mutable_data<T>(), to.partial.mutable_data<T>());
         });
         return {to.dx, to.dg, to.db};
@@ -115,14 +115,15 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
                       r.mutable_data<T>());
   });
   return record<"rms_norm">(
-      y, {rows, weight}, [x = keep(rows), g = keep(g), r, eps](const Tensor& dy, Wanted) -> Grads {
+      y, {rows, weight},
+      [x = keep(rows), g = keep(g), kept = keep(r), eps](const Tensor& dy, Wanted) -> Grads {
         if (grad_enabled()) {
           Grads all = norm_gradients(dy, x, g, eps, false);
           return {all[0], all[1]};
         }
         GradientBuffers to(x);
         dispatch_float(dy.dtype(), "rms_norm", [&]<class T>() {
-          kernels::rms_norm_backward(x.get().data<T>(), g.get().data<T>(), r.data<T>(),
+          kernels::rms_norm_backward(x.get().data<T>(), g.get().data<T>(), kept.get().data<T>(),
                                      dy.data<T>(), row_count(dy), dy.dim(-1),
                                      to.dx.mutable_data<T>(), to.dg.mutable_data<T>(),
                                      to.partial.mutable_data<T>());
