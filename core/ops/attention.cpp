@@ -281,11 +281,11 @@ AttentionShape check_ragged(const Ragged& q, const Ragged& k, const Ragged& v, c
   constexpr const char* op = "scaled_dot_product_attention";
   const Tensor &a = q.values, &b = k.values, &c = v.values;
   if (a.rank() != 3 || b.rank() != 3 || c.rank() != 3 || b.dim(1) != c.dim(1) ||
-      a.dim(2) != b.dim(2) || b.dim(1) == 0 || a.dim(1) % b.dim(1) != 0 ||
+      a.dim(2) != b.dim(2) || b.dim(1) == 0 || a.dim(1) == 0 || a.dim(1) % b.dim(1) != 0 ||
       a.dim(0) != q.index.total() || b.dim(0) != k.index.total() || c.dim(0) != v.index.total())
     shape_error(op,
                 "packed q {} of {} rows, k {} of {}, v {} of {}: they must be (rows, H, D), "
-                "(rows, G, D), (rows, G, E), H a multiple of G",
+                "(rows, G, D), (rows, G, E), H a multiple of G, both at least 1",
                 a.shape().str(), q.index.total(), b.shape().str(), k.index.total(), c.shape().str(),
                 v.index.total());
   if (!(k.index == v.index) || q.index.batch_size() != k.index.batch_size())

@@ -86,10 +86,10 @@ AttentionShape check_attention(const Tensor& q, const Tensor& k, const Tensor& v
                                const AttentionOptions& options) {
   if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) ||
       k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || k.dim(2) != v.dim(2) ||
-      q.dim(3) != k.dim(3) || k.dim(1) == 0 || q.dim(1) % k.dim(1) != 0)
+      q.dim(3) != k.dim(3) || k.dim(1) == 0 || q.dim(1) == 0 || q.dim(1) % k.dim(1) != 0)
     shape_error("scaled_dot_product_attention",
                 "q {}, k {}, v {}: they must be (B, H, T, D), (B, G, S, D), (B, G, S, E), H a "
-                "multiple of G",
+                "multiple of G, both at least 1",
                 q.shape().str(), k.shape().str(), v.shape().str());
   if (q.dtype() != k.dtype() || k.dtype() != v.dtype())
     dtype_error("scaled_dot_product_attention", "q {}, k {}, v {}: types must be equal",

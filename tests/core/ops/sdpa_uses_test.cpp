@@ -303,7 +303,11 @@ TEST_CASE("what does not fit") {
   };
   CHECK(message_of<ShapeError>(call(q, zeros({2, 3, 5, 8}), zeros({2, 3, 5, 6}))) ==
         "scaled_dot_product_attention: q (2, 4, 3, 8), k (2, 3, 5, 8), v (2, 3, 5, 6): they must "
-        "be (B, H, T, D), (B, G, S, D), (B, G, S, E), H a multiple of G");
+        "be (B, H, T, D), (B, G, S, D), (B, G, S, E), H a multiple of G, both at least 1");
+  CHECK_THROWS_AS(call(zeros({2, 0, 9, 8}), k, v)(), ShapeError);
+  CHECK_THROWS_AS(call(q, zeros({2, 0, 5, 8}), zeros({2, 0, 5, 6}))(), ShapeError);
+  CHECK_THROWS_AS(attention_head_mean(zeros({2, 0, 9, 8}), k, Mask::none(), {}, zeros({2, 0, 9})),
+                  ShapeError);
   CHECK_THROWS_AS(call(q, k, zeros({2, 2, 4, 6}))(), ShapeError);
   CHECK_THROWS_AS(call(q, zeros({2, 2, 5, 7}), v)(), ShapeError);
   CHECK_THROWS_AS(call(zeros({4, 3, 8}), k, v)(), ShapeError);
@@ -332,7 +336,9 @@ TEST_CASE("what does not fit among packed sequences") {
         "each, and keys as long as values");
   CHECK(message_of<ShapeError>(call(q, {zeros({6, 2, 8}), index}, v)) ==
         "scaled_dot_product_attention: packed q (5, 4, 8) of 5 rows, k (6, 2, 8) of 5, v (5, 2, 6) "
-        "of 5: they must be (rows, H, D), (rows, G, D), (rows, G, E), H a multiple of G");
+        "of 5: they must be (rows, H, D), (rows, G, D), (rows, G, E), H a multiple of G, both at "
+        "least 1");
+  CHECK_THROWS_AS(call({zeros({5, 0, 8}), index}, k, v)(), ShapeError);
   CHECK_THROWS_AS(call(q, k, {v.values.to(DType::f64), index})(), DTypeError);
   const std::string padded =
       "scaled_dot_product_attention: packed sequences with a mask for padded batches: causal and "
