@@ -1,15 +1,17 @@
 // Rehearsal: a training step with everything but its numbers, to know what it will cost.
 //
 //   const Rehearsal rehearsal;
-//   Model model(options, rng);            // its numbers take no memory
+//   Model model(options, rng);            // its numbers take hardly any memory
 //   loss(model, batch).backward();        // milliseconds
 //   rehearsal.peak_bytes();               // what the real step will take
 //
 // While it lives, ops on this thread check their arguments, allocate, record and free as always, on
 // real shapes, but the loops of the kernels are left out, and storages are address space that
-// nobody touches: all tensors read as zeros, except those made from data. What it counts is
-// therefore what the real step counts, to the byte, where sizes do not depend on computed numbers
-// (masked_select; clipping, which copies a gradient only if there is something to clip).
+// nobody touches, but for the page with their header: all tensors read as zeros, except those made
+// from data, and integers and bools that were set, copied or converted, so that ids and masks are
+// what they are. What it counts is therefore what the real step counts, to the byte, where sizes do
+// not depend on computed numbers (masked_select; clipping, which copies a gradient only if there is
+// something to clip).
 //
 // Not taken: a small step measured and extrapolated. Sizes that depend on several lengths, blocks
 // that depend on the batch and caches that fill once must then be guessed apart; here they happen.

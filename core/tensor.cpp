@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/copy.h>
+#include <fovea/core/kernels/parallel.h>
 #include <fovea/core/random.h>
 #include <fovea/core/rehearsal.h>
 #include <fovea/core/tensor.h>
@@ -40,8 +41,24 @@ bool is_dense(const Shape& shape, const Strides& strides) {
   return true;
 }
 
+// A rehearsal leaves out what is done with floats. Integers and bools are copied, converted and set
+// all the same: ids, lengths and masks decide what is done and how much of it.
+class IntegersAsEver {
+ public:
+  explicit IntegersAsEver(DType dtype) : before_(kernels::loops_left_out) {
+    if (!is_floating(dtype)) kernels::loops_left_out = false;
+  }
+  ~IntegersAsEver() { kernels::loops_left_out = before_; }
+  IntegersAsEver(const IntegersAsEver&) = delete;
+  IntegersAsEver& operator=(const IntegersAsEver&) = delete;
+
+ private:
+  bool before_;
+};
+
 Tensor dense_copy(const Tensor& x) {
   Tensor y = empty(x.shape(), x.dtype());
+  const IntegersAsEver loops(x.dtype());
   if (Rehearsal::on()) return y;
   if (x.is_contiguous()) {
     std::memcpy(y.raw_data(), x.raw_data(),
@@ -57,6 +74,7 @@ Tensor dense_copy(const Tensor& x) {
 Tensor converted(const Tensor& x, DType dtype) {
   const Tensor dense = x.is_contiguous() ? x : dense_copy(x);
   Tensor y = empty(x.shape(), dtype);
+  const IntegersAsEver loops(x.dtype());
   dispatch_all(x.dtype(), [&]<class From>() {
     dispatch_all(dtype, [&]<class To>() {
       kernels::convert(dense.data<From>(), y.mutable_data<To>(), x.numel());
@@ -145,6 +163,7 @@ void Tensor::copy_from(const Tensor& source) {
   const bool same_storage = impl_->storage == source.impl()->storage;
   const Tensor from = same_storage ? dense_copy(source) : source;
   impl_->storage->bump_version();
+  const IntegersAsEver loops(dtype());
   kernels::copy_strided(static_cast<int>(size_of(dtype())), shape().data(),
                         static_cast<int>(rank()), from.raw_data(), from.strides().data(),
                         raw_data(), strides().data());
@@ -171,6 +190,7 @@ Tensor full(const Shape& shape, double value, DType dtype) {
   if (dtype == DType::i64 && !(std::abs(value) < 0x1p63))
     value_error("full", "{} as i64: it must be finite and below 2^63", value);
   Tensor y = empty(shape, dtype);
+  const IntegersAsEver loops(dtype);
   dispatch_all(dtype, [&]<class T>() {
     const T element = static_cast<T>(value);
     kernels::fill(sizeof(T), y.raw_data(), y.numel(), &element);

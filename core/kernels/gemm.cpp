@@ -192,7 +192,7 @@ void run_column(bool parallel, const Product<T>& p, const Operand<T>& b) {
 
 template <class T>
 void run(bool parallel, const Product<T>& p, const Operand<T>& b) {
-  if (p.M <= 0 || p.N <= 0) return;
+  if (loops_left_out || p.M <= 0 || p.N <= 0) return;
   const bool b_is_vector = b.transposed || b.stride == 1 || p.K == 1;
   if (p.K <= 0 || p.alpha == 0) {
     scale(p);
@@ -214,7 +214,7 @@ void run_packed(bool parallel, int64_t M, T alpha, const T* A, int64_t lda, cons
                 T beta, T* C, int64_t ldc, const T* bias) {
   const Product<T> p{B.kernels(),     M,    B.cols(), B.rows(), alpha,
                      {A, lda, false}, beta, C,        ldc,      bias};
-  if (M <= 0 || p.N <= 0) return;
+  if (loops_left_out || M <= 0 || p.N <= 0) return;
   if (p.K <= 0 || alpha == 0) {
     scale(p);
   } else {

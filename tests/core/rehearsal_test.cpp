@@ -1,6 +1,9 @@
-// A rehearsal counts what the real thing counts, computes nothing and takes no memory.
+// A rehearsal counts what the real thing counts, computes nothing and takes hardly any memory.
 #include <fovea/core/autograd.h>
+#include <fovea/core/mask.h>
+#include <fovea/core/ops/attention_step.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/feed_forward.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/loss.h>
@@ -70,6 +73,51 @@ TEST_CASE("what is given stays, what is computed is zero") {
   CHECK(given.to_vector<std::int64_t>() == std::vector<std::int64_t>{3, 1, 2});
   CHECK((given + given).data<std::int64_t>()[0] == 0);
   CHECK(sum(ones({2000})).item<double>() == 0);
+}
+
+TEST_CASE("ids, lengths and masks are what they are") {
+  Rehearsal rehearsal;
+  const std::vector<std::int64_t> ids{1, 1, 2, 3, 3, 3};
+  const Tensor x = from_data(ids, {2, 3});
+  CHECK(x.clone().to_vector<std::int64_t>() == ids);
+  const Tensor turned = alias(x, {3, 2}, {1, 3});
+  CHECK(turned.contiguous().to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{1, 3, 1, 3, 2, 3});
+  CHECK(x.to_vector<double>() == std::vector<double>(ids.begin(), ids.end()));
+  CHECK(full({2}, 7, DType::i64).to_vector<std::int64_t>() == std::vector<std::int64_t>{7, 7});
+  Tensor written = zeros({2, 3}, DType::i64);
+  written.copy_from(x);
+  CHECK(written.to_vector<std::int64_t>() == ids);
+
+  const std::vector<bool> kept{true, false, true, true};
+  const Tensor table = from_data(kept, {2, 2});
+  const MaskSizes sizes{.B = 1, .H = 1, .T = 2, .S = 2};
+  CHECK(kept_pairs(Mask::keep(table).plan(sizes), sizes) == 3);
+  CHECK(kept_pairs(Mask::drop(table).plan(sizes), sizes) == 1);
+  CHECK_NOTHROW(Mask::keep(table).strict().plan(sizes));
+  CHECK_THROWS_AS(Mask::drop(table).strict().plan(sizes), ValueError);
+  const MaskSizes rows{.B = 2, .H = 1, .T = 3, .S = 3};
+  CHECK(kept_pairs(Mask::documents(x).plan(rows), rows) == 5 + 9);
+}
+
+TEST_CASE("nothing is computed behind the loops either") {
+  Rehearsal rehearsal;
+  const NoGrad guard;
+  const Tensor w = from_data(std::vector<float>(64, 1.0f), {8, 8});
+  const Tensor x = from_data(std::vector<float>(8, 1.0f), {1, 1, 8});
+  const Tensor bias = from_data(std::vector<float>(8, 1.0f), {8});
+  const Tensor ff = feed_forward(x, Activation::relu, {w, bias, w, bias, {}, {}});
+  CHECK(ff.data<float>()[0] == 0);
+  const AttentionStepCache cache{zeros({1, 1, 4, 8}), zeros({1, 1, 4, 8}), 0, 1};
+  AttentionStepWeights weights;
+  weights.q = from_data(std::vector<float>(192, 1.0f), {24, 8});
+  weights.out = w;
+  weights.out_bias = bias;
+  const Tensor y = attention_step(x, weights, cache);
+  CHECK(y.data<float>()[0] == 0);
+  const Tensor many = from_data(std::vector<float>(100'000, 1.0f), {100'000});
+  CHECK(logsumexp(many, 0).data<float>()[0] == 0);
+  CHECK(matmul(w, w).data<float>()[0] == 0);
 }
 
 TEST_CASE("arguments are checked as ever") {
