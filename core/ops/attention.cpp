@@ -74,15 +74,15 @@ std::vector<Tensor> room_for_gradients(std::span<const Tensor> inputs, Wanted wa
   if (wanted[0] && wanted[1] && wanted[2] && are_columns_of_one(inputs))
     return empty_columns_of_one(inputs);
   std::vector<Tensor> room(3);
-  for (std::size_t i = 0; i < 3; ++i)
-    if (wanted[i])
-      room[i] = inputs[i].rank() == 4 ? empty_in_order_of(inputs[i], inputs[i].dim(-1))
-                                      : empty(inputs[i].shape(), inputs[i].dtype());
   if (wanted[1] && wanted[2] && are_columns_of_one(inputs.subspan(1))) {
     std::vector<Tensor> kv = empty_columns_of_one(inputs.subspan(1));
     room[1] = std::move(kv[0]);
     room[2] = std::move(kv[1]);
   }
+  for (std::size_t i = 0; i < 3; ++i)
+    if (wanted[i] && !room[i].defined())
+      room[i] = inputs[i].rank() == 4 ? empty_in_order_of(inputs[i], inputs[i].dim(-1))
+                                      : empty(inputs[i].shape(), inputs[i].dtype());
   return room;
 }
 
@@ -267,9 +267,10 @@ Tensor attention_head_mean(const Tensor& query, const Tensor& key, const Mask& m
                 name_of(query.dtype()));
   const Tensor q = numbers_of(with_dense_rows(query)), k = numbers_of(with_dense_rows(key));
   const Tensor lse = numbers_of(logsumexp.contiguous()), mean = empty({n.B, n.T, n.S}, q.dtype());
-  detail::run_head_mean({n, q, k, k, {}, lse, mask.plan({n.B, n.H, n.T, n.S}), {}},
-                        settings_of(before_dropout, n.D), mean);
-  return mean;
+  const std::vector<Part> parts{{n, q, k, k, {}, lse, mask.plan({n.B, n.H, n.T, n.S}), {}}};
+  detail::run_head_mean(parts[0], settings_of(before_dropout, n.D), mean);
+  detail::note_work([&] { return pairs_of(parts); });
+  return record_cut<"attention_head_mean">(mean, {query, key, logsumexp});
 }
 
 // ---- Packed sequences --------------------------------------------------------------------------

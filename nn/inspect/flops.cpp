@@ -159,6 +159,14 @@ Entry dot_product_attention() {
           }};
 }
 
+// Over the kept pairs of all heads: q k (D).
+Entry head_mean() {
+  return {[](const Call& c) -> OpCost {
+            return {2 * static_cast<double>(c.n.work) * width(c.in(0)), read_and_written(c)};
+          },
+          {}};
+}
+
 // Over the kept pairs; A wide, the values C: v . tanh(q + k), then weights times values.
 //   backward: the tanh again 2 A, its derivative and dv 6 A, dq and dk 2 A; dx and da 2 C each
 Entry additive() {
@@ -252,6 +260,7 @@ Table make_table() {
   t.emplace("matmul", matrix_product());
   t.emplace("linear", linear_layer());
   t.emplace("scaled_dot_product_attention", dot_product_attention());
+  t.emplace("attention_head_mean", head_mean());
   t.emplace("additive_attention", additive());
   add(t, {"prefix_product", "suffix_product"}, running_product());
   add(t, {"gru", "lstm", "rnn"}, recurrent_layer());

@@ -1,6 +1,7 @@
 // The fused attention as it is called: views, packed sequences, changed scores, memory, errors.
 #include <fovea/core/kernels/attention.h>
 #include <fovea/core/ops/layout.h>
+#include <fovea/core/rehearsal.h>
 #include <fovea/tests/core/ops/sdpa_support.h>
 
 using namespace fovea;
@@ -293,6 +294,30 @@ TEST_CASE("the weights of a few rows take memory for those rows alone") {
   reset_peak_memory();
   attention_weights(q, q, Mask::causal(), {}, 1000, 1010);
   CHECK(memory_stats().peak_bytes - before < 10 * 2000 * 4 * 10);
+}
+
+TEST_CASE("the gradients of keys and values that were split are allocated once") {
+  const auto peak_of_backward = [](bool joined) {
+    const Rehearsal rehearsal;  // counts to the byte
+    constexpr std::int64_t S = 200, H = 2, D = 8;
+    const Tensor q = zeros({1, H, 3, D}).set_requires_grad();
+    const auto heads = [](const Tensor& x) { return transpose(reshape(x, {1, S, H, D}), 1, 2); };
+    Tensor k, v;
+    if (joined) {
+      const Tensor kv = zeros({1, S, 2 * H * D}).set_requires_grad();
+      const std::vector<Tensor> parts = split(kv, {H * D, H * D}, -1);
+      k = heads(parts[0]);
+      v = heads(parts[1]);
+    } else {
+      k = heads(zeros({1, S, H * D}).set_requires_grad());
+      v = heads(zeros({1, S, H * D}).set_requires_grad());
+    }
+    const Tensor y = scaled_dot_product_attention(q, k, v, Mask::none());
+    const std::int64_t before = rehearsal.live_bytes();
+    y.backward(zeros(y.shape()));
+    return rehearsal.peak_bytes() - before;
+  };
+  CHECK(peak_of_backward(true) <= peak_of_backward(false));
 }
 
 TEST_CASE("what does not fit") {
