@@ -274,6 +274,7 @@ class Walk {
     if (!options_.retain_graph && !options_.create_graph) {
       node.release_saved();
       node.freed = true;
+      if (mode_.watched() && autograd_mode.observe) autograd_mode.observe->forget(node);
     }
   }
 

@@ -84,6 +84,7 @@ Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
   Tensor y;
   std::vector<Tensor> all(inputs.begin(), inputs.end());
   {
+    const detail::LetGo nothing_kept;
     const std::vector<Tensor> arguments = detached_leaves(inputs);
     const Tensor recorded = f(arguments);
     for (Tensor& leaf : other_leaves(recorded, arguments)) all.push_back(std::move(leaf));

@@ -313,15 +313,18 @@ Mask Mask::strict() const {
 std::int64_t kept_pairs(const MaskPlan& plan, const MaskSizes& n) {
   const PlanReader reader(plan, n);
   const bool by_range = plan.tables.empty() && plan.ids.empty();
+  // Rows and heads that do not differ are counted once.
+  const std::int64_t B = reader.per_row() ? n.B : 1, H = reader.per_head() ? n.H : 1;
+  const std::int64_t alike = (reader.per_row() ? 1 : n.B) * (reader.per_head() ? 1 : n.H);
   std::int64_t pairs = 0;
-  for (std::int64_t b = 0; b < n.B; ++b)
+  for (std::int64_t b = 0; b < B; ++b)
     for (std::int64_t t = 0; t < n.T; ++t) {
       const Range r = reader.range(b, t);
-      if (by_range) pairs += n.H * std::max<std::int64_t>(0, r.end - r.begin);
-      for (std::int64_t h = 0; !by_range && h < n.H; ++h)
+      if (by_range) pairs += std::max<std::int64_t>(0, r.end - r.begin);
+      for (std::int64_t h = 0; !by_range && h < H; ++h)
         for (std::int64_t s = r.begin; s < r.end; ++s) pairs += reader.kept(b, h, t, s) ? 1 : 0;
     }
-  return pairs;
+  return alike * pairs;
 }
 
 MaskPlan Mask::plan(const MaskSizes& n) const {

@@ -39,9 +39,24 @@ ObserveOps::~ObserveOps() {
   autograd_mode.watched = outer_watched_;
 }
 
-void ObserveOps::mark() { mark_ns_ = now_ns(); }
+void ObserveOps::mark() {
+  mark_ns_ = now_ns();
+  drop_unfinished();
+}
+
+// Of an op that threw before it was recorded.
+void ObserveOps::drop_unfinished() {
+  work_ = -1;
+  keeping_.clear();
+}
+
+void ObserveOps::end_of_walk() {
+  kept_.clear();
+  kept_in_order_.clear();
+}
 
 void ObserveOps::keep(const Tensor& x) {
+  if (let_go_) return;
   if (x.requires_grad() && x.is_leaf()) return;
   const Storage& storage = *x.impl()->storage;
   keeping_.emplace_back(&storage, static_cast<std::int64_t>(storage.bytes()));
@@ -50,7 +65,10 @@ void ObserveOps::keep(const Tensor& x) {
 void ObserveOps::note_work(const std::function<std::int64_t()>& count) {
   const std::int64_t begin = now_ns();
   work_ = count();
-  mark_ns_ += now_ns() - begin;
+  const std::int64_t taken = now_ns() - begin;
+  mark_ns_ += taken;
+  nested_ns_ += taken;
+  observer_ns_ += taken;
 }
 
 // Tells of an event whose times are known; what the observer does with it is in nobody's time.
@@ -83,8 +101,12 @@ void ObserveOps::forward(const OpInfo* op, std::span<const Tensor> outputs,
     if (y.defined() && y.requires_grad() && y.impl()->node->op == op) made = y.impl()->node.get();
   if (made)
     for (const auto& [storage, bytes] : keeping_)
-      if (kept_.insert(storage).second) seen.kept_bytes += bytes;
-  keeping_.clear();
+      if (kept_.insert(storage).second) {
+        kept_in_order_.push_back(storage);
+        seen.kept_bytes += bytes;
+      }
+  // An op inside another, under NoGrad, keeps nothing: these are the other's.
+  if (grad_enabled()) keeping_.clear();
   tell(seen);
   if (made) nodes_[made] = {op, std::move(sizes)};
 }
@@ -101,7 +123,9 @@ ObserveOps::Frame::Frame(ObserveOps& of)
     : of_(of),
       begin_ns_(now_ns()),
       outer_nested_ns_(std::exchange(of.nested_ns_, 0)),
-      outer_composed_(std::exchange(of.composed_, false)) {
+      outer_composed_(std::exchange(of.composed_, false)),
+      kept_before_(of.kept_in_order_.size()) {
+  of_.drop_unfinished();
   ++of_.depth_;
   of_.mark_ns_ = begin_ns_;
 }
@@ -113,13 +137,26 @@ void ObserveOps::Frame::finish(SeenOp op) {
   op.composed = of_.composed_;
   finished_ = true;
   --of_.depth_;
+  forget_kept();
   of_.nested_ns_ = outer_nested_ns_;
   of_.tell(op);
 }
 
+// What a backward recorded inside itself (checkpoint) is gone with it, and its addresses are free
+// for others; but create_graph's is kept.
+void ObserveOps::Frame::forget_kept() {
+  of_.drop_unfinished();
+  if (grad_enabled()) return;
+  while (of_.kept_in_order_.size() > kept_before_) {
+    of_.kept_.erase(of_.kept_in_order_.back());
+    of_.kept_in_order_.pop_back();
+  }
+}
+
 ObserveOps::Frame::~Frame() {
   if (finished_) return;  // else an exception: the time is that of the event around
-  --of_.depth_;
+  if (--of_.depth_ == 0) of_.end_of_walk();
+  forget_kept();
   of_.nested_ns_ += outer_nested_ns_;
   of_.composed_ |= outer_composed_;
 }

@@ -63,7 +63,10 @@ struct SeenOp {
   /// Its work was seen op by op: a backward made of recorded ops (checkpoint, create_graph).
   bool composed = false;
   /// Of a forward: bytes that it keeps for its backward, and that no op since the last backward()
-  /// kept before. Parameters are not counted.
+  /// kept before; 0 of the first run of checkpoint(), whose graph goes at once. Parameters are not
+  /// counted, but a view of one (a transposed weight) is: it looks like any result. Storages are
+  /// told apart by their address, and graphs that go without a backward() are not noticed: what is
+  /// made at their address is counted from the next backward() on.
   std::int64_t kept_bytes = 0;
   std::span<const detail::Input> inputs = {};  ///< of a forward
   std::span<const Tensor> outputs = {};        ///< of a forward
@@ -100,18 +103,23 @@ class ObserveOps {
 
    private:
     ObserveOps& of_;
+    void forget_kept();
+
     std::int64_t begin_ns_, outer_nested_ns_;
     bool finished_ = false, outer_composed_;
+    std::size_t kept_before_;
   };
 
-  void mark();  ///< the next forward's time begins here
+  void mark();  ///< the next forward's time begins here, and an op that threw is forgotten
   void keep(const Tensor& x);
   void note_work(const std::function<std::int64_t()>& count);
   void forward(const OpInfo* op, std::span<const Tensor> outputs,
                std::span<const detail::Input> inputs);
   const OpSizes* sizes_of(const Node& node) const;
   void forget(const Node& node) { nodes_.erase(&node); }
-  void end_of_walk() { kept_.clear(); }
+  void end_of_walk();
+  /// Whether what ops keep is let go at once, and does not count. Gives what it was.
+  bool set_let_go(bool on) { return std::exchange(let_go_, on); }
   int depth() const { return depth_; }
   std::int64_t observer_ns() const { return observer_ns_; }  ///< spent in see()
 
@@ -121,16 +129,18 @@ class ObserveOps {
     OpSizes sizes;
   };
   void tell(SeenOp& op);
+  void drop_unfinished();
 
   OpObserver& observer_;
   ObserveOps* outer_;
   bool outer_watched_;
   std::int64_t mark_ns_ = 0, nested_ns_ = 0, observer_ns_ = 0, work_ = -1;
   int depth_ = 0;
-  bool composed_ = false;
+  bool composed_ = false, let_go_ = false;
   std::unordered_map<const Node*, Recorded> nodes_;
   std::vector<std::pair<const Storage*, std::int64_t>> keeping_;  // by the op that is running
   std::unordered_set<const Storage*> kept_;                       // since the last walk
+  std::vector<const Storage*> kept_in_order_;
 };
 
 namespace detail {
@@ -146,6 +156,23 @@ class SeeThrough {
   SeeThrough& operator=(const SeeThrough&) = delete;
 
  private:
+  bool before_;
+};
+
+/// What is recorded inside this scope is let go when it ends: nothing is kept.
+class LetGo {
+ public:
+  LetGo()
+      : of_(autograd_mode.watched ? autograd_mode.observe : nullptr),
+        before_(of_ && of_->set_let_go(true)) {}
+  ~LetGo() {
+    if (of_) of_->set_let_go(before_);
+  }
+  LetGo(const LetGo&) = delete;
+  LetGo& operator=(const LetGo&) = delete;
+
+ private:
+  ObserveOps* of_;
   bool before_;
 };
 

@@ -198,14 +198,20 @@ TEST_CASE("a forward's time begins at the last mark; the observer's own is nobod
   } slow;
   const Tensor x = leaf({3}, 1);
   const ObserveOps observe(slow);
-  wait_a_little();
-  const Tensor y = exp(x);  // what came before is counted with it
-  wait_a_little();
-  detail::mark_begin();
-  sum(y).backward();
-  REQUIRE(slow.self.size() == 5);
-  CHECK(slow.self[0] >= a_little_ns);
-  for (std::size_t i = 1; i < 5; ++i) CHECK(slow.self[i] < a_little_ns);
+  std::vector<std::int64_t> least(5, std::numeric_limits<std::int64_t>::max());
+  for (int attempt = 0; attempt < 3; ++attempt) {  // one may be held up by other programs
+    slow.self.clear();
+    detail::mark_begin();
+    wait_a_little();
+    const Tensor y = exp(x);  // what came before is counted with it
+    wait_a_little();
+    detail::mark_begin();
+    sum(y).backward();
+    REQUIRE(slow.self.size() == 5);
+    for (std::size_t i = 0; i < 5; ++i) least[i] = std::min(least[i], slow.self[i]);
+  }
+  CHECK(least[0] >= a_little_ns);
+  for (std::size_t i = 1; i < 5; ++i) CHECK(least[i] < a_little_ns);
 }
 
 TEST_CASE("kept bytes: each storage once, parameters and what is not recorded never") {
@@ -231,6 +237,88 @@ TEST_CASE("kept bytes: each storage once, parameters and what is not recorded ne
         }) == Bytes{400, 0, 400, 0});
 }
 
+TEST_CASE("kept bytes: a first run of checkpoint() keeps nothing, and each run again by itself") {
+  const Tensor w = leaf({100}, 1), data = ones({100});
+  const auto f = [](std::span<const Tensor> in) { return exp(in[0]); };
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  const Tensor x = w * data;
+  Tensor y = checkpoint(f, std::span(&x, 1));
+  y = checkpoint(f, std::span(&y, 1));
+  sum(y).backward();
+  std::string kept;
+  for (const Event& e : recorder.events)
+    if (e.pass == Pass::forward) kept += e.name + " " + std::to_string(e.kept_bytes) + " ";
+  CHECK(kept ==
+        "mul 400 exp 0 checkpoint 400 exp 0 checkpoint 400 sum 0 "
+        "exp 400 exp 400 ");
+}
+
+TEST_CASE("kept bytes and work of an op that threw, and of a walk that threw, are nobody's") {
+  const Tensor w = leaf({100}, 1), big = ones({1000});
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  const auto kept_by_last = [&] { return recorder.events.back().kept_bytes; };
+  const auto throwing = [&] {
+    const Saved saved = keep(big);
+    detail::note_work([] { return std::int64_t{7}; });
+    value_error("bad", "not today");
+  };
+  CHECK(message_of<ValueError>(throwing) != "no error");
+  detail::mark_begin();
+  const Tensor y = exp(w);
+  CHECK(kept_by_last() == 400);
+  CHECK(recorder.events.back().sizes->work == -1);
+  const Tensor bad = record<"bad">(
+      ones({3}), {w}, [](const Tensor&, Wanted) -> Grads { value_error("bad", "not today"); });
+  CHECK(message_of<ValueError>([&] { bad.backward(ones({3})); }) != "no error");
+  square(y);
+  CHECK(kept_by_last() == 400);  // kept anew
+}
+
+TEST_CASE("an op inside another, under NoGrad, leaves the other what it keeps") {
+  const Tensor w = leaf({100}, 1), data = ones({100});
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  Saved saved = keep(data);
+  {
+    const NoGrad guard;
+    exp(data);
+  }
+  record<"outer">(ones({100}), {w}, [saved](const Tensor& dy, Wanted) { return Grads(dy); });
+  CHECK(recorder.text() == "exp  outer  ");
+  CHECK(recorder.events.back().kept_bytes == 400);
+}
+
+TEST_CASE("a node is forgotten with its graph: its address may be another's") {
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  const Tensor y = exp(leaf({3}, 1));
+  const Node& node = *y.impl()->node;
+  y.backward(ones({3}), {.retain_graph = true});
+  CHECK(observe.sizes_of(node));
+  y.backward(ones({3}));
+  CHECK_FALSE(observe.sizes_of(node));
+}
+
+TEST_CASE("counting work is nobody's time inside a walk either") {
+  const Tensor x = leaf({3}, 1);
+  const auto f = [](std::span<const Tensor> in) {
+    detail::note_work([] {
+      wait_a_little();
+      return std::int64_t{1};
+    });
+    return exp(in[0]);
+  };
+  Recorder recorder;
+  const ObserveOps observe(recorder);
+  sum(checkpoint(f, std::span(&x, 1))).backward();
+  const Event& inside = recorder.events[recorder.events.size() - 2];
+  REQUIRE(inside.name == "checkpoint");
+  CHECK(inside.nested_ns >= a_little_ns);
+  CHECK(observe.observer_ns() >= 2 * a_little_ns);
+}
+
 TEST_CASE("work: pairs that masks keep, multiply-adds of recurrent layers") {
   Rng rng(1);
   const auto work = [](const std::function<void()>& f) {
@@ -253,6 +341,15 @@ TEST_CASE("work: pairs that masks keep, multiply-adds of recurrent layers") {
   CHECK(attend(Mask::drop(ones({2, 3, 5, 5}, DType::boolean))) == 0);
   CHECK(attend(Mask::documents(from_data(std::vector<std::int64_t>{1, 2, 1, 2, 1}, {5}))) ==
         2 * 3 * 13);
+  CHECK(attend(Mask::documents(from_data(std::vector<std::int64_t>{1, 2, 1, 2, 1, 1, 1, 2, 1, 2},
+                                         {2, 5}))) == 3 * (13 + 13));
+  CHECK(attend(Mask::keep(
+            from_data(std::vector<bool>{true, false, true, true, false, false, false, false, false,
+                                        true, true, true, true, true, true},
+                      {1, 3, 1, 5}))) == 2 * 5 * (3 + 1 + 5));
+  CHECK(work([&] {
+          attention_head_mean(q, q, Mask::causal(), {}, zeros({2, 3, 5}));
+        }) == 2 * 3 * 15);
   const RaggedIndex index(std::vector<std::int64_t>{5, 2});
   const Ragged packed{randn({7, 3, 4}, rng), index};
   CHECK(work([&] { scaled_dot_product_attention(packed, packed, packed, Mask::causal()); }) ==
