@@ -15,6 +15,7 @@ namespace {
 using detail::check_if_given;
 using detail::data_or_null;
 using detail::dense_or_none;
+using detail::is_dense_or_none;
 using Weights = AttentionStepWeights;
 using Cache = AttentionStepCache;
 
@@ -65,16 +66,16 @@ void check(const Tensor& x, const Weights& w, const Cache& cache, const Sizes& n
                 w.rope->dims, n.D);
   if (w.rope && w.rope->dims == 0 && n.D % 2 != 0)
     value_error(kOp, "all {} numbers of a head turn: it must be an even part of them", n.D);
-  if (grad_enabled() && (x.requires_grad() || w.q.requires_grad()))
-    state_error(kOp, "a gradient is wanted, which a cache does not keep: use NoGrad");
+  if (grad_enabled())
+    for (const Tensor* t : {&x, &w.q, &w.k, &w.v, &w.bias, &w.out, &w.out_bias})
+      if (t->defined() && t->requires_grad())
+        state_error(kOp, "a gradient is wanted, which a cache does not keep: use NoGrad");
 }
 
 std::int64_t turning_pairs(const Weights& w, std::int64_t D) {
   if (!w.rope) return 0;
   return (w.rope->dims == 0 ? D : w.rope->dims) / 2;
 }
-
-bool is_dense(const Tensor& x) { return !x.defined() || x.is_contiguous(); }
 
 double scale_of(const Sizes& n) { return 1 / std::sqrt(static_cast<double>(n.D)); }
 
@@ -126,8 +127,9 @@ Tensor attention_step(const Tensor& x, const Weights& w, const Cache& cache) {
   const Sizes n = checked_sizes(x, w, cache);
   check(x, w, cache, n);
   const NoGrad guard;
-  if (!(is_dense(x) && is_dense(w.q) && is_dense(w.k) && is_dense(w.v) && is_dense(w.bias) &&
-        is_dense(w.out) && is_dense(w.out_bias)))
+  if (!(is_dense_or_none(x) && is_dense_or_none(w.q) && is_dense_or_none(w.k) &&
+        is_dense_or_none(w.v) && is_dense_or_none(w.bias) && is_dense_or_none(w.out) &&
+        is_dense_or_none(w.out_bias)))
     return attention_step(x.contiguous(),
                           {.q = dense_or_none(w.q),
                            .k = dense_or_none(w.k),

@@ -11,6 +11,7 @@ namespace {
 using detail::check_if_given;
 using detail::data_or_null;
 using detail::dense_or_none;
+using detail::is_dense_or_none;
 using Weights = FeedForwardWeights;
 
 constexpr std::int64_t kFewRows = 8;  // beyond, packing the weights pays
@@ -45,11 +46,10 @@ kernels::Unary function_of(Activation activation) {
   }
 }
 
-bool is_dense(const Tensor& x) { return !x.defined() || x.is_contiguous(); }
-
 Tensor in_one_pass(const Tensor& x, Activation activation, const Weights& w) {
-  if (!(is_dense(x) && is_dense(w.w1) && is_dense(w.b1) && is_dense(w.w2) && is_dense(w.b2) &&
-        is_dense(w.w3) && is_dense(w.b3)))
+  if (!(is_dense_or_none(x) && is_dense_or_none(w.w1) && is_dense_or_none(w.b1) &&
+        is_dense_or_none(w.w2) && is_dense_or_none(w.b2) && is_dense_or_none(w.w3) &&
+        is_dense_or_none(w.b3)))
     return in_one_pass(x.contiguous(), activation,
                        {.w1 = dense_or_none(w.w1),
                         .b1 = dense_or_none(w.b1),

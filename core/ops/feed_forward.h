@@ -17,7 +17,7 @@ struct FeedForwardWeights {
 
 /// y = W2 f(W1 x + b1) + b2 with f = relu or gelu;   with swiglu
 /// y = W2 (silu(W1 x + b1) (W3 x + b3)) + b2                        x: (..., C)  ->  (..., C)
-/// Without gradients and for a few rows (text that is written token by token) it is one pass over
+/// Under NoGrad and for at most 8 rows (text that is written token by token) it is one pass over
 /// the weights, else the composition of plain ops. Vaswani et al. 2017, section 3.3; Shazeer 2020,
 /// GLU Variants Improve Transformer, eq. 6. ShapeError, DTypeError; ValueError for swiglu without
 /// w3, and w3 without swiglu.

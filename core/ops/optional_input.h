@@ -13,6 +13,7 @@ const T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
+inline bool is_dense_or_none(const Tensor& x) { return !x.defined() || x.is_contiguous(); }
 inline Tensor dense_or_none(const Tensor& x) { return x.defined() ? x.contiguous() : Tensor(); }
 
 /// ShapeError, DTypeError unless x is undefined, or of this shape and of the inputs' dtype.

@@ -163,9 +163,15 @@ TEST_CASE("attention_step: errors") {
   rope.rope = RopeOptions{.dims = 3};
   CHECK(message_of<ValueError>(step(x, rope, cache)) ==
         "attention_step: 3 of 4 numbers of a head turn: it must be an even part of them");
-  AttentionStepWeights trained = layer.weights;
-  trained.q = layer.weights.q.detach();
-  trained.q.set_requires_grad();
-  CHECK(message_of<StateError>(step(x, trained, cache)) ==
-        "attention_step: a gradient is wanted, which a cache does not keep: use NoGrad");
+  const std::string wanted =
+      "attention_step: a gradient is wanted, which a cache does not keep: use NoGrad";
+  const Layer apart{Setting{.packed = false}};
+  using W = AttentionStepWeights;
+  for (Tensor W::*const member : {&W::q, &W::k, &W::v, &W::bias, &W::out, &W::out_bias}) {
+    W trained = apart.weights;
+    trained.*member = (trained.*member).detach().set_requires_grad();
+    CHECK(message_of<StateError>(step(x, trained, apart.at(0))) == wanted);
+  }
+  const Tensor trained_x = x.clone().set_requires_grad();
+  CHECK(message_of<StateError>(step(trained_x, layer.weights, cache)) == wanted);
 }
