@@ -202,13 +202,13 @@ struct Output {
     if (bias) y += load(bias);
     store(c, y);
   }
+  // By write(): scalars might be rounded elsewhere than vectors, once for a product and its sum.
   void write_first(int64_t n, Vec<T> sum) const {
-    for (int64_t j = 0; j < n; ++j) {
-      T y = alpha * sum[j];
-      if (beta != 0) y += beta * c[j];
-      if (bias) y += bias[j];
-      c[j] = y;
-    }
+    T lanes[kLanes<T>] = {}, added[kLanes<T>] = {};
+    for (int64_t j = 0; beta != 0 && j < n; ++j) lanes[j] = c[j];
+    for (int64_t j = 0; bias && j < n; ++j) added[j] = bias[j];
+    Output{alpha, beta, bias ? added : nullptr, lanes}.write(sum);
+    for (int64_t j = 0; j < n; ++j) c[j] = lanes[j];
   }
 };
 

@@ -22,13 +22,19 @@ std::vector<T> uniform(int64_t n, unsigned seed) {
   return x;
 }
 
+// alpha is no power of two: a product may or may not be rounded before something is added.
 template <class T>
-void check(const GemmKernels<T>& kernels, int64_t K) {
+void check(const GemmKernels<T>& kernels, int64_t K, T beta, bool with_bias) {
   constexpr int64_t M = 9, N = 45;
+  constexpr T alpha = T(0.7);
   CAPTURE(K);
+  CAPTURE(beta);
+  CAPTURE(with_bias);
   const std::vector<T> a = uniform<T>(M * K, 1), b = uniform<T>(N * K, 2), bias = uniform<T>(N, 3);
-  std::vector<T> whole(M * N);
-  kernels.dots(M, N, K, T(0.5), a.data(), K, b.data(), K, T{0}, bias.data(), whole.data(), N);
+  const std::vector<T> before = uniform<T>(M * N, 4);
+  std::vector<T> whole = before;
+  kernels.dots(M, N, K, alpha, a.data(), K, b.data(), K, beta, with_bias ? bias.data() : nullptr,
+               whole.data(), N);
   for (int64_t i = 0; i < M; ++i) {
     for (int64_t j = 0; j < N; ++j) {
       // Alone, and as the first of a few rows and columns.
@@ -36,9 +42,11 @@ void check(const GemmKernels<T>& kernels, int64_t K) {
         const int64_t rows = std::min(more, M - i), cols = std::min(more, N - j);
         std::vector<T> part(static_cast<std::size_t>(rows * cols),
                             std::numeric_limits<T>::quiet_NaN());
-        kernels.dots(rows, cols, K, T(0.5), a.data() + i * K, K, b.data() + j * K, K, T{0},
-                     bias.data() + j, part.data(), cols);
         const auto at = static_cast<std::size_t>(i * N + j);
+        for (int64_t r = 0; beta != 0 && r < rows; ++r)
+          std::copy_n(before.data() + (i + r) * N + j, cols, part.data() + r * cols);
+        kernels.dots(rows, cols, K, alpha, a.data() + i * K, K, b.data() + j * K, K, beta,
+                     with_bias ? bias.data() + j : nullptr, part.data(), cols);
         if (!(part[0] == whole[at])) CHECK(part[0] == whole[at]);
       }
     }
@@ -48,8 +56,12 @@ void check(const GemmKernels<T>& kernels, int64_t K) {
 
 void check_table(const GemmTable& table) {
   for (const int64_t K : {1, 2, 3, 7, 8, 15, 16, 23, 32, 64, 100}) {
-    check(table.f32, K);
-    check(table.f64, K);
+    for (const bool with_bias : {false, true}) {
+      for (const double beta : {0.0, 0.3}) {
+        check(table.f32, K, static_cast<float>(beta), with_bias);
+        check(table.f64, K, beta, with_bias);
+      }
+    }
   }
 }
 
