@@ -283,8 +283,8 @@ void add_tasks(const AttentionProblem<T>& p, int64_t chunks, Tasks& tasks) {
   for (int64_t b = 0; b < n.B; ++b) {
     costs.clear();
     for (int64_t c = 0; c < chunks; ++c)
-      costs.push_back(
-          width * (kept_pairs(p.keep, b, {0, n.T}, chunk_of(n.S, c, chunks)) + kQueryKeys * n.T));
+      costs.push_back(width * (interval_pairs(p.keep, b, {0, n.T}, chunk_of(n.S, c, chunks)) +
+                               kQueryKeys * n.T));
     for (int64_t g = 0; g < n.G; ++g)
       for (const int64_t cost : costs) tasks.add(cost);
   }

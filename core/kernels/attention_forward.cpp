@@ -142,7 +142,7 @@ void add_tasks(const AttentionProblem<T>& p, Tasks& tasks) {
     for (int64_t t = 0; t < n.T; t += step) {
       const Range queries{t, std::min(t + step, n.T)};
       costs.push_back(width *
-                      (kept_pairs(p.keep, b, queries, {0, n.S}) + kQueryKeys * queries.size()));
+                      (interval_pairs(p.keep, b, queries, {0, n.S}) + kQueryKeys * queries.size()));
     }
     for (int64_t h = 0; h < heads; ++h)
       for (const int64_t cost : costs) tasks.add(cost);

@@ -104,7 +104,7 @@ void attention_head_mean(const AttentionProblem<T>& problem, T* mean) {
       const Range queries{t, std::min(t + step, n.T)};
       costs.push_back(
           n.H * n.D *
-          (kept_pairs(problem.keep, b, queries, {0, n.S}) + kQueryKeys * queries.size()));
+          (interval_pairs(problem.keep, b, queries, {0, n.S}) + kQueryKeys * queries.size()));
     }
   parallel_tasks(costs, kWorth, [&](int64_t task) {
     Room<T> counted;

@@ -16,8 +16,8 @@ constexpr int64_t kWorth = 128 * 1024;
 constexpr int64_t kQueryKeys = 8;
 
 // Pairs of a query of batch row b and one of these keys that the intervals keep.
-inline int64_t kept_pairs(const KeepRule& rule, int64_t b, const Range& queries,
-                          const Range& keys) {
+inline int64_t interval_pairs(const KeepRule& rule, int64_t b, const Range& queries,
+                              const Range& keys) {
   if (!rule.begin) return queries.size() * keys.size();
   int64_t pairs = 0;
   for (int64_t t = queries.begin; t < queries.end; ++t) {

@@ -8,7 +8,7 @@ namespace fovea::kernels {
 
 // Measured: what one thread reads from L3 in the time that it takes to start another.
 constexpr int64_t kWeightsPerPart = 32 * 1024;
-constexpr int64_t kMostParts = 16;  // each leaves a share of the result that has to be added
+constexpr int64_t kMostShares = 16;  // each leaves a share of the result that has to be added
 
 // `units` (hidden units, heads) with `weights` numbers each, in parts of as many units. The cut
 // depends on sizes alone.
@@ -17,7 +17,7 @@ struct WeightParts {
 
   WeightParts(int64_t all, int64_t weights) : units(all) {
     const int64_t wanted =
-        std::clamp<int64_t>(all * weights / kWeightsPerPart, 1, std::min(kMostParts, all));
+        std::clamp<int64_t>(all * weights / kWeightsPerPart, 1, std::min(kMostShares, all));
     size = (all + wanted - 1) / wanted;
     count = (all + size - 1) / size;
   }

@@ -13,8 +13,10 @@ namespace fovea {
 Tensor dropout(const Tensor& x, double p, Rng& rng, bool training = true);
 
 /// dropout(max(x, 0)) in one pass, and a backward that needs no random numbers: it keeps the result
-/// alone, which says what was dropped and what was negative.   dx = dy / (1 - p) where y > 0, else
-/// 0 The slow twin, with the same bits, is dropout(relu(x), p, rng, training).
+/// alone, which says what was dropped and what was negative.
+///   dx = 0 where y <= 0, else dy / (1 - p)
+/// A NaN passes, both ways. ValueError unless 0 <= p <= 1. The slow twin, with the same bits, is
+/// dropout(relu(x), p, rng, training).
 Tensor relu_dropout(const Tensor& x, double p, Rng& rng, bool training = true);
 
 }  // namespace fovea
