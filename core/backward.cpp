@@ -1,11 +1,14 @@
 // The walk backwards over the record: what gives leaves their gradients, and grad() its results.
+#include <fovea/core/accumulate.h>
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
-#include <fovea/core/kernels/copy.h>
 #include <fovea/core/observe.h>
 
 namespace fovea {
 namespace {
+
+using detail::accumulate;
+using detail::is_exclusive;
 
 // Collects the gradient of a leaf. It has no edges: here a walk ends.
 struct LeafNode final : Node {
@@ -19,47 +22,6 @@ struct LeafNode final : Node {
 
   Tensor grad;
 };
-
-// --- adding gradients ----------------------------------------------------------------------------
-
-// Nobody else can see these numbers, so they may be added to in place.
-bool is_exclusive(const Tensor& x) {
-  return !x.impl()->refs.is_shared() && x.is_contiguous() && !x.impl()->storage->is_shared();
-}
-
-void add_in_place(Tensor& sum, const Tensor& x) {
-  if (!x.is_contiguous()) return add_in_place(sum, x.contiguous());
-  dispatch_float(sum.dtype(), "backward", [&]<class T>() {
-    kernels::add_into(reinterpret_cast<T*>(sum.raw_data()), x.data<T>(), sum.numel());
-  });
-}
-
-// s = a + b as a recorded op of its own: the engine is below the elementwise family.
-Tensor recorded_sum(const Tensor& a, const Tensor& b) {
-  Tensor s;
-  {
-    const NoGrad computing;
-    s = a.clone();
-    add_in_place(s, b);
-  }
-  return record<"accumulate">(s, {a, b}, [](const Tensor& ds, Wanted) { return Grads(ds, ds); });
-}
-
-void accumulate(Tensor& sum, Tensor x) {
-  if (!sum.defined()) {
-    sum = std::move(x);
-  } else if (grad_enabled()) {
-    sum = recorded_sum(sum, x);
-  } else if (is_exclusive(sum)) {
-    add_in_place(sum, x);
-  } else if (is_exclusive(x)) {
-    add_in_place(x, sum);
-    sum = std::move(x);
-  } else {
-    sum = sum.clone();
-    add_in_place(sum, x);
-  }
-}
 
 void accumulate_leaf(LeafNode& leaf, Tensor dy) {
   // The leaf owns its gradient: a caller's seed, or a tensor that went to two leaves, is copied.
