@@ -23,6 +23,8 @@ struct AutogradMode {
   bool trace_non_finite = false;
   class GradientAudit* audit = nullptr;
   class ObserveOps* observe = nullptr;  ///< without `watched`: inside an op that is seen as a whole
+
+  bool watcher() const { return trace_non_finite || audit || observe; }  ///< is there one?
 };
 inline thread_local constinit AutogradMode autograd_mode{};
 
@@ -83,7 +85,8 @@ class Grads {
 
 namespace detail {
 void note_kept(const Tensor& x);  ///< tells the observer, if there is one
-}
+void mark_begin();                ///< the same: where a module's forward begins
+}  // namespace detail
 
 /// A tensor kept for backward. Using it after its numbers were overwritten is a StateError.
 class Saved {

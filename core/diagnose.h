@@ -20,7 +20,7 @@ class TraceNonFinite {
         watched_before_(std::exchange(autograd_mode.watched, true)) {}
   ~TraceNonFinite() {
     autograd_mode.trace_non_finite = before_;
-    autograd_mode.watched = watched_before_;
+    autograd_mode.watched = watched_before_ && autograd_mode.watcher();
   }
   TraceNonFinite(const TraceNonFinite&) = delete;
   TraceNonFinite& operator=(const TraceNonFinite&) = delete;
@@ -46,7 +46,7 @@ class GradientAudit {
         watched_before_(std::exchange(autograd_mode.watched, true)) {}
   ~GradientAudit() {
     autograd_mode.audit = before_;
-    autograd_mode.watched = watched_before_;
+    autograd_mode.watched = watched_before_ && autograd_mode.watcher();
   }
   GradientAudit(const GradientAudit&) = delete;
   GradientAudit& operator=(const GradientAudit&) = delete;

@@ -34,9 +34,20 @@ ObserveOps::ObserveOps(OpObserver& observer)
   autograd_mode.watched = true;
 }
 
+// What begins later may end later: a scope within takes over what this one replaced.
 ObserveOps::~ObserveOps() {
-  autograd_mode.observe = outer_;
-  autograd_mode.watched = outer_watched_;
+  AutogradMode& mode = autograd_mode;
+  if (mode.observe == this) {
+    mode.observe = outer_;
+    mode.watched = (outer_watched_ || mode.trace_non_finite || mode.audit) && mode.watcher();
+    return;
+  }
+  for (ObserveOps* inner = mode.observe; inner; inner = inner->outer_) {
+    if (inner->outer_ != this) continue;
+    inner->outer_ = outer_;
+    inner->outer_watched_ = outer_watched_;
+    return;
+  }
 }
 
 void ObserveOps::mark() {
@@ -165,6 +176,10 @@ namespace detail {
 
 void note_kept(const Tensor& x) {
   if (autograd_mode.observe) autograd_mode.observe->keep(x);
+}
+
+void mark_begin() {
+  if (autograd_mode.watched && autograd_mode.observe) autograd_mode.observe->mark();
 }
 
 ObservedUpdate::ObservedUpdate(const char* name, std::initializer_list<Input> tensors)

@@ -84,7 +84,8 @@ class OpObserver {
 
 /// Inside this scope `observer` sees every op of this thread. Ops inside an op's backward are part
 /// of it and are not seen, except under create_graph and checkpoint, where they are the work. An
-/// inner scope replaces an outer one. Results are the same to the bit with and without.
+/// inner scope replaces an outer one; the outer may end first. Each ends on its own thread, and not
+/// inside a walk that it sees. Results are the same to the bit with and without.
 class ObserveOps {
  public:
   explicit ObserveOps(OpObserver& observer);
@@ -190,10 +191,6 @@ class ObservedUpdate {
   std::optional<ObserveOps::Frame> frame_;
 };
 
-/// Says where a forward begins. For modules.
-inline void mark_begin() {
-  if (autograd_mode.watched && autograd_mode.observe) autograd_mode.observe->mark();
-}
 /// Has OpSizes::work counted, if somebody wants to know, in nobody's time. Call it before record().
 template <class F>
 void note_work(const F& count) {

@@ -14,8 +14,8 @@
 //   };
 #pragma once
 
+#include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
-#include <fovea/core/observe.h>
 #include <fovea/core/state.h>
 #include <fovea/core/tensor.h>
 
@@ -101,7 +101,8 @@ class Module {
    public:
     explicit Scope(const Module& module)
         : trail_(module.path_ ? module.path_ : ModuleTrail::current()) {
-      detail::mark_begin();
+      if (autograd_mode.watched) [[unlikely]]
+        detail::mark_begin();
     }
 
    private:

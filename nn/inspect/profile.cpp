@@ -73,16 +73,26 @@ double measure_sgemm_gflops() {
 
 Profile::Profile(ProfileOptions options) : options_(options) { start(); }
 
-Profile::~Profile() { stop(); }
+Profile::~Profile() { end(); }
 
 void Profile::start() {
   if (watching()) state_error("Profile", "start: it is watching already");
+  thread_ = std::this_thread::get_id();
   started_ns_ = now_ns();
   OpObserver& self = *this;
   observe_.emplace(self);
 }
 
 void Profile::stop() {
+  if (!watching()) return;
+  if (std::this_thread::get_id() != thread_)
+    state_error("Profile", "stop: another thread is watched: it must be stopped there");
+  if (observe_->depth() > 0)
+    state_error("Profile", "stop: a backward is running: it can be stopped when that has ended");
+  end();
+}
+
+void Profile::end() noexcept {
   if (!watching()) return;
   observer_ns_ += observe_->observer_ns();
   observe_.reset();

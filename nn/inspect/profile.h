@@ -21,6 +21,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <thread>
 #include <unordered_set>
 #include <vector>
 
@@ -57,7 +58,8 @@ struct ProfileTotals {
   double flops = 0, bytes = 0;
 };
 
-/// Watches the ops of the thread that made it, from then to stop(). Not copied, not moved.
+/// Watches the ops of the thread that made it, from then to stop(). Not copied, not moved. It ends
+/// on that thread, and outside of a backward that it watches; several may end in any order.
 class Profile final : private OpObserver {
  public:
   explicit Profile(ProfileOptions options = {});  ///< begins to watch
@@ -65,8 +67,10 @@ class Profile final : private OpObserver {
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
 
-  void stop();   ///< until start(), which is in the tables and the trace as if no time had passed
-  void start();  ///< goes on. StateError if it is watching
+  /// Until start(), which is in the tables and the trace as if no time had passed. StateError on
+  /// another thread than it watches, and inside a backward (a tensor's hook).
+  void stop();
+  void start();  ///< goes on, with this thread. StateError if it is watching
   bool watching() const { return observe_.has_value(); }
   void step() { ++steps_; }  ///< a step begins: tables then tell what one took, on average
 
@@ -104,10 +108,12 @@ class Profile final : private OpObserver {
     double flops, bytes;
   };
   void see(const SeenOp& op) noexcept override;
+  void end() noexcept;
   std::string module_events() const;
 
   ProfileOptions options_;
   std::optional<ObserveOps> observe_;
+  std::thread::id thread_;
   std::int64_t started_ns_ = 0, watched_ns_ = 0, observer_ns_ = 0, steps_ = 0;
   std::map<std::pair<const char*, const std::string*>, Sum> sums_;
   std::vector<TraceEvent> events_;
