@@ -197,9 +197,12 @@ Grads watched_backward(Node& node, std::span<const Tensor> dys, Wanted wanted, b
   Grads grads;
   if (ObserveOps* observe = autograd_mode.observe) {
     ObserveOps::Frame frame(*observe);
+    observe->take_again();  // of a backward that threw
     grads = node.backward(dys, wanted);
-    frame.finish(
-        {node.op->name, SeenOp::Pass::backward, node.module, observe->sizes_of(node), wanted});
+    SeenOp seen{node.op->name, SeenOp::Pass::backward, node.module, observe->sizes_of(node),
+                wanted};
+    seen.again = observe->take_again();
+    frame.finish(seen);
   } else {
     grads = node.backward(dys, wanted);
   }

@@ -24,6 +24,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace fovea {
@@ -40,8 +41,8 @@ struct TensorSize {
 struct OpSizes {
   std::vector<TensorSize> inputs, outputs;
   /// What the shapes do not tell, of ops that say it; else -1. Attention: pairs of query and key
-  /// that the mask keeps, over all batch rows and heads. Recurrent layers: the multiply-adds of a
-  /// forward.
+  /// that the mask keeps, over all batch rows and heads. Recurrent layers, feed_forward and
+  /// attention_step: the multiply-adds of a forward.
   std::int64_t work = -1;
 };
 
@@ -62,6 +63,8 @@ struct SeenOp {
   int depth = 0;                          ///< events around this one
   /// Its work was seen op by op: a backward made of recorded ops (checkpoint, create_graph).
   bool composed = false;
+  /// Of a backward: what it did again because its forward had not kept it, in OpSizes::work's unit.
+  std::int64_t again = 0;
   /// Of a forward: bytes that it keeps for its backward, and that no op since the last backward()
   /// kept before; 0 of the first run of checkpoint(), whose graph goes at once. Parameters are not
   /// counted, but a view of one (a transposed weight) is: it looks like any result. Storages are
@@ -114,6 +117,8 @@ class ObserveOps {
   void mark();  ///< the next forward's time begins here, and an op that threw is forgotten
   void keep(const Tensor& x);
   void note_work(const std::function<std::int64_t()>& count);
+  void note_again(std::int64_t work) { again_ += work; }
+  std::int64_t take_again() { return std::exchange(again_, 0); }
   void forward(const OpInfo* op, std::span<const Tensor> outputs,
                std::span<const detail::Input> inputs);
   const OpSizes* sizes_of(const Node& node) const;
@@ -135,7 +140,7 @@ class ObserveOps {
   OpObserver& observer_;
   ObserveOps* outer_;
   bool outer_watched_;
-  std::int64_t mark_ns_ = 0, nested_ns_ = 0, observer_ns_ = 0, work_ = -1;
+  std::int64_t mark_ns_ = 0, nested_ns_ = 0, observer_ns_ = 0, work_ = -1, again_ = 0;
   int depth_ = 0;
   bool composed_ = false, let_go_ = false;
   std::unordered_map<const Node*, Recorded> nodes_;
@@ -177,6 +182,18 @@ class LetGo {
   bool before_;
 };
 
+/// Ops that a forward is made of, and which are seen with it, as a whole.
+class SeeWhole {
+ public:
+  SeeWhole() : before_(std::exchange(autograd_mode.watched, false)) {}
+  ~SeeWhole() { autograd_mode.watched = before_; }
+  SeeWhole(const SeeWhole&) = delete;
+  SeeWhole& operator=(const SeeWhole&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// Ops that are not recorded: of an optimizer. Begins here, ends with the scope.
 class ObservedUpdate {
  public:
@@ -195,6 +212,10 @@ class ObservedUpdate {
 template <class F>
 void note_work(const F& count) {
   if (autograd_mode.watched && autograd_mode.observe) autograd_mode.observe->note_work(count);
+}
+/// SeenOp::again of the backward that is running.
+inline void note_again(std::int64_t work) {
+  if (autograd_mode.observe) autograd_mode.observe->note_again(work);
 }
 
 /// node.backward(), seen: by the observer, and by what looks for NaN.

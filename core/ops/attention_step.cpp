@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/attention_step.h>
 #include <fovea/core/kernels/rope.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/attention_step.h>
 #include <fovea/core/ops/layout.h>
@@ -152,7 +153,11 @@ Tensor attention_step(const Tensor& x, const Weights& w, const Cache& cache) {
     }
     kernels::attention_step(problem);
   });
-  return record_cut<"attention_step">(std::move(y), {x});
+  detail::note_work([&] {
+    const std::int64_t Q = n.H * n.D, KV = n.G * n.D;
+    return n.B * ((Q + 2 * KV) * n.C + Q * n.C + 2 * Q * cache.count);
+  });
+  return record_cut<"attention_step">(std::move(y), {x, w.q, w.k, w.v, w.bias, w.out, w.out_bias});
 }
 
 Tensor attention_step_reference(const Tensor& x, const Weights& w, const Cache& cache) {

@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/feed_forward.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/feed_forward.h>
 #include <fovea/core/ops/matmul.h>
@@ -74,7 +75,8 @@ Tensor in_one_pass(const Tensor& x, Activation activation, const Weights& w) {
                                                  .y = y.mutable_data<T>()};
     kernels::feed_forward(problem);
   });
-  return record_cut<"feed_forward">(std::move(y), {x});
+  detail::note_work([&] { return x.numel() * w.w1.dim(0) * (w.w3.defined() ? 3 : 2); });
+  return record_cut<"feed_forward">(std::move(y), {x, w.w1, w.b1, w.w2, w.b2, w.w3, w.b3});
 }
 
 }  // namespace

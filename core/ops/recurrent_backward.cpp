@@ -2,6 +2,7 @@
 // weights follow from it in one product each, over all rows at once.
 #include <fovea/core/kernels/blas.h>
 #include <fovea/core/kernels/reduce.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/optional_input.h>
 #include <fovea/core/ops/recurrent_detail.h>
@@ -151,6 +152,11 @@ void rebuild(const RecurrentSizes& n, Side& side, const kernels::RecurrentWalk<T
   kernels::recurrent_rebuild(walk, side.h_prev.mutable_data<T>(), gh.mutable_data<T>());
 }
 
+// The multiply-adds of compute_gates() and rebuild().
+std::int64_t rebuilt_products(const RecurrentSizes& n, const RecurrentDirection& direction) {
+  return n.N * n.G * n.H * ((direction.weight_ih.defined() ? n.I : 0) + n.P);
+}
+
 // dgates takes the gates' memory where these were computed for this walk alone.
 template <class T>
 void make_grads(const RecurrentSizes& n, Side& side, bool recompute) {
@@ -207,6 +213,7 @@ Grads fused_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
     if (settings.recompute) compute_gates<T>(n, x, side.direction, side.kept);
     walks.push_back(walk_of<T>(n, side.direction, record.index, settings, side.kept, y, d));
     if (settings.recompute) rebuild(n, side, walks.back());
+    if (settings.recompute) note_again(rebuilt_products(n, side.direction));
     make_grads<T>(n, side, settings.recompute);
     walk_grads.push_back(grads_of<T>(n, d, D, side, dys, first));
   }

@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/blas.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
@@ -61,6 +62,7 @@ Tensor early_part(const Tensor& x, const Tensor& weight, const Tensor& bias, con
   Tensor y;
   {
     const NoGrad guard;
+    const detail::SeeWhole whole;
     y = linear(x, slice(weight, 1, 0, E), bias);
   }
   auto backward = [x = keep_if(weight.requires_grad(), x),
@@ -120,6 +122,7 @@ Tensor step_part(const Tensor& early, const Tensor& z, const Tensor& weight, int
   Tensor y;
   {
     const NoGrad guard;
+    const detail::SeeWhole whole;
     y = early.clone();
   }
   add_product(z, later, weight, E, Trans::yes, 1, y);

@@ -1,6 +1,8 @@
+#include <fovea/core/error.h>
 #include <fovea/nn/inspect/flops.h>
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 #include <unordered_map>
 
@@ -12,14 +14,21 @@ namespace {
 struct Call {
   const OpSizes& n;
   Wanted wanted;
+  std::int64_t again;
 
-  const TensorSize& in(std::size_t i) const { return n.inputs[i]; }
-  const TensorSize& out(std::size_t i = 0) const { return n.outputs[i]; }
+  // These throw where a user's op of a built-in's name has other sizes.
+  const TensorSize& in(std::size_t i) const { return n.inputs.at(i); }
+  const TensorSize& out(std::size_t i = 0) const { return n.outputs.at(i); }
+  double work() const {
+    if (n.work < 0) value_error("cost_of", "an op that does not say its work");
+    return static_cast<double>(n.work);
+  }
 };
 
 double count(const TensorSize& x) { return x.given ? static_cast<double>(x.shape.numel()) : 0; }
 // An axis from the end: 1 is the last.
 double width(const TensorSize& x, std::int64_t from_end = 1) {
+  if (x.shape.rank() < from_end) value_error("cost_of", "{} has too few axes", x.shape.str());
   return static_cast<double>(x.shape[x.shape.rank() - from_end]);
 }
 
@@ -145,7 +154,7 @@ Entry linear_layer() {  // (..., in) times (out, in), and a bias whose gradient 
 // Over the pairs of query and key that are kept; D wide, the values E.
 //   forward: q k (D), weights v (E).   backward: q k again (D), dy v (E); dv (E); dq, dk (D)
 Entry dot_product_attention() {
-  const auto pairs = [](const Call& c) { return static_cast<double>(c.n.work); };
+  const auto pairs = [](const Call& c) { return c.work(); };
   return {[=](const Call& c) -> OpCost {
             return {2 * pairs(c) * (width(c.in(0)) + width(c.in(2))), read_and_written(c)};
           },
@@ -170,7 +179,7 @@ Entry head_mean() {
 // Over the kept pairs; A wide, the values C: v . tanh(q + k), then weights times values.
 //   backward: the tanh again 2 A, its derivative and dv 6 A, dq and dk 2 A; dx and da 2 C each
 Entry additive() {
-  const auto pairs = [](const Call& c) { return static_cast<double>(c.n.work); };
+  const auto pairs = [](const Call& c) { return c.work(); };
   return {[=](const Call& c) -> OpCost {
             return {pairs(c) * (4 * width(c.in(0)) + 2 * width(c.in(3))), read_and_written(c)};
           },
@@ -193,13 +202,92 @@ Entry running_product() {
           }};
 }
 
-// Products with the input and with the state; the backward has two for each.
+// Products with the input and with the state; the backward has two for each, but for gradients that
+// nobody wants, and under recompute the forward's again.
+// Inputs: x, and of each direction weight_ih, gates, weight_hh, two biases, weight_hr, and six
+// more.
+double unwanted_products(const Call& c) {
+  constexpr std::size_t parts = 12, weight_ih = 0, weight_hh = 2, weight_hr = 5;
+  double weights = 0;
+  for (std::size_t first = 1; first < c.n.inputs.size(); first += parts) {
+    if (!c.wanted[0]) weights += count(c.in(first + weight_ih));
+    for (const std::size_t part : {weight_ih, weight_hh, weight_hr})
+      if (!c.wanted[first + part]) weights += count(c.in(first + part));
+  }
+  return width(c.out(), 2) * weights;
+}
 Entry recurrent_layer() {
   return {[](const Call& c) -> OpCost {
-            return {2 * static_cast<double>(c.n.work), read_and_written(c)};
+            return {2 * c.work(), read_and_written(c)};
           },
           [](const Call& c) -> OpCost {
-            return {4 * static_cast<double>(c.n.work), backward_bytes(c)};
+            const double again = static_cast<double>(c.again);
+            return {4 * c.work() - 2 * unwanted_products(c) + 2 * again, backward_bytes(c)};
+          }};
+}
+
+// Y = X W_x^T + b of all steps at once. Its backward has the steps' part of dW too.
+//   x: (B, T, E)   W: (out, E + Z)
+Entry early_linear() {
+  const auto product = [](const Call& c) { return 2 * count(c.out()) * width(c.in(0)); };
+  return {[=](const Call& c) -> OpCost {
+            const double W = static_cast<double>(c.in(1).bytes());
+            const double unread = W * (1 - width(c.in(0)) / width(c.in(1)));
+            return {product(c), read_and_written(c) - unread};
+          },
+          [=](const Call& c) -> OpCost {
+            double flops = c.wanted[0] ? product(c) : 0;
+            if (c.wanted[1]) flops += 2 * count(c.out()) * width(c.in(1));
+            if (c.n.inputs.size() > 2 && c.wanted[2]) flops += count(c.out());
+            return {flops, backward_bytes(c)};
+          }};
+}
+
+// y = Y_t + z W_z^T; dY_t is dy itself, dW_z is early_linear's.   z: (B, Z)   W: (out, E + Z)
+Entry step_linear() {
+  const auto product = [](const Call& c) { return 2 * count(c.out()) * width(c.in(1)); };
+  const auto read = [](const Call& c) {  // z and W_z
+    const double W = static_cast<double>(c.in(2).bytes());
+    return static_cast<double>(c.in(1).bytes()) + W * width(c.in(1)) / width(c.in(2));
+  };
+  return {[=](const Call& c) -> OpCost {
+            return {product(c), read(c) + 2 * bytes(c.n.outputs)};
+          },
+          [=](const Call& c) -> OpCost {
+            if (!c.wanted[1]) return {};
+            return {product(c), read(c) + bytes(c.n.outputs)};
+          }};
+}
+
+// Ops without a gradient that say their multiply-adds.
+Entry one_pass() {
+  return {[](const Call& c) -> OpCost { return {2 * c.work(), read_and_written(c)}; }, nothing};
+}
+
+// The same, beside the weights with the keys and values that it sees.
+//   x: (B, 1, C)   W^Q: (Q, C), or all three: (Q + 2 KV, C)   W^O: (C, Q)
+//   work = B (2 (Q + KV) C + 2 Q tokens)
+Entry attention_step() {
+  return {[](const Call& c) -> OpCost {
+            const double B = width(c.in(0), 3), C = width(c.in(0)), Q = width(c.in(5));
+            const TensorSize& k = c.in(2);
+            const double KV = k.given ? width(k, 2) : (width(c.in(1), 2) - Q) / 2;
+            const double tokens = (c.work() / B - 2 * (Q + KV) * C) / (2 * Q);
+            const double number = static_cast<double>(size_of(c.in(0).dtype));
+            return {2 * c.work(), read_and_written(c) + 2 * B * KV * number * (tokens + 1)};
+          },
+          nothing};
+}
+
+// h_t = a_t h_t-1 + b_t.   backward: dh from later to earlier, and da = dh h, of one a its sum
+Entry scan(double forward, double dh, double da) {
+  return {[=](const Call& c) -> OpCost {
+            return {forward * count(c.out()), read_and_written(c)};
+          },
+          [=](const Call& c) -> OpCost {
+            double a_number = dh;
+            if (c.wanted[0]) a_number += da + (count(c.in(0)) < count(c.out()) ? 1 : 0);
+            return {a_number * count(c.out()), backward_bytes(c)};
           }};
 }
 
@@ -239,7 +327,7 @@ Table make_table() {
   add(t, {"accumulate", "add", "add_number"}, elementwise(1, 0));
   add(t,
       {"abs", "clamp", "div_number", "dropout", "leaky_relu", "maximum", "minimum", "mul",
-       "mul_number", "number_sub", "relu", "sub"},
+       "mul_number", "number_sub", "relu", "relu_dropout", "sub"},
       elementwise(1, 1));
   add(t,
       {"div", "erf", "exp", "gelu", "gelu_tanh", "log", "pow", "pow_number", "rsqrt", "sigmoid",
@@ -259,13 +347,17 @@ Table make_table() {
   add(t, {"index_add", "scatter_add"}, added_rows());
   t.emplace("matmul", matrix_product());
   t.emplace("linear", linear_layer());
+  t.emplace("early_linear", early_linear());
+  t.emplace("step_linear", step_linear());
+  t.emplace("feed_forward", one_pass());
+  t.emplace("attention_step", attention_step());
   t.emplace("scaled_dot_product_attention", dot_product_attention());
   t.emplace("attention_head_mean", head_mean());
   t.emplace("additive_attention", additive());
   add(t, {"prefix_product", "suffix_product"}, running_product());
   add(t, {"gru", "lstm", "rnn"}, recurrent_layer());
-  t.emplace("linear_recurrence", elementwise(2, 1.5));
-  t.emplace("complex_linear_recurrence", elementwise(4, 3.5));
+  t.emplace("linear_recurrence", scan(2, 2, 1));
+  t.emplace("complex_linear_recurrence", scan(4, 4, 3));  // half a complex number each
   t.emplace("sgd_step", update(4));
   t.emplace("adam_step", update(12));
   t.emplace("sum_of_squares", update(2));
@@ -284,12 +376,14 @@ bool has_cost(std::string_view op) { return table().contains(op); }
 OpCost cost_of(const SeenOp& op) {
   if (op.pass == SeenOp::Pass::walk || op.composed) return {};
   if (!op.sizes) return {0, 0, false};
-  const Call call{*op.sizes, op.wanted};
+  const Call call{*op.sizes, op.wanted, op.again};
   const auto found = table().find(op.name);
   const bool back = op.pass == SeenOp::Pass::backward;
-  if (found == table().end())
-    return {0, back ? backward_bytes(call) : read_and_written(call), false};
-  return back ? found->second.backward(call) : found->second.forward(call);
+  if (found != table().end()) try {
+      return back ? found->second.backward(call) : found->second.forward(call);
+    } catch (const std::exception&) {  // a user's op of the same name
+    }
+  return {0, back ? backward_bytes(call) : read_and_written(call), false};
 }
 
 }  // namespace fovea::nn::inspect

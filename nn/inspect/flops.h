@@ -22,11 +22,13 @@ namespace fovea::nn::inspect {
 /// written. A view moves nothing.
 struct OpCost {
   double flops = 0, bytes = 0;
-  bool known = true;  ///< false: an op without an entry (a user's own), or a forward nobody saw
+  /// false: an op without an entry, or of other sizes than its entry's (a user's own), or a forward
+  /// nobody saw.
+  bool known = true;
 };
 
-/// The cost of one event. A backward that was seen op by op (composed), and a walk, cost nothing of
-/// their own.
+/// The cost of one event; it does not throw. A backward that was seen op by op (composed), and a
+/// walk, cost nothing of their own.
 OpCost cost_of(const SeenOp& op);
 
 /// Is there an entry for the op that is recorded under this name?

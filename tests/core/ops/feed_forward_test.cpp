@@ -1,11 +1,13 @@
 // The pass over the weights against the composition of plain ops, on sizes that are cut into one
 // part, several, and an uneven last one.
 #include <fovea/core/autograd.h>
+#include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/feed_forward.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/random.h>
+#include <fovea/core/state.h>
 #include <fovea/core/threads.h>
 #include <fovea/tests/support/compare.h>
 
@@ -99,6 +101,21 @@ TEST_CASE("feed_forward: gradients flow where they are wanted") {
   sum(feed_forward(randn({2, 4}, rng, DType::f64), Activation::gelu, w)).backward();
   for (Tensor* t : {&w.w1, &w.b1, &w.w2, &w.b2})
     CHECK(max_difference(t->grad(), zeros(t->shape(), DType::f64)) > 0);
+}
+
+TEST_CASE("feed_forward: an audit sees that the weights' path ends in it") {
+  Rng rng(5);
+  FeedForwardWeights w = some_weights(4, 6, Activation::gelu, true, DType::f64);
+  for (Tensor* t : {&w.w1, &w.b1, &w.w2, &w.b2}) t->set_requires_grad();
+  const GradientAudit audit;
+  {
+    const NoGrad guard;
+    feed_forward(randn({2, 4}, rng, DType::f64), Activation::gelu, w);
+  }
+  const NamedTensors weights{{"w1", w.w1}, {"b1", w.b1}, {"w2", w.w2}, {"b2", w.b2}};
+  const auto found = audit.findings(weights);
+  CHECK(found.size() == 4);
+  for (const auto& one : found) CHECK(one.cut_by == "feed_forward");
 }
 
 TEST_CASE("feed_forward: errors") {
