@@ -78,7 +78,7 @@ Tensor TransformerLayer::sublayer(const Tensor& x, const Norm& norm, const Subla
 }
 
 Tensor TransformerLayer::feed_forward(const Tensor& x) const {
-  if (!grad_enabled() && !drop.is_on())
+  if (feed_forward_in_one_pass(x) && !drop.is_on())
     return fovea::feed_forward(x, options_.activation,
                                {.w1 = linear1.weight,
                                 .b1 = linear1.bias,

@@ -5,6 +5,7 @@
 #include <fovea/core/ops/feed_forward.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/optional_input.h>
+#include <fovea/core/ops/rows.h>
 
 namespace fovea {
 namespace {
@@ -14,8 +15,6 @@ using detail::data_or_null;
 using detail::dense_or_none;
 using detail::is_dense_or_none;
 using Weights = FeedForwardWeights;
-
-constexpr std::int64_t kFewRows = 8;  // beyond, packing the weights pays
 
 void check(const Tensor& x, Activation activation, const Weights& w) {
   constexpr const char* op = "feed_forward";
@@ -81,10 +80,15 @@ Tensor in_one_pass(const Tensor& x, Activation activation, const Weights& w) {
 
 }  // namespace
 
+bool feed_forward_in_one_pass(const Tensor& x) {
+  if (grad_enabled() || x.rank() == 0) return false;
+  const std::int64_t rows = detail::row_count(x);
+  return rows >= 1 && rows <= few_rows;
+}
+
 Tensor feed_forward(const Tensor& x, Activation activation, const Weights& w) {
   check(x, activation, w);
-  const std::int64_t rows = x.dim(-1) == 0 ? 0 : x.numel() / x.dim(-1);
-  if (grad_enabled() || rows < 1 || rows > kFewRows || w.w1.dim(0) == 0)
+  if (!feed_forward_in_one_pass(x) || w.w1.dim(0) == 0)
     return feed_forward_reference(x, activation, w);
   return in_one_pass(x, activation, w);
 }

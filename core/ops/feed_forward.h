@@ -23,6 +23,9 @@ struct FeedForwardWeights {
 /// w3, and w3 without swiglu.
 Tensor feed_forward(const Tensor& x, Activation activation, const FeedForwardWeights& weights);
 
+/// Is it one pass for this x? If not, a layer may as well call its parts, which have names.
+bool feed_forward_in_one_pass(const Tensor& x);
+
 /// The definition in plain ops.
 Tensor feed_forward_reference(const Tensor& x, Activation activation,
                               const FeedForwardWeights& weights);

@@ -4,11 +4,18 @@
 
 #include <fovea/core/tensor.h>
 
-namespace fovea::detail {
+namespace fovea {
+
+/// Up to so many rows one pass over a layer's weights (feed_forward, attention_step) is faster;
+/// beyond, packing them pays.
+inline constexpr std::int64_t few_rows = 8;
+
+namespace detail {
 
 /// The number of rows that x has when its last axis is one row; 0 if rows are empty.
 inline std::int64_t row_count(const Tensor& x) {
   return x.numel() == 0 ? 0 : x.numel() / x.dim(-1);
 }
 
-}  // namespace fovea::detail
+}  // namespace detail
+}  // namespace fovea

@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/rows.h>
 #include <fovea/nn/attention/kv_cache.h>
 
 #include <algorithm>
@@ -108,7 +109,6 @@ KvCache::Seen KvCache::append(const KeyValue& kv, const std::vector<std::int64_t
 // Whether x is one token more for rows that are alike, without history, and there is room for it.
 bool KvCache::takes_step(const MultiheadAttention& attn, const Tensor& x,
                          const std::vector<std::int64_t>& counts) const {
-  constexpr std::int64_t few_rows = 8;  // beyond, packing the weights pays
   const KvCacheOptions& o = options_;
   const MultiheadAttentionOptions& a = attn.options();
   const bool fits = x.rank() == 3 && x.dim(0) == o.batch_size && x.dim(1) == 1 &&

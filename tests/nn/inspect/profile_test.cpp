@@ -247,6 +247,27 @@ TEST_CASE("losses are the same to the bit with and without") {
   }
 }
 
+TEST_CASE("without gradients many tokens have the layers' names, few are one pass") {
+  Learner learner;
+  learner.model.eval();
+  const NoGrad guard;
+  const auto ops_of = [&](const Shape& shape) {
+    Profile profile;
+    learner.model(zeros(shape, DType::i64));
+    profile.stop();
+    std::string names;
+    for (const ProfileRow& r : profile.by_op()) names += r.name + " ";
+    for (const ProfileRow& r : profile.by_module()) names += r.name + " ";
+    return names;
+  };
+  const std::string many = ops_of({3, 4}), few = ops_of({2, 4});
+  CHECK(many.find("feed_forward ") == std::string::npos);
+  CHECK(many.find("layers.0.linear1 ") != std::string::npos);
+  CHECK(many.find("layers.1.linear2 ") != std::string::npos);
+  CHECK(few.find("feed_forward ") != std::string::npos);
+  CHECK(few.find("layers.0.linear1 ") == std::string::npos);
+}
+
 TEST_CASE("an op whose cost nobody knows is marked") {
   const Tensor x = ones({3}).set_requires_grad();
   Profile profile;
