@@ -39,7 +39,8 @@ std::string module_of(const std::string& parameter) {
 // "translate.encoder.gru" of a model that is called "translate" -> "encoder.gru"
 std::string below(const std::string& root, const std::string& path) {
   if (root.empty() || !path.starts_with(root)) return path;
-  return path.size() == root.size() ? "" : path.substr(root.size() + 1);
+  if (path.size() == root.size()) return "";
+  return path[root.size()] == '.' ? path.substr(root.size() + 1) : path;  // "lm2.norm" of "lm"
 }
 
 // Rows by module: the first time that one is asked for decides its place.
@@ -66,9 +67,12 @@ std::string first_names(const std::string& path, int depth) {
   return path.substr(0, end);
 }
 
-// Adds up what the ops of a step do.
+// Adds up what the ops of a step do, by the step's phase: a checkpoint's second forward belongs to
+// the backward, clipping to the update.
 class WorkMeter final : public OpObserver {
  public:
+  enum class Phase : std::uint8_t { forward, backward, update };
+  Phase phase = Phase::forward;
   std::map<std::string, Work> forward, backward;  // by module's path
   Work update;
   std::int64_t unknown_ops = 0;
@@ -77,9 +81,9 @@ class WorkMeter final : public OpObserver {
     const OpCost cost = cost_of(op);
     unknown_ops += !cost.known;
     const Work work{cost.flops, cost.bytes};
-    if (op.pass == SeenOp::Pass::update) update += work;
-    if (op.pass == SeenOp::Pass::forward) forward[path_of(op)] += work;
-    if (op.pass == SeenOp::Pass::backward) backward[path_of(op)] += work;
+    if (phase == Phase::update) update += work;
+    if (phase == Phase::forward) forward[path_of(op)] += work;
+    if (phase == Phase::backward) backward[path_of(op)] += work;
   }
 
  private:
@@ -97,7 +101,16 @@ class RehearsedStep {
         // Real tensors of the program are there too, and stay.
         base_(memory_stats().live_bytes) {}
 
-  void run(CostLedger& cost) {
+  ~RehearsedStep() { forget_gradients(); }
+  RehearsedStep(const RehearsedStep&) = delete;
+  RehearsedStep& operator=(const RehearsedStep&) = delete;
+
+  void run(CostLedger& cost, WorkMeter* meter = nullptr) {
+    using Phase = WorkMeter::Phase;
+    const auto begin = [&](Phase phase) {
+      if (meter) meter->phase = phase;
+    };
+    begin(Phase::forward);
     forget_gradients();
     const std::int64_t before = rehearsal_.live_bytes();
     const auto modules_before = rehearsal_.live_by_module();
@@ -107,9 +120,11 @@ class RehearsedStep {
     cost.forward_peak_bytes = take_peak();
     note_saved(modules_before, cost);
     rehearsal_.reset_peak();
+    begin(Phase::backward);
     loss.backward();
     cost.gradient_bytes = gradient_bytes_of(parameters_);
     cost.backward_peak_bytes = take_peak();
+    begin(Phase::update);
     if (step_.update) step_.update();
     cost.update_peak_bytes = take_peak();
   }
@@ -120,7 +135,7 @@ class RehearsedStep {
     WorkMeter meter;
     {
       const ObserveOps observe(meter);
-      run(cost);
+      run(cost, &meter);
     }
     cost.update = meter.update;
     cost.unknown_ops = meter.unknown_ops;
@@ -144,11 +159,11 @@ class RehearsedStep {
     cost.validation_peak_bytes = take_peak();
   }
 
+ private:
   void forget_gradients() {
     for (auto [name, parameter] : parameters_) parameter.zero_grad();
   }
 
- private:
   std::int64_t take_peak() {
     const std::int64_t peak = base_ + rehearsal_.peak_bytes();
     rehearsal_.reset_peak();
@@ -213,7 +228,6 @@ CostLedger forecast_step(Rehearsal& rehearsal, Module& model, const TrainingStep
   rehearsed.weigh(cost);
   rehearsed.run(cost);
   rehearsed.validate(cost);
-  rehearsed.forget_gradients();
   if (step.optimizer_state) cost.optimizer_bytes = bytes_of(step.optimizer_state());
   cost.rehearsal_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return cost;

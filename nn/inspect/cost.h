@@ -51,7 +51,7 @@ struct CostLedger {
   std::int64_t backward_peak_bytes = 0;  ///< in the backward,
   std::int64_t update_peak_bytes = 0;    ///< and in the update
   std::int64_t validation_peak_bytes = 0;  ///< between steps, without a graph; 0: not asked for
-  Work forward = {}, backward = {}, update = {};  ///< of one step
+  Work forward = {}, backward = {}, update = {};  ///< of one step's phases
   std::int64_t unknown_ops = 0;  ///< ops of a step whose work is not in these: they have no entry
   double rehearsal_seconds = 0;
 
@@ -78,8 +78,9 @@ struct TrainingStep {
 
 /// Rehearses two steps: gives the work of the first, and the memory of the second, since the first
 /// may still fill caches. Gradients are forgotten before a step, as optim::train() does, and at the
-/// end. Model and optimiser should have been made in the rehearsal; real ones are counted too.
-/// ValueError without a loss.
+/// end, also by an exception. Model and optimiser should have been made in the rehearsal. Real ones
+/// are counted too: their numbers stay, but an optimiser's count of steps and generators move on,
+/// so give fresh ones. ValueError without a loss.
 CostLedger forecast_step(Rehearsal& rehearsal, Module& model, const TrainingStep& step);
 
 /// "842 kB", "1.25 GB": powers of 1000, three figures.

@@ -1,11 +1,14 @@
 // The forecast is what the counters measure, and says where it goes.
 #include <fovea/core/autograd.h>
-#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/loss.h>
+#include <fovea/core/ops/reduce.h>
 #include <fovea/core/threads.h>
 #include <fovea/nn/inspect/cost.h>
+#include <fovea/nn/linear.h>
 #include <fovea/nn/transformer_lm.h>
 #include <fovea/optim/adam.h>
+#include <fovea/optim/clip.h>
 #include <fovea/tests/support/compare.h>
 
 #include <doctest/doctest.h>
@@ -137,6 +140,96 @@ TEST_CASE("a validation counts too, without a graph") {
   CHECK(with.peak_bytes() == with.validation_peak_bytes);
   CHECK(with.peak_bytes() > without.peak_bytes());
   CHECK(with.peak_phase() == std::string("validation"));
+}
+
+namespace {
+
+// A net whose work is known: its loss is the sum of what two layers, one after the other, give.
+struct TwoLayers final : nn::Module {
+  explicit TwoLayers(Rng& rng)
+      : first({.in_features = 7, .out_features = 5}, rng),
+        second({.in_features = 5, .out_features = 3, .bias = false}, rng) {}
+  void visit(nn::Visitor& v) override { v("first", first), v("second", second); }
+  nn::Linear first, second;
+};
+
+const nn::inspect::ModuleCost& row(const CostLedger& cost, const std::string& module) {
+  for (const auto& one : cost.modules)
+    if (one.module == module) return one;
+  FAIL("no row " << module);
+  return cost.modules.front();
+}
+
+}  // namespace
+
+TEST_CASE("work of two layers, by module and phase, to the operation") {
+  Rehearsal rehearsal;
+  Rng rng(1);
+  TwoLayers net(rng), other(rng);
+  net.name_tree("net");
+  other.name_tree("net2");  // begins as the net's name does, but is not below it
+  optim::Adam adam(net.parameters(), {.lr = 1e-3});
+  double max_norm = 0;
+  const std::int64_t N = 4;
+  const nn::inspect::TrainingStep step{
+      .loss =
+          [&] {
+            return sum(net.second(net.first(ones({N, 7})))) + sum(other.first(ones({7})));
+          },
+      .update =
+          [&] {
+            if (max_norm > 0) optim::clip_grad_norm(net.parameters(), max_norm);
+            adam.step();
+          }};
+  const CostLedger cost = nn::inspect::forecast_step(rehearsal, net, step);
+  const double first = 2.0 * N * 7 * 5, second = 2.0 * N * 5 * 3, outside = 2.0 * 7 * 5;
+  CHECK(row(cost, "first").forward.flops == first);
+  CHECK(row(cost, "first").backward.flops == first + N * 5);  // dW and db: x wants nothing
+  CHECK(row(cost, "second").forward.flops == second);
+  CHECK(row(cost, "second").backward.flops == 2 * second);
+  CHECK(row(cost, "net2.first").forward.flops == outside);
+  CHECK(row(cost, "").forward.flops == N * 3 + 5 + 1);  // two sums, and that of both
+  CHECK(cost.forward.flops == first + second + outside + N * 3 + 5 + 1);
+  const auto count = static_cast<double>(cost.parameters);
+  CHECK(cost.parameters == 7 * 5 + 5 + 5 * 3);
+  CHECK(cost.update.flops == 12 * count);
+  max_norm = 1e-7;
+  const CostLedger clipped = nn::inspect::forecast_step(rehearsal, net, step);
+  CHECK(clipped.forward.flops == cost.forward.flops);
+  CHECK(clipped.backward.flops == cost.backward.flops);
+  CHECK(clipped.update.flops == (12 + 2 + 1) * count);  // squares, and the scaling
+}
+
+TEST_CASE("what is done again in the backward belongs to it") {
+  Rehearsal rehearsal;
+  Rng rng(1);
+  TwoLayers net(rng);
+  const auto forward = [&](std::span<const Tensor> in) { return net.second(net.first(in[0])); };
+  const auto cost_of_step = [&](bool again) {
+    return nn::inspect::forecast_step(
+        rehearsal, net, {.loss = [&] {
+          const Tensor x = ones({4, 7}).set_requires_grad();
+          return sum(again ? checkpoint(forward, std::span(&x, 1)) : forward(std::span(&x, 1)));
+        }});
+  };
+  const CostLedger plain = cost_of_step(false), again = cost_of_step(true);
+  CHECK(again.forward.flops == plain.forward.flops);
+  CHECK(again.backward.flops == plain.backward.flops + 2.0 * 4 * (7 * 5 + 5 * 3));
+}
+
+TEST_CASE("a loss that throws leaves a real model without gradients") {
+  Training training(small_model(), 2, 8);
+  {
+    Rehearsal rehearsal;
+    CHECK(message_of<ValueError>([&] {
+            nn::inspect::forecast_step(rehearsal, training.model, {.loss = [&]() -> Tensor {
+                                         training.loss().backward();
+                                         value_error("loss", "not today");
+                                       }});
+          }).starts_with("loss: not today"));
+  }
+  for (const auto& [name, parameter] : training.model.parameters())
+    CHECK_FALSE(parameter.grad().defined());
 }
 
 TEST_CASE("work is counted by module, and grows with the batch") {
