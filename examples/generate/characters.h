@@ -23,7 +23,7 @@ std::string training_text(const Options& options);
 
 /// A new model for the characters of `text`.
 Speaker new_speaker(const Options& options, const std::string& text);
-/// What a training step will take. Nothing is trained.
+/// What a training step will take, and a validation. Nothing is trained.
 fovea::nn::inspect::CostLedger forecast(const Options& options, const std::string& text);
 /// Trains it with live progress on standard error.
 Learned teach(Speaker& speaker, const Options& options, const std::string& text);

@@ -27,7 +27,7 @@ struct Examples {
   std::int64_t words_in(const fovea::nn::data::Ids& rows) const;
 };
 
-/// What a training step of the largest batch will take. Nothing is trained.
+/// What a training step of the largest batch will take, and a validation. Nothing is trained.
 fovea::nn::inspect::CostLedger forecast(const fovea::nn::data::Vocab& vocab, const Corpus& corpus,
                                         const Examples& examples, const Options& options);
 

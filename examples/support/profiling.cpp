@@ -1,3 +1,5 @@
+#include <fovea/core/error.h>
+#include <fovea/core/storage.h>
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
 
@@ -9,12 +11,17 @@ namespace inspect = fovea::nn::inspect;
 
 namespace support {
 
+Profiling::Profiling(std::filesystem::path trace) : trace_(std::move(trace)) {
+  if (trace_.empty()) return;
+  peak_gflops_ = inspect::measure_sgemm_gflops();
+  fovea::reset_peak_memory();
+}
+
 void Profiling::step() {
   if (trace_.empty()) return;
-  if (begun_ == first_step) {
-    const double peak = inspect::measure_sgemm_gflops();
-    profile_ = std::make_unique<inspect::Profile>(inspect::ProfileOptions{.peak_gflops = peak});
-  }
+  if (begun_ == first_step)
+    profile_ =
+        std::make_unique<inspect::Profile>(inspect::ProfileOptions{.peak_gflops = peak_gflops_});
   if (begun_ == first_step + steps) profile_->stop();
   ++begun_;
   if (profile_ && profile_->watching()) profile_->step();
@@ -41,7 +48,7 @@ fovea::optim::TrainingTask Profiling::watch(fovea::optim::TrainingTask task) {
 
 void Profiling::finish() {
   if (trace_.empty()) return;
-  if (!profile_) {  // no reason to lose what was trained
+  if (!profile_) {
     std::cerr << fmt::format(
         "--profile: nothing to show: {} steps were made, and the first {} are not watched\n",
         begun_, first_step);
@@ -49,8 +56,12 @@ void Profiling::finish() {
   }
   profile_->stop();
   std::cerr << '\n' << profile_->table() << '\n';
-  profile_->write_trace(trace_);
-  say_written(trace_, "a trace of these steps, for ui.perfetto.dev or chrome://tracing");
+  try {
+    profile_->write_trace(trace_);
+    say_written(trace_, "a trace of these steps, for ui.perfetto.dev or chrome://tracing");
+  } catch (const fovea::Error& error) {
+    std::cerr << "--profile: " << error.what() << '\n';
+  }
 }
 
 }  // namespace support

@@ -30,7 +30,8 @@ struct Pairs {
 /// How training batches are made.
 fovea::nn::data::BucketOptions bucket_options(const Options& options);
 
-/// What a training step of the largest batch will take, and a validation. Nothing is trained.
+/// What a training step of the largest batch will take, and a validation's last searches. Nothing
+/// is trained.
 fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& corpus,
                                         const Pairs& pairs, const Options& options);
 

@@ -28,7 +28,7 @@
 namespace fovea::nn::inspect {
 
 /// The rate of a matrix product of 1024 x 1024 f32 on this thread's setting of threads, the best of
-/// several: 2e-9 * 1024^3 / seconds. Takes some 50 ms.
+/// several: 2e-9 * 1024^3 / seconds. Takes some 50 ms, or two products where these take longer.
 double measure_sgemm_gflops();
 
 struct ProfileOptions {

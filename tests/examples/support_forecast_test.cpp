@@ -4,6 +4,7 @@
 #include <fovea/examples/support/forecast.h>
 #include <fovea/tests/support/compare.h>
 
+#include <iostream>
 #include <sstream>
 
 #include <doctest/doctest.h>
@@ -156,6 +157,31 @@ TEST_CASE("the limit itself still fits, and the machine's own is asked where non
   const std::string message =
       message_of<fovea::ValueError>([&] { support::may_train(giant, {}, no_choices); });
   CHECK(message.find("and the machine has room for ") != std::string::npos);
+}
+
+TEST_CASE("--dry-run shows the ledger and trains nothing, and what does not fit is refused") {
+  const auto shown = [](const support::MemoryOptions& options, bool& trains) {
+    const std::ostringstream text;
+    std::streambuf* before = std::cout.rdbuf(text.rdbuf());
+    std::string refusal;
+    try {
+      trains = support::may_train(some_cost(), options, no_choices);
+    } catch (const fovea::ValueError& error) {
+      refusal = error.what();
+    }
+    std::cout.rdbuf(before);
+    return text.str() + refusal;
+  };
+  bool trains = true;
+  std::string text = shown({.dry_run = true, .limit = 20'000'000}, trains);
+  CHECK_FALSE(trains);
+  CHECK(text.find(some_cost().table()) != std::string::npos);
+  CHECK(text.find("20.0 MB") != std::string::npos);
+  CHECK(shown({.limit = 20'000'000}, trains).empty());
+  CHECK(trains);
+  text = shown({.dry_run = true, .limit = 8'000'000}, trains);
+  CHECK(text.find(some_cost().table()) != std::string::npos);
+  CHECK(text.find("--memory-limit is 8.00 MB: it must fit") != std::string::npos);
 }
 
 TEST_CASE("a validation may be what does not fit") {
