@@ -127,6 +127,7 @@ class Trainer {
     if (options_.average > 0)
       average_.emplace(model_.state(),
                        1 - 2 / static_cast<double>(options_.average * batch_count + 1));
+    std::filesystem::create_directories(exchange);
     write(exchange / (std::string(c.name) + ".safetensors"));
     model_.eval();  // until train()
   }
@@ -211,7 +212,9 @@ int measure(int argc, char** argv) {
   std::filesystem::path folder, bpe, exchange;
   app.add_option("--data", folder, "Multi30k's folder")->required();
   app.add_option("--bpe", bpe, "merges for the Transformer [DIR/bpe10k.en-de.codes]");
-  app.add_option("--exchange", exchange, "where the twin finds weights and batches")->required();
+  app.add_option("--exchange", exchange,
+                 "where the twin finds weights and batches; made if missing")
+      ->required();
   app.allow_extras();
   CLI11_PARSE(app, argc, argv);
   std::vector<std::string> rest = app.remaining();
