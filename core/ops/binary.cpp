@@ -121,12 +121,16 @@ Tensor gradient(BinaryGradient f, const Tensor& dy, const Tensor& a, const Tenso
   return result;
 }
 
-// The operands' shapes, to which gradients are summed back. Equal ones, which nearly all are, need
-// no sum and are not kept.
+// The operands' shapes, to which gradients are summed back. Where both have the result's shape, as
+// nearly all do, there is no sum and they are not kept.
 class Shapes {
  public:
-  Shapes(const Tensor& x, const Tensor& y) {
-    if (!(x.shape() == y.shape())) pair_.reset(new Pair{{}, x.shape(), y.shape()});
+  // Of an op of two operands: equal ones have the result's shape.
+  Shapes(const Tensor& x, const Tensor& y) : Shapes(x, y, x.shape()) {}
+  // Of an op whose result may be larger than both, since a third operand is broadcast with them.
+  Shapes(const Tensor& x, const Tensor& y, const Shape& result) {
+    if (!(x.shape() == result && y.shape() == result))
+      pair_.reset(new Pair{{}, x.shape(), y.shape()});
   }
   Tensor sum_to_a(Tensor da) const { return pair_ ? sum_to(da, pair_->a) : std::move(da); }
   Tensor sum_to_b(Tensor db) const { return pair_ ? sum_to(db, pair_->b) : std::move(db); }
@@ -313,13 +317,13 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
     kernels::select<T>(plan.loop, condition.data<bool>(), a.data<T>(), b.data<T>(),
                        y.mutable_data<T>());
   });
-  return record<"where">(
-      std::move(y), {a, b},
-      [condition = keep(condition), shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
-        return operand_grads(
-            wanted, shapes, [&] { return where(condition, dy, 0.0); },
-            [&] { return where(condition, 0.0, dy); });
-      });
+  return record<"where">(std::move(y), {a, b},
+                         [condition = keep(condition), shapes = Shapes(a, b, plan.shape)](
+                             const Tensor& dy, Wanted wanted) {
+                           return operand_grads(
+                               wanted, shapes, [&] { return where(condition, dy, 0.0); },
+                               [&] { return where(condition, 0.0, dy); });
+                         });
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, double b) {

@@ -82,6 +82,25 @@ const bool binary_added = add_grad_cases({
        return where(randn64({3, 4}, 55) > 0.0, x[0], x[1]);
      },
      {randn64({3, 1}, 56), randn64({4}, 57)}},
+    // Operands of one shape, and a larger condition.
+    {"where",
+     [](const Inputs& x) {
+       return where(randn64({3, 4}, 60) > 0.0, square(x[0]), x[1] * x[0]);
+     },
+     {randn64({4}, 61), randn64({4}, 62)}},
+    {"where",
+     [](const Inputs& x) {
+       return where(randn64({2, 3, 4}, 63) > 0.0, x[0], x[1]);
+     },
+     {randn64({3, 1}, 64), randn64({3, 1}, 65)}},
+    {"where",
+     [](const Inputs& x) {
+       return where(randn64({2, 3}, 66) > 0.0, square(x[0]), 0.5);
+     },
+     {randn64({}, 67)}},
+    {"pow",
+     [](const Inputs& x) { return pow(x[0], x[1]); },
+     {uniform64({}, 0.5, 2, 68), randn64({2, 3}, 69)}},
     {"where",
      [](const Inputs& x) { return where(randn64({4}, 58) > 0.0, x[0], 7.0); },
      {randn64({3, 4}, 59)}},
