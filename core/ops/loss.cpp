@@ -44,13 +44,23 @@ void check_weight(std::string_view op, const Tensor& weight, const Tensor& x) {
                 name_of(weight.dtype()));
 }
 
+// Names the likely cause where the classes are on axis 1, as PyTorch has them: (N, V, d..).
+[[noreturn]] void wrong_targets(std::string_view op, const Tensor& x, const Tensor& targets) {
+  const bool on_axis_1 =
+      x.rank() > 2 && targets.rank() == x.rank() - 1 && targets.dim(0) == x.dim(0) &&
+      std::equal(targets.shape().begin() + 1, targets.shape().end(), x.shape().begin() + 2);
+  shape_error(op, "input {} and targets {}: an input (N.., V) takes targets (N..){}",
+              x.shape().str(), targets.shape().str(),
+              on_axis_1 ? "; if the classes are on axis 1, as in PyTorch's (N, V, d..), move them "
+                          "to the last axis"
+                        : "");
+}
+
 // Targets are (N..) i64 for an input (N.., V), each below V or the ignored one.
 void check_targets(std::string_view op, const Tensor& x, const Tensor& targets,
                    std::int64_t ignore_index) {
   if (x.rank() == 0) shape_error(op, "input (): its last axis must hold the classes");
-  if (!(targets.shape() == without_last(x.shape())))
-    shape_error(op, "input {} and targets {}: an input (N.., V) takes targets (N..)",
-                x.shape().str(), targets.shape().str());
+  if (!(targets.shape() == without_last(x.shape()))) wrong_targets(op, x, targets);
   if (!is_floating(x.dtype())) dtype_error(op, "needs f32 or f64, and got {}", name_of(x.dtype()));
   if (targets.dtype() != DType::i64)
     dtype_error(op, "targets are {}: class numbers are i64", name_of(targets.dtype()));

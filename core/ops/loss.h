@@ -1,6 +1,9 @@
 // Losses, with PyTorch's names and meanings. V classes, N.. any leading axes.
 //
-// Class axes are last here: logits (N.., V) with targets (N..), where PyTorch wants (N, V, ..).
+// Classes are on the last axis: logits (N.., V) with targets (N..), where PyTorch has (N, V, d..)
+// with (N, d..). Logits (B, V, T) from PyTorch need transpose(logits, 1, 2) first. Without it the
+// shapes do not fit and the op throws, except where V = T: then no shape tells the two apart, and
+// the loss is taken over the wrong axis.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -21,7 +24,7 @@ struct CrossEntropyOptions {
 /// -log softmax(logits)[target], with smoothing e and class weights w (lse = log sum exp(logits)):
 ///   loss = (1 - e) w_t (lse - x_t) + e / V sum_c w_c (lse - x_c)        for each row
 /// mean divides by the sum of the targets' weights. Over no real target it is 0 (PyTorch: NaN).
-///   logits: (N.., V)   targets: (N..) i64   ->   () or, with Reduction::none, (N..)
+///   logits: (N.., V), classes last   targets: (N..) i64   ->   () or, with Reduction::none, (N..)
 /// Szegedy et al.: Rethinking the Inception Architecture, CVPR 2016, section 7 (smoothing).
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets,
                      const CrossEntropyOptions& options = {});

@@ -152,6 +152,26 @@ TEST_CASE("cross_entropy: errors") {
         }) == "cross_entropy: Reduction::batchmean belongs to kl_div: use none, mean or sum");
 }
 
+TEST_CASE("cross_entropy, nll_loss: classes on axis 1 are named where the shapes do not fit") {
+  const std::string advice =
+      "; if the classes are on axis 1, as in PyTorch's (N, V, d..), move them to the last axis";
+  const auto zero_targets = [](const Shape& shape) { return zeros(shape, DType::i64); };
+  CHECK(message_of<ShapeError>([&] {
+          cross_entropy(zeros({2, 5, 3}), zero_targets({2, 3}));
+        }) ==
+        "cross_entropy: input (2, 5, 3) and targets (2, 3): an input (N.., V) takes targets "
+        "(N..)" +
+            advice);
+  CHECK(message_of<ShapeError>([&] {
+          nll_loss(zeros({2, 5, 3, 4}), zero_targets({2, 3, 4}));
+        }).ends_with(advice));
+  CHECK(message_of<ShapeError>([&] {
+          cross_entropy_reference(zeros({2, 5, 3}), zero_targets({2, 4}));
+        }) ==
+        "cross_entropy: input (2, 5, 3) and targets (2, 4): an input (N.., V) takes targets "
+        "(N..)");
+}
+
 TEST_CASE("nll_loss of log_softmax is cross_entropy") {
   Rng rng(4);
   const Tensor x = randn({5, 6}, rng, DType::f64), weight = rand({6}, rng, DType::f64);
