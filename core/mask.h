@@ -55,7 +55,9 @@ class Mask {
   /// A prefix that all may look at, then causal (Raffel et al. 2020, section 3.2.1): keeps s < t's
   /// causal limit, or s < prefix_lengths[b]. ValueError if a length is negative.
   static Mask prefix_lm(std::vector<std::int64_t> prefix_lengths, Corner corner = Corner::unset);
-  /// Keeps where true.   kept: bool, (T, S), (B, T, S) or (B, H, T, S); sizes of 1 stretch.
+  /// Keeps where true.   kept: bool, (T, S), (B, T, S) or (B, H, T, S); sizes of 1 stretch. Three
+  /// axes always mean the batch, never the heads (and not PyTorch's (B * H, T, S)): a table per
+  /// head is (1, H, T, S). ScoreMod::bias takes no three axes.
   static Mask keep(const Tensor& kept);
   /// Drops where true, as PyTorch's MultiheadAttention says it. Same shapes.
   static Mask drop(const Tensor& dropped);

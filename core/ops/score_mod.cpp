@@ -173,6 +173,12 @@ ScoreMod ScoreMod::bias(const Tensor& bias) {
   if (bias.rank() > 4)
     shape_error("ScoreMod::bias", "bias {}: it must be (B, H, T, S), or have fewer axes",
                 bias.shape().str());
+  if (bias.rank() == 3 && bias.dim(0) != 1)
+    shape_error("ScoreMod::bias",
+                "bias {}: three axes do not say whether the first is the batch or the heads: write "
+                "{} for one bias per batch row, {} for one per head",
+                bias.shape().str(), Shape{bias.dim(0), 1, bias.dim(1), bias.dim(2)}.str(),
+                Shape{1, bias.dim(0), bias.dim(1), bias.dim(2)}.str());
   Tensor x = bias;
   while (x.rank() < 4) x = unsqueeze(x, 0);
   return ScoreMod(std::make_shared<BiasImpl>(x));  // (B or 1, H or 1, T or 1, S or 1)

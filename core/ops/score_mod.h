@@ -34,8 +34,10 @@ class ScoreMod {
   ScoreMod() = default;  ///< no change
   explicit operator bool() const { return impl_ != nullptr; }
 
-  /// score + bias.   bias: (B, H, T, S), each of them possibly 1, or fewer axes, aligned at the
-  /// right. Trainable. Its gradient takes (B, H, ...) memory. ShapeError where it does not fit.
+  /// score + bias.   bias: (B, H, T, S), each of them possibly 1, or (T, S), (S) or a scalar.
+  /// Three axes are a ShapeError unless the first is 1: write (n, 1, T, S) for one bias per batch
+  /// row, as Mask::keep reads (n, T, S), and (1, n, T, S) for one per head. Trainable. Its gradient
+  /// takes (B, H, ...) memory. ShapeError where it does not fit.
   static ScoreMod bias(const Tensor& bias);
 
   /// score - slope_h |s - t|, with the slopes of alibi_slopes(H) (Press et al. 2022, Train Short,

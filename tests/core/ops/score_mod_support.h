@@ -72,9 +72,9 @@ inline std::vector<Case> cases() {
                  [=](double y, const Place& p, const Sizes& n, const Numbers& x) {
                    return y + at(x[0], ((p.b * n.H + p.h) * n.T + p.t) * n.S + p.s);
                  }});
-  all.push_back({"bias (H, 1, S)",
+  all.push_back({"bias (1, H, 1, S)",
                  [](const Sizes& n) {
-                   return std::vector<Shape>{{n.H, 1, n.S}};
+                   return std::vector<Shape>{{1, n.H, 1, n.S}};
                  },
                  [](const auto& x) { return ScoreMod::bias(x[0]); },
                  [=](double y, const Place& p, const Sizes& n, const Numbers& x) {

@@ -274,9 +274,35 @@ std::string message_through_attention(const ScoreMod& mod, const Sizes& n) {
 
 }  // namespace
 
+TEST_CASE("a bias of three axes is an error that names both spellings, unless the first is 1") {
+  const Sizes n{3, 3, 4, 4};  // B = H: both meanings would fit
+  CHECK(message_of<ShapeError>([] {
+          ScoreMod::bias(zeros({3, 4, 4}));
+        }) ==
+        "ScoreMod::bias: bias (3, 4, 4): three axes do not say whether the first is the batch or "
+        "the heads: write (3, 1, 4, 4) for one bias per batch row, (1, 3, 4, 4) for one per head");
+  CHECK(message_of<ShapeError>([] {
+          ScoreMod::bias(zeros({2, 1, 5}));
+        }).find("(1, 2, 1, 5)") != std::string::npos);
+  CHECK(message_through_attention<ShapeError>(ScoreMod::bias(zeros({1, 4, 4})), n) == "no error");
+  CHECK(message_through_attention<ShapeError>(ScoreMod::bias(zeros({3, 1, 4, 4})), n) ==
+        "no error");
+}
+
+TEST_CASE("a table of three axes is one of batch rows, as a bias of (B, 1, T, S) is") {
+  const Sizes n{2, 2, 3, 3};
+  Rng rng(5);
+  const Tensor q = randn({n.B, n.H, n.T, 4}, rng), k = randn({n.B, n.H, n.S, 4}, rng);
+  const Tensor kept = rand({n.B, n.T, n.S}, rng) > 0.4;
+  AttentionOptions options;
+  options.score_mod = ScoreMod::bias(unsqueeze(where(kept, zeros({}), kMinusInfinity), 1));
+  CHECK(test::max_difference(scaled_dot_product_attention(q, k, k, Mask::keep(kept)),
+                             scaled_dot_product_attention(q, k, k, Mask::none(), options)) < 1e-6);
+}
+
 TEST_CASE("built-in changes that do not fit") {
   const Sizes n{2, 3, 4, 4}, longer{2, 3, 4, 6};
-  CHECK(message_through_attention<ShapeError>(ScoreMod::bias(zeros({3, 4, 5})), n) ==
+  CHECK(message_through_attention<ShapeError>(ScoreMod::bias(zeros({1, 3, 4, 5})), n) ==
         "ScoreMod::bias: bias (1, 3, 4, 5) for scores (2, 3, 4, 4): each size must be the scores' "
         "or 1");
   CHECK(message_of<ShapeError>([] {
