@@ -1,40 +1,141 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <cstdio>
 #include <cstring>
+#include <dirent.h>
 #include <fcntl.h>
+#include <memory>
+#include <optional>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+#include <utility>
+
+#include <linux/magic.h>
 
 namespace fovea {
 namespace {
 
-[[noreturn]] void system_error(std::string_view op, const std::filesystem::path& path) {
-  raise<Error>(op, "{}: {}", path.string(), std::strerror(errno));
+namespace fs = std::filesystem;
+
+[[noreturn]] void system_error(std::string_view op, const fs::path& path, int error = errno) {
+  raise<Error>(op, "{}: {}", path.string(), std::strerror(error));
+}
+
+// A system call that a signal interrupted is made again.
+template <class Call>
+auto retried(const Call& call) {
+  auto result = call();
+  while (result == -1 && errno == EINTR) result = call();
+  return result;
 }
 
 // An open file descriptor, closed when it goes out of scope.
 class Descriptor {
  public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
   }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    const int saved = errno;  // of the call that failed, for the error's text
+    if (fd_ >= 0) ::close(fd_);
+    errno = saved;
+  }
 
   bool is_open() const { return fd_ >= 0; }
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
 };
 
-// Removes the temporary file unless it was renamed; errno stays as it was for the error's text.
+Descriptor open_file(const fs::path& path, int flags, mode_t mode = 0) {
+  return Descriptor(retried([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); }));
+}
+
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = retried([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    if (written < 0) return false;
+    if (written == 0) return errno = EIO, false;
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+std::string read_all(int fd, const fs::path& name) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0) system_error("read_file", name);
+  const std::size_t expected = S_ISREG(info.st_mode) ? static_cast<std::size_t>(info.st_size) : 0;
+  std::string bytes(expected + 1, '\0');
+  std::size_t size = 0;
+  while (true) {  // a pipe has no size, and a file may grow: read until there is no more
+    if (size == bytes.size()) bytes.resize(size + (size < 4096 ? 4096 : size / 2));
+    const ssize_t got =
+        retried([&] { return ::read(fd, bytes.data() + size, bytes.size() - size); });
+    if (got < 0) system_error("read_file", name);
+    if (got == 0) break;
+    size += static_cast<std::size_t>(got);
+  }
+  bytes.resize(size);
+  return bytes;
+}
+
+// --- temporary files -----------------------------------------------------------------------------
+
+fs::path folder_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+constexpr std::size_t suffix_size = 6;
+
+// ".fovea-NAME-", and six characters follow. A long name would become too long: its hash stands for
+// it.
+std::string temporary_prefix(const fs::path& path) {
+  constexpr std::size_t longest = 100;
+  std::string name = path.filename().string();
+  if (name.size() > longest) {
+    std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    name = fmt::format("{:016x}", hash);
+  }
+  return ".fovea-" + name + "-";
+}
+
+std::string random_suffix(unsigned attempt) {
+  constexpr std::string_view digits = "abcdefghijklmnopqrstuvwxyz0123456789";
+  auto number = static_cast<std::uint64_t>(
+      std::chrono::steady_clock::now().time_since_epoch().count() + 7919LL * ::getpid() + attempt);
+  std::string suffix(suffix_size, ' ');
+  for (char& c : suffix) {
+    number = number * 6364136223846793005 + 1442695040888963407;
+    c = digits[(number >> 33) % digits.size()];
+  }
+  return suffix;
+}
+
+// A new file beside `path`, locked while its writer lives and removed unless it is renamed.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(std::string name) : name_(std::move(name)) {}
+  TemporaryFile(const fs::path& path, mode_t mode, std::string_view op) {
+    for (unsigned attempt = 0;; ++attempt) {
+      name_ = folder_of(path) / (temporary_prefix(path) + random_suffix(attempt));
+      fd_ = open_file(name_, O_WRONLY | O_CREAT | O_EXCL, mode);
+      if (!fd_.is_open() && errno == EEXIST) continue;
+      if (!fd_.is_open()) system_error(op, path);
+      // Whoever removes files of the dead may have met it before it was locked: then it is gone.
+      if (lock() && linked()) return;
+    }
+  }
   ~TemporaryFile() {
     const int saved = errno;
     if (!renamed_) ::unlink(name_.c_str());
@@ -43,96 +144,188 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-  bool rename_to(const std::filesystem::path& path) {
-    renamed_ = ::rename(name_.c_str(), path.c_str()) == 0;
+  int get() const { return fd_.get(); }
+  bool rename_to(const fs::path& path) {
+    renamed_ = retried([&] { return ::rename(name_.c_str(), path.c_str()); }) == 0;
     return renamed_;
   }
 
  private:
-  std::string name_;
+  // A file system without locks has none for those who remove either.
+  bool lock() const {
+    return retried([&] { return ::flock(get(), LOCK_EX | LOCK_NB); }) == 0 || errno != EWOULDBLOCK;
+  }
+  bool linked() const {
+    struct stat info;
+    return ::fstat(get(), &info) != 0 || info.st_nlink > 0;
+  }
+
+  fs::path name_;
+  Descriptor fd_;
   bool renamed_ = false;
 };
 
-bool write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return false;
-    bytes.remove_prefix(static_cast<std::size_t>(written));
+// Nobody holds the lock of a file whose writer was killed.
+void remove_if_abandoned(const fs::path& path) {
+  const Descriptor fd = open_file(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+  if (fd.is_open() && retried([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) == 0)
+    ::unlink(path.c_str());
+}
+
+void remove_abandoned(const fs::path& path) {
+  const fs::path folder = folder_of(path);
+  const std::string prefix = temporary_prefix(path);
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);
+  if (!entries) return;  // a folder that can be written to and not listed
+  while (const dirent* entry = ::readdir(entries.get())) {
+    const std::string_view name = entry->d_name;
+    if (name.size() == prefix.size() + suffix_size && name.starts_with(prefix))
+      remove_if_abandoned(folder / name);
   }
-  return true;
 }
 
-// mkstemp makes private files; the new file gets the permissions of the one that it replaces, or
-// those of any new file.
-mode_t permissions_for(const std::filesystem::path& path) {
+// A rename is on the disk once the folder is. Some file systems cannot sync a folder (EINVAL), and
+// one that may not be read cannot be opened: then syncing the file is all that can be done.
+void sync_folder(const fs::path& folder, int file, std::string_view op) {
+  const Descriptor fd = open_file(folder, O_RDONLY | O_DIRECTORY);
+  if (!fd.is_open() && errno != EACCES) system_error(op, folder);
+  const int result = retried([&] { return ::fsync(fd.is_open() ? fd.get() : file); });
+  if (result != 0 && errno != EINVAL && errno != ENOTSUP) system_error(op, folder);
+}
+
+// Of a new file as the system makes it: by the process's mask, or the folder's access list.
+mode_t mode_of_new_file(const fs::path& path, std::string_view op) {
+  const TemporaryFile empty(path, 0666, op);
   struct stat info;
-  if (::stat(path.c_str(), &info) == 0) return info.st_mode & 07777;
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  return 0666 & ~mask;
+  if (::fstat(empty.get(), &info) != 0) system_error(op, path);
+  return info.st_mode & 0777;
 }
 
-// A rename is on the disk once the folder is. Not every file system lets a folder be synced; the
-// file is complete either way.
-void sync_folder(const std::filesystem::path& folder) {
-  const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.is_open()) ::fsync(fd.get());
+void check_target(const OutputTarget& target, std::string_view op) {
+  if (target.descriptor >= 0) {
+    const int flags = ::fcntl(target.descriptor, F_GETFL);
+    if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) system_error(op, target.path, EBADF);
+    return;
+  }
+  if (!target.exists) return;
+  if (S_ISDIR(target.mode)) system_error(op, target.path, EISDIR);
+  if (::access(target.path.c_str(), W_OK) != 0) system_error(op, target.path);
+  // The superuser may write to any file; what all write permission was taken from is to stay.
+  if (!target.stream && (target.mode & 0222) == 0) system_error(op, target.path, EACCES);
 }
 
-// What a symbolic link leads to, so that the link stays and its target is replaced.
-std::filesystem::path behind_links(const std::filesystem::path& path) {
-  std::error_code none;
-  if (!std::filesystem::is_symlink(path, none)) return path;
-  return std::filesystem::weakly_canonical(path);
+Descriptor open_stream(const OutputTarget& target, std::string_view op) {
+  const int given = target.descriptor;
+  if (given == STDOUT_FILENO) std::fflush(stdout);  // what was printed before comes before
+  Descriptor fd = given >= 0 ? Descriptor(::fcntl(given, F_DUPFD_CLOEXEC, 0))
+                             : open_file(target.path, O_WRONLY | O_APPEND | O_NOCTTY);
+  if (!fd.is_open()) system_error(op, target.path);
+  return fd;
 }
 
-// A device or a pipe: it is written to, not replaced.
-bool is_special(const std::filesystem::path& path) {
-  std::error_code none;
-  const std::filesystem::file_status status = std::filesystem::status(path, none);
-  return std::filesystem::is_character_file(status) || std::filesystem::is_block_file(status) ||
-         std::filesystem::is_fifo(status) || std::filesystem::is_socket(status);
+void replace_file(const OutputTarget& target, std::string_view bytes, std::string_view op) {
+  remove_abandoned(target.path);
+  const mode_t mode = target.exists ? target.mode & 07777 : mode_of_new_file(target.path, op);
+  TemporaryFile temporary(target.path, 0600, op);
+  const int fd = temporary.get();
+  if (!write_all(fd, bytes) || retried([&] { return ::fsync(fd); }) != 0 ||
+      retried([&] { return ::fchmod(fd, mode); }) != 0 || !temporary.rename_to(target.path))
+    system_error(op, target.path);
+  sync_folder(folder_of(target.path), fd, op);
+}
+
+// --- what a name stands for ----------------------------------------------------------------------
+
+// Links in /proc are not names of files: /proc/self/fd/1 leads to an open file, or to "pipe:[7]".
+bool in_proc(const fs::path& path) {
+  struct statfs info;
+  return ::statfs(folder_of(path).c_str(), &info) == 0 && info.f_type == PROC_SUPER_MAGIC;
+}
+
+int own_descriptor(const fs::path& path) {
+  const std::string name = path.filename().string();
+  std::error_code ignored;
+  if (name.empty() || name.size() > 9 || name.find_first_not_of("0123456789") != name.npos ||
+      !fs::equivalent(folder_of(path), "/proc/self/fd", ignored))
+    return -1;
+  return std::stoi(name);
 }
 
 }  // namespace
 
-std::string read_file(const std::filesystem::path& path) {
-  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.is_open()) system_error("read_file", path);
+OutputTarget::OutputTarget(const fs::path& name, std::string_view op) : path(name) {
+  constexpr int most_links = 40;  // as the system's own limit
   struct stat info;
-  if (::fstat(fd.get(), &info) != 0) system_error("read_file", path);
-  std::string bytes(static_cast<std::size_t>(info.st_size) + 1, '\0');
-  std::size_t size = 0;
-  while (true) {  // a pipe has no size, and a file may grow: read until there is no more
-    if (size == bytes.size()) bytes.resize(size + (size < 4096 ? 4096 : size / 2));
-    const ssize_t got = ::read(fd.get(), bytes.data() + size, bytes.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) system_error("read_file", path);
-    if (got == 0) break;
-    size += static_cast<std::size_t>(got);
+  for (int links = 0;; ++links) {
+    if (in_proc(path)) {
+      stream = true;
+      descriptor = own_descriptor(path);
+      break;
+    }
+    if (::lstat(path.c_str(), &info) != 0 || !S_ISLNK(info.st_mode)) break;
+    if (links == most_links) system_error(op, name, ELOOP);
+    std::error_code error;
+    const fs::path next = fs::read_symlink(path, error);
+    if (error) system_error(op, name, error.value());
+    path = next.is_absolute() ? next : path.parent_path() / next;
   }
-  bytes.resize(size);
-  return bytes;
+  const int result = descriptor >= 0 ? ::fstat(descriptor, &info) : ::stat(path.c_str(), &info);
+  exists = result == 0;
+  if (!exists && errno != ENOENT) system_error(op, name);
+  if (exists) {
+    mode = info.st_mode;
+    stream = stream || !(S_ISREG(mode) || S_ISDIR(mode));
+  } else if (::stat(folder_of(path).c_str(), &info) != 0) {
+    system_error(op, name);
+  }
+  device_ = info.st_dev;
+  inode_ = info.st_ino;
 }
 
-void write_file_atomically(const std::filesystem::path& given, std::string_view bytes) {
+bool OutputTarget::same_file(const OutputTarget& other) const {
+  return exists == other.exists && device_ == other.device_ && inode_ == other.inode_ &&
+         (exists || path.filename() == other.path.filename());
+}
+
+std::string read_file(const fs::path& path) {
+  const Descriptor fd = open_file(path, O_RDONLY);
+  if (!fd.is_open()) system_error("read_file", path);
+  return read_all(fd.get(), path);
+}
+
+std::string read_standard_input() { return read_all(STDIN_FILENO, "standard input"); }
+
+void write_file_atomically(const fs::path& path, std::string_view bytes) {
   constexpr std::string_view op = "write_file_atomically";
-  const std::filesystem::path path = behind_links(given);
-  if (is_special(path)) {
-    const Descriptor fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (!fd.is_open() || !write_all(fd.get(), bytes)) system_error(op, path);
-    return;
+  const OutputTarget target(path, op);
+  check_target(target, op);
+  if (!target.stream) return replace_file(target, bytes, op);
+  const Descriptor fd = open_stream(target, op);
+  if (!write_all(fd.get(), bytes)) system_error(op, path);
+}
+
+GrowingText::~GrowingText() {
+  if (stream_ >= 0) ::close(stream_);
+}
+
+void GrowingText::write(std::string_view all) {
+  constexpr std::string_view op = "write";
+  if (stream_ < 0) {
+    const OutputTarget target(path_, op);
+    if (!target.stream) return write_file_atomically(path_, all);
+    check_target(target, op);
+    stream_ = open_stream(target, op).release();
   }
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  std::string name = (folder / (".fovea-" + path.filename().string() + "-XXXXXX")).string();
-  const Descriptor fd(::mkostemp(name.data(), O_CLOEXEC));
-  if (!fd.is_open()) system_error(op, path);
-  TemporaryFile temporary(std::move(name));
-  if (::fchmod(fd.get(), permissions_for(path)) != 0 || !write_all(fd.get(), bytes) ||
-      ::fsync(fd.get()) != 0 || !temporary.rename_to(path))
-    system_error(op, path);
-  sync_folder(folder);
+  if (!write_all(stream_, all.substr(std::min(written_, all.size())))) system_error(op, path_);
+  written_ = all.size();
+}
+
+void check_writable(const fs::path& path, std::string_view op) {
+  const OutputTarget target(path, op);
+  check_target(target, op);
+  if (target.stream) return;
+  remove_abandoned(target.path);
+  const TemporaryFile trial(target.path, 0600, op);
 }
 
 }  // namespace fovea
