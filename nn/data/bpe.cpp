@@ -3,6 +3,10 @@
 #include <fovea/nn/data/bpe.h>
 #include <fovea/nn/data/utf8.h>
 
+#include <functional>
+#include <queue>
+#include <tuple>
+
 #include <fmt/format.h>
 
 namespace fovea::nn::data {
@@ -18,10 +22,24 @@ std::uint64_t key_of(std::int32_t first, std::int32_t second) {
          static_cast<std::uint32_t>(second);
 }
 
-// A stretch of a word, and the symbol that it is.
+// A part of a word and its symbol, in a list of the word's pieces.
 struct Piece {
   std::size_t begin, end;
-  std::int32_t symbol;
+  std::int32_t symbol;  // merged_away: it is a part of a piece before it
+  std::size_t previous, next;
+};
+
+constexpr std::int32_t merged_away = -2;
+
+// Two adjacent pieces with a rule. Valid as long as both symbols are still there.
+struct Candidate {
+  std::int64_t rank;
+  std::size_t left;
+  std::uint64_t key;
+  std::int32_t merged;
+  bool operator>(const Candidate& other) const {
+    return std::tie(rank, left) > std::tie(other.rank, other.left);
+  }
 };
 
 Bpe::Merge parse_merge(std::string_view line, std::string_view name, std::size_t number) {
@@ -90,44 +108,80 @@ std::int32_t Bpe::add_symbol(const std::string& spelling) {
   return symbols_.emplace(spelling, static_cast<std::int32_t>(symbols_.size())).first->second;
 }
 
-Tokens Bpe::encode_word(std::string_view word) const {
-  std::vector<Piece> pieces;
-  for (std::size_t at = 0; at < word.size();) {
-    const std::size_t end = at + first_code_point(word.substr(at)).size;
-    const std::string_view character = word.substr(at, end - at);
-    pieces.push_back(
-        {at, end,
-         end < word.size() ? symbol(character) : symbol(fmt::format("{}{}", character, word_end))});
-    at = end;
-  }
-  while (pieces.size() > 1) {
-    const Rule* best = nullptr;
-    std::uint64_t best_key = 0;
-    for (std::size_t i = 0; i + 1 < pieces.size(); ++i) {
-      const std::uint64_t key = key_of(pieces[i].symbol, pieces[i + 1].symbol);
-      const auto rule = rules_.find(key);
-      if (rule == rules_.end() || (best && rule->second.rank >= best->rank)) continue;
-      best = &rule->second;
-      best_key = key;
+// O(n log n): a list of pieces, and a queue of the adjacent pairs that have a rule, ordered by rank
+// and then from the left. Pairs that a merge makes wait until every place of its rule is merged,
+// because the rule that is used everywhere comes before a better one that it makes possible.
+class Bpe::WordEncoder {
+ public:
+  WordEncoder(const Bpe& bpe, std::string_view word) : bpe_(bpe), word_(word) {
+    for (std::size_t at = 0; at < word.size();) {
+      const std::size_t end = at + first_code_point(word.substr(at)).size;
+      const std::string_view character = word.substr(at, end - at);
+      const std::int32_t symbol = end < word.size()
+                                      ? bpe.symbol(character)
+                                      : bpe.symbol(fmt::format("{}{}", character, word_end));
+      const std::size_t i = pieces_.size();
+      pieces_.push_back({at, end, symbol, i - 1, i + 1});
+      at = end;
     }
-    if (!best) break;
-    std::size_t kept = 0;  // every place of the pair, from the left
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      const bool merge =
-          i + 1 < pieces.size() && key_of(pieces[i].symbol, pieces[i + 1].symbol) == best_key;
-      pieces[kept] = pieces[i];
-      if (merge) pieces[kept] = {pieces[i].begin, pieces[++i].end, best->merged};
-      ++kept;
+    for (std::size_t i = 0; i < pieces_.size(); ++i) add_candidate(i);
+  }
+
+  Tokens operator()() {
+    std::vector<std::size_t> merged;
+    while (!candidates_.empty()) {
+      const std::int64_t rank = candidates_.top().rank;
+      for (merged.clear(); !candidates_.empty() && candidates_.top().rank == rank;) {
+        if (merge(candidates_.top())) merged.push_back(candidates_.top().left);
+        candidates_.pop();
+      }
+      for (const std::size_t i : merged) {
+        if (i > 0) add_candidate(pieces_[i].previous);
+        add_candidate(i);
+      }
     }
-    pieces.resize(kept);
+    return spelled();
   }
-  Tokens spelled;
-  for (const Piece& piece : pieces) {
-    spelled.emplace_back(word.substr(piece.begin, piece.end - piece.begin));
-    if (piece.end < word.size()) spelled.back() += goes_on;
+
+ private:
+  void add_candidate(std::size_t left) {
+    const std::size_t right = pieces_[left].next;
+    if (right >= pieces_.size()) return;
+    const std::uint64_t key = key_of(pieces_[left].symbol, pieces_[right].symbol);
+    const auto rule = bpe_.rules_.find(key);
+    if (rule == bpe_.rules_.end()) return;
+    candidates_.push({rule->second.rank, left, key, rule->second.merged});
   }
-  return spelled;
-}
+
+  bool merge(const Candidate& candidate) {
+    Piece& left = pieces_[candidate.left];
+    if (left.symbol == merged_away || left.next >= pieces_.size()) return false;
+    Piece& right = pieces_[left.next];
+    if (key_of(left.symbol, right.symbol) != candidate.key) return false;
+    left.symbol = candidate.merged;
+    left.end = right.end;
+    left.next = right.next;
+    right.symbol = merged_away;
+    if (left.next < pieces_.size()) pieces_[left.next].previous = candidate.left;
+    return true;
+  }
+
+  Tokens spelled() const {
+    Tokens tokens;
+    for (std::size_t i = 0; i < pieces_.size(); i = pieces_[i].next) {
+      tokens.emplace_back(word_.substr(pieces_[i].begin, pieces_[i].end - pieces_[i].begin));
+      if (pieces_[i].end < word_.size()) tokens.back() += goes_on;
+    }
+    return tokens;
+  }
+
+  const Bpe& bpe_;
+  std::string_view word_;
+  std::vector<Piece> pieces_;
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> candidates_;
+};
+
+Tokens Bpe::encode_word(std::string_view word) const { return WordEncoder(*this, word)(); }
 
 Tokens Bpe::encode(std::string_view line) const {
   Tokens pieces;

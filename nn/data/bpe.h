@@ -60,6 +60,7 @@ class Bpe {
   struct Hash : std::hash<std::string_view> {
     using is_transparent = void;  // look-ups by string_view make no string
   };
+  class WordEncoder;
   struct Rule {
     std::int64_t rank;    // place in the list
     std::int32_t merged;  // the symbol that the pair becomes

@@ -4,6 +4,8 @@
 #include <fovea/nn/data/utf8.h>
 #include <fovea/nn/data/vocab.h>
 
+#include <algorithm>
+#include <limits>
 #include <queue>
 #include <unordered_set>
 
@@ -24,12 +26,13 @@ struct PairHash {
   }
 };
 
-// The counts of all pairs are kept up to date word by word as pieces grow, so that a merge costs
-// what the words with that pair cost.
+// All words as one list of symbols. The counts and places of all pairs are updated at each place
+// that a merge changes, so that learning takes O(n log n) for n characters in distinct words.
 class Learner {
  public:
   explicit Learner(const TokenCounts& words) : queue_(Worse{this}) {
     for (const auto& [word, count] : words) add_word(word, count);
+    for (std::size_t i = 0; i < symbols_.size(); ++i) add_pair(i);
     for (const auto& [pair, seen] : pairs_) queue_.push({seen.count, pair});
   }
 
@@ -45,13 +48,17 @@ class Learner {
   }
 
  private:
-  struct Word {
-    std::vector<Symbol> symbols;
-    std::int64_t count;
+  static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+
+  // A symbol of a word; previous and next are in the same word.
+  struct Place {
+    Symbol symbol;
+    std::int64_t count;  // of the word
+    std::size_t previous, next;
   };
   struct Seen {
     std::int64_t count = 0;
-    std::unordered_set<std::size_t> words;  // that have the pair, or had it once
+    std::vector<std::size_t> places;  // of the first symbol; also places where the pair was once
   };
   struct Candidate {
     std::int64_t count;
@@ -72,7 +79,7 @@ class Learner {
   }
 
   Symbol symbol(const std::string& spelled) {
-    const auto [found, is_new] = symbols_.emplace(spelled, static_cast<Symbol>(spellings_.size()));
+    const auto [found, is_new] = ids_.emplace(spelled, static_cast<Symbol>(spellings_.size()));
     if (is_new) spellings_.push_back(spelled);
     return found->second;
   }
@@ -80,22 +87,27 @@ class Learner {
   void add_word(const std::string& word, std::int64_t count) {
     Tokens characters = tokenize(word, Unit::characters);
     characters.back() += "</w>";
-    words_.push_back({{}, count});
-    for (const std::string& character : characters)
-      words_.back().symbols.push_back(symbol(character));
-    count_pairs(words_.size() - 1, +1, nullptr);
+    for (std::size_t i = 0; i < characters.size(); ++i) {
+      const std::size_t at = symbols_.size();
+      symbols_.push_back({symbol(characters[i]), count, i > 0 ? at - 1 : none,
+                          i + 1 < characters.size() ? at + 1 : none});
+    }
   }
 
-  // Adds a word's pairs to the counts, or takes them away; notes which pairs that were.
-  void count_pairs(std::size_t word, std::int64_t sign, std::vector<Pair>* changed) {
-    const std::vector<Symbol>& symbols = words_[word].symbols;
-    for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
-      const Pair pair{symbols[i], symbols[i + 1]};
-      Seen& seen = pairs_[pair];
-      seen.count += sign * words_[word].count;
-      if (sign > 0) seen.words.insert(word);
-      if (changed) changed->push_back(pair);
-    }
+  Pair pair_at(std::size_t left) const {
+    return {symbols_[left].symbol, symbols_[symbols_[left].next].symbol};
+  }
+
+  void add_pair(std::size_t left) {
+    if (left == none || symbols_[left].next == none) return;
+    Seen& seen = pairs_[pair_at(left)];
+    seen.count += symbols_[left].count;
+    seen.places.push_back(left);
+  }
+
+  void remove_pair(std::size_t left) {
+    if (left == none || symbols_[left].next == none) return;
+    pairs_[pair_at(left)].count -= symbols_[left].count;
   }
 
   // The queue has an entry for every count that a pair has had. Puts a true one on top; false where
@@ -110,37 +122,42 @@ class Learner {
     return false;
   }
 
+  // Every place of the pair, from the left.
   void merge(const Pair& pair) {
     const Symbol merged = symbol(spelling(pair.first) + spelling(pair.second));
-    const std::unordered_set<std::size_t> words = std::move(pairs_[pair].words);
-    std::vector<Pair> changed;
-    for (const std::size_t word : words) {
-      count_pairs(word, -1, &changed);
-      replace(words_[word].symbols, pair, merged);
-      count_pairs(word, +1, &changed);
+    std::vector<std::size_t> places = std::move(pairs_[pair].places);
+    std::sort(places.begin(), places.end());
+    std::unordered_set<Pair, PairHash> changed;
+    for (const std::size_t left : places) {
+      if (symbols_[left].next == none || !(pair_at(left) == pair)) continue;
+      const std::size_t right = symbols_[left].next, before = symbols_[left].previous;
+      for (const std::size_t at : {before, left, right}) {
+        if (at != none && symbols_[at].next != none) changed.insert(pair_at(at));
+        remove_pair(at);
+      }
+      join(left, right, merged);
+      for (const std::size_t at : {before, left}) {
+        add_pair(at);
+        if (at != none && symbols_[at].next != none) changed.insert(pair_at(at));
+      }
     }
     pairs_.erase(pair);
-    std::unordered_set<Pair, PairHash> once(changed.begin(), changed.end());
-    for (const Pair& p : once)
+    for (const Pair& p : changed)
       if (const auto seen = pairs_.find(p); seen != pairs_.end() && seen->second.count > 0)
         queue_.push({seen->second.count, p});
   }
 
-  // Every place of the pair, from the left.
-  static void replace(std::vector<Symbol>& symbols, const Pair& pair, Symbol merged) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < symbols.size(); ++i) {
-      const bool here =
-          i + 1 < symbols.size() && symbols[i] == pair.first && symbols[i + 1] == pair.second;
-      symbols[kept++] = here ? merged : symbols[i];
-      if (here) ++i;
-    }
-    symbols.resize(kept);
+  void join(std::size_t left, std::size_t right, Symbol merged) {
+    const std::size_t after = symbols_[right].next;
+    symbols_[left].symbol = merged;
+    symbols_[left].next = after;
+    symbols_[right].next = none;  // no pair begins here any more
+    if (after != none) symbols_[after].previous = left;
   }
 
   std::vector<std::string> spellings_;
-  std::unordered_map<std::string, Symbol> symbols_;
-  std::vector<Word> words_;
+  std::unordered_map<std::string, Symbol> ids_;
+  std::vector<Place> symbols_;
   std::unordered_map<Pair, Seen, PairHash> pairs_;
   std::priority_queue<Candidate, std::vector<Candidate>, Worse> queue_;
 };

@@ -2,6 +2,7 @@
 #include <fovea/nn/data/bpe.h>
 #include <fovea/tests/support/skip.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -68,6 +69,43 @@ std::vector<Bpe::Merge> learn_slowly(const Lines& lines, std::size_t merges) {
   }
   return learned;
 }
+
+// The definition of encode_word: as long as one occurs, join every place of the earliest rule.
+Tokens encode_slowly(const std::vector<Bpe::Merge>& merges, const std::string& word) {
+  Tokens pieces = tokenize(word, Unit::characters);
+  pieces.back() += "</w>";
+  for (std::size_t rank = 0; rank < merges.size();) {
+    bool joined = false;
+    for (std::size_t i = 0; i + 1 < pieces.size(); ++i)
+      if (pieces[i] == merges[rank].first && pieces[i + 1] == merges[rank].second) {
+        pieces[i] += pieces[i + 1];
+        pieces.erase(pieces.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+        joined = true;
+      }
+    rank = joined ? 0 : rank + 1;
+  }
+  pieces.back().resize(pieces.back().size() - 4);
+  for (std::size_t i = 0; i + 1 < pieces.size(); ++i) pieces[i] += "@@";
+  return pieces;
+}
+
+// Numbers below n, the same on every platform.
+class Draw {
+ public:
+  std::uint32_t operator()(std::uint32_t n) {
+    state_ = state_ * 1664525u + 1013904223u;
+    return (state_ >> 16) % n;
+  }
+  std::string word(std::uint32_t letters, std::size_t length) {
+    std::string text;
+    while (text.size() < length)
+      text += static_cast<char>('a' + static_cast<char>((*this)(letters)));
+    return text;
+  }
+
+ private:
+  std::uint32_t state_ = 7;
+};
 
 }  // namespace
 
@@ -186,26 +224,49 @@ TEST_CASE("texts are counted together") {
 TEST_CASE("the quick learner finds what counting again after every merge finds") {
   // Two letters alone: words such as aaabaab have pairs that overlap themselves, pieces that come
   // about in several ways, and many ties.
-  std::uint32_t state = 7;
-  const auto draw = [&state](std::uint32_t n) {
-    state = state * 1664525u + 1013904223u;
-    return (state >> 16) % n;
-  };
+  Draw draw;
   for (const std::uint32_t letters : {1u, 2u, 4u}) {
     Lines lines;
     for (int i = 0; i < 40; ++i) {
       std::string line;
-      for (int w = 0; w < 6; ++w) {
-        for (std::uint32_t n = 1 + draw(9); n > 0; --n)
-          line += static_cast<char>('a' + static_cast<char>(draw(letters)));
-        line += ' ';
-      }
+      for (int w = 0; w < 6; ++w) line += draw.word(letters, 1 + draw(9)) + ' ';
       lines.push_back(line);
     }
     const std::vector<Bpe::Merge> slow = learn_slowly(lines, 400);
     CHECK(slow.size() > (letters == 1 ? 5u : 60u));
     CHECK(Bpe::learn(std::vector<Lines>{lines}, 400).merges() == slow);
   }
+}
+
+TEST_CASE("a word's pieces are those of the definition, whatever the order of the rules") {
+  Draw draw;
+  for (int round = 0; round < 300; ++round) {
+    // Rules in random order: a rule may stand before those that make its pieces.
+    std::vector<Bpe::Merge> merges;
+    for (std::uint32_t n = 1 + draw(12); n > 0; --n)
+      merges.emplace_back(draw.word(2, 1 + draw(3)),
+                          draw.word(2, 1 + draw(3)) + (draw(3) == 0 ? "</w>" : ""));
+    const Bpe bpe(merges);
+    for (int i = 0; i < 5; ++i) {
+      const std::string word = draw.word(2, 1 + draw(30));
+      CHECK(bpe.encode_word(word) == encode_slowly(merges, word));
+    }
+  }
+}
+
+TEST_CASE("a word of a million characters") {
+  // Steps that are quadratic in the length would take hours.
+  Draw draw;
+  const std::string word = draw.word(4, 1'000'000);
+  const Bpe bpe = Bpe::learn(std::vector<Lines>{{word}}, 2'000);
+  REQUIRE(bpe.merges().size() == 2'000);
+  const Tokens pieces = bpe.encode_word(word);
+  CHECK(pieces.size() < word.size() / 3);
+  CHECK(Bpe::join(pieces) == word);
+  // Far from its end, the pieces of a part are those of the whole.
+  const Tokens slow = encode_slowly(bpe.merges(), word.substr(0, 400));
+  REQUIRE(slow.size() > 60);
+  CHECK(std::equal(pieces.begin(), pieces.begin() + 40, slow.begin()));
 }
 
 TEST_CASE("subword-nmt's own codes and text: Multi30k") {
