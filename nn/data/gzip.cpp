@@ -28,8 +28,9 @@ class Inflater {
   z_stream stream_ = {};
 };
 
-// Appends one member and takes its bytes off the front.
-void append_member(std::string_view& bytes, std::string_view name, std::string& text) {
+// Appends one member and takes its bytes off the front; `limit` bounds the whole text.
+void append_member(std::string_view& bytes, std::string_view name, std::size_t limit,
+                   std::string& text) {
   Inflater inflater;
   z_stream& stream = inflater.stream();
   std::array<char, 1 << 16> piece;
@@ -41,7 +42,13 @@ void append_member(std::string_view& bytes, std::string_view name, std::string& 
     stream.avail_out = static_cast<uInt>(piece.size());
     result = inflate(&stream, Z_NO_FLUSH);
     bytes.remove_prefix(given - stream.avail_in);
-    text.append(piece.data(), piece.size() - stream.avail_out);
+    const std::size_t got = piece.size() - stream.avail_out;
+    if (got > limit - text.size())
+      format_error(
+          "gunzip",
+          "{}: unpacks to more than {} bytes: must be at most 1 MiB and 100 times its size", name,
+          limit);
+    text.append(piece.data(), got);
     if (result == Z_OK || result == Z_STREAM_END) continue;
     if (result == Z_BUF_ERROR) format_error("gunzip", "{}: ends in the middle", name);
     format_error("gunzip", "{}: {}", name, stream.msg ? stream.msg : zError(result));
@@ -50,9 +57,12 @@ void append_member(std::string_view& bytes, std::string_view name, std::string& 
 
 }  // namespace
 
+std::size_t gunzip_limit(std::size_t packed) { return (std::size_t{1} << 20) + 100 * packed; }
+
 std::string gunzip(std::string_view bytes, std::string_view name) {
+  const std::size_t limit = gunzip_limit(bytes.size());
   std::string text;
-  do append_member(bytes, name, text);
+  do append_member(bytes, name, limit, text);
   while (!bytes.empty());
   return text;
 }

@@ -3,7 +3,9 @@
 #include <fovea/nn/data/pieces.h>
 #include <fovea/nn/data/utf8.h>
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <optional>
 #include <queue>
 
@@ -66,6 +68,8 @@ Pieces::Pieces(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
     value_error("Pieces", "{} pieces: there must be <unk>, <bos> and <eos>", pieces_.size());
   for (std::size_t id = 0; id < pieces_.size(); ++id) {
     if (pieces_[id].text.empty()) value_error("Pieces", "piece {} has no text", id);
+    if (std::isnan(pieces_[id].score))
+      value_error("Pieces", "piece {}: score = nan: must be a number", id);
     if (id < 3) continue;
     const auto number = static_cast<std::int64_t>(id);
     if (const std::optional<char> byte = byte_of(pieces_[id].text)) {
@@ -73,6 +77,7 @@ Pieces::Pieces(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
       if (of_byte == unk) of_byte = number;
     } else {
       ids_.try_emplace(pieces_[id].text, number);
+      longest_ = std::max(longest_, pieces_[id].text.size());
     }
   }
 }
@@ -93,6 +98,8 @@ Pieces Pieces::parse(std::string_view bytes, std::string_view source) {
     if (length == 0 || length > longest)
       format_error("Pieces", "{}: piece {} has {} bytes: it must have 1 to {}", source, id, length,
                    longest);
+    if (std::isnan(score))
+      format_error("Pieces", "{}: piece {}: score = nan: must be a number", source, id);
     pieces.push_back({std::string(in.take(length, id)), score});
   }
   if (pieces.size() < 3)
@@ -105,6 +112,9 @@ const std::string& Pieces::piece(std::int64_t id) const {
   if (id < 0 || id >= size()) index_error("Pieces", "id {} of {} pieces", id, size());
   return pieces_[static_cast<std::size_t>(id)].text;
 }
+
+// A byte that is no character's piece stands for itself, and is part of no longer piece.
+bool Pieces::is_text(std::int64_t id) const { return id != unk && !byte_of(piece(id)); }
 
 std::int64_t Pieces::find(std::string_view text) const {
   const auto at = ids_.find(text);
@@ -136,7 +146,8 @@ Ids Pieces::encode(std::string_view text) const {
   std::vector<std::size_t> next(n), before(n);
   std::priority_queue<Pair> pairs;
   const auto note = [&](std::size_t left, std::size_t right) {
-    if (right >= n) return;
+    if (right >= n || !is_text(ids[left]) || !is_text(ids[right])) return;
+    if (piece(ids[left]).size() + piece(ids[right]).size() > longest_) return;
     const std::int64_t joined = find(piece(ids[left]) + piece(ids[right]));
     if (joined < 0) return;
     pairs.push({pieces_[static_cast<std::size_t>(joined)].score, left, right, ids[left], ids[right],

@@ -29,7 +29,8 @@ class Pieces {
   };
 
   /// Pieces 0 to 2 are the three above, whatever their texts. ValueError for fewer, or a piece
-  /// without text; of equal texts the first counts.
+  /// without text or with a NaN as its score; of equal texts the first
+  /// counts.
   explicit Pieces(std::vector<Piece> pieces);
 
   /// A file: int32 length of the longest, then for each piece float32 score, int32 length, bytes;
@@ -54,11 +55,13 @@ class Pieces {
   };
 
   std::int64_t find(std::string_view text) const;  // -1: no piece
+  bool is_text(std::int64_t id) const;
   Ids first_cut(std::string_view text) const;
 
   std::vector<Piece> pieces_;
   // The text "<0x0A>" is no newline: the pieces of bytes are found by their bytes only.
   std::unordered_map<std::string, std::int64_t, Hash, std::equal_to<>> ids_;
+  std::size_t longest_ = 0;                 // of the texts in ids_
   std::array<std::int64_t, 256> byte_ids_;  // `unk` where a byte has no piece
 };
 

@@ -5,8 +5,8 @@
 #include <fovea/nn/data/utf8.h>
 
 #include <algorithm>
+#include <array>
 #include <istream>
-#include <sstream>
 
 namespace fovea::nn::data {
 namespace {
@@ -41,6 +41,23 @@ void check_utf8(std::string_view line, std::string_view name, std::size_t number
                static_cast<unsigned char>(line[at]));
 }
 
+// Counts the lines first: a list that grows would hold three times its size while it is copied.
+Lines split_lines(std::string_view bytes, std::string_view name, Utf8 utf8) {
+  if (bytes.starts_with(byte_order_mark)) bytes.remove_prefix(byte_order_mark.size());
+  Lines lines;
+  const bool open_end = !bytes.empty() && bytes.back() != '\n';
+  lines.reserve(static_cast<std::size_t>(std::count(bytes.begin(), bytes.end(), '\n')) + open_end);
+  while (!bytes.empty()) {
+    const std::size_t end = std::min(bytes.find('\n'), bytes.size());
+    std::string_view line = bytes.substr(0, end);
+    bytes.remove_prefix(std::min(end + 1, bytes.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (utf8 == Utf8::strict) check_utf8(line, name, lines.size() + 1);
+    lines.emplace_back(line);
+  }
+  return lines;
+}
+
 }  // namespace
 
 Tokens tokenize(std::string_view line, Unit unit) {
@@ -66,22 +83,17 @@ Unit unit_named(std::string_view name) {
 }
 
 Lines read_lines(std::istream& in, std::string_view name, Utf8 utf8) {
-  Lines lines;
-  for (std::string line; std::getline(in, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (lines.empty() && line.starts_with(byte_order_mark)) line.erase(0, byte_order_mark.size());
-    if (utf8 == Utf8::strict) check_utf8(line, name, lines.size() + 1);
-    lines.push_back(std::move(line));
-  }
+  std::string bytes;
+  for (std::array<char, 1 << 16> part; in.read(part.data(), part.size()) || in.gcount() > 0;)
+    bytes.append(part.data(), static_cast<std::size_t>(in.gcount()));
   if (in.bad()) format_error("read_lines", "{}: reading failed", name);
-  return lines;
+  return split_lines(bytes, name, utf8);
 }
 
 Lines read_lines(const std::filesystem::path& file, Utf8 utf8) {
   std::string bytes = read_file(file);
   if (file.extension() == ".gz") bytes = gunzip(bytes, file.string());
-  std::istringstream in(std::move(bytes));
-  return read_lines(in, file.string(), utf8);
+  return split_lines(bytes, file.string(), utf8);
 }
 
 ParallelText read_parallel(const std::filesystem::path& source, const std::filesystem::path& target,

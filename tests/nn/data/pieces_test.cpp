@@ -150,6 +150,19 @@ TEST_CASE("any bytes come back") {
   CHECK(pieces.decode(Ids{Pieces::bos, blank, a, Pieces::eos}) == "a");
 }
 
+TEST_CASE("the name of a byte is part of no longer piece") {
+  // The byte 0xC3 is the piece "<0xC3>", and a text may hold these characters, too.
+  const Pieces pieces = pieces_with({{"<0xC3>a", -1}, {"<unk>a", -1}});
+  CHECK(pieces.encode("\xC3"
+                      "a") == Ids{blank, first_byte + 0xC3, a});
+  CHECK(pieces.decode(pieces.encode("\xC3"
+                                    "a")) ==
+        "\xC3"
+        "a");
+  const Pieces no_bytes({{"<unk>"}, {"<s>"}, {"</s>"}, {" "}, {"x"}, {"<unk>x"}});
+  CHECK(no_bytes.encode("yx") == Ids{3, Pieces::unk, 4});
+}
+
 TEST_CASE("a file, and what is wrong with one") {
   const std::string good = number(5) + entry(0, "<unk>") + entry(0, "<s>") + entry(0, "</s>") +
                            entry(-1, " ") + entry(-2.5f, "x");
@@ -176,6 +189,12 @@ TEST_CASE("a file, and what is wrong with one") {
   CHECK(message_of<ValueError>([] {
           Pieces({{"a"}, {"b"}, {"c"}, {""}});
         }) == "Pieces: piece 3 has no text");
+  const float no_number = std::numeric_limits<float>::quiet_NaN();
+  CHECK(message(good + entry(no_number, "y")) ==
+        "Pieces: tok.bin: piece 5: score = nan: must be a number");
+  CHECK(message_of<ValueError>([&] {
+          Pieces({{"a"}, {"b"}, {"c"}, {"d", no_number}});
+        }) == "Pieces: piece 3: score = nan: must be a number");
   CHECK(message_of<IndexError>([&] { pieces.piece(5); }) == "Pieces: id 5 of 5 pieces");
   CHECK_THROWS_AS(pieces.bytes_of(-1), IndexError);
 }

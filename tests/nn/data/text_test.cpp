@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <zlib.h>
 
 #include <doctest/doctest.h>
 
@@ -50,6 +51,20 @@ std::string from_hex(const std::string& digits) {
   for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
     bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
   return bytes;
+}
+
+std::string gzip(const std::string& bytes) {
+  constexpr int gzip_header = 16 + MAX_WBITS, memory = 8;
+  z_stream stream = {};
+  REQUIRE(deflateInit2(&stream, 9, Z_DEFLATED, gzip_header, memory, Z_DEFAULT_STRATEGY) == Z_OK);
+  std::string packed(deflateBound(&stream, bytes.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
+  deflateEnd(&stream);
+  return packed.substr(0, packed.size() - stream.avail_out);
 }
 
 // printf 'one\ntwo\n' | gzip -n | xxd -p, and of 'drei' and of nothing.
@@ -173,4 +188,22 @@ TEST_CASE("gzip: damaged files are errors that name the file") {
   std::string wrong_length = packed_lines;
   wrong_length.back() = 1;
   CHECK(message(wrong_length) == "gunzip: a.gz: incorrect length check");
+}
+
+TEST_CASE("gzip: a file that unpacks to too many times its size is an error") {
+  // gzip -9n of zeros: 2,097,152 of them take about 2 kB, which is 1 MiB + 200 kB at most.
+  CHECK(gunzip_limit(0) == 1 << 20);
+  CHECK(gunzip_limit(1'000'000) == (1 << 20) + 100'000'000);
+  const std::string bomb = gzip(std::string(2 << 20, '\0'));
+  REQUIRE(bomb.size() < 4096);
+  CHECK(message_of<fovea::FormatError>([&] { gunzip(bomb, "bomb.gz"); }) ==
+        "gunzip: bomb.gz: unpacks to more than " + std::to_string(gunzip_limit(bomb.size())) +
+            " bytes: must be at most 1 MiB and 100 times its size");
+  // Members count together, and the largest text that is allowed is read.
+  const std::string half = gzip(std::string(700'000, '\0'));
+  CHECK_THROWS_AS(gunzip(half + half, "two.gz"), fovea::FormatError);
+  const std::string most = gzip(std::string(1 << 20, 'a'));
+  CHECK(gunzip(most, "most.gz").size() == 1 << 20);
+  const Folder folder;
+  CHECK_THROWS_AS(read_lines(folder.write("bomb.gz", bomb)), fovea::FormatError);
 }
