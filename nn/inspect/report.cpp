@@ -135,15 +135,23 @@ Json json_of(const ReportSentence& sentence) {
   return json;
 }
 
-// JSON as it may stand in a <script>: none of its texts can end the element. Bytes that are no
-// UTF-8 become "�".
+// JSON as it may stand in a <script>: no text can end the element, begin a comment, or be an end of
+// line of JavaScript. Bytes that are no UTF-8 become "�".
 std::string script_text(const Json& json) {
+  constexpr std::pair<std::string_view, std::string_view> escapes[] = {{"<", "\\u003c"},
+                                                                       {">", "\\u003e"},
+                                                                       {"&", "\\u0026"},
+                                                                       {"\u2028", "\\u2028"},
+                                                                       {"\u2029", "\\u2029"}};
+  const std::string dumped = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   std::string text;
-  for (const char c : json.dump(-1, ' ', false, Json::error_handler_t::replace))
-    if (c == '<')
-      text += "\\u003c";
-    else
-      text += c;
+  for (std::string_view rest = dumped; !rest.empty();) {
+    const auto* escape = std::find_if(std::begin(escapes), std::end(escapes),
+                                      [&](const auto& e) { return rest.starts_with(e.first); });
+    const bool found = escape != std::end(escapes);
+    text += found ? escape->second : rest.substr(0, 1);
+    rest.remove_prefix(found ? escape->first.size() : 1);
+  }
   return text;
 }
 

@@ -104,4 +104,21 @@ Glyph visible(std::string_view label) {
   return all;
 }
 
+std::string terminal_text(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const data::CodePoint point = data::first_code_point(text);
+    const bool layout = point.value == '\n' || point.value == '\t';
+    if (is_unprintable(point)) {
+      out += "�";
+    } else if (is_control(point.value) && !layout) {
+      out += control_picture(point.value);
+    } else {
+      out += text.substr(0, point.size);
+    }
+    text.remove_prefix(point.size);
+  }
+  return out;
+}
+
 }  // namespace fovea::nn::inspect

@@ -29,4 +29,8 @@ std::vector<Glyph> glyphs(std::string_view label);
 /// All glyphs in a row, and the columns they take.
 Glyph visible(std::string_view label);
 
+/// A text of lines as it may be printed in a terminal: as glyphs() shows it, but ends of lines,
+/// tabs and blanks stay.
+std::string terminal_text(std::string_view text);
+
 }  // namespace fovea::nn::inspect

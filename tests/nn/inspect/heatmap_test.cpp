@@ -1,10 +1,10 @@
 #include <fovea/core/error.h>
 #include <fovea/nn/inspect/heatmap.h>
+#include <fovea/tests/nn/inspect/hostile_tokens.h>
 #include <fovea/tests/nn/inspect/xml_check.h>
 
 #include <limits>
 
-#include "xml_check.h"
 #include <doctest/doctest.h>
 
 using namespace fovea::nn::inspect;
@@ -135,4 +135,24 @@ TEST_CASE("heat map: empty ones are drawn, wrong ones are not") {
   const char* message = "HeatMap: 3 weights for 2 row labels and 1 column labels: one a cell";
   CHECK_THROWS_WITH_AS(draw_as_svg(wrong), message, fovea::ShapeError);
   CHECK_THROWS_WITH_AS(draw_in_terminal(wrong, Colour::off), message, fovea::ShapeError);
+}
+
+TEST_CASE("heat map: no hostile token leaves its place") {
+  const auto map_of = [](const std::string& token) {
+    return HeatMap{.title = token,
+                   .row_labels = {token, "b"},
+                   .column_labels = {token, "b"},
+                   .weights = {0, 1, 1, 0}};
+  };
+  const auto other_tags = [](const std::string& svg) {
+    return count_of(svg, "<") - count_of(svg, "<text") - count_of(svg, "</text");
+  };
+  for (const std::string& token : fovea::test::hostile_tokens) {
+    CAPTURE(token);
+    const std::string svg = draw_as_svg(map_of(token));
+    CHECK(what_is_wrong_with(svg) == "");
+    CHECK(other_tags(svg) == other_tags(draw_as_svg(map_of("a"))));
+    for (const char c : draw_in_terminal(map_of(token), Colour::off))
+      CHECK((static_cast<unsigned char>(c) >= 0x20 || c == '\n'));
+  }
 }

@@ -1,7 +1,10 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/random.h>
+#include <fovea/nn/data/utf8.h>
 #include <fovea/nn/inspect/report.h>
+#include <fovea/tests/nn/inspect/hostile_tokens.h>
+#include <fovea/tests/nn/inspect/sha256.h>
 #include <fovea/tests/nn/inspect/xml_check.h>
 #include <fovea/tests/support/compare.h>
 
@@ -27,12 +30,6 @@ namespace {
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
-// Markup, quotes, marks of the template, what ends scripts and comments, no UTF-8, nothing.
-const std::vector<std::string> hostile = {
-    "</script><script>", "<b>",     "&quot;", "<!--", "-->", "{{title}}",
-    "{{data}}",          "\\u003c", "\"",     "'",    "\n",  "\x01",
-    "👩‍👧",       "שלום",    ""};
-
 Report greeting() {
   Report report{.title = "greeting", .description = "Who greets whom."};
   report.sentences = {{.title = "hello world"}};
@@ -46,6 +43,32 @@ Report greeting() {
        .heads = 2,
        .weights = {0.5f, 0.5f, 1, 0, 0, 0, 0.25f, 0.75f, 0.1f, 0.9f, 0, 1}}};
   return report;
+}
+
+// Between two marks, the first time.
+std::string between(const std::string& text, std::string_view begin, std::string_view end) {
+  const std::size_t at = text.find(begin) + begin.size();
+  return text.substr(at, text.find(end, at) - at);
+}
+
+std::string base64_of(const std::string& bytes) {
+  constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : bytes) {
+    bits = bits << 8 | static_cast<unsigned char>(c);
+    for (count += 8; count >= 6; count -= 6) text += digits[bits >> (count - 6) & 63];
+  }
+  if (count > 0) text += digits[bits << (6 - count) & 63];
+  return text.append((4 - text.size() % 4) % 4, '=');
+}
+
+// As JSON gives a text back that had invalid bytes in it.
+bool same_text(const std::string& found, const std::string& given) {
+  return found == given || (found.find("\xEF\xBF\xBD") != std::string::npos &&
+                            nn::data::find_invalid_utf8(given) != std::string::npos);
 }
 
 // What the page carries.
@@ -150,27 +173,53 @@ TEST_CASE("report: weights are off by at most a 510th of their row's largest") {
   }
 }
 
-TEST_CASE("report: texts stay texts") {
-  Report report = greeting();
-  std::string all;
-  for (const std::string& text : hostile) all += text;
-  report.title = report.description = report.sentences[0].title = all;
-  report.sentences[0].sequences.push_back({all, hostile});
-  const std::string page = report_page(report), plain = report_page(greeting());
-  for (const char* tag : {"<script", "</script>", "<!--", "<b>", "<title>", "</title>"}) {
-    CAPTURE(tag);
-    CHECK(count_of(page, tag) == count_of(plain, tag));
+TEST_CASE("report: texts stay texts, each hostile token at each place") {
+  CHECK(test::hostile_tokens.size() >= 30);
+  const std::string plain = report_page(greeting());
+  for (const std::string& token : test::hostile_tokens) {
+    CAPTURE(token);
+    Report report = greeting();
+    report.title = report.description = token;
+    report.facts = {{token, token}};
+    ReportSentence& sentence = report.sentences[0];
+    sentence.title = sentence.prediction = token;
+    sentence.sequences[0].tokens = {token, "world"};
+    sentence.maps[0].layer = sentence.maps[0].mechanism = token;
+    sentence.evidence = {"source", token, {1, 2}, token, token};
+    const std::string page = report_page(report);
+    CHECK(count_of(page, "<") == count_of(plain, "<"));
+    CHECK(count_of(page, ">") == count_of(plain, ">"));
+    CHECK(count_of(page, "\u2028") + count_of(page, "\u2029") ==
+          count_of(between(page, "<title>", "</title>"), "\u2028") * 2);
+    const Json data = data_of(page);
+    CHECK(same_text(data["title"], token));
+    CHECK(same_text(data["facts"][0][1], token));
+    CHECK(same_text(data["sentences"][0]["sequences"][0]["tokens"][0], token));
+    CHECK(same_text(data["sentences"][0]["evidence"]["positive"], token));
+    CHECK(same_text(data["sentences"][0]["maps"][0]["layer"], token));
   }
-  const Json data = data_of(page);
-  CHECK(data["title"] == all);
-  CHECK(data["sentences"][0]["sequences"][2]["name"] == all);
-  CHECK(data["sentences"][0]["sequences"][2]["tokens"] == hostile);
-  CHECK(count_of(page, "&lt;/script&gt;&lt;script&gt;") == 1);  // in <title>
-
   Report broken = greeting();
   broken.sentences[0].sequences[0].tokens[0] = "a\xff";
   CHECK(data_of(report_page(broken))["sentences"][0]["sequences"][0]["tokens"][0] ==
         "a\xEF\xBF\xBD");
+}
+
+TEST_CASE("report: the page's policy allows its own style and script, and nothing else") {
+  CHECK(base64_of(test::sha256("abc")) == "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+  const std::string page = report_page(greeting());
+  const auto hash = [&](const char* tag) {
+    const std::string name(tag);
+    return "'sha256-" +
+           base64_of(test::sha256(between(page, "<" + name + ">", "</" + name + ">"))) + "'";
+  };
+  std::string policy = between(page, "Content-Security-Policy\" content=\"", "\"");
+  policy.erase(std::remove(policy.begin(), policy.end(), '\n'), policy.end());
+  CHECK(policy == "default-src 'none'; style-src " + hash("style") + ";  script-src " +
+                      hash("script") + "; base-uri 'none'; form-action 'none'");
+  CHECK(count_of(page, "<script") == 2);  // the data's, which does not run, and this one
+  CHECK(count_of(page, "<style") == 1);
+  for (const char* attribute : {" style=", " onclick=", " onload="})
+    CHECK(count_of(page, attribute) == 0);
 }
 
 TEST_CASE("report: the page stands alone") {

@@ -1,4 +1,5 @@
 #include <fovea/nn/inspect/terminal.h>
+#include <fovea/tests/nn/inspect/hostile_tokens.h>
 
 #include <cstdlib>
 #include <fcntl.h>
@@ -96,4 +97,14 @@ TEST_CASE("terminal: labels are made safe and visible") {
   CHECK(text_of("  ") == "␣␣");
   CHECK(text_of("a b") == "a b");
   CHECK(text_of("\xCC\x81x") == "◌\xCC\x81x");
+}
+
+TEST_CASE("terminal: texts keep their lines and drive nothing") {
+  CHECK(terminal_text("two\tcolumns\n next line\n") == "two\tcolumns\n next line\n");
+  CHECK(terminal_text("gr\u00fc\u00dfe \u0301\u200d") == "gr\u00fc\u00dfe \u0301\u200d");
+  CHECK(terminal_text("\x1b[2J\r\u009b") == "\u241b[2J\u240d\ufffd");
+  CHECK(terminal_text("\xff") == "\ufffd");
+  for (const std::string& token : fovea::test::hostile_tokens)
+    for (const char c : terminal_text(token))
+      CHECK((static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t'));
 }

@@ -3,6 +3,7 @@
 //   make_report FILE.html
 #include <fovea/core/random.h>
 #include <fovea/nn/inspect/report.h>
+#include <fovea/tests/nn/inspect/hostile_tokens.h>
 
 #include <algorithm>
 #include <cmath>
@@ -96,6 +97,16 @@ ReportSentence hostile_one(fovea::Rng& rng) {
                      {"{{data}}", "\\u003c", "\u202e", "${x}", "'", "\"", "\x01", "ok"}, 1, 2, rng);
 }
 
+ReportSentence hostile_tokens(fovea::Rng& rng) {
+  const Tokens& tokens = fovea::test::hostile_tokens;
+  ReportSentence sentence = translation(tokens[0], tokens, tokens, 1, 1, rng);
+  sentence.prediction = tokens[1];
+  for (AttentionMap& map : sentence.maps) map.mechanism = tokens[2];
+  sentence.evidence = {"source", tokens[3], std::vector<float>(tokens.size(), 1.0f), tokens[4],
+                       tokens[5]};
+  return sentence;
+}
+
 ReportSentence review() {
   ReportSentence sentence{.title = "the plot is thin , but the acting is wonderful",
                           .prediction = "positive, 87.2 %"};
@@ -118,6 +129,7 @@ int main(int argc, char** argv) {
   Report report{.title = "Translation, German to English",
                 .description = "Where a small transformer looked while it translated.",
                 .facts = {{"model", "transformer"}, {"layers", "3"}, {"heads", "4"}}};
-  report.sentences = {short_one(rng), long_one(rng), hostile_one(rng), review()};
+  report.sentences = {short_one(rng), long_one(rng), hostile_one(rng), review(),
+                      hostile_tokens(rng)};
   write_report(argv[1], report);
 }

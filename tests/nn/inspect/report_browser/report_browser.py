@@ -48,8 +48,8 @@ def loads(page, url):
     page.open(url)
     check(page.requests == [url], f"fetches nothing but itself: {page.requests}")
     check(page.evaluate("document.title") == "Translation, German to English", "has its title")
-    check(page.evaluate("document.querySelectorAll('#sentence option').length") == 4,
-          "lists four sentences")
+    check(page.evaluate("document.querySelectorAll('#sentence option').length") == 5,
+          "lists five sentences")
     # Every row of every map of the sample sums to 1, to half a 255th of its largest a weight.
     worst = page.evaluate("""(() => {
         let worst = 0;
@@ -201,7 +201,7 @@ def is_light_and_dark(page):
 
 def fits_small_screens(page):
     page.viewport(360, 740, 2, mobile=True)
-    for i in range(4):
+    for i in range(5):
         page.press("s")
         width = page.evaluate("document.documentElement.scrollWidth")
         check(width <= 360, f"sentence {i}: a phone's page does not scroll sideways: {width}")
@@ -223,6 +223,24 @@ def shows_texts_as_they_are(page):
     check(shown[:4] == source[:4] and shown[7:10] == ["␣", "∅", "⏎"],
           f"and are shown: {shown}")
     check(page.evaluate("document.querySelector('main b, main script')") is None, "no markup made")
+
+
+def runs_no_token(page):
+    """Shows each hostile token in every place; page.problems then has what the policy refused."""
+    page.evaluate("chooseSentence(4)")
+    page.evaluate("document.getElementById('table').open = true")
+    page.settle()
+    count = page.evaluate("report.sentences[4].sequences[0].tokens.length")
+    check(count >= 30, f"{count} hostile tokens")
+    for i in range(count):
+        page.evaluate(f"byId('query-tokens').children[{i}].focus()")
+    page.settle()
+    page.evaluate("document.getElementById('table').open = false")
+    check(page.evaluate("window.ran") is None, "no token was run")
+    check(page.evaluate("document.querySelectorAll('script, style').length") == 3, "nor added")
+    check(page.evaluate("document.querySelector('img, iframe, base, link, form, main svg')") is None,
+          "no token became an element")
+    check(len(page.requests) == 1, f"nothing was fetched: {page.requests}")
 
 
 def shows_evidence(page):
@@ -252,7 +270,7 @@ def main():
         loads(page, pathlib.Path(sys.argv[1]).resolve().as_uri())
         for step in (hovers, stands_still, changes_heads, obeys_the_keyboard, has_a_table,
                      is_light_and_dark, fits_small_screens, shows_texts_as_they_are,
-                     shows_evidence):
+                     runs_no_token, shows_evidence):
             step(page)
         check(page.problems == [], f"the console is quiet: {page.problems}")
     print(f"{len(failures)} failures")
