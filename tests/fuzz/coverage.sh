@@ -1,0 +1,42 @@
+#!/bin/sh
+# coverage.sh: line coverage of the readers by the unit tests and the fuzz corpora, with clang's
+# source-based coverage. Prints a table; fails below 95 %.
+set -eu
+cd "$(dirname "$0")/../.."
+build=build/coverage least=95
+readers='core/safetensors.cpp core/state.cpp core/files.cpp nn/data/text.cpp nn/data/gzip.cpp
+nn/data/utf8.cpp nn/data/utf8_writer.cpp nn/data/vocab.cpp nn/data/bpe.cpp nn/data/bpe_learn.cpp
+nn/data/pieces.cpp'
+tests='safetensors_test state_test files_test text_test utf8_test utf8_writer_test vocab_test bpe_test
+pieces_test safetensors_fuzz text_fuzz gzip_fuzz vocab_fuzz bpe_fuzz pieces_fuzz'
+
+cmake --preset coverage
+cmake --build --preset coverage --target $tests
+rm -rf "$build/profiles"
+objects=
+for test in $tests; do
+  case $test in
+    *_fuzz) program=$build/tests/fuzz/$test input=tests/fuzz/corpus/${test%_fuzz} ;;
+    *) program=$build/tests/$test input= ;;
+  esac
+  LLVM_PROFILE_FILE=$build/profiles/$test.profraw "$program" $input >"$build/$test.log" 2>&1
+  objects="$objects -object $program"
+done
+
+# llvm-profdata and llvm-cov of clang's own version: the format changes with it.
+version=$(clang++ --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
+llvm() {
+  tool=$1
+  shift
+  if command -v "$tool-$version" >/dev/null; then "$tool-$version" "$@"; else "$tool" "$@"; fi
+}
+llvm llvm-profdata merge -sparse "$build"/profiles/*.profraw -o "$build/all.profdata"
+llvm llvm-cov report ${objects#* -object } -instr-profile="$build/all.profdata" $readers \
+  >"$build/report.txt"
+# Columns: file, regions, missed, cover, functions, missed, executed, lines, missed, cover.
+awk -v least=$least '
+  /^(Filename|---)/ || NF < 10 { next }
+  { sub("%", "", $10)
+    printf "%-28s %5d lines %4d missed %6.2f %%\n", $1, $8, $9, $10
+    if ($1 == "TOTAL" && $10 + 0 < least) low = 1 }
+  END { if (low) { print "below " least " %"; exit 1 } }' "$build/report.txt"

@@ -1,0 +1,28 @@
+#!/bin/sh
+# run.sh FOLDER SECONDS [TARGET...]: runs the fuzz targets of FOLDER one after another, each for
+# SECONDS seconds. What they find is in FOLDER/found/TARGET; new inputs in FOLDER/new/TARGET.
+set -eu
+folder=$1 seconds=$2
+shift 2
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -gt 0 ] || set -- $(cd "$here" && ls ./*_fuzz.cpp | sed 's|./\(.*\)_fuzz.cpp|\1|')
+
+# A reader may not take more memory than this for inputs of a few kB, nor time.
+limits='-rss_limit_mb=2048 -malloc_limit_mb=512 -timeout=10'
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+failed=
+for target; do
+  mkdir -p "$folder/found/$target" "$folder/new/$target"
+  set -- $limits -max_total_time="$seconds" -max_len=1024 -print_final_stats=1 -verbosity=0 \
+    -artifact_prefix="$folder/found/$target/" "$folder/new/$target" "$here/corpus/$target"
+  [ ! -f "$here/$target.dict" ] || set -- -dict="$here/$target.dict" "$@"
+  status=ok
+  "$folder/${target}_fuzz" "$@" >"$folder/found/$target.log" 2>&1 || status=FAILED
+  count=$(sed -n 's/^stat::number_of_executed_units: *//p' "$folder/found/$target.log")
+  echo "$target: $status, ${count:-no} executions"
+  [ $status = ok ] || failed="$failed $target"
+done
+[ -z "$failed" ] || {
+  echo "inputs that fail are in $folder/found:$failed" >&2
+  exit 1
+}
