@@ -391,8 +391,10 @@ Grads backward_by_twin(const std::function<std::vector<Tensor>(const std::vector
                        std::span<const Tensor> inputs, std::span<const Tensor> dys, Wanted wanted);
 
 /// y = f(inputs), keeping only the inputs: the backward computes f again (Chen et al. 2016,
-/// Training Deep Nets with Sublinear Memory Cost). f must be a pure function of its inputs and of
-/// leaves.
+/// Training Deep Nets with Sublinear Memory Cost). f must be a pure function of its inputs, of
+/// leaves and of the draws that it takes from Rngs on this thread: the backward gives it the same
+/// draws again, and leaves each generator where it was. Every Rng that f uses must outlive the
+/// backward, as all else that f refers to.
 Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
                   std::span<const Tensor> inputs);
 

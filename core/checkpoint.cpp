@@ -1,6 +1,7 @@
 // Backwards that run a forward again: checkpoint(), and the slow twin's way to second derivatives.
 #include <fovea/core/autograd.h>
 #include <fovea/core/observe.h>
+#include <fovea/core/random.h>
 
 #include <unordered_set>
 
@@ -74,21 +75,23 @@ Grads backward_by_twin(const std::function<std::vector<Tensor>(const std::vector
   return gradients_in_place(twin(arguments), arguments, dys, wanted, /*create_graph=*/true);
 }
 
-// dx = (df/dx)^T dy, with f computed again. Keeps the inputs.
+// dx = (df/dx)^T dy, with f computed again from the same random numbers. Keeps the inputs.
 Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
                   std::span<const Tensor> inputs) {
-  for (const Tensor& x : inputs)
-    if (!x.defined()) state_error("checkpoint", "an input is undefined: leave it out");
+  check_all_defined("checkpoint", "input", inputs);
   if (!grad_enabled()) return f(inputs);
   // The first run is recorded only to learn which parameters f uses; its graph goes at once.
   Tensor y;
   std::vector<Tensor> all(inputs.begin(), inputs.end());
+  std::vector<detail::RngLog::Used> generators;
   {
     const detail::LetGo nothing_kept;
+    const detail::RngLog log;
     const std::vector<Tensor> arguments = detached_leaves(inputs);
     const Tensor recorded = f(arguments);
     for (Tensor& leaf : other_leaves(recorded, arguments)) all.push_back(std::move(leaf));
     y = numbers_of(recorded);
+    generators = log.used();
   }
   const std::vector<Tensor> parameters(all.begin() + static_cast<std::ptrdiff_t>(inputs.size()),
                                        all.end());
@@ -96,7 +99,8 @@ Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
   for (const Tensor& x : inputs) kept.push_back(keep(x));
   return record<"checkpoint">(
       std::move(y), std::span<const Tensor>(all),
-      [f, kept = std::move(kept), parameters](const Tensor& dy, Wanted wanted) -> Grads {
+      [f, kept = std::move(kept), parameters, generators = std::move(generators)](
+          const Tensor& dy, Wanted wanted) -> Grads {
         const detail::SeeThrough through;
         const bool second = grad_enabled();
         std::vector<Tensor> arguments;
@@ -107,7 +111,10 @@ Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
         } else {
           arguments = detached_leaves(arguments);
         }
-        const Tensor again = f(arguments);
+        const Tensor again = [&] {
+          const detail::ReplayRngs draws(generators);
+          return f(arguments);
+        }();
         arguments.insert(arguments.end(), parameters.begin(), parameters.end());
         return gradients_in_place(std::span(&again, 1), arguments, std::span(&dy, 1), wanted,
                                   second);

@@ -3,6 +3,7 @@
 #include <fovea/core/kernels/philox.h>
 #include <fovea/core/random.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -106,6 +107,8 @@ double normal_quantile(double p) {
 }
 
 void Rng::set_state(const RngState& state) {
+  if (detail::rng_log) [[unlikely]]
+    log_use();
   state_ = state;
   load_block();
 }
@@ -118,6 +121,8 @@ void Rng::load_block() {
 }
 
 std::uint64_t Rng::next_u64() {
+  if (detail::rng_log) [[unlikely]]
+    log_use();
   const std::uint64_t half = state_.position % 2;
   if (half == 0) load_block();
   ++state_.position;
@@ -163,6 +168,8 @@ void Rng::fill_normal(std::span<double> out, double mean, double std) {
 
 kernels::PhiloxOrigin Rng::reserve(std::int64_t words) {
   if (words < 0) value_error("Rng::reserve", "words = {}: must not be negative", words);
+  if (detail::rng_log) [[unlikely]]
+    log_use();
   const std::uint64_t block = (state_.position + 1) / 2;
   state_.position = 2 * (block + (static_cast<std::uint64_t>(words) + 3) / 4);
   return {state_.seed, state_.stream, block};
@@ -176,4 +183,46 @@ Rng Rng::fork(std::uint64_t id) const {
   return Rng(RngState{.seed = state_.seed, .stream = joined(child.word[0], child.word[1])});
 }
 
+// --- the log of generators ----------------------------------------------------------------------
+
+void Rng::log_construction() const {
+  for (detail::RngLog* log = detail::rng_log; log; log = log->outer_) {
+    log->forget(*this);
+    log->constructed_.push_back(this);
+  }
+}
+
+void Rng::log_destruction() const {
+  for (detail::RngLog* log = detail::rng_log; log; log = log->outer_) log->forget(*this);
+}
+
+void Rng::log_use() const {
+  for (detail::RngLog* log = detail::rng_log; log; log = log->outer_) log->use(*this);
+}
+
+namespace detail {
+
+void RngLog::use(const Rng& rng) {
+  const auto is_known = [&](const Used& used) { return used.rng == &rng; };
+  if (std::find(constructed_.begin(), constructed_.end(), &rng) != constructed_.end() ||
+      std::any_of(used_.begin(), used_.end(), is_known))
+    return;
+  used_.push_back({const_cast<Rng*>(&rng), rng.state_});
+}
+
+void RngLog::forget(const Rng& rng) {
+  std::erase(constructed_, &rng);
+  std::erase_if(used_, [&](const Used& used) { return used.rng == &rng; });
+}
+
+ReplayRngs::ReplayRngs(const std::vector<RngLog::Used>& used) {
+  for (const RngLog::Used& start : used) before_.push_back({start.rng, start.rng->state()});
+  for (const RngLog::Used& start : used) start.rng->set_state(start.state);
+}
+
+ReplayRngs::~ReplayRngs() {
+  for (const RngLog::Used& before : before_) before.rng->set_state(before.state);
+}
+
+}  // namespace detail
 }  // namespace fovea

@@ -12,9 +12,16 @@
 
 namespace fovea {
 
+class Rng;
+
 namespace kernels {
 struct PhiloxOrigin;
 }
+
+namespace detail {
+class RngLog;
+inline thread_local constinit RngLog* rng_log = nullptr;  // the innermost one of this thread
+}  // namespace detail
 
 /// All there is to a generator; what a checkpoint keeps.
 struct RngState {
@@ -29,9 +36,26 @@ struct RngState {
 class Rng {
  public:
   explicit Rng(std::uint64_t seed) : Rng(RngState{.seed = seed}) {}
-  explicit Rng(const RngState& state) { set_state(state); }
+  explicit Rng(const RngState& state) : state_(state) {
+    if (detail::rng_log) [[unlikely]]
+      log_construction();
+    load_block();
+  }
+  Rng(const Rng& other) : Rng(other.state()) {}
+  Rng& operator=(const Rng& other) {
+    set_state(other.state());
+    return *this;
+  }
+  ~Rng() {
+    if (detail::rng_log) [[unlikely]]
+      log_destruction();
+  }
 
-  const RngState& state() const { return state_; }
+  const RngState& state() const {
+    if (detail::rng_log) [[unlikely]]
+      log_use();
+    return state_;
+  }
   void set_state(const RngState& state);
 
   std::uint64_t next_u64();  ///< one draw; every number below takes draws from here
@@ -67,11 +91,57 @@ class Rng {
   Rng fork(std::uint64_t id) const;
 
  private:
+  friend class detail::RngLog;
+
   void load_block();
+  void log_construction() const;
+  void log_destruction() const;
+  void log_use() const;
 
   RngState state_;
   std::uint64_t draws_[2];  // the Philox block of draw state_.position
 };
+
+namespace detail {
+
+/// Records which generators this thread uses while the log lives, each with its state before the
+/// first use; those constructed meanwhile are left out. For checkpoint(), which runs code twice.
+class RngLog {
+ public:
+  RngLog() : outer_(std::exchange(rng_log, this)) {}
+  ~RngLog() { rng_log = outer_; }
+  RngLog(const RngLog&) = delete;
+  RngLog& operator=(const RngLog&) = delete;
+
+  struct Used {
+    Rng* rng;
+    RngState state;
+  };
+  const std::vector<Used>& used() const { return used_; }
+
+ private:
+  friend class fovea::Rng;
+  void use(const Rng& rng);
+  void forget(const Rng& rng);
+
+  RngLog* outer_;
+  std::vector<Used> used_;
+  std::vector<const Rng*> constructed_;
+};
+
+/// Sets generators to logged states; the destructor gives them back the states that they had.
+class ReplayRngs {
+ public:
+  explicit ReplayRngs(const std::vector<RngLog::Used>& used);
+  ~ReplayRngs();
+  ReplayRngs(const ReplayRngs&) = delete;
+  ReplayRngs& operator=(const ReplayRngs&) = delete;
+
+ private:
+  std::vector<RngLog::Used> before_;
+};
+
+}  // namespace detail
 
 /// The z below which a standard normal number lies with probability p: 0 < p < 1, relative error
 /// about 1e-15, the same bits everywhere. Rng::normal() is this function of a uniform number.

@@ -1,5 +1,7 @@
 // checkpoint() gives what the function gives, gradients included, and keeps less.
 #include <fovea/core/autograd.h>
+#include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/dropout.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
@@ -87,7 +89,7 @@ TEST_CASE("an undefined input is an error, recorded or not") {
   const Tensor inputs[] = {random_leaf({3}, 1), Tensor()};
   const Function first = [](std::span<const Tensor> in) { return in[0] * 2.0; };
   const auto call = [&] { checkpoint(first, inputs); };
-  const std::string message = "checkpoint: an input is undefined: leave it out";
+  const std::string message = "checkpoint: input 1 is undefined";
   CHECK(message_of<StateError>(call) == message);
   const NoGrad guard;
   CHECK(message_of<StateError>(call) == message);
@@ -149,4 +151,123 @@ TEST_CASE("backward_by_twin differentiates twice") {
   const Tensor first = grad(sum(cube(x)), x, {.create_graph = true});
   CHECK(max_difference(first, 3.0 * (x * x).detach()) <= 1e-14);
   CHECK(max_difference(grad(sum(first), x), 6.0 * x.detach()) <= 1e-14);
+}
+
+namespace {
+
+// f(inputs, rng) with and without checkpoint() has the same values, gradients and draws to the bit.
+void check_same_draws(const std::function<Tensor(std::span<const Tensor>, Rng&)>& f,
+                      std::vector<Tensor> inputs) {
+  const auto run = [&](bool checkpointed) {
+    Rng rng(7);
+    rng.next_u64();  // in the middle of a block
+    const Function bound = [&](std::span<const Tensor> in) { return f(in, rng); };
+    const Tensor y = checkpointed ? checkpoint(bound, inputs) : bound(inputs);
+    const RngState after_forward = rng.state();
+    rng.uniform();  // what a program draws before its backward
+    const RngState before_backward = rng.state();
+    Outcome found = outcome(sum(y * y), inputs);
+    CHECK(rng.state() == before_backward);
+    return std::pair{found, after_forward};
+  };
+  const auto [plain, plain_state] = run(false);
+  const auto [again, state] = run(true);
+  CHECK(state == plain_state);
+  CHECK(max_difference(plain.value, again.value) == 0);
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    CHECK(max_difference(plain.gradients[i], again.gradients[i]) == 0);
+}
+
+}  // namespace
+
+TEST_CASE("random functions are computed again from the same draws") {
+  const Tensor x = random_leaf({40, 5}, 1);
+  SUBCASE("dropout") {
+    check_same_draws([](auto in, Rng& rng) { return dropout(in[0], 0.5, rng); }, {x});
+  }
+  SUBCASE("relu_dropout, twice") {
+    check_same_draws(
+        [](auto in, Rng& rng) { return relu_dropout(dropout(in[0], 0.3, rng), 0.5, rng); }, {x});
+  }
+  SUBCASE("rand and randn") {
+    check_same_draws(
+        [](auto in, Rng& rng) {
+          return in[0] * rand(in[0].shape(), rng, DType::f64) +
+                 randn(in[0].shape(), rng, DType::f64);
+        },
+        {x});
+  }
+  SUBCASE("single draws and a shuffle") {
+    check_same_draws(
+        [](auto in, Rng& rng) {
+          std::vector<double> factors{1, 2, 3, 4, 5};
+          rng.shuffle(factors);
+          return in[0] * from_data(factors, {5}) * (rng.chance(0.5) ? rng.normal() : rng.uniform());
+        },
+        {x});
+  }
+  SUBCASE("attention's dropout") {
+    const std::vector<Tensor> qkv{random_leaf({1, 2, 6, 4}, 1), random_leaf({1, 2, 6, 4}, 2),
+                                  random_leaf({1, 2, 6, 4}, 3)};
+    check_same_draws(
+        [](auto in, Rng& rng) {
+          return scaled_dot_product_attention(in[0], in[1], in[2], Mask::causal(),
+                                              {.dropout = 0.4, .rng = &rng});
+        },
+        qkv);
+  }
+  SUBCASE("a copy of the generator, and a generator of the function's own") {
+    check_same_draws(
+        [](auto in, Rng& rng) {
+          Rng copy = rng, own(3), from_state(rng.state());
+          const Tensor h = dropout(dropout(in[0], 0.2, copy), 0.2, own);
+          return dropout(dropout(h, 0.2, from_state), 0.2, rng);
+        },
+        {x});
+  }
+  SUBCASE("a generator that the function sets back") {
+    check_same_draws(
+        [](auto in, Rng& rng) {
+          const Tensor h = dropout(in[0], 0.2, rng);
+          rng.set_state({.seed = 5});
+          return dropout(h, 0.2, rng);
+        },
+        {x});
+  }
+  SUBCASE("a checkpoint inside a checkpoint") {
+    check_same_draws(
+        [](auto in, Rng& rng) {
+          const Function inner = [&rng](std::span<const Tensor> h) {
+            return dropout(h[0] * 2.0, 0.5, rng);
+          };
+          const Tensor h = checkpoint(inner, in);
+          return dropout(checkpoint(inner, {&h, 1}), 0.5, rng);
+        },
+        {x});
+  }
+}
+
+TEST_CASE("two generators, the second derivative, and a recomputation that throws") {
+  const Tensor x = random_leaf({40}, 1);
+  Rng a(1), b(2);
+  bool fails = false;
+  const Function f = [&](std::span<const Tensor> in) {
+    const Tensor h = dropout(in[0] * in[0] * in[0], 0.5, a);
+    if (fails) value_error("f", "fails");
+    return dropout(h, 0.5, b);
+  };
+  const auto second = [&](bool checkpointed) {
+    a = Rng(1);
+    b = Rng(2);
+    const Tensor y = checkpointed ? checkpoint(f, {&x, 1}) : f({&x, 1});
+    return grad(sum(grad(sum(y), x, {.create_graph = true})), x);
+  };
+  CHECK(max_difference(second(true), second(false)) == 0);
+
+  const Tensor y = sum(checkpoint(f, {&x, 1}));
+  const RngState at_a = a.state(), at_b = b.state();
+  fails = true;
+  CHECK_THROWS_AS(y.backward(), ValueError);
+  CHECK(a.state() == at_a);
+  CHECK(b.state() == at_b);
 }
