@@ -1,8 +1,8 @@
 #include <fovea/core/kernels/parallel.h>
 
 #include <omp.h>
-#if defined(__linux__)
 #include <pthread.h>
+#if defined(__linux__)
 #include <sched.h>
 #endif
 
@@ -19,6 +19,21 @@ namespace {
 std::atomic<int>& thread_limit() {
   static std::atomic<int> limit{omp_get_max_threads()};
   return limit;
+}
+
+std::atomic<bool> pool_lost{false};
+
+// In the child of a fork(), OpenMP's threads are gone and its runtime waits for them: the child
+// computes on the thread that it has.
+void lose_pool() {
+  pool_lost = true;
+  thread_limit() = 1;
+}
+
+// Before the first parallel region: a process that forks earlier keeps all threads.
+void watch_for_fork() {
+  static const int registered = pthread_atfork(nullptr, nullptr, lose_pool);
+  static_cast<void>(registered);
 }
 
 // Carries an exception out of the parallel region: OpenMP ends the program when one crosses it.
@@ -71,6 +86,7 @@ void share_out(int64_t chunks, int parts, const F& f) {
     all[i].next.store(chunks * i / count, std::memory_order_relaxed);
     all[i].end = chunks * (i + 1) / count;
   }
+  watch_for_fork();
 #pragma omp parallel num_threads(num_threads())
   for (int turn = 0; turn < count; ++turn) {
     Part& part = all[(omp_get_thread_num() + turn) % count];
@@ -101,12 +117,16 @@ bool pin_this_thread(int cpu) {
 
 int num_threads() { return thread_limit().load(std::memory_order_relaxed); }
 
-void set_num_threads(int n) { thread_limit().store(std::max(1, n), std::memory_order_relaxed); }
+void set_num_threads(int n) {
+  thread_limit().store(pool_lost ? 1 : std::max(1, n), std::memory_order_relaxed);
+}
 
 bool pin_threads() {
 #if defined(__linux__)
   const std::vector<int> processors = allowed_processors();
   const int threads = num_threads();
+  if (pool_lost) return false;
+  watch_for_fork();
   if (static_cast<std::size_t>(threads) > processors.size()) return false;
   std::atomic<bool> pinned{true};
 #pragma omp parallel num_threads(threads)
