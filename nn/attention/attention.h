@@ -7,7 +7,6 @@
 #include <fovea/nn/module.h>
 
 #include <functional>
-#include <vector>
 
 namespace fovea::nn {
 
@@ -23,7 +22,9 @@ struct AttentionCall {
 
 class Attention;
 
-/// Is told of every call of the mechanisms that it watches. It sees numbers, and changes none.
+/// Is told of the calls of the mechanisms that it watches, on the thread that called watch(): other
+/// threads may use the same model meanwhile, and their calls are not reported. It sees values, and
+/// changes none.
 class AttentionObserver {
  public:
   virtual ~AttentionObserver() = default;
@@ -34,30 +35,27 @@ class AttentionObserver {
 class Attention : public Module {
  public:
   Attention() = default;
-  Attention(const Attention& other) : Module(other) {}  // observers watch the object, not copies
-  Attention(Attention&& other) noexcept : Module(std::move(other)) {}
-  Attention& operator=(const Attention& other) {
-    Module::operator=(other);
+  Attention(Attention&& other) noexcept : Module(std::move(other)) {}  // observers stay behind
+  Attention& operator=(Attention&& other) noexcept {
+    Module::operator=(std::move(other));
     return *this;
   }
+  ~Attention() override;
 
   /// query: (B, T, Cq)  key: (B, S, Ck)  value: (B, S, Cv)  ->  (B, T, C).   A query that keeps no
   /// key gets 0 from the mechanism (a projection behind it adds its bias).
   virtual Tensor operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                             const Mask& mask) const = 0;
 
-  /// While watched, each call is reported; the outputs stay the same to the bit.
-  void watch(AttentionObserver& observer) { observers_.push_back(&observer); }
-  void unwatch(AttentionObserver& observer) { std::erase(observers_, &observer); }
+  /// While watched, each call of this thread is reported; the outputs stay the same to the bit.
+  void watch(AttentionObserver& observer);
+  void unwatch(AttentionObserver& observer);
+  static void unwatch_all(AttentionObserver& observer);  ///< ends all that it watches
 
  protected:
-  bool watched() const { return !observers_.empty(); }
-  void report(const AttentionCall& call) const {
-    for (AttentionObserver* observer : observers_) observer->see(*this, call);
-  }
-
- private:
-  std::vector<AttentionObserver*> observers_;
+  /// By an observer of this thread.
+  bool watched() const;
+  void report(const AttentionCall& call) const;
 };
 
 }  // namespace fovea::nn

@@ -281,9 +281,7 @@ AttentionProbe::AttentionProbe(Module& model, std::string_view pattern, ProbeOpt
   for (Attention* layer : watched_) layer->watch(*this);
 }
 
-AttentionProbe::~AttentionProbe() {
-  for (Attention* layer : watched_) layer->unwatch(*this);
-}
+AttentionProbe::~AttentionProbe() { Attention::unwatch_all(*this); }
 
 const ProbedLayer& AttentionProbe::layer(std::string_view name) const {
   std::vector<std::string> names;

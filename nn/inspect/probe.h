@@ -60,8 +60,9 @@ struct ProbedLayer {
   std::vector<ProbedCall> calls = {};
 };
 
-/// Watches as long as it lives. The model's outputs, gradients and random draws are the same to
-/// the bit with and without it. The model must outlive the probe and stay where it is.
+/// Watches as long as it lives, the calls of the thread that made it: other threads may use the
+/// model meanwhile. The model's outputs, gradients and random draws are the same to the bit with
+/// and without it. The model must stay where it is.
 class AttentionProbe final : public AttentionObserver {
  public:
   /// Watches every attention layer below `model` whose path matches `pattern`: names joined by

@@ -1,0 +1,79 @@
+#include <fovea/nn/attention/attention.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace fovea::nn {
+namespace {
+
+struct Watch {
+  const Attention* layer;
+  AttentionObserver* observer;
+  std::thread::id thread;
+};
+
+// Outside of the layers, which are constant while several threads use them.
+struct Watches {
+  std::mutex mutex;
+  std::vector<Watch> all;
+  std::atomic<std::size_t> count{0};  // where it is 0, nobody needs the mutex
+};
+
+Watches& watches() {
+  static auto* instance = new Watches;  // never destroyed: a static model may outlive it
+  return *instance;
+}
+
+template <class Which>
+void erase_watches(const Which& which) {
+  Watches& w = watches();
+  if (w.count == 0) return;
+  const std::lock_guard lock(w.mutex);
+  std::erase_if(w.all, which);
+  w.count = w.all.size();
+}
+
+std::vector<AttentionObserver*> observers_of(const Attention* layer) {
+  Watches& w = watches();
+  std::vector<AttentionObserver*> observers;
+  if (w.count == 0) return observers;
+  const std::lock_guard lock(w.mutex);
+  for (const Watch& watch : w.all)
+    if (watch.layer == layer && watch.thread == std::this_thread::get_id())
+      observers.push_back(watch.observer);
+  return observers;
+}
+
+}  // namespace
+
+Attention::~Attention() {
+  erase_watches([this](const Watch& watch) { return watch.layer == this; });
+}
+
+void Attention::watch(AttentionObserver& observer) {
+  Watches& w = watches();
+  const std::lock_guard lock(w.mutex);
+  w.all.push_back({this, &observer, std::this_thread::get_id()});
+  w.count = w.all.size();
+}
+
+void Attention::unwatch(AttentionObserver& observer) {
+  erase_watches(
+      [&](const Watch& watch) { return watch.layer == this && watch.observer == &observer; });
+}
+
+void Attention::unwatch_all(AttentionObserver& observer) {
+  erase_watches([&](const Watch& watch) { return watch.observer == &observer; });
+}
+
+bool Attention::watched() const { return !observers_of(this).empty(); }
+
+// Without the lock: what an observer does may watch or unwatch.
+void Attention::report(const AttentionCall& call) const {
+  for (AttentionObserver* observer : observers_of(this)) observer->see(*this, call);
+}
+
+}  // namespace fovea::nn
