@@ -1,6 +1,8 @@
 #include <fovea/core/diagnose.h>
 #include <fovea/core/observe.h>
+#include <fovea/core/state.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <unordered_map>
@@ -100,6 +102,7 @@ namespace detail {
 void after_forward(const OpInfo* op, std::span<const Tensor> outputs, std::span<const Input> inputs,
                    bool cut) {
   if (autograd_mode.observe) autograd_mode.observe->forward(op, outputs, inputs);
+  if (autograd_mode.audit) autograd_mode.audit->note_leaves(op, inputs);
   if (cut && autograd_mode.audit) autograd_mode.audit->note_cut(op, inputs);
   if (!autograd_mode.trace_non_finite) return;
   for (const Input& input : inputs)
@@ -139,8 +142,19 @@ void GradientAudit::note_cut(const OpInfo* op, std::span<const detail::Input> in
   cuts_.push_back(std::move(cut));
 }
 
+void GradientAudit::note_leaves(const OpInfo* op, std::span<const detail::Input> inputs) {
+  for (const detail::Input& input : inputs) {
+    if (!input.tensor->defined() || !input.tensor->requires_grad()) continue;
+    const Ref<Node>& node = input.tensor->impl()->node;
+    const auto is_known = [&](const Use& use) { return use.leaf == node; };
+    if (node->is_leaf() && std::none_of(leaves_.begin(), leaves_.end(), is_known))
+      leaves_.push_back({node, place(op->name, ModuleTrail::current())});
+  }
+}
+
 std::vector<GradientAudit::Finding> GradientAudit::findings(
     std::span<const std::pair<std::string, Tensor>> parameters) const {
+  check_defined("GradientAudit", parameters);
   std::vector<Finding> found;
   for (const auto& [name, parameter] : parameters) {
     const Tensor g = parameter.grad();
@@ -159,6 +173,11 @@ std::vector<GradientAudit::Finding> GradientAudit::findings(
         if (cut_by.empty() && leaf == parameter.impl()->node) cut_by = cut.where;
     found.push_back({name, Kind::none, cut_by});
   }
+  for (const Use& use : leaves_) {
+    const auto is_listed = [&](const auto& item) { return item.second.impl()->node == use.leaf; };
+    if (std::none_of(parameters.begin(), parameters.end(), is_listed))
+      found.push_back({use.leaf->shape.str(), Kind::unlisted, use.by});
+  }
   return found;
 }
 
@@ -167,6 +186,12 @@ std::string GradientAudit::report(
   constexpr const char* kinds[] = {"no gradient", "zero gradient", "non-finite gradient"};
   std::string text;
   for (const Finding& f : findings(parameters)) {
+    if (f.kind == Kind::unlisted) {
+      text += fmt::format(
+          "a leaf {} that {} uses is not among the parameters: does visit() name its module?\n",
+          f.parameter, f.cut_by);
+      continue;
+    }
     text += fmt::format("{}: {}", f.parameter, kinds[static_cast<int>(f.kind)]);
     if (f.kind == Kind::none)
       text += f.cut_by.empty() ? ": the loss does not depend on it" : ": cut by " + f.cut_by;
@@ -179,6 +204,8 @@ std::string graph_to_dot(const Tensor& output,
                          std::span<const std::pair<std::string, Tensor>> names) {
   std::string dot =
       "digraph fovea {\n  rankdir=BT;\n  node [shape=box, fontname=\"sans-serif\"];\n";
+  check_defined("graph_to_dot", "output", output);
+  check_defined("graph_to_dot", names);
   if (!output.requires_grad()) return dot + "}\n";
   std::unordered_map<const Node*, std::string> leaf_names;
   for (const auto& [name, tensor] : names) leaf_names[tensor.impl()->node.get()] = name;

@@ -29,16 +29,20 @@ class TraceNonFinite {
   bool before_, watched_before_;
 };
 
-/// Which parameters got no gradient, a zero one or a non-finite one, and which op cut the path.
+/// Which parameters got no gradient, a zero one or a non-finite one, which op cut the path, and
+/// which leaves that want a gradient were used without being among the parameters (visit() forgot
+/// a member, or an input wants a gradient too).
 /// Make one, compute the loss inside its scope, call backward(), then ask:
 ///   GradientAudit audit;  model_loss().backward();  fmt::print("{}", audit.report(parameters));
 class GradientAudit {
  public:
-  enum class Kind { none, zero, non_finite };
+  enum class Kind { none, zero, non_finite, unlisted };
   struct Finding {
-    std::string parameter;
+    std::string parameter;  ///< its name; of an unlisted leaf its shape: "(4, 3)"
     Kind kind;
-    std::string cut_by;  ///< "detach in encoder.layers.0"; empty where no cut was seen
+    /// "detach in encoder.layers.0"; empty where no cut was seen. Of an unlisted leaf: the first op
+    /// that used it.
+    std::string cut_by;
   };
 
   GradientAudit()
@@ -54,16 +58,23 @@ class GradientAudit {
   std::vector<Finding> findings(std::span<const std::pair<std::string, Tensor>> parameters) const;
   std::string report(std::span<const std::pair<std::string, Tensor>> parameters) const;
 
-  void note_cut(const OpInfo* op, std::span<const detail::Input> inputs);  ///< called by record()
+  // Called by record().
+  void note_cut(const OpInfo* op, std::span<const detail::Input> inputs);
+  void note_leaves(const OpInfo* op, std::span<const detail::Input> inputs);
 
  private:
   struct Cut {
     std::string where;
     std::vector<Ref<Node>> leaves;  ///< what the cut value depended on
   };
+  struct Use {
+    Ref<Node> leaf;
+    std::string by;  ///< "linear in encoder"
+  };
   GradientAudit* before_;
   bool watched_before_;
   std::vector<Cut> cuts_;
+  std::vector<Use> leaves_;  ///< each with its first use
 };
 
 /// The graph behind `output` in Graphviz's DOT language: ops with their module and output shape,

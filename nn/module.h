@@ -61,10 +61,13 @@ class Visitor {
 class Module {
  public:
   Module() = default;
-  // A copy shares its parameters' numbers, as copying a Tensor does, and has no name yet.
-  Module(const Module& other) : training_(other.training_) {}
-  Module(Module&& other) noexcept : training_(other.training_) {}
-  Module& operator=(const Module& other) {
+  // Not copied: a copy would share its parameters' values, as a copy of a Tensor does, so that
+  // std::vector<Linear>(3, layer) trained one layer. Construct each; share single tensors by name:
+  // head.weight = embedding.weight.
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  Module(Module&& other) noexcept : training_(other.training_) {}  // has no name yet
+  Module& operator=(Module&& other) noexcept {
     training_ = other.training_;
     return *this;
   }

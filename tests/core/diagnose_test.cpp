@@ -93,6 +93,22 @@ TEST_CASE("the audit is silent when all is well") {
   CHECK(audit.report(parameters) == "every parameter got a finite, non-zero gradient\n");
 }
 
+TEST_CASE("the audit reports leaves that are not among the parameters, with their first use") {
+  const Tensor w = leaf({1, 2}), b = leaf({3, 4}), constant = tensor({1, 1});
+  const std::string path = "head";
+  const GradientAudit audit;
+  {
+    const ModuleTrail trail(&path);
+    sum(tanh(w * constant) + b + b * b).backward();
+  }
+  CHECK(audit.report(Named{{"w", w}, {"b", b}}) ==
+        "every parameter got a finite, non-zero gradient\n");
+  CHECK(audit.report(Named{{"w", w}}) ==
+        "a leaf (2,) that add in head uses is not among the parameters: does visit() name its "
+        "module?\n");
+  CHECK(audit.findings({}).size() == 2);
+}
+
 TEST_CASE("the audit names the parameter and the op that cut the path") {
   const Tensor used = leaf({1}), detached = leaf({2}), ungraded = leaf({3}), unused = leaf({4}),
                zero = leaf({5}), infinite = leaf({0}), counted = leaf({6});

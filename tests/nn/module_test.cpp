@@ -2,6 +2,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/norm.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/nn/dropout.h>
 #include <fovea/nn/embedding.h>
@@ -11,6 +12,7 @@
 #include <fovea/tests/support/compare.h>
 
 #include <filesystem>
+#include <type_traits>
 #include <unistd.h>
 
 #include <doctest/doctest.h>
@@ -186,15 +188,60 @@ TEST_CASE("errors, and recorded ops, name the module that was running") {
   CHECK(dot.find("label=\"blocks.0.norm.weight") != std::string::npos);
 }
 
-TEST_CASE("a copy shares the numbers and has no name") {
+// std::vector<Linear>(3, layer) would train one layer under three names.
+static_assert(!std::is_copy_constructible_v<Linear> && !std::is_copy_assignable_v<Linear>);
+static_assert(!std::is_copy_constructible_v<Net> && !std::is_copy_constructible_v<Dropout>);
+static_assert(std::is_move_constructible_v<Linear> && std::is_move_assignable_v<Linear>);
+
+TEST_CASE("a module that was moved has the parameters and the mode, and no name") {
   Rng rng(1);
   Block block(rng);
   block.name_tree("block");
   block.eval();
-  const Block copy = block;
-  CHECK(copy.proj.weight.raw_data() == block.proj.weight.raw_data());
-  CHECK(copy.path().empty());
-  CHECK_FALSE(copy.training());
+  const std::byte* values = block.proj.weight.raw_data();
+  Block moved = std::move(block);
+  CHECK(moved.proj.weight.raw_data() == values);
+  CHECK(moved.path().empty());
+  CHECK_FALSE(moved.training());
+  CHECK(message_of<StateError>([&] {
+          block(ones({2, 3}));
+        }) == "linear: weight is undefined, in block.proj");
+}
+
+TEST_CASE("a member that the constructor forgot is an error that names it and the module") {
+  class Forgetful : public Module {
+   public:
+    Tensor operator()(const Tensor& x) const {
+      const Scope in(*this);
+      return layer_norm(x, gain, shift) * scale;
+    }
+    void visit(Visitor& v) override { v("scale", scale); }
+    Tensor gain, shift, scale;
+  } net;
+  net.name_tree("net");
+  CHECK(message_of<StateError>([&] { net(ones({2, 3})); }) == "mul: b is undefined, in net");
+}
+
+TEST_CASE("the gradient audit reports the parameters of a child that visit() forgets") {
+  class Forgetful : public Module {
+   public:
+    explicit Forgetful(Rng& rng) : listed({3, 3, false}, rng), left_out({3, 4}, rng) {}
+    Tensor operator()(const Tensor& x) const { return left_out(listed(x)); }
+    void visit(Visitor& v) override { v("listed", listed); }
+    Linear listed, left_out;
+  };
+  Rng rng(1);
+  Forgetful net(rng);
+  net.left_out.name_tree("left_out");
+  const GradientAudit audit;
+  sum(square(net(ones({2, 3})))).backward();
+  CHECK(audit.report(net.parameters()) ==
+        "a leaf (4, 3) that linear in left_out uses is not among the parameters: does visit() name "
+        "its module?\n"
+        "a leaf (4,) that linear in left_out uses is not among the parameters: does visit() name "
+        "its module?\n");
+  REQUIRE(audit.findings(net.parameters()).size() == 2);
+  CHECK(audit.findings(net.parameters())[0].kind == GradientAudit::Kind::unlisted);
 }
 
 TEST_CASE("an embedding's padding row is zero, gets no gradient, and must exist") {
