@@ -71,6 +71,7 @@ bool register_op(const OpInfo* op) {
 }
 
 void attach(Tensor& y, Ref<Node> node, std::uint32_t output_nr) {
+  check_defined(node->op->name, "the output", y);
   TensorImpl& impl = *y.impl();
   if (impl.node)
     state_error(node->op->name, "record: output {} has a history already: it must be fresh",

@@ -297,9 +297,13 @@ Tensor* kept_gradient(const TensorImpl& x) {
 
 // --- gradients of a Tensor -----------------------------------------------------------------------
 
-bool Tensor::is_leaf() const { return !impl_->node || impl_->node->is_leaf(); }
+bool Tensor::is_leaf() const {
+  const Ref<Node>& node = checked("is_leaf").node;
+  return !node || node->is_leaf();
+}
 
 Tensor& Tensor::set_requires_grad(bool on) {
+  checked("set_requires_grad");
   if (!is_leaf())
     state_error("set_requires_grad",
                 "the tensor {} was made by {}: only a leaf can be told to collect "
@@ -317,11 +321,12 @@ Tensor& Tensor::set_requires_grad(bool on) {
 }
 
 Tensor Tensor::grad() const {
-  const Tensor* kept = kept_gradient(*impl_);
+  const Tensor* kept = kept_gradient(checked("grad"));
   return kept ? *kept : Tensor();
 }
 
 void Tensor::set_grad(const Tensor& grad) {
+  checked("set_grad");
   if (!requires_grad() || !is_leaf())
     state_error("set_grad", "the tensor {} is not a leaf that requires a gradient", shape().str());
   if (grad.defined() && (!(grad.shape() == shape()) || grad.dtype() != dtype()))
@@ -331,10 +336,11 @@ void Tensor::set_grad(const Tensor& grad) {
 }
 
 void Tensor::zero_grad() {
-  if (Tensor* kept = kept_gradient(*impl_)) *kept = {};
+  if (Tensor* kept = kept_gradient(checked("zero_grad"))) *kept = {};
 }
 
 void Tensor::retain_grad() {
+  checked("retain_grad");
   if (!requires_grad())
     state_error("retain_grad", "the tensor {} needs no gradient", shape().str());
   if (kept_gradient(*impl_)) return;  // leaves keep theirs anyway
@@ -342,12 +348,14 @@ void Tensor::retain_grad() {
 }
 
 void Tensor::register_hook(std::function<Tensor(const Tensor&)> hook) {
+  checked("register_hook");
   if (!requires_grad())
     state_error("register_hook", "the tensor {} needs no gradient", shape().str());
   impl_->node->extra().hooks.emplace_back(impl_->output_nr, std::move(hook));
 }
 
 void Tensor::backward(const Tensor& seed, BackwardOptions options) const {
+  checked("backward");
   Walk walk(options, {}, /*to_leaves=*/true);
   walk.add_root(*this, checked_seed("backward", *this, seed));
   walk.run();
@@ -359,6 +367,8 @@ std::vector<Tensor> grad(std::span<const Tensor> outputs, std::span<const Tensor
   if (!seeds.empty() && seeds.size() != outputs.size())
     value_error("grad", "{} seeds for {} outputs: one each, or none at all", seeds.size(),
                 outputs.size());
+  check_all_defined("grad", "output", outputs);
+  check_all_defined("grad", "input", inputs);
   std::vector<Target> targets;
   for (const Tensor& input : inputs) {
     if (!input.requires_grad())

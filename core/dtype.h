@@ -10,14 +10,15 @@
 namespace fovea {
 
 /// f32 is the default; f64 is what gradient checks run in; i64 holds indices; boolean holds masks.
-enum class DType : std::uint8_t { f32, f64, i64, boolean };
+/// undefined is the type of an undefined tensor alone: no op takes it.
+enum class DType : std::uint8_t { f32, f64, i64, boolean, undefined };
 
 constexpr std::int64_t size_of(DType dtype) {
   return dtype == DType::boolean ? 1 : dtype == DType::f32 ? 4 : 8;
 }
 
 constexpr std::string_view name_of(DType dtype) {
-  constexpr std::string_view names[] = {"f32", "f64", "i64", "bool"};
+  constexpr std::string_view names[] = {"f32", "f64", "i64", "bool", "undefined"};
   return names[static_cast<int>(dtype)];
 }
 
@@ -37,20 +38,25 @@ constexpr DType dtype_of() {
   }
 }
 
+namespace detail {
+/// StateError for an undefined tensor's type, else DTypeError.
+[[noreturn]] void wrong_dtype(std::string_view op, std::string_view needed, DType got);
+}  // namespace detail
+
 /// Calls `f.template operator()<T>()` with T = float or double; anything else is a DTypeError that
 /// names `op`. Usage: dispatch_float(x.dtype(), "exp", [&]<class T>() { ... });
 template <class F>
 decltype(auto) dispatch_float(DType dtype, std::string_view op, F&& f) {
   if (dtype == DType::f32) return f.template operator()<float>();
   if (dtype == DType::f64) return f.template operator()<double>();
-  dtype_error(op, "needs f32 or f64, and got {}", name_of(dtype));
+  detail::wrong_dtype(op, "f32 or f64", dtype);
 }
 
 /// As dispatch_float, with int64_t among the types.
 template <class F>
 decltype(auto) dispatch_number(DType dtype, std::string_view op, F&& f) {
   if (dtype == DType::i64) return f.template operator()<std::int64_t>();
-  if (dtype == DType::boolean) dtype_error(op, "needs f32, f64 or i64, and got bool");
+  if (dtype == DType::boolean) detail::wrong_dtype(op, "f32, f64 or i64", dtype);
   return dispatch_float(dtype, op, f);
 }
 
@@ -64,9 +70,12 @@ decltype(auto) dispatch_all(DType dtype, F&& f) {
       return f.template operator()<double>();
     case DType::i64:
       return f.template operator()<std::int64_t>();
-    default:
+    case DType::boolean:
       return f.template operator()<bool>();
+    case DType::undefined:
+      break;
   }
+  detail::wrong_dtype("dispatch_all", "a dtype", dtype);
 }
 
 }  // namespace fovea

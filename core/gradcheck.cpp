@@ -18,6 +18,7 @@ double weighted_sum(const Tensor& w, const Tensor& y) {
 
 // Fresh leaves with the same numbers, so that a check leaves no gradient on the caller's tensors.
 std::vector<Tensor> as_leaves(const std::vector<Tensor>& inputs) {
+  check_all_defined("gradcheck", "input", inputs);
   std::vector<Tensor> leaves;
   for (const Tensor& x : inputs) {
     if (x.dtype() != DType::f64)

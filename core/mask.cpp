@@ -39,6 +39,7 @@ std::int64_t shift_of(Mask::Corner corner, const MaskSizes& n) {
 }
 
 void check_table(const char* op, const Tensor& table) {
+  check_defined(op, "the mask", table);
   if (table.dtype() != DType::boolean)
     dtype_error(op, "a {} tensor: it must be bool", name_of(table.dtype()));
   if (table.rank() < 2 || table.rank() > 4)
@@ -56,6 +57,7 @@ Tensor with_four_axes(const Tensor& table) {
 
 // (B, S) as (B, 1, S)
 Tensor of_every_query(const char* op, const Tensor& keys) {
+  check_defined(op, "the mask", keys);
   if (keys.rank() != 2)
     shape_error(op, "a table of shape {}: it must be (B, S)", keys.shape().str());
   const Tensor dense = keys.contiguous();
@@ -217,6 +219,7 @@ Mask Mask::documents(const Tensor& query_ids, const Tensor& key_ids) {
       }
     }
     static Tensor rows_of(const Tensor& ids) {
+      check_defined("Mask::documents", "ids", ids);
       if (ids.dtype() != DType::i64)
         dtype_error("Mask::documents", "ids are {}: they must be i64", name_of(ids.dtype()));
       if (ids.rank() != 1 && ids.rank() != 2)

@@ -77,6 +77,7 @@ std::vector<std::int64_t> RaggedIndex::lengths() const {
 }
 
 Ragged pack(const Tensor& x, const RaggedIndex& index) {
+  check_defined("pack", "x", x);
   if (x.rank() < 2 || x.dim(0) != index.batch_size())
     shape_error("pack", "a tensor {} for {} sequences: it must be (B, T, ...)", x.shape().str(),
                 index.batch_size());
@@ -87,6 +88,7 @@ Ragged pack(const Tensor& x, const RaggedIndex& index) {
 }
 
 Tensor pad(const Ragged& x) {
+  check_defined("pad", "values", x.values);
   if (x.values.rank() < 1 || x.values.dim(0) != x.index.total())
     shape_error("pad", "values {} for sequences of {} rows in all: the first sizes must agree",
                 x.values.shape().str(), x.index.total());

@@ -239,9 +239,11 @@ std::string_view safetensors_dtype(DType dtype) {
     case DType::i64:
       return "I64";
     case DType::boolean:
+      return "BOOL";
+    case DType::undefined:
       break;
   }
-  return "BOOL";
+  detail::wrong_dtype(kOp, "a dtype", dtype);
 }
 
 namespace {
@@ -258,6 +260,7 @@ std::string dump_header(const nlohmann::ordered_json& header) try {
 }  // namespace
 
 std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata) {
+  check_defined("to_safetensors", tensors);
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {

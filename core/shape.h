@@ -15,6 +15,8 @@ inline constexpr int kMaxRank = 8;
 class Dims {
  public:
   Dims() { std::fill_n(values_, kUsual, 0); }
+  struct Constant {};
+  constexpr explicit Dims(Constant) : values_{} {}  ///< rank 0, before main() begins
   Dims(std::initializer_list<std::int64_t> values) : Dims(values.begin(), values.end()) {}
   template <class It>
   Dims(It first, It last) : Dims() {

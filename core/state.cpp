@@ -56,12 +56,18 @@ std::vector<std::string> misfits(const SafetensorsFile& file, const NamedTensors
 
 }  // namespace
 
+void check_defined(std::string_view op, std::span<const std::pair<std::string, Tensor>> tensors) {
+  for (const auto& [name, tensor] : tensors)
+    if (!tensor.defined()) state_error(op, "'{}' is undefined", name);
+}
+
 void append(NamedTensors& list, const std::string& prefix, const NamedTensors& more) {
   for (const auto& [name, tensor] : more) list.emplace_back(prefix + "." + name, tensor);
 }
 
 void save(const std::filesystem::path& path, const NamedTensors& tensors,
           const Metadata& metadata) {
+  check_defined("save", tensors);
   write_file_atomically(path, to_safetensors(tensors, metadata));
 }
 
@@ -71,6 +77,7 @@ Metadata load_into(const std::filesystem::path& path, const NamedTensors& tensor
 }
 
 Metadata load_into(const SafetensorsFile& file, const NamedTensors& tensors, LoadOptions options) {
+  check_defined("load_into", tensors);
   std::vector<std::string> found = misfits(file, tensors, options);
   if (!found.empty()) refuse(file, std::move(found));
   // Reading an entry can still fail (a bool that is not one): all are read before any is written.
@@ -90,6 +97,7 @@ Tensor rng_to_tensor(const Rng& rng) {
 }
 
 void rng_from_tensor(Rng& rng, const Tensor& state) {
+  check_defined("rng_from_tensor", "state", state);
   if (state.shape() != Shape{3} || state.dtype() != DType::i64)
     state_error("rng_from_tensor", "{} {}: must be i64 (3,)", name_of(state.dtype()),
                 state.shape().str());

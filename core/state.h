@@ -19,6 +19,9 @@ class SafetensorsFile;
 /// Names and tensors in a fixed order: {"encoder.weight", tensor}, ...
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
+/// StateError "op: 'encoder.weight' is undefined" for the first that is.
+void check_defined(std::string_view op, std::span<const std::pair<std::string, Tensor>> tensors);
+
 /// What else a file carries, as text: options, a vocabulary.
 using Metadata = std::map<std::string, std::string>;
 

@@ -10,6 +10,17 @@
 
 namespace fovea {
 
+constexpr TensorImpl::TensorImpl() noexcept
+    : dtype(DType::undefined),
+      contiguous(false),
+      shape(Shape::Constant()),
+      strides(Strides::Constant()) {}
+
+namespace detail {
+constexpr UndefinedImpl::UndefinedImpl() noexcept : impl() {}
+constinit UndefinedImpl undefined_impl;
+}  // namespace detail
+
 TensorImpl::TensorImpl(const Shape& sizes, const Strides& steps, DType type, Ref<Storage> numbers,
                        std::byte* first)
     : dtype(type),
@@ -84,6 +95,7 @@ Tensor converted(const Tensor& x, DType dtype) {
 }
 
 std::size_t checked_bytes(const Shape& shape, DType dtype) {
+  if (dtype == DType::undefined) detail::wrong_dtype("empty", "a dtype", dtype);
   constexpr std::int64_t most = std::int64_t{1} << 48;  // what an address can tell apart
   std::int64_t bytes = size_of(dtype);
   for (const std::int64_t size : shape) {
@@ -96,19 +108,34 @@ std::size_t checked_bytes(const Shape& shape, DType dtype) {
 
 }  // namespace
 
+void Tensor::undefined(const char* member) { state_error(member, "the tensor is undefined"); }
+
+namespace detail {
+void undefined_argument(std::string_view op, std::string_view name) {
+  state_error(op, "{} is undefined", name);
+}
+}  // namespace detail
+
+void check_all_defined(std::string_view op, std::string_view name, std::span<const Tensor> all) {
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (!all[i].defined()) state_error(op, "{} {} is undefined", name, i);
+}
+
 void Tensor::wrong_type(DType asked) const {
+  checked("data");
   dtype_error("data", "asked for {}, and the tensor {} holds {}: use to()", name_of(asked),
               shape().str(), name_of(dtype()));
 }
 
 void Tensor::check_single() const {
-  if (numel() != 1)
+  if (checked("item").numel != 1)
     shape_error("item", "the tensor {} has {} elements: item() takes exactly one", shape().str(),
                 numel());
 }
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
+  checked("to_vector");
   const Tensor dense = numbers_of(*this).to(dtype_of<T>()).contiguous();
   return std::vector<T>(dense.data<T>(), dense.data<T>() + numel());
 }
@@ -117,6 +144,7 @@ template std::vector<double> Tensor::to_vector() const;
 template std::vector<std::int64_t> Tensor::to_vector() const;
 template <>
 std::vector<bool> Tensor::to_vector() const {
+  checked("to_vector");
   const Tensor truth = numbers_of(*this).to(DType::boolean);  // to i64 would make 0.5 false
   const std::vector<std::int64_t> numbers = truth.to_vector<std::int64_t>();
   return std::vector<bool>(numbers.begin(), numbers.end());
@@ -124,19 +152,20 @@ std::vector<bool> Tensor::to_vector() const {
 
 // dx = dy
 Tensor Tensor::contiguous() const {
-  if (is_contiguous()) return *this;
+  if (checked("contiguous").contiguous) return *this;
   return record<"contiguous">(dense_copy(*this), {*this},
                               [](const Tensor& dy, Wanted) { return Grads(dy); });
 }
 
 Tensor Tensor::clone() const {
+  checked("clone");
   return record<"clone">(dense_copy(*this), {*this},
                          [](const Tensor& dy, Wanted) { return Grads(dy); });
 }
 
 // dx = dy, rounded back to x's type
 Tensor Tensor::to(DType wanted) const {
-  if (wanted == dtype()) return *this;
+  if (checked("to").dtype == wanted) return *this;
   Tensor y = converted(*this, wanted);
   if (!is_floating(wanted)) return record_cut<"to_integer">(std::move(y), {*this});
   return record<"to">(std::move(y), {*this},
@@ -144,10 +173,12 @@ Tensor Tensor::to(DType wanted) const {
 }
 
 Tensor Tensor::detach() const {
+  checked("detach");
   return record_cut<"detach">(alias(*this, shape(), strides()), {*this});
 }
 
 void Tensor::copy_from(const Tensor& source) {
+  check_defined("copy_from", "the tensor", *this, "source", source);
   if (!(shape() == source.shape()))
     shape_error("copy_from", "from {} to {}: shapes must be equal", source.shape().str(),
                 shape().str());
@@ -169,7 +200,10 @@ void Tensor::copy_from(const Tensor& source) {
                         raw_data(), strides().data());
 }
 
-void Tensor::fill(double value) { copy_from(full(shape(), value, dtype())); }
+void Tensor::fill(double value) {
+  checked("fill");
+  copy_from(full(shape(), value, dtype()));
+}
 
 // --- factories -------------------------------------------------------------------------------
 
@@ -180,6 +214,7 @@ Tensor empty(const Shape& shape, DType dtype) {
 }
 
 Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides, std::int64_t offset) {
+  check_defined("alias", "base", base);
   auto* impl = new TensorImpl(shape, strides, base.dtype(), base.impl()->storage,
                               base.raw_data() + offset * size_of(base.dtype()));
   impl->contiguous = is_dense(shape, strides);

@@ -33,7 +33,8 @@ struct TensorImpl : Pooled {
   Shape shape;
   Strides strides;
 
-  // These three stand in tensor.cpp: Node is incomplete here.
+  // These stand in tensor.cpp: Node is incomplete here.
+  constexpr TensorImpl() noexcept;  ///< of undefined tensors
   TensorImpl(const Shape& shape, DType dtype, Ref<Storage> storage, std::byte* data);  ///< dense
   TensorImpl(const Shape& shape, const Strides& strides, DType dtype, Ref<Storage> storage,
              std::byte* data);
@@ -44,6 +45,17 @@ struct TensorImpl : Pooled {
     if (refs.drop()) destroy();
   }
 };
+
+namespace detail {
+/// What all undefined tensors point to, so that reading one needs no test for null: its dtype is
+/// one that every check refuses. It is neither counted nor destroyed.
+union UndefinedImpl {
+  constexpr UndefinedImpl() noexcept;
+  ~UndefinedImpl() {}
+  TensorImpl impl;
+};
+extern UndefinedImpl undefined_impl;
+}  // namespace detail
 
 /// What backward() and grad() may be told.
 struct BackwardOptions {
@@ -56,22 +68,38 @@ struct BackwardOptions {
 
 class Tensor {
  public:
-  Tensor() = default;  ///< undefined: no numbers, only defined() and assignment may be used
-  explicit Tensor(Ref<TensorImpl> impl) : impl_(std::move(impl)) {}
+  /// Undefined: it has no values. All but defined(), copying and assignment is a StateError.
+  Tensor() noexcept : impl_(&detail::undefined_impl.impl) {}
+  explicit Tensor(Ref<TensorImpl> impl) : impl_(impl.detach()) {}  ///< not null
 
+  Tensor(const Tensor& other) noexcept : impl_(other.impl_) {
+    if (defined()) impl_->retain();
+  }
+  Tensor(Tensor&& other) noexcept
+      : impl_(std::exchange(other.impl_, &detail::undefined_impl.impl)) {}
   // `softmax(x) = y` does not compile: a temporary cannot be assigned to.
-  Tensor(const Tensor&) = default;
-  Tensor(Tensor&&) noexcept = default;
-  Tensor& operator=(const Tensor&) & = default;
-  Tensor& operator=(Tensor&&) & noexcept = default;
+  Tensor& operator=(const Tensor& other) & {
+    Tensor copy(other);
+    std::swap(impl_, copy.impl_);
+    return *this;
+  }
+  Tensor& operator=(Tensor&& other) & noexcept {
+    Tensor moved(std::move(other));
+    std::swap(impl_, moved.impl_);
+    return *this;
+  }
+  ~Tensor() {
+    if (defined()) impl_->release();
+  }
 
-  bool defined() const { return static_cast<bool>(impl_); }
-  const Shape& shape() const { return impl_->shape; }
-  const Strides& strides() const { return impl_->strides; }
-  std::int64_t rank() const { return impl_->shape.rank(); }
+  bool defined() const { return impl_ != &detail::undefined_impl.impl; }
+  const Shape& shape() const { return checked("shape").shape; }
+  const Strides& strides() const { return checked("strides").strides; }
+  std::int64_t rank() const { return checked("rank").shape.rank(); }
   std::int64_t numel() const { return impl_->numel; }
   std::int64_t dim(std::int64_t axis) const {  ///< size of an axis; negative counts from the end
-    return shape()[normalize_axis("dim", axis, rank())];
+    const Shape& sizes = checked("dim").shape;
+    return sizes[normalize_axis("dim", axis, sizes.rank())];
   }
   DType dtype() const { return impl_->dtype; }
   bool is_contiguous() const { return impl_->contiguous; }
@@ -134,17 +162,41 @@ class Tensor {
   /// changed.
   void backward(const Tensor& seed = {}, BackwardOptions options = {}) const;
 
-  TensorImpl* impl() const { return impl_.get(); }
+  TensorImpl* impl() const { return impl_; }
 
  private:
+  [[noreturn, gnu::cold]] static void undefined(const char* member);
+  TensorImpl& checked(const char* member) const {
+    if (impl_->dtype == DType::undefined) [[unlikely]]
+      undefined(member);
+    return *impl_;
+  }
   void check_type(DType asked) const {
     if (impl_->dtype != asked) wrong_type(asked);
   }
   [[noreturn]] void wrong_type(DType asked) const;
   void check_single() const;
 
-  Ref<TensorImpl> impl_;
+  TensorImpl* impl_;  // never null
 };
+
+// --- for ops: all of a tensor argument's checks begin with this one
+// -------------------------------
+
+namespace detail {
+[[noreturn, gnu::cold]] void undefined_argument(std::string_view op, std::string_view name);
+}
+
+/// StateError "op: name is undefined" for the first of the named tensors that is:
+/// check_defined("add", "a", a, "b", b).
+template <class Op, class... Rest>  // the op's name, of any type, is not read before it fails
+void check_defined(const Op& op, const char* name, const Tensor& x, const Rest&... rest) {
+  if (!x.defined()) [[unlikely]]
+    detail::undefined_argument(op, name);
+  if constexpr (sizeof...(rest) > 0) check_defined(op, rest...);
+}
+/// The same of a list: StateError "op: name 2 is undefined".
+void check_all_defined(std::string_view op, std::string_view name, std::span<const Tensor> all);
 
 // --- factories: no history; shape first, then dtype ----------------------------------------------
 Tensor empty(const Shape& shape, DType dtype = DType::f32);  ///< numbers not initialised

@@ -21,6 +21,7 @@ void replace_gradients(const NamedTensors& parameters, const F& f) {
 
 double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptions options) {
   if (!(max_norm > 0)) value_error("clip_grad_norm", "max_norm = {}: must be above 0", max_norm);
+  check_defined("clip_grad_norm", parameters);
   const NoGrad guard;
   double squares = 0;
   for (const auto& [name, parameter] : parameters) {
@@ -41,6 +42,7 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptio
 
 void clip_grad_value(const NamedTensors& parameters, double limit) {
   if (!(limit >= 0)) value_error("clip_grad_value", "limit = {}: must not be negative", limit);
+  check_defined("clip_grad_value", parameters);
   const NoGrad guard;
   replace_gradients(parameters, [=](const Tensor& g) { return clamp(g, -limit, limit); });
 }

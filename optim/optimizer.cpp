@@ -25,6 +25,7 @@ Optimizer::Optimizer(std::string kind, std::vector<ParameterGroup> groups, doubl
 void Optimizer::add_group(const ParameterGroup& group, double weight_decay) {
   check_not_negative("lr_scale", group.lr_scale);
   check_not_negative("weight_decay", weight_decay);
+  check_defined(kind_, group.parameters);
   for (const auto& [name, parameter] : group.parameters) {
     if (!is_floating(parameter.dtype()))
       dtype_error(kind_, "'{}' is {}: must be f32 or f64", name, name_of(parameter.dtype()));

@@ -15,6 +15,7 @@ using detail::data_or_null;
 
 kernels::AdditiveSizes checked_sizes(const Tensor& q, const Tensor& k, const Tensor& v,
                                      const Tensor& x) {
+  check_defined("additive_attention", "queries", q, "keys", k, "v", v, "values", x);
   const bool ranks = q.rank() == 3 && k.rank() == 3 && v.rank() == 1 && x.rank() == 3;
   if (!ranks || q.dim(0) != k.dim(0) || k.dim(0) != x.dim(0) || k.dim(1) != x.dim(1) ||
       q.dim(2) != k.dim(2) || v.dim(0) != k.dim(2))

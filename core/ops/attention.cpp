@@ -281,6 +281,7 @@ AttentionShape check_ragged(const Ragged& q, const Ragged& k, const Ragged& v, c
                             const AttentionOptions& options) {
   constexpr const char* op = "scaled_dot_product_attention";
   const Tensor &a = q.values, &b = k.values, &c = v.values;
+  check_defined(op, "q", a, "k", b, "v", c);
   if (a.rank() != 3 || b.rank() != 3 || c.rank() != 3 || b.dim(1) != c.dim(1) ||
       a.dim(2) != b.dim(2) || b.dim(1) == 0 || a.dim(1) == 0 || a.dim(1) % b.dim(1) != 0 ||
       a.dim(0) != q.index.total() || b.dim(0) != k.index.total() || c.dim(0) != v.index.total())

@@ -84,6 +84,7 @@ namespace detail {
 
 AttentionShape check_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                const AttentionOptions& options) {
+  check_defined("scaled_dot_product_attention", "q", q, "k", k, "v", v);
   if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) ||
       k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || k.dim(2) != v.dim(2) ||
       q.dim(3) != k.dim(3) || k.dim(1) == 0 || q.dim(1) == 0 || q.dim(1) % k.dim(1) != 0)

@@ -28,6 +28,7 @@ struct Sizes {
 
 Sizes checked_sizes(const Tensor& x, const Weights& w, const Cache& cache) {
   const Tensor& keys = cache.keys;
+  check_defined(kOp, "x", x, "q", w.q, "out", w.out, "keys", keys, "values", cache.values);
   if (x.rank() != 3 || x.dim(1) != 1 || keys.rank() != 4 || keys.dim(0) != x.dim(0) ||
       !(cache.values.shape() == keys.shape()) || !keys.is_contiguous() ||
       !cache.values.is_contiguous())

@@ -40,7 +40,7 @@ Plan<N> broadcast_plan(const Shape& shape, const Tensor* const (&operands)[N]) {
 }
 
 bool alike(const Tensor& a, const Tensor& b) {
-  return a.is_contiguous() && b.is_contiguous() && a.shape() == b.shape();
+  return a.is_contiguous() && b.is_contiguous() && a.impl()->shape == b.impl()->shape;
 }
 
 Plan<2> plan_of(std::string_view op, const Tensor& a, const Tensor& b) {
@@ -126,10 +126,10 @@ Tensor gradient(BinaryGradient f, const Tensor& dy, const Tensor& a, const Tenso
 class Shapes {
  public:
   // Of an op of two operands: equal ones have the result's shape.
-  Shapes(const Tensor& x, const Tensor& y) : Shapes(x, y, x.shape()) {}
+  Shapes(const Tensor& x, const Tensor& y) : Shapes(x, y, x.impl()->shape) {}
   // Of an op whose result may be larger than both, since a third operand is broadcast with them.
   Shapes(const Tensor& x, const Tensor& y, const Shape& result) {
-    if (!(x.shape() == result && y.shape() == result))
+    if (!(x.impl()->shape == result && y.impl()->shape == result))
       pair_.reset(new Pair{{}, x.shape(), y.shape()});
   }
   Tensor sum_to_a(Tensor da) const { return pair_ ? sum_to(da, pair_->a) : std::move(da); }
@@ -158,6 +158,7 @@ Grads operand_grads(Wanted wanted, const Shapes& shapes, Da da, Db db) {
 
 // y = a + b    da = dy, db = dy
 Tensor add(const Tensor& a, const Tensor& b) {
+  check_defined("add", "a", a, "b", b);
   return record<"add">(value("add", Binary::add, a, b), {a, b},
                        [shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
                          return operand_grads(
@@ -167,12 +168,14 @@ Tensor add(const Tensor& a, const Tensor& b) {
 
 // y = x + s    dx = dy
 Tensor add(const Tensor& x, double s) {
+  check_defined("add", "x", x);
   return record<"add_number">(value("add", Binary::add, x, s), {x},
                               [](const Tensor& dy, Wanted) { return Grads(dy); });
 }
 
 // y = a - b    da = dy, db = -dy
 Tensor sub(const Tensor& a, const Tensor& b) {
+  check_defined("sub", "a", a, "b", b);
   return record<"sub">(value("sub", Binary::sub, a, b), {a, b},
                        [shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
                          return operand_grads(
@@ -180,10 +183,14 @@ Tensor sub(const Tensor& a, const Tensor& b) {
                        });
 }
 
-Tensor sub(const Tensor& x, double s) { return add(x, -s); }
+Tensor sub(const Tensor& x, double s) {
+  check_defined("sub", "x", x);
+  return add(x, -s);
+}
 
 // y = s - x    dx = -dy
 Tensor sub(double s, const Tensor& x) {
+  check_defined("sub", "x", x);
   return record<"number_sub">(value("sub", Binary::sub, x, s, true), {x},
                               [](const Tensor& dy, Wanted) { return Grads(-dy); });
 }
@@ -199,6 +206,7 @@ Tensor times(const Tensor& dy, const Tensor& x) {
 
 // y = a b    da = dy b, db = dy a    keeps b for da, and a for db
 Tensor mul(const Tensor& a, const Tensor& b) {
+  check_defined("mul", "a", a, "b", b);
   return record<"mul">(value("mul", Binary::mul, a, b), {a, b},
                        [a = keep_if(b.requires_grad(), a), b = keep_if(a.requires_grad(), b),
                         shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
@@ -210,14 +218,19 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 
 // y = x s    dx = dy s
 Tensor mul(const Tensor& x, double s) {
+  check_defined("mul", "x", x);
   return record<"mul_number">(value("mul", Binary::mul, x, s), {x},
                               [s](const Tensor& dy, Wanted) { return Grads(mul(dy, s)); });
 }
 
-Tensor neg(const Tensor& x) { return mul(x, -1.0); }
+Tensor neg(const Tensor& x) {
+  check_defined("neg", "x", x);
+  return mul(x, -1.0);
+}
 
 // y = a / b    da = dy / b, db = -dy a / b^2    keeps b, and a for db
 Tensor div(const Tensor& a, const Tensor& b) {
+  check_defined("div", "a", a, "b", b);
   return record<"div">(value("div", Binary::div, a, b), {a, b},
                        [a = keep_if(b.requires_grad(), a), b = keep(b), shapes = Shapes(a, b)](
                            const Tensor& dy, Wanted wanted) {
@@ -232,16 +245,21 @@ Tensor div(const Tensor& a, const Tensor& b) {
 
 // y = x / s    dx = dy / s
 Tensor div(const Tensor& x, double s) {
+  check_defined("div", "x", x);
   return record<"div_number">(value("div", Binary::div, x, s), {x},
                               [s](const Tensor& dy, Wanted) { return Grads(div(dy, s)); });
 }
 
-Tensor div(double s, const Tensor& x) { return div(scalar(s, x.dtype()), x); }
+Tensor div(double s, const Tensor& x) {
+  check_defined("div", "x", x);
+  return div(scalar(s, x.dtype()), x);
+}
 
 // ---- Powers ------------------------------------------------------------------------------------
 
 // y = x^p    dx = dy p x^(p - 1), and 0 if p = 0
 Tensor pow(const Tensor& x, double p) {
+  check_defined("pow", "x", x);
   if (p == 2) return square(x);
   return record<"pow_number">(
       value("pow", Binary::pow, x, p), {x}, [x = keep(x), p](const Tensor& dy, Wanted) -> Grads {
@@ -253,6 +271,7 @@ Tensor pow(const Tensor& x, double p) {
 
 // y = a^b    da = dy b a^(b - 1), and 0 where b = 0;   db = dy y log(a), and 0 where a = 0 <= b
 Tensor pow(const Tensor& a, const Tensor& b) {
+  check_defined("pow", "a", a, "b", b);
   return record<"pow">(
       value("pow", Binary::pow, a, b), {a, b},
       [a = keep(a), b = keep(b), shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
@@ -285,6 +304,7 @@ Tensor choice_gradient(BinaryGradient f, Comparison loses, const Tensor& dy, con
 
 template <detail::OpName Name, Binary f, BinaryGradient by_a, Comparison loses>
 Tensor choice(const Tensor& a, const Tensor& b) {
+  check_defined(Name.chars, "a", a, "b", b);
   return record<Name>(
       value(Name.chars, f, a, b), {a, b},
       [a = keep(a), b = keep(b), shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
@@ -308,6 +328,7 @@ Tensor minimum(const Tensor& a, const Tensor& b) {
 
 // y = condition ? a : b    da = condition ? dy : 0, db = condition ? 0 : dy
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  check_defined("where", "condition", condition, "a", a, "b", b);
   if (condition.dtype() != DType::boolean)
     dtype_error("where", "condition is {}: it must be bool", name_of(condition.dtype()));
   check_dtypes("where", a, b);
@@ -327,9 +348,11 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, double b) {
+  check_defined("where", "condition", condition, "a", a);
   return where(condition, a, scalar(number_for("where", a.dtype(), b), a.dtype()));
 }
 Tensor where(const Tensor& condition, double a, const Tensor& b) {
+  check_defined("where", "condition", condition, "b", b);
   return where(condition, scalar(number_for("where", b.dtype(), a), b.dtype()), b);
 }
 
@@ -339,6 +362,7 @@ namespace {
 
 template <detail::OpName Name, Compare f>
 Tensor comparison(const Tensor& a, const Tensor& b) {
+  check_defined(Name.chars, "a", a, "b", b);
   check_dtypes(Name.chars, a, b);
   const Plan<2> plan = plan_of(Name.chars, a, b);
   Tensor y = empty(plan.shape, DType::boolean);
@@ -350,6 +374,7 @@ Tensor comparison(const Tensor& a, const Tensor& b) {
 
 template <detail::OpName Name, Compare f>
 Tensor comparison(const Tensor& x, double s) {
+  check_defined(Name.chars, "x", x);
   return comparison<Name, f>(x, scalar(number_for(Name.chars, x.dtype(), s), x.dtype()));
 }
 

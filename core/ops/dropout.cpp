@@ -37,6 +37,7 @@ Tensor relu_dropout_gradient(const Tensor& dy, const Tensor& y, double p) {
 }  // namespace
 
 Tensor dropout(const Tensor& x, double p, Rng& rng, bool training) {
+  check_defined("dropout", "x", x);
   check_probability("dropout", p);
   if (!training || p == 0) return x;
   return dropout_at(x, p, rng.reserve(x.numel()));
@@ -44,6 +45,7 @@ Tensor dropout(const Tensor& x, double p, Rng& rng, bool training) {
 
 // y_i = keep_i max(x_i, 0) / (1 - p)       keeps y
 Tensor relu_dropout(const Tensor& x, double p, Rng& rng, bool training) {
+  check_defined("relu_dropout", "x", x);
   check_probability("relu_dropout", p);
   if (!training || p == 0) return relu(x);
   if (p == 1) return dropout(relu(x), p, rng);  // 1 / (1 - p) is no number

@@ -18,6 +18,7 @@ using Weights = FeedForwardWeights;
 
 void check(const Tensor& x, Activation activation, const Weights& w) {
   constexpr const char* op = "feed_forward";
+  check_defined(op, "x", x, "w1", w.w1, "w2", w.w2);
   if (x.rank() == 0 || w.w1.rank() != 2 || x.dim(-1) != w.w1.dim(1) ||
       !(w.w2.shape() == Shape{w.w1.dim(1), w.w1.dim(0)}))
     shape_error(op, "x {}, w1 {} and w2 {}: they must be (..., C), (F, C) and (C, F)",
@@ -81,6 +82,7 @@ Tensor in_one_pass(const Tensor& x, Activation activation, const Weights& w) {
 }  // namespace
 
 bool feed_forward_in_one_pass(const Tensor& x) {
+  check_defined("feed_forward", "x", x);
   if (grad_enabled() || x.rank() == 0) return false;
   const std::int64_t rows = detail::row_count(x);
   return rows >= 1 && rows <= few_rows;
@@ -94,6 +96,7 @@ Tensor feed_forward(const Tensor& x, Activation activation, const Weights& w) {
 }
 
 Tensor feed_forward_reference(const Tensor& x, Activation activation, const Weights& w) {
+  check_defined("feed_forward", "x", x, "w1", w.w1, "w2", w.w2);
   const Tensor in = linear(x, w.w1, w.b1);  // (..., F)
   switch (activation) {
     case Activation::relu:

@@ -84,6 +84,7 @@ Tensor embedding_gradient(const Tensor& dy, const Tensor& ids, const Shape& tabl
 
 // y = W[ids],   dW[v] = sum of dy over the places where ids = v, v != padding_idx;   keeps ids
 Tensor embedding(const Tensor& weight, const Tensor& ids, int64_t padding_idx) {
+  check_defined("embedding", "weight", weight, "ids", ids);
   if (weight.rank() != 2)
     shape_error("embedding", "weight {}: must be (V, C)", weight.shape().str());
   const int64_t V = weight.shape()[0], C = weight.shape()[1];
@@ -113,6 +114,7 @@ Tensor embedding(const Tensor& weight, const Tensor& ids, int64_t padding_idx) {
 
 // y[m] = x[i[m]],   dx[v] = sum of dy[m] over the m with i[m] = v;   keeps i
 Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
+  check_defined("index_select", "x", x, "index", index);
   const int64_t d = normalize_axis("index_select", axis, x.rank());
   check_vector("index_select", index);
   const Tensor places = checked_index("index_select", index, x.shape()[d]);
@@ -130,6 +132,7 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
 
 // y = x, y[i[m]] += s[m],   dx = dy,  ds[m] = dy[i[m]];   keeps i
 Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
+  check_defined("index_add", "x", x, "index", index, "source", source);
   const int64_t d = normalize_axis("index_add", axis, x.rank());
   check_vector("index_add", index);
   check_same_dtype("index_add", x, source);
@@ -155,6 +158,7 @@ Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tenso
 
 // y[m] = x[i[m]],   dx[v] = sum of dy[m] over the m with i[m] = v, in every column;   keeps i
 Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
+  check_defined("gather", "x", x, "index", index);
   const int64_t d = normalize_axis("gather", axis, x.rank());
   check_off_axis("gather", "index", x, d, index.shape());
   const Tensor places = checked_index("gather", index, x.shape()[d]);
@@ -172,6 +176,7 @@ Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
 
 // y = x, y[i[m]] += s[m] in every column,   dx = dy,  ds[m] = dy[i[m]];   keeps i
 Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
+  check_defined("scatter_add", "x", x, "index", index, "source", source);
   const int64_t d = normalize_axis("scatter_add", axis, x.rank());
   check_same_dtype("scatter_add", x, source);
   check_off_axis("scatter_add", "index", x, d, index.shape());
@@ -195,6 +200,7 @@ Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Ten
 }
 
 Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype) {
+  check_defined("one_hot", "ids", ids);
   const Tensor index = checked_index("one_hot", ids, classes);
   Shape shape = ids.shape();
   shape.push_back(classes);
@@ -209,6 +215,7 @@ Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype) {
 
 // y = the numbers at the places where keep is true, which are selected by their positions.
 Tensor masked_select(const Tensor& x, const Tensor& keep) {
+  check_defined("masked_select", "x", x, "keep", keep);
   if (keep.dtype() != DType::boolean)
     dtype_error("masked_select", "keep is {}: it must be bool", name_of(keep.dtype()));
   const Shape shape = broadcast_shapes("masked_select", x.shape(), keep.shape());
@@ -222,6 +229,7 @@ Tensor masked_select(const Tensor& x, const Tensor& keep) {
 }
 
 Tensor masked_select(const Tensor& x, const Mask& mask) {
+  check_defined("masked_select", "x", x);
   if (x.rank() != 2 && x.rank() != 3)
     shape_error("masked_select", "x {}: a Mask selects from (T, S) or (B, T, S)", x.shape().str());
   const Tensor kept = mask.to_tensor(x.rank() == 3 ? x.dim(0) : 1, x.dim(-2), x.dim(-1));
@@ -230,6 +238,7 @@ Tensor masked_select(const Tensor& x, const Mask& mask) {
 
 // y = mask ? value : x,   dx = mask ? 0 : dy
 Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
+  check_defined("masked_fill", "x", x, "mask", mask);
   if (!(broadcast_shapes("masked_fill", x.shape(), mask.shape()) == x.shape()))
     shape_error("masked_fill", "x {} and mask {}: the mask must broadcast to x", x.shape().str(),
                 mask.shape().str());

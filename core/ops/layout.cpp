@@ -10,6 +10,7 @@ namespace {
 
 // `shape` with the place of -1 filled in so that it has x's number of elements.
 Shape complete_shape(const char* op, const Tensor& x, const Shape& shape) {
+  check_defined(op, "x", x);
   Shape full = shape;
   int64_t known = 1, free_axis = -1;
   for (int64_t d = 0; d < shape.rank(); ++d) {
@@ -96,6 +97,7 @@ Tensor view(const Tensor& x, const Shape& shape) {
 }
 
 Tensor squeeze(const Tensor& x) {
+  check_defined("squeeze", "x", x);
   Shape shape;
   Strides strides;
   for (int64_t d = 0; d < x.rank(); ++d) {
@@ -107,6 +109,7 @@ Tensor squeeze(const Tensor& x) {
 }
 
 Tensor squeeze(const Tensor& x, int64_t axis) {
+  check_defined("squeeze", "x", x);
   const int64_t d = normalize_axis("squeeze", axis, x.rank());
   Shape shape = x.shape();
   Strides strides = x.strides();
@@ -118,6 +121,7 @@ Tensor squeeze(const Tensor& x, int64_t axis) {
 }
 
 Tensor unsqueeze(const Tensor& x, int64_t axis) {
+  check_defined("unsqueeze", "x", x);
   const int64_t d = normalize_axis("unsqueeze", axis, x.rank() + 1);
   Shape shape = x.shape();
   Strides strides = x.strides();
@@ -128,6 +132,7 @@ Tensor unsqueeze(const Tensor& x, int64_t axis) {
 
 // y[..., i, ...] = x[..., 0, ...] along every stretched axis, dx = sum of dy over those axes
 Tensor expand(const Tensor& x, const Shape& shape) {
+  check_defined("expand", "x", x);
   const int64_t added = shape.rank() - x.rank();
   if (added < 0)
     shape_error("expand", "{} to {}: axes cannot be taken away", x.shape().str(), shape.str());
@@ -147,6 +152,7 @@ Tensor expand(const Tensor& x, const Shape& shape) {
 }
 
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
+  check_defined("broadcast_to", "x", x);
   if (std::find(shape.begin(), shape.end(), -1) != shape.end())
     shape_error("broadcast_to", "{} to {}: sizes must not be negative", x.shape().str(),
                 shape.str());
@@ -156,6 +162,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
 // ---- Another order -----------------------------------------------------------------------------
 
 Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
+  check_defined("transpose", "x", x);
   const int64_t a = normalize_axis("transpose", axis0, x.rank());
   const int64_t b = normalize_axis("transpose", axis1, x.rank());
   Shape shape = x.shape();
@@ -169,6 +176,7 @@ Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
 
 // dx = dy permuted by the inverse
 Tensor permute(const Tensor& x, const Dims& axes) {
+  check_defined("permute", "x", x);
   if (axes.rank() != x.rank())
     shape_error("permute", "{} by axes {}: every axis must be named once", x.shape().str(),
                 axes.str());
@@ -188,6 +196,7 @@ Tensor permute(const Tensor& x, const Dims& axes) {
 
 // y[i] = x[n - 1 - i], dx[i] = dy[n - 1 - i]
 Tensor flip(const Tensor& x, const Dims& axes) {
+  check_defined("flip", "x", x);
   int64_t place[kMaxRank];
   check_axes_differ("flip", axes, x.rank(), place);
   Strides strides = x.strides();
@@ -256,6 +265,7 @@ Tensor strided_part(const Tensor& x, int64_t axis, int64_t start, int64_t length
 }  // namespace
 
 Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t end, int64_t step) {
+  check_defined("slice", "x", x);
   const int64_t d = normalize_axis("slice", axis, x.rank());
   const int64_t n = x.shape()[d];
   if (step < 1) value_error("slice", "step {}: must be 1 or more", step);
@@ -266,6 +276,7 @@ Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t end, int64_t 
 }
 
 Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length) {
+  check_defined("narrow", "x", x);
   const int64_t d = normalize_axis("narrow", axis, x.rank());
   if (start < 0 || length < 0 || start > x.shape()[d] - length)
     index_error("narrow", "{} places from {} on, of axis {} of {}: must lie within the axis",
@@ -275,6 +286,7 @@ Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length) {
 
 // y = x[i],   dx[i] = dy, else 0
 Tensor select(const Tensor& x, int64_t axis, int64_t index) {
+  check_defined("select", "x", x);
   const int64_t d = normalize_axis("select", axis, x.rank());
   const int64_t n = x.shape()[d];
   if (index < -n || index >= n)
@@ -292,6 +304,7 @@ Tensor select(const Tensor& x, int64_t axis, int64_t index) {
 }
 
 Tensor pad(const Tensor& x, const std::vector<int64_t>& pads, double value) {
+  check_defined("pad", "x", x);
   const int64_t n = static_cast<int64_t>(pads.size());
   if (n % 2 != 0 || n / 2 > x.rank())
     shape_error("pad", "{} pads for {}: two for each axis, from the last axis on", n,

@@ -11,6 +11,7 @@ namespace fovea {
 namespace {
 
 void check_joinable(const char* op, const std::vector<Tensor>& tensors) {
+  check_all_defined(op, "tensor", tensors);
   if (tensors.empty()) value_error(op, "no tensors: there must be at least one");
   for (std::size_t i = 1; i < tensors.size(); ++i)
     if (tensors[i].dtype() != tensors[0].dtype())
@@ -109,6 +110,7 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
 
 // [y0, y1, ...] = x,   dx = [dy0, dy1, ...], written once, or not at all where they lie joined
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) {
+  check_defined("split", "x", x);
   const int64_t d = normalize_axis("split", axis, x.rank());
   const bool negative = std::any_of(sizes.begin(), sizes.end(), [](int64_t n) { return n < 0; });
   if (negative || std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) != x.shape()[d])
@@ -136,6 +138,7 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
 }
 
 std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis) {
+  check_defined("split", "x", x);
   const int64_t n = x.shape()[normalize_axis("split", axis, x.rank())];
   if (size < 1) value_error("split", "size {}: must be 1 or more", size);
   std::vector<int64_t> sizes;
@@ -145,6 +148,7 @@ std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis) {
 }
 
 std::vector<Tensor> chunk(const Tensor& x, int64_t n, int64_t axis) {
+  check_defined("chunk", "x", x);
   if (n < 1) value_error("chunk", "{} chunks: must be 1 or more", n);
   const int64_t size = x.shape()[normalize_axis("chunk", axis, x.rank())];
   return split(x, std::max<int64_t>(1, (size + n - 1) / n), axis);
@@ -152,6 +156,7 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t n, int64_t axis) {
 
 // y_i = x[i],   dx[i] = dy_i, written once
 std::vector<Tensor> unbind(const Tensor& x, int64_t axis) {
+  check_defined("unbind", "x", x);
   const int64_t d = normalize_axis("unbind", axis, x.rank());
   std::vector<Tensor> parts;
   for (int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(numbers_of(x), d, i));

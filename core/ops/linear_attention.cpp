@@ -13,6 +13,7 @@ namespace fovea {
 namespace {
 
 void check(const Tensor& q, const Tensor& k, const Tensor& v) {
+  check_defined("linear_attention", "q", q, "k", k, "v", v);
   if (q.rank() != 3 || k.rank() != 3 || v.rank() != 3 || q.dim(0) != k.dim(0) ||
       k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || q.dim(2) != k.dim(2))
     shape_error("linear_attention",
@@ -110,6 +111,7 @@ Tensor normalized(const Tensor& x, const Tensor& total) {
 }  // namespace
 
 Tensor elu_feature(const Tensor& x) {
+  check_defined("elu_feature", "x", x);
   const Tensor below = exp(clamp(x, -std::numeric_limits<double>::infinity(), 0.0));
   return where(gt(x, 0.0), x + 1.0, below);
 }

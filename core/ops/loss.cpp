@@ -59,6 +59,7 @@ void check_weight(std::string_view op, const Tensor& weight, const Tensor& x) {
 // Targets are (N..) i64 for an input (N.., V), each below V or the ignored one.
 void check_targets(std::string_view op, const Tensor& x, const Tensor& targets,
                    std::int64_t ignore_index) {
+  check_defined(op, "input", x, "targets", targets);
   if (x.rank() == 0) shape_error(op, "input (): its last axis must hold the classes");
   if (!(targets.shape() == without_last(x.shape()))) wrong_targets(op, x, targets);
   if (!is_floating(x.dtype())) dtype_error(op, "needs f32 or f64, and got {}", name_of(x.dtype()));
@@ -166,6 +167,7 @@ Tensor reduced(const Tensor& losses, const Tensor& targets, const CrossEntropyOp
 // --- losses of an element ------------------------------------------------------------------------
 
 void check_pair(std::string_view op, const Tensor& input, const Tensor& target) {
+  check_defined(op, "input", input, "target", target);
   if (!(input.shape() == target.shape()))
     shape_error(op, "input {} and target {}: they must have the same shape", input.shape().str(),
                 target.shape().str());

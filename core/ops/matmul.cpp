@@ -173,6 +173,7 @@ Tensor product(const Tensor& a, Trans ta, const Tensor& b, Trans tb, const Shape
 }
 
 void check_factors(const Tensor& a, const Tensor& b) {
+  check_defined("matmul", "a", a, "b", b);
   if (a.dtype() != b.dtype())
     dtype_error("matmul", "a is {} and b is {}: the types must be equal", name_of(a.dtype()),
                 name_of(b.dtype()));
@@ -188,6 +189,7 @@ void check_factors(const Tensor& a, const Tensor& b) {
 }
 
 void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_defined("linear", "x", x, "weight", weight);
   if (weight.rank() != 2 || x.rank() == 0 || x.dim(-1) != weight.dim(1))
     shape_error("linear", "x {} and weight {}: x must be (..., in) and weight (out, in)",
                 x.shape().str(), weight.shape().str());

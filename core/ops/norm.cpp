@@ -11,6 +11,7 @@ namespace {
 using detail::row_count;
 
 void check_x(std::string_view op, const Tensor& x) {
+  check_defined(op, "x", x);
   if (x.rank() == 0) shape_error(op, "x (): there is no last axis to normalise over");
 }
 
@@ -95,6 +96,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
 }
 
 Tensor layer_norm_reference(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  check_defined("layer_norm", "x", x);
   Tensor y = normalize(x, eps, true).h;
   if (weight.defined()) y = y * weight;
   if (bias.defined()) y = y + bias;
@@ -133,6 +135,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 }
 
 Tensor rms_norm_reference(const Tensor& x, const Tensor& weight, double eps) {
+  check_defined("rms_norm", "x", x);
   const Tensor h = normalize(x, eps, false).h;
   return weight.defined() ? h * weight : h;
 }

@@ -9,6 +9,8 @@ namespace fovea {
 namespace {
 
 void check_fits(std::string_view op, const Tensor& w, std::string_view what, const Tensor& x) {
+  check_defined(op, "w", w);
+  if (!x.defined()) detail::undefined_argument(op, what);
   if (x.dtype() != w.dtype())
     dtype_error(op, "w is {} and {} is {}: must agree", name_of(w.dtype()), what,
                 name_of(x.dtype()));
@@ -70,6 +72,7 @@ void adam_step(Tensor& w, const Tensor& dw, Tensor& m, Tensor& v, const AdamRule
 }
 
 double sum_of_squares(const Tensor& x) {
+  check_defined("sum_of_squares", "x", x);
   const NoGrad guard;
   const detail::ObservedUpdate seen("sum_of_squares", {x});
   const Tensor dense = x.contiguous();

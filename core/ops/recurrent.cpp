@@ -102,12 +102,12 @@ void check_recurrent(const Tensor& input, const std::vector<RecurrentDirection>&
     value_error(op, "{} directions: there must be 1 or 2", directions.size());
   for (const RecurrentDirection& d : directions) {
     const std::int64_t G = gates_of(settings.kind);
-    if (!d.weight_hh.defined() || d.weight_hh.rank() != 2 || d.weight_hh.dim(0) < G ||
-        d.weight_hh.dim(0) % G != 0 ||
+    check_defined(op, "weight_hh", d.weight_hh);
+    if (d.weight_hh.rank() != 2 || d.weight_hh.dim(0) < G || d.weight_hh.dim(0) % G != 0 ||
         !(d.weight_hr.defined() || d.weight_hh.dim(0) == G * d.weight_hh.dim(1)))
       shape_error(op,
                   "weight_hh {}: it must be ({}H, H), or ({}H, P) with a weight_hr (P, H), H >= 1",
-                  d.weight_hh.defined() ? d.weight_hh.shape().str() : "undefined", G, G);
+                  d.weight_hh.shape().str(), G, G);
     if (!input.defined() && d.weight_ih.defined())
       value_error(op, "an undefined input: it must be given where there is a weight_ih");
     if (input.defined() && (input.rank() != 2 || input.dim(0) != index.total()))

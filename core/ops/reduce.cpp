@@ -20,6 +20,7 @@ struct Reduction {
 };
 
 Reduction plan(const char* op, const Tensor& x, const Axes& axes, bool keepdim) {
+  check_defined(op, "x", x);
   Reduction r;
   for (const int64_t axis : axes) {
     bool& reduced = r.reduced[normalize_axis(op, axis, x.rank())];
@@ -139,6 +140,7 @@ Tensor scan(const Tensor& x, int64_t axis, bool reverse) {
 
 // y = sum x,   dx = dy
 Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
+  check_defined("sum", "x", x);
   if (x.dtype() == DType::boolean) return sum(x.to(DType::i64), axes, keepdim);
   const Reduction r = plan("sum", x, axes, keepdim);
   const DenseBlock block = dense_block(x, r);
@@ -204,6 +206,7 @@ Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
 Tensor cumsum(const Tensor& x, int64_t axis) { return scan(x, axis, false); }
 
 Tensor sum_to(const Tensor& grad, const Shape& shape) {
+  check_defined("sum_to", "grad", grad);
   if (grad.shape() == shape) return grad;
   const int64_t added = grad.rank() - shape.rank();
   bool broadcasts = added >= 0;
@@ -237,11 +240,17 @@ std::pair<Tensor, Tensor> min_with_index(const Tensor& x, int64_t axis, bool kee
   return extreme_with_index<"min_with_index">(Extreme::smallest, x, axis, keepdim);
 }
 
-Tensor argmax(const Tensor& x) { return argmax(reshape(x, {x.numel()}), 0); }
+Tensor argmax(const Tensor& x) {
+  check_defined("argmax", "x", x);
+  return argmax(reshape(x, {x.numel()}), 0);
+}
 Tensor argmax(const Tensor& x, int64_t axis, bool keepdim) {
   return extreme_place<"argmax">(Extreme::largest, x, axis, keepdim);
 }
-Tensor argmin(const Tensor& x) { return argmin(reshape(x, {x.numel()}), 0); }
+Tensor argmin(const Tensor& x) {
+  check_defined("argmin", "x", x);
+  return argmin(reshape(x, {x.numel()}), 0);
+}
 Tensor argmin(const Tensor& x, int64_t axis, bool keepdim) {
   return extreme_place<"argmin">(Extreme::smallest, x, axis, keepdim);
 }

@@ -11,6 +11,7 @@ namespace {
 
 // Checks all arguments and gives the number of pairs that turn.
 std::int64_t checked_pairs(const Tensor& x, const Tensor& positions, const RopeOptions& options) {
+  check_defined("rope", "x", x, "positions", positions);
   if (x.rank() != 4) shape_error("rope", "x {}: it must be (B, H, T, D)", x.shape().str());
   const std::int64_t B = x.dim(0), T = x.dim(2), D = x.dim(3);
   if (!(positions.shape() == Shape{T}) && !(positions.shape() == Shape{B, T}))

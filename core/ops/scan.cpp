@@ -17,6 +17,7 @@ using kernels::ScanNumbers;
 
 void check(const char* op, ScanNumbers numbers, const Tensor& a, const Tensor& b,
            const Tensor& initial, const RaggedIndex& index) {
+  check_defined(op, "a", a, "b", b);
   if (b.rank() != 2 || b.dim(0) != index.total())
     shape_error(op, "b {}: it must be ({}, width), a row for each step of each sequence",
                 b.shape().str(), index.total());
@@ -170,6 +171,7 @@ ScanOutput complex_linear_recurrence_reference(const Tensor& a, const Tensor& b,
 }
 
 Tensor polar(const Tensor& radius, const Tensor& angle) {
+  check_defined("polar", "radius", radius, "angle", angle);
   if (radius.rank() != 1 || !(radius.shape() == angle.shape()))
     shape_error("polar", "radius {}, angle {}: both must be (H)", radius.shape().str(),
                 angle.shape().str());

@@ -170,6 +170,7 @@ struct ChainImpl final : ScoreMod::Impl {
 }  // namespace
 
 ScoreMod ScoreMod::bias(const Tensor& bias) {
+  check_defined("ScoreMod::bias", "bias", bias);
   if (bias.rank() > 4)
     shape_error("ScoreMod::bias", "bias {}: it must be (B, H, T, S), or have fewer axes",
                 bias.shape().str());

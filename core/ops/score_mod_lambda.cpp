@@ -325,6 +325,7 @@ struct LambdaImpl final : ScoreMod::Impl {
 
 ScoreMod detail::make_score_mod(ScoreLambda lambda, std::vector<Tensor> captured,
                                 Mask::Corner corner) {
+  check_all_defined(kName, "captured", captured);
   if (captured.size() > kMaxCaptured)
     value_error(kName, "{} tensors captured: at most {}", captured.size(), kMaxCaptured);
   for (const Tensor& x : captured)

@@ -239,6 +239,7 @@ ScoreMod ScoreMod::alibi(Mask::Corner corner) {
 }
 
 ScoreMod ScoreMod::alibi(const Tensor& slopes, Mask::Corner corner) {
+  check_defined("ScoreMod::alibi", "slopes", slopes);
   if (slopes.rank() != 1)
     shape_error("ScoreMod::alibi", "slopes {}: they must be (H)", slopes.shape().str());
   auto impl = std::make_shared<DistanceImpl>("ScoreMod::alibi", alibi_step, corner);
@@ -247,6 +248,7 @@ ScoreMod ScoreMod::alibi(const Tensor& slopes, Mask::Corner corner) {
 }
 
 ScoreMod ScoreMod::t5_bias(const Tensor& table, const T5Buckets& buckets, Mask::Corner corner) {
+  check_defined("ScoreMod::t5_bias", "table", table);
   if (table.rank() != 2)
     shape_error("ScoreMod::t5_bias", "table {}: it must be (num_buckets, H)", table.shape().str());
   const std::int64_t count = table.dim(0);
@@ -261,6 +263,7 @@ ScoreMod ScoreMod::t5_bias(const Tensor& table, const T5Buckets& buckets, Mask::
 
 ScoreMod ScoreMod::clipped_relative(const Tensor& q, const Tensor& a, std::optional<double> scale,
                                     Mask::Corner corner) {
+  check_defined(ClippedImpl::name, "q", q, "a", a);
   const bool ranks = q.rank() == 4 && (a.rank() == 2 || a.rank() == 3);
   if (!ranks || a.dim(-1) != q.dim(3) || a.dim(-2) % 2 == 0 ||
       (a.rank() == 3 && a.dim(0) != q.dim(1)))

@@ -14,6 +14,7 @@ using detail::row_count;
 // f along any axis, given f along the last one.
 template <class F>
 Tensor along(std::string_view op, const Tensor& x, std::int64_t axis, const F& f) {
+  check_defined(op, "x", x);
   axis = normalize_axis(op, axis, x.rank());
   if (axis == x.rank() - 1) return f(x.contiguous());
   return transpose(f(transpose(x, axis, -1).contiguous()), axis, -1);
@@ -47,6 +48,7 @@ Tensor row_max(const Tensor& x) { return max(numbers_of(x), -1, true); }
 
 // The mask for scores of x's shape, to be broadcast to them.
 Tensor kept_scores(const Tensor& x, const Mask& mask) {
+  check_defined("masked_softmax", "x", x);
   const std::int64_t rank = x.rank();
   if (rank < 2 || rank > 4)
     shape_error("masked_softmax", "x {}: scores are (T, S), (B, T, S) or (B, H, T, S)",
@@ -58,6 +60,7 @@ Tensor kept_scores(const Tensor& x, const Mask& mask) {
 
 // `keep` written out for every entry of x.
 Tensor kept_entries(const Tensor& x, const Tensor& keep) {
+  check_defined("masked_softmax", "x", x, "keep", keep);
   if (keep.dtype() != DType::boolean)
     dtype_error("masked_softmax", "keep is {}: it must be bool", name_of(keep.dtype()));
   if (!(broadcast_shapes("masked_softmax", x.shape(), keep.shape()) == x.shape()))

@@ -13,6 +13,7 @@ using detail::row_count;
 using kernels::SparseSoftmax;
 
 void check_rows(std::string_view op, const Tensor& x) {
+  check_defined(op, "x", x);
   if (x.rank() == 0) shape_error(op, "x {}: it must have a last axis", x.shape().str());
 }
 
@@ -63,6 +64,7 @@ Tensor record_entmax15(const Tensor& rows, const Tensor& kept) {
 
 // `keep` written out for every entry of x.
 Tensor kept_entries(std::string_view op, const Tensor& x, const Tensor& keep) {
+  check_defined(op, "x", x, "keep", keep);
   if (keep.dtype() != DType::boolean)
     dtype_error(op, "keep is {}: it must be bool", name_of(keep.dtype()));
   if (!(broadcast_shapes(op, x.shape(), keep.shape()) == x.shape()))
@@ -73,6 +75,7 @@ Tensor kept_entries(std::string_view op, const Tensor& x, const Tensor& keep) {
 
 // The mask for scores of x's shape, to be broadcast to them.
 Tensor kept_scores(std::string_view op, const Tensor& x, const Mask& mask) {
+  check_defined(op, "x", x);
   const std::int64_t rank = x.rank();
   if (rank < 2 || rank > 4)
     shape_error(op, "x {}: scores are (T, S), (B, T, S) or (B, H, T, S)", x.shape().str());
@@ -127,6 +130,7 @@ Tensor masked_entmax15(const Tensor& x, const Mask& mask) {
 
 // i is in the support if 1 + k x_i > sum of the k entries that are no smaller.
 Tensor sparsemax_reference(const Tensor& x) {
+  check_defined("sparsemax", "x", x);
   const Tensor z = numbers_of(x);
   const Larger larger(z);
   const Tensor inside = gt(larger.count * z + 1.0, larger.total(unsqueeze(z, -2)));
@@ -137,6 +141,7 @@ Tensor sparsemax_reference(const Tensor& x) {
 
 // i is in the support if x_i / 2 is above the tau of the entries that are no smaller.
 Tensor entmax15_reference(const Tensor& x) {
+  check_defined("entmax15", "x", x);
   const auto threshold = [](const Tensor& mean, const Tensor& deviation, const Tensor& count) {
     return mean - sqrt(clamp((1.0 - deviation) / count, 0.0, 1.0));
   };

@@ -148,7 +148,7 @@ Tensor step_part(const Tensor& early, const Tensor& z, const Tensor& weight, int
 }  // namespace
 
 StepLinear::StepLinear(const Tensor& x, const Tensor& weight, const Tensor& bias)
-    : weight_(weight.contiguous()),
+    : weight_((check_defined("StepLinear", "x", x, "weight", weight), weight.contiguous())),
       early_(x.rank() == 3 ? x.dim(2) : -1),
       later_(std::make_shared<detail::LaterInputs>()) {
   if (x.rank() != 3 || weight.rank() != 2 || weight.dim(1) < early_)

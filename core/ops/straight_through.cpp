@@ -5,6 +5,7 @@ namespace fovea {
 
 // y = hard      dsoft = dy      keeps nothing
 Tensor straight_through(const Tensor& hard, const Tensor& soft) {
+  check_defined("straight_through", "hard", hard, "soft", soft);
   if (!(hard.shape() == soft.shape()))
     shape_error("straight_through", "hard {}, soft {}: shapes must be equal", hard.shape().str(),
                 soft.shape().str());

@@ -44,6 +44,7 @@ constexpr std::string_view op_name = Name.chars;
 // Every op of this file: y = f(x), recorded. `composed`(dy, kept) is dx in ops.
 template <detail::OpName Name, Unary f, Keeps keeps, class Composed>
 Tensor unary(const Tensor& x, Composed composed, UnaryArgs args = {}) {
+  check_defined(op_name<Name>, "x", x);
   const auto backward = [composed, args](const Tensor& dy, const Tensor& kept) -> Grads {
     if (grad_enabled()) return composed(dy, kept);
     return gradient(op_name<Name>, f, dy, kept, args);
