@@ -62,6 +62,10 @@ Descriptor open_file(const fs::path& path, int flags, mode_t mode = 0) {
   return Descriptor(retried([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); }));
 }
 
+bool renamed(const fs::path& from, const fs::path& to) {
+  return retried([&] { return ::rename(from.c_str(), to.c_str()); }) == 0;
+}
+
 bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = retried([&] { return ::write(fd, bytes.data(), bytes.size()); });
@@ -145,10 +149,7 @@ class TemporaryFile {
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
   int get() const { return fd_.get(); }
-  bool rename_to(const fs::path& path) {
-    renamed_ = retried([&] { return ::rename(name_.c_str(), path.c_str()); }) == 0;
-    return renamed_;
-  }
+  bool rename_to(const fs::path& path) { return renamed_ = renamed(name_, path); }
 
  private:
   // A file system without locks has none for those who remove either.
@@ -302,6 +303,13 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
   if (!target.stream) return replace_file(target, bytes, op);
   const Descriptor fd = open_stream(target, op);
   if (!write_all(fd.get(), bytes)) system_error(op, path);
+}
+
+void rename_file(const fs::path& from, const fs::path& to) {
+  constexpr std::string_view op = "rename_file";
+  const Descriptor fd = open_file(from, O_RDONLY);
+  if (!fd.is_open() || !renamed(from, to)) system_error(op, from);
+  sync_folder(folder_of(to), fd.get(), op);
 }
 
 GrowingText::~GrowingText() {

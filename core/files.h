@@ -24,6 +24,9 @@ std::string read_standard_input();
 /// (see OutputTarget) is written to and never replaced.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
+/// Gives a file another name in its folder, also after a power cut.
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// A text that grows, such as a log. A file is replaced, atomically, by all of it; a stream is
 /// opened at the first write, stays open, and gets only what is new.
 class GrowingText {

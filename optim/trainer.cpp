@@ -176,7 +176,7 @@ class Run {
  public:
   Run(const TrainingTask& task, const TrainerOptions& options,
       const std::function<void(const Progress&)>& report)
-      : task_(task), options_(options), report_(report) {
+      : task_(task), options_(options), report_(report), log_(options.log) {
     if (options_.average != 0) average_.emplace(task_.model, options_.average);
   }
 
@@ -295,9 +295,8 @@ class Run {
     }
     result_.history.push_back(result_.last);
     if (!options_.log.empty())
-      write_file_atomically(options_.log, options_.log.extension() == ".csv"
-                                              ? csv_log(result_.history)
-                                              : json_log(result_.history));
+      log_.write(options_.log.extension() == ".csv" ? csv_log(result_.history)
+                                                    : json_log(result_.history));
   }
 
   // While it lives, the model has its average's numbers.
@@ -416,6 +415,7 @@ class Run {
   Place place_;
   TrainingResult result_;
   std::optional<WeightAverage> average_;
+  GrowingText log_;
 };
 
 }  // namespace

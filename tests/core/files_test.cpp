@@ -88,6 +88,17 @@ TEST_CASE("files: a failed write leaves nothing behind and the old content in pl
   CHECK(read_file(folder.path / "taken" / "inside") == "x");
 }
 
+TEST_CASE("files: a file gets another name") {
+  const Folder folder;
+  write_file_atomically(folder.path / "a", "x");
+  write_file_atomically(folder.path / "b", "y");
+  rename_file(folder.path / "a", folder.path / "b");
+  CHECK(read_file(folder.path / "b") == "x");
+  CHECK(folder.entries() == 1);
+  CHECK(message_of<Error>([&] { rename_file(folder.path / "a", folder.path / "c"); }) ==
+        "rename_file: " + (folder.path / "a").string() + ": No such file or directory");
+}
+
 TEST_CASE("files: links stay, devices are written to and not replaced") {
   const Folder folder;
   write_file_atomically(folder.path / "target", "old");
