@@ -82,6 +82,11 @@ std::string module_table(const std::vector<ProfileRow>& modules, std::size_t row
 
 constexpr int kOps = 1, kModules = 2;  // threads of the trace
 
+// A module's name may be any bytes, and JSON is UTF-8: what is not becomes U+FFFD.
+std::string dumped(const nlohmann::ordered_json& event) {
+  return event.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 double microseconds(std::int64_t ns) { return static_cast<double>(ns) * 1e-3; }
 
 std::string named_thread(int thread, const char* name) {
@@ -90,7 +95,7 @@ std::string named_thread(int thread, const char* name) {
                                      {"pid", 1},
                                      {"tid", thread},
                                      {"args", {{"name", name}}}};
-  return event.dump();
+  return dumped(event);
 }
 
 nlohmann::ordered_json slice(const std::string& name, const char* category, int thread,
@@ -138,7 +143,7 @@ std::string Profile::module_events() const {
   const auto close_to = [&](std::size_t depth) {
     for (; open.size() > depth; open.pop_back())
       text += ",\n" +
-              slice(open.back().path, "module", kModules, open.back().begin_ns, last_end).dump();
+              dumped(slice(open.back().path, "module", kModules, open.back().begin_ns, last_end));
   };
   for (const TraceEvent* e : ops) {
     std::vector<std::string> paths;  // from the outermost module to the op's own
@@ -171,7 +176,7 @@ std::string Profile::trace() const {
     }
     if (e.module) args["module"] = *e.module;
     if (!args.empty()) event["args"] = std::move(args);
-    text += ",\n" + event.dump();
+    text += ",\n" + dumped(event);
   }
   text += module_events() + "\n]";
   if (left_out_ > 0) text += fmt::format(",\"otherData\":{{\"events_left_out\":{}}}", left_out_);

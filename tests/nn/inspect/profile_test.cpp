@@ -354,3 +354,15 @@ TEST_CASE("the sgemm rate is a rate") {
   CHECK(rate > 0.01);
   CHECK(rate < 1e5);
 }
+
+TEST_CASE("a trace is UTF-8, whatever bytes the names of modules are") {
+  Learner learner;
+  learner.model.name_tree("l\xFFm");
+  Profile profile;
+  learner.step();
+  profile.stop();
+  const auto trace = nlohmann::json::parse(profile.trace());
+  bool seen = false;
+  for (const auto& e : trace.at("traceEvents")) seen = seen || e.at("name") == "l\xEF\xBF\xBDm";
+  CHECK(seen);
+}
