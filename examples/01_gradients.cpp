@@ -8,6 +8,7 @@
 #include <fovea/core/diagnose.h>
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/examples/support/program.h>
 
 #include <cmath>
 #include <iostream>
@@ -59,12 +60,16 @@ int run() {
   return right ? 0 : 1;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int parse_and_run(int argc, char** argv) {
   CLI::App app{"An expression, its graph as DOT (standard output) and its gradients."};
   bool smoke = false;  // every run checks itself
   app.add_flag("--smoke", smoke, "the same; the exit code says whether all gradients are right");
   CLI11_PARSE(app, argc, argv);
   return run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return support::run_program("01_gradients", [&] { return parse_and_run(argc, argv); });
 }

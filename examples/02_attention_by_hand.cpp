@@ -11,6 +11,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/softmax.h>
+#include <fovea/examples/support/program.h>
 
 #include <cmath>
 #include <iostream>
@@ -61,9 +62,7 @@ int run(bool causal) {
   return at_cat && hidden ? 0 : 1;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int parse_and_run(int argc, char** argv) {
   bool causal = false, smoke = false;
   CLI::App app{
       "Scaled dot-product attention by hand on \"the cat sat down\", every matrix printed."};
@@ -72,4 +71,10 @@ int main(int argc, char** argv) {
                "both ways; the exit code says whether the weights are as claimed");
   CLI11_PARSE(app, argc, argv);
   return smoke ? run(false) | run(true) : run(causal);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return support::run_program("02_attention_by_hand", [&] { return parse_and_run(argc, argv); });
 }

@@ -19,6 +19,7 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/score_mod_lambda.h>
 #include <fovea/core/ops/softmax.h>
+#include <fovea/examples/support/program.h>
 #include <fovea/optim/adam.h>
 
 #include <iostream>
@@ -119,9 +120,7 @@ void show(const Tensor& learned, const Tensor& echo) {
   }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int parse_and_run(int argc, char** argv) {
   bool smoke = false;
   int steps = 400;
   CLI::App app{"Trains a lambda inside the fused attention to find the distances of echoes."};
@@ -142,4 +141,10 @@ int main(int argc, char** argv) {
   fmt::print("\nfinal loss {:.1e}; no weight is further off than {:.3f}\n", loss, miss);
   fmt::print("the fused gradient and the definition's differ by at most {:.1e}\n", gap);
   return !smoke || (miss < 0.03 && gap < 1e-6) ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return support::run_program("03_score_mod", [&] { return parse_and_run(argc, argv); });
 }

@@ -23,6 +23,8 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
+#include <fovea/examples/support/output.h>
+#include <fovea/examples/support/program.h>
 #include <fovea/nn/attention/multihead.h>
 #include <fovea/nn/inspect/gradient_flow.h>
 
@@ -127,9 +129,7 @@ bool as_claimed(const GradientFlow& flow) {
          share("GRU, z open") > 0.3 && share("LSTM, f open") > 0.3 && share("self-attention") > 0.5;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int parse_and_run(int argc, char** argv) {
   std::string svg;
   std::uint64_t seed = 1;
   bool smoke = false;
@@ -140,14 +140,17 @@ int main(int argc, char** argv) {
   app.add_flag("--smoke", smoke, "the exit code says whether the gradients are as claimed");
   CLI11_PARSE(app, argc, argv);
 
-  try {
-    Rng rng(seed);
-    const GradientFlow flow = measure_all(rng);
-    show(flow.measure());
-    if (!svg.empty()) write_file_atomically(svg, draw_as_svg(chart_of(flow.measure())));
-    return !smoke || as_claimed(flow) ? 0 : 1;
-  } catch (const Error& error) {
-    std::cerr << "04_gradient_through_time: " << error.what() << '\n';
-    return 1;
-  }
+  support::check_outputs({{"--svg", svg}});
+  Rng rng(seed);
+  const GradientFlow flow = measure_all(rng);
+  show(flow.measure());
+  if (!svg.empty()) write_file_atomically(svg, draw_as_svg(chart_of(flow.measure())));
+  return !smoke || as_claimed(flow) ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return support::run_program("04_gradient_through_time",
+                              [&] { return parse_and_run(argc, argv); });
 }

@@ -14,6 +14,8 @@
 // is left of the time is left out, with all longer ones of its kind.
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/output.h>
+#include <fovea/examples/support/program.h>
 
 #include <algorithm>
 #include <chrono>
@@ -202,6 +204,7 @@ bool all_came_out(const Options& o, const Layers& layers, const Results& results
 }
 
 int run(const Options& o) {
+  support::check_outputs({{"--csv", o.csv}, {"--svg", o.svg}});
   if (o.pin && !fovea::pin_threads()) fmt::print(stderr, "threads could not be pinned\n");
   Rng rng(1);
   const Layers layers = make_layers(o, rng);
@@ -215,11 +218,5 @@ int run(const Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const Options options = parse(argc, argv);
-  try {
-    return run(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "length: {}\n", error.what());
-    return 1;
-  }
+  return support::run_program("length", [&] { return run(parse(argc, argv)); });
 }

@@ -10,12 +10,12 @@
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/support/start.h>
 #include <fovea/core/state.h>
+#include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/optim/adam.h>
 #include <fovea/optim/average.h>
 #include <fovea/optim/clip.h>
 
-#include <iostream>
 #include <numeric>
 #include <optional>
 
@@ -236,10 +236,5 @@ int measure(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return measure(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "translate_train: " << error.what() << '\n';
-    return 1;
-  }
+  return support::run_program("translate_train", [&] { return measure(argc, argv); });
 }

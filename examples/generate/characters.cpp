@@ -1,12 +1,14 @@
 #include "characters.h"
 
 #include <fovea/core/autograd.h>
+#include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/safetensors.h>
 #include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
+#include <fovea/nn/data/utf8.h>
 #include <fovea/optim/adam.h>
 #include <fovea/optim/trainer.h>
 
@@ -110,7 +112,13 @@ double validation_loss(nn::TransformerLM& model, const Rows& rows) {
 }  // namespace
 
 std::string training_text(const Options& options) {
-  if (!options.text.empty()) return fovea::read_file(options.text);
+  if (!options.text.empty()) {
+    std::string text = fovea::read_file(options.text);
+    if (const std::size_t at = data::find_invalid_utf8(text); at != std::string::npos)
+      fovea::format_error("--text", "{}: byte {} (0x{:02X}) is not valid UTF-8",
+                          options.text.string(), at + 1, static_cast<unsigned char>(text[at]));
+    return text;
+  }
   fovea::Rng rng(options.seed);
   std::string text;
   for (std::int64_t i = 0; i < made_up_sentences; ++i) text += made_up_sentence(rng) + "\n";

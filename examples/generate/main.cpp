@@ -14,7 +14,9 @@
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
 #include <fovea/examples/support/forecast.h>
+#include <fovea/examples/support/output.h>
 #include <fovea/examples/support/profiling.h>
+#include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
 
 #include <iostream>
@@ -72,7 +74,7 @@ void write_json(const Options& options, const Speaker& speaker, const Speech& sp
     json["peak_bytes"] = learned.peak_bytes;
     json["characters_per_second"] = learned.characters_per_second;
   }
-  fovea::write_file_atomically(options.json, json.dump(2) + "\n");
+  fovea::write_file_atomically(options.json, support::json_text(json));
 }
 
 // The grammar must make what it takes for sentences, and must not take everything.
@@ -94,7 +96,10 @@ Speech speak(const Speaker& speaker, const Options& options) {
                              .seed = options.seed,
                              .endless = options.endless,
                              .after_token = [&] { profiling.step(); }},
-                            [](const std::string& text) { std::cout << text << std::flush; });
+                            [](const std::string& text) {
+                              std::cout << text << std::flush;
+                              support::check_standard_output();  // nobody reads on
+                            });
   std::cout << '\n';
   std::cerr << fmt::format("{} tokens, {:.0f} tokens/s\n", speech.new_tokens,
                            speech.tokens_per_second);
@@ -185,10 +190,5 @@ int run(Options options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(parse_options(argc, argv));
-  } catch (const std::exception& error) {
-    std::cerr << "generate: " << error.what() << '\n';
-    return 1;
-  }
+  return support::run_program("generate", [&] { return run(parse_options(argc, argv)); });
 }

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <fovea/examples/support/command_line.h>
+#include <fovea/examples/support/output.h>
 
 #include <fmt/format.h>
 
@@ -95,6 +96,7 @@ Options parse_options(int argc, char** argv) {
           fmt::format("--width {} must be an even multiple of --heads {}", o.width, o.heads));
   });
   support::check_outputs(
-      {{"--save", o.save}, {"--json", o.json}, {"--report", o.report}, {"--profile", o.profile}});
+      {{"--save", o.save}, {"--json", o.json}, {"--report", o.report}, {"--profile", o.profile}},
+      {{"--text", o.text}, {"--load", o.load}});
   return o;
 }

@@ -24,6 +24,7 @@
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
 #include <fovea/examples/support/forecast.h>
+#include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
 
 #include <iostream>
@@ -178,11 +179,8 @@ int load_and_use(Options options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return support::run_program("sentiment", [&] {
     const Options options = parse_options(argc, argv);
     return options.trains() ? train_and_use(options) : load_and_use(options);
-  } catch (const std::exception& error) {
-    std::cerr << "sentiment: " << error.what() << '\n';
-    return 1;
-  }
+  });
 }

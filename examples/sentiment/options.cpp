@@ -3,6 +3,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/threads.h>
 #include <fovea/examples/support/command_line.h>
+#include <fovea/examples/support/output.h>
 
 #include <fmt/format.h>
 
@@ -275,11 +276,16 @@ void fill_defaults(Options& o) {
 }
 
 void check_outputs(const Options& o) {
-  support::check_outputs({{"--save", o.save},
-                          {"--output", o.output},
-                          {"--json", o.json},
-                          {"--report", o.report},
-                          {"--log", o.log},
-                          {"--curve", o.curve},
-                          {"--profile", o.profile}});
+  support::NamedPaths outputs = support::outputs_of_training(o.save, o.last(), o.resume);
+  outputs.insert(outputs.end(), {{"--output", o.output},
+                                 {"--json", o.json},
+                                 {"--report", o.report},
+                                 {"--log", o.log},
+                                 {"--curve", o.curve},
+                                 {"--profile", o.profile}});
+  support::NamedPaths inputs{{"--load", o.load}, {"--input", o.input}};
+  if (!o.data.empty())
+    for (const char* name : {"train.tsv", "train_phrases.tsv.gz", "dev.tsv"})
+      inputs.push_back({"--data", o.data / name});
+  support::check_outputs(outputs, inputs);
 }

@@ -2,6 +2,7 @@
 
 #include <fovea/core/autograd.h>
 #include <fovea/core/files.h>
+#include <fovea/examples/support/output.h>
 #include <fovea/core/threads.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/probe.h>
@@ -175,5 +176,5 @@ void write_json(const Critic& critic, const Figures& f, const Corpus& corpus,
   if (options.trains()) json["peak_bytes"] = f.peak_bytes;
   if (options.trains()) json["seed"] = options.seed;
   if (options.trains()) json["phrases"] = options.phrases;
-  fovea::write_file_atomically(path, json.dump(2) + "\n");
+  fovea::write_file_atomically(path, support::json_text(json));
 }

@@ -1,8 +1,6 @@
 #include <fovea/core/error.h>
 #include <fovea/examples/support/command_line.h>
 
-#include <unistd.h>
-
 namespace support {
 
 CLI::Option* Group::take(const std::string& name, const std::string& kind, const std::string& what,
@@ -48,21 +46,6 @@ std::string resume_command(int argc, char** argv) {
     command += (i > 0 ? " " : "") + word;
   }
   return resumes ? command : command + " --resume";
-}
-
-void check_outputs(
-    const std::vector<std::pair<const char*, const std::filesystem::path&>>& outputs) {
-  for (const auto& [option, path] : outputs) {
-    if (path.empty()) continue;
-    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-    if (std::filesystem::is_directory(path))
-      fovea::value_error(option, "{} is a folder", path.string());
-    if (!std::filesystem::is_directory(folder))
-      fovea::value_error(option, "{}: there is no folder {}", path.string(), folder.string());
-    if (access(folder.c_str(), W_OK) != 0)
-      fovea::value_error(option, "{}: the folder {} cannot be written to", path.string(),
-                         folder.string());
-  }
 }
 
 }  // namespace support

@@ -72,9 +72,4 @@ void parse(CLI::App& app, int argc, char** argv, const F& check_together) {
 /// The command as a shell would need it, and --resume.
 std::string resume_command(int argc, char** argv);
 
-/// Error where a file that is to be written has no folder that can be written to, before hours are
-/// spent on its content. Each with its option's name; empty paths are passed over.
-void check_outputs(
-    const std::vector<std::pair<const char*, const std::filesystem::path&>>& outputs);
-
 }  // namespace support

@@ -1,6 +1,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/storage.h>
 #include <fovea/examples/support/profiling.h>
+#include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
 
 #include <iostream>
@@ -61,6 +62,7 @@ void Profiling::finish() {
     say_written(trace_, "a trace of these steps, for ui.perfetto.dev or chrome://tracing");
   } catch (const fovea::Error& error) {
     std::cerr << "--profile: " << error.what() << '\n';
+    fail_at_end();
   }
 }
 

@@ -27,7 +27,8 @@ class Profiling {
   void step();  ///< a step begins, and the one before has ended
 
   /// Shows what was seen, or says that too few steps were made. That the trace cannot be written is
-  /// said too, but is no exception: what was trained is worth more, and not saved yet.
+  /// said too, but is no exception: what was trained is worth more, and not saved yet. The program
+  /// then exits with 1.
   void finish();
 
  private:

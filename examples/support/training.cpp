@@ -1,7 +1,9 @@
+#include <fovea/core/files.h>
 #include <fovea/examples/support/training.h>
 
 #include <cmath>
 #include <iostream>
+#include <sstream>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -54,7 +56,7 @@ void keep_earlier(const std::filesystem::path& model, const std::filesystem::pat
     if (given.empty() || !std::filesystem::is_regular_file(given)) continue;
     const std::filesystem::path path = std::filesystem::canonical(given);  // a link stays a link
     const std::string old = path.string() + ".old";
-    std::filesystem::rename(path, old);
+    fovea::rename_file(path, old);
     std::cerr << fmt::format("{} of an earlier training is now {}\n", path.string(), old);
   }
 }
@@ -65,7 +67,10 @@ void say_written(const std::filesystem::path& path, const std::string& what) {
 
 data::Lines read_input(const std::filesystem::path& input) {
   if (input.empty()) return {};
-  if (input == "-") return data::read_lines(std::cin, "standard input", data::Utf8::lenient);
+  if (input == "-") {
+    std::istringstream text(fovea::read_standard_input());
+    return data::read_lines(text, "standard input", data::Utf8::lenient);
+  }
   return data::read_lines(input, data::Utf8::lenient);
 }
 

@@ -1,6 +1,7 @@
 #include "corpus.h"
 
 #include <fovea/core/error.h>
+#include <fovea/nn/data/utf8.h>
 
 namespace data = fovea::nn::data;
 namespace fs = std::filesystem;
@@ -21,10 +22,17 @@ data::ParallelText read_pair(const fs::path& source, const fs::path& target) {
   return text;
 }
 
+const std::string preprocessing = ".lc.norm.tok.";  // behind Multi30k's names
+
+struct Split {
+  std::string multi30k, plain;
+};
+const Split train_split{"train", "train"}, validation_split{"val", "val"},
+    test_split{"test_2016_flickr", "test"};
+
 // Multi30k's names, or else plain ones.
-data::ParallelText read_split(const fs::path& folder, const Task& task, const std::string& multi30k,
-                              const std::string& plain) {
-  const std::string preprocessed = multi30k + ".lc.norm.tok.";
+data::ParallelText read_split(const fs::path& folder, const Task& task, const Split& split) {
+  const std::string preprocessed = split.multi30k + preprocessing, &plain = split.plain;
   if (fs::exists(folder / (preprocessed + task.source)))
     return read_pair(folder / (preprocessed + task.source), folder / (preprocessed + task.target));
   const fs::path source = folder / (plain + "." + task.source);
@@ -38,6 +46,10 @@ data::ParallelText read_split(const fs::path& folder, const Task& task, const st
 
 Corpus load_corpus(const Options& options) {
   const Task& task = options.task;
+  for (const auto& [option, language] :
+       {std::pair("--source", task.source), std::pair("--target", task.target)})
+    if (data::find_invalid_utf8(language) != std::string::npos)  // models are saved with it
+      fovea::value_error(option, "the name of the language is not valid UTF-8");
   if (task.dates && !options.data.empty())
     fovea::value_error("load_corpus", "this model translates dates, not the text in {}",
                        options.data.string());
@@ -49,9 +61,17 @@ Corpus load_corpus(const Options& options) {
                        task.source, task.target);
   if (!fs::is_directory(options.data))
     fovea::value_error("load_corpus", "--data {}: there is no such folder", options.data.string());
-  const auto read = [&](const char* multi30k, const char* plain) {
-    return read_split(options.data, task, multi30k, plain);
-  };
-  return {read("train", "train"), read("val", "val"), read("test_2016_flickr", "test"),
-          data::Unit::words, "bleu"};
+  const auto read = [&](const Split& split) { return read_split(options.data, task, split); };
+  return {read(train_split), read(validation_split), read(test_split), data::Unit::words, "bleu"};
+}
+
+std::vector<fs::path> corpus_files(const Options& options) {
+  std::vector<fs::path> files;
+  if (options.data.empty()) return files;
+  for (const Split& split : {train_split, validation_split, test_split})
+    for (const std::string& language : {options.task.source, options.task.target}) {
+      files.push_back(options.data / (split.multi30k + preprocessing + language));
+      files.push_back(options.data / (split.plain + "." + language));
+    }
+  return files;
 }

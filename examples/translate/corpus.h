@@ -14,3 +14,6 @@ struct Corpus {
 
 /// Error where a file is missing or two files do not fit together.
 Corpus load_corpus(const Options& options);
+
+/// The files that it may read: Multi30k's names and plain ones, whichever are there.
+std::vector<std::filesystem::path> corpus_files(const Options& options);

@@ -19,6 +19,7 @@
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
 #include <fovea/examples/support/forecast.h>
+#include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
 
 #include <iostream>
@@ -217,11 +218,11 @@ int train_and_use(Options options) {
 }
 
 int load_and_use(Options options) {
-  check_outputs(options);
   fovea::Rng rng(0);  // of the numbers that the file's replace
   Translator translator = Translator::load(options.load[0], rng);
   for (std::size_t i = 1; i < options.load.size(); ++i) translator.add(options.load[i], rng);
   options.task = translator.task();
+  check_outputs(options);
   fill_defaults(options);
   fovea::set_num_threads(options.threads);
   if ((options.draws() || options.aligns()) && !translator.attends())
@@ -236,11 +237,8 @@ int load_and_use(Options options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return support::run_program("translate", [&] {
     const Options options = parse_options(argc, argv);
     return options.trains() ? train_and_use(options) : load_and_use(options);
-  } catch (const std::exception& error) {
-    std::cerr << "translate: " << error.what() << '\n';
-    return 1;
-  }
+  });
 }

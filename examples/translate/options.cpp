@@ -2,11 +2,13 @@
 
 #include <fovea/core/threads.h>
 #include <fovea/examples/support/command_line.h>
+#include <fovea/examples/support/output.h>
 #include <fovea/nn/attention/weights.h>
 #include <fovea/nn/seq2seq.h>
 
 #include <limits>
 
+#include "corpus.h"
 #include <fmt/format.h>
 
 namespace {
@@ -370,14 +372,21 @@ void fill_defaults(Options& o) {
 }
 
 void check_outputs(const Options& o) {
-  support::check_outputs({{"--save", o.save},
-                          {"--log", o.log},
-                          {"--curve", o.curve},
-                          {"--profile", o.profile},
-                          {"--output", o.output},
-                          {"--align", o.align},
-                          {"--align-weights", o.align_weights},
-                          {"--heatmap", o.heatmap},
-                          {"--report", o.report},
-                          {"--json", o.json}});
+  support::NamedPaths outputs = support::outputs_of_training(o.save, o.last(), o.resume);
+  outputs.insert(outputs.end(), {{"--log", o.log},
+                                 {"--curve", o.curve},
+                                 {"--profile", o.profile},
+                                 {"--output", o.output},
+                                 {"--align", o.align},
+                                 {"--align-weights", o.align_weights},
+                                 {"--heatmap", o.heatmap},
+                                 {"--report", o.report},
+                                 {"--json", o.json}});
+  support::NamedPaths inputs{{"--input", o.input},
+                             {"--target-text", o.target_text},
+                             {"--bpe", o.bpe},
+                             {"--guided-alignment", o.guided_alignment}};
+  for (const std::filesystem::path& path : o.load) inputs.push_back({"--load", path});
+  for (const std::filesystem::path& path : corpus_files(o)) inputs.push_back({"--data", path});
+  support::check_outputs(outputs, inputs);
 }

@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include <fovea/core/files.h>
+#include <fovea/examples/support/output.h>
 #include <fovea/core/threads.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/heatmap.h>
@@ -98,7 +99,7 @@ void write_json(const Figures& f, const Translator& translator, const std::files
   if (model.kind == "rnn") json["attention"] = model.attention;
   if (model.coverage) json["coverage"] = true;
   if (model.input_feeding) json["input_feeding"] = true;
-  fovea::write_file_atomically(path, json.dump(2) + "\n");
+  fovea::write_file_atomically(path, support::json_text(json));
 }
 
 std::string translate_lines(const Translator& translator, const std::vector<std::string>& lines,

@@ -1,0 +1,79 @@
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
+#include <fovea/examples/support/output.h>
+
+#include <nlohmann/json.hpp>
+
+namespace support {
+namespace {
+
+namespace fs = std::filesystem;
+
+void check_one(const NamedPath& output) {
+  const auto& [option, path, read_again] = output;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) fovea::value_error(option, "{} is a folder", path.string());
+  if (!fs::is_directory(folder, ignored))
+    fovea::value_error(option, "{}: there is no folder {}", path.string(), folder.string());
+  fovea::check_writable(path, option);
+  if (read_again && fovea::OutputTarget(path, option).stream)
+    fovea::value_error(option, "{}: must be a plain file: it is read again", path.string());
+}
+
+struct Known {
+  const NamedPath* named;
+  fovea::OutputTarget target;
+};
+
+// Those that exist or will.
+void add_known(const NamedPaths& paths, std::vector<Known>& known) {
+  std::error_code ignored;
+  for (const NamedPath& named : paths)
+    if (!named.path.empty() && fs::exists(fs::absolute(named.path).parent_path(), ignored))
+      known.push_back({&named, fovea::OutputTarget(named.path, named.option)});
+}
+
+}  // namespace
+
+NamedPaths outputs_of_training(const fs::path& model, const fs::path& last, bool resume) {
+  NamedPaths outputs{{"--save", model, true}};
+  if (!last.empty()) outputs.push_back({"the checkpoint of --save", last, true});
+  if (model.empty()) return {};
+  if (resume) return outputs;
+  std::error_code ignored;
+  for (const fs::path& path : {model, last})
+    if (fs::is_regular_file(path, ignored))
+      outputs.push_back({"the earlier file of --save", path.string() + ".old", true});
+  return outputs;
+}
+
+void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs) {
+  for (const NamedPath& output : outputs)
+    if (!output.path.empty()) check_one(output);
+  NamedPaths standard;
+  std::vector<std::pair<const char*, const char*>> descriptors{
+      {"standard output", "/proc/self/fd/1"}, {"standard error", "/proc/self/fd/2"}};
+  for (const NamedPath& input : inputs)
+    if (input.path == "-") descriptors.emplace_back(input.option.c_str(), "/proc/self/fd/0");
+  for (const auto& [name, path] : descriptors)
+    if (std::error_code ignored; fs::exists(path, ignored)) standard.push_back({name, path});
+  std::vector<Known> known;
+  add_known(standard, known);
+  add_known(inputs, known);
+  const std::size_t first_output = known.size();
+  add_known(outputs, known);
+  for (std::size_t i = first_output; i < known.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j) {
+      const auto& [a, b] = std::pair(known[i], known[j]);
+      if (a.target.same_file(b.target) && !(a.target.stream && b.target.stream))
+        fovea::value_error(a.named->option, "{} is the file of {} too ({}): must be another file",
+                           a.named->path.string(), b.named->option, b.named->path.string());
+    }
+}
+
+std::string json_text(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace support
