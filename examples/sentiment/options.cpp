@@ -276,7 +276,7 @@ void fill_defaults(Options& o) {
 }
 
 void check_outputs(const Options& o) {
-  support::NamedPaths outputs = support::outputs_of_training(o.save, o.last(), o.resume);
+  support::NamedPaths outputs = support::outputs_of_training(o.save, o.last());
   outputs.insert(outputs.end(), {{"--output", o.output},
                                  {"--json", o.json},
                                  {"--report", o.report},
@@ -284,6 +284,9 @@ void check_outputs(const Options& o) {
                                  {"--curve", o.curve},
                                  {"--profile", o.profile}});
   support::NamedPaths inputs{{"--load", o.load}, {"--input", o.input}};
+  if (o.trains() && !o.resume)
+    for (const support::NamedPath& earlier : support::names_of_earlier(o.save, o.last()))
+      inputs.push_back(earlier);
   if (!o.data.empty())
     for (const char* name : {"train.tsv", "train_phrases.tsv.gz", "dev.tsv"})
       inputs.push_back({"--data", o.data / name});

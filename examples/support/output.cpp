@@ -36,16 +36,21 @@ void add_known(const NamedPaths& paths, std::vector<Known>& known) {
 
 }  // namespace
 
-NamedPaths outputs_of_training(const fs::path& model, const fs::path& last, bool resume) {
+NamedPaths outputs_of_training(const fs::path& model, const fs::path& last) {
+  if (model.empty()) return {};
   NamedPaths outputs{{"--save", model, true}};
   if (!last.empty()) outputs.push_back({"the checkpoint of --save", last, true});
-  if (model.empty()) return {};
-  if (resume) return outputs;
+  return outputs;
+}
+
+NamedPaths names_of_earlier(const fs::path& model, const fs::path& last) {
+  NamedPaths names;
+  if (model.empty()) return names;
   std::error_code ignored;
   for (const fs::path& path : {model, last})
     if (fs::is_regular_file(path, ignored))
-      outputs.push_back({"the earlier file of --save", path.string() + ".old", true});
-  return outputs;
+      names.push_back({"the earlier file of --save", path.string() + ".old"});
+  return names;
 }
 
 void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs) {

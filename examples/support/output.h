@@ -17,15 +17,16 @@ struct NamedPath {
 };
 using NamedPaths = std::vector<NamedPath>;
 
-/// What a training writes for `--save model`: the model, and `last` where there is one. A new
-/// training renames earlier files to *.old.
+/// What a training writes for `--save model`: the model, and `last` where there is one.
 NamedPaths outputs_of_training(const std::filesystem::path& model,
-                               const std::filesystem::path& last, bool resume);
+                               const std::filesystem::path& last);
+/// The names *.old that a new training gives to earlier files.
+NamedPaths names_of_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
 
 /// Error where an output cannot be written (see fovea::check_writable), before hours are spent on
 /// its content, and where a file has two of these names: one output would replace the other, or an
-/// input. Standard output and standard error are outputs too. Streams such as /dev/stdout or a pipe
-/// may be named more than once.
+/// input or another file that is to stay. Standard output and standard error are outputs too.
+/// Streams such as /dev/stdout or a pipe may be named more than once.
 void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs = {});
 
 /// Indented, with a line end. What is not valid UTF-8 becomes U+FFFD.

@@ -372,7 +372,7 @@ void fill_defaults(Options& o) {
 }
 
 void check_outputs(const Options& o) {
-  support::NamedPaths outputs = support::outputs_of_training(o.save, o.last(), o.resume);
+  support::NamedPaths outputs = support::outputs_of_training(o.save, o.last());
   outputs.insert(outputs.end(), {{"--log", o.log},
                                  {"--curve", o.curve},
                                  {"--profile", o.profile},
@@ -386,6 +386,9 @@ void check_outputs(const Options& o) {
                              {"--target-text", o.target_text},
                              {"--bpe", o.bpe},
                              {"--guided-alignment", o.guided_alignment}};
+  if (o.trains() && !o.resume)
+    for (const support::NamedPath& earlier : support::names_of_earlier(o.save, o.last()))
+      inputs.push_back(earlier);
   for (const std::filesystem::path& path : o.load) inputs.push_back({"--load", path});
   for (const std::filesystem::path& path : corpus_files(o)) inputs.push_back({"--data", path});
   support::check_outputs(outputs, inputs);
