@@ -8,6 +8,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <sys/file.h>
@@ -217,7 +218,10 @@ void check_target(const OutputTarget& target, std::string_view op) {
 
 Descriptor open_stream(const OutputTarget& target, std::string_view op) {
   const int given = target.descriptor;
-  if (given == STDOUT_FILENO) std::fflush(stdout);  // what was printed before comes before
+  if (given == STDOUT_FILENO) {  // what was printed before comes before
+    std::cout.flush();
+    std::fflush(stdout);
+  }
   Descriptor fd = given >= 0 ? Descriptor(::fcntl(given, F_DUPFD_CLOEXEC, 0))
                              : open_file(target.path, O_WRONLY | O_APPEND | O_NOCTTY);
   if (!fd.is_open()) system_error(op, target.path);

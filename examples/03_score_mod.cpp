@@ -25,7 +25,7 @@
 #include <iostream>
 
 #include <CLI/CLI.hpp>
-#include <fmt/core.h>
+#include <fmt/ostream.h>
 
 using namespace fovea;
 
@@ -104,17 +104,18 @@ double train(Tensor& table, const Tensor& echo, int steps) {
     now.loss.backward();
     adam.step();
     loss = now.loss.item<double>();
-    if (step == 1 || step % 50 == 0) fmt::print("step {:3}   loss {:.6f}\n", step, loss);
+    if (step == 1 || step % 50 == 0) fmt::print(std::cout, "step {:3}   loss {:.6f}\n", step, loss);
   }
   return loss;
 }
 
 void show(const Tensor& learned, const Tensor& echo) {
   for (std::int64_t h = 0; h < 2; ++h) {
-    fmt::print("\nhead {}: distance, weight, what it should be\n", h);
+    fmt::print(std::cout, "\nhead {}: distance, weight, what it should be\n", h);
     for (std::int64_t d = 0; d < kReach; ++d) {
       const float weight = learned.data<float>()[h * kReach + d];
-      fmt::print("{:4}   {:.3f}   {:.1f}  {}\n", d, weight, echo.data<float>()[h * kReach + d],
+      fmt::print(std::cout, "{:4}   {:.3f}   {:.1f}  {}\n", d, weight,
+                 echo.data<float>()[h * kReach + d],
                  std::string(static_cast<std::size_t>(weight * 50 + 0.5F), '#'));
     }
   }
@@ -138,8 +139,8 @@ int parse_and_run(int argc, char** argv) {
   const Tensor x = randn({1, 2, 64, 1}, rng);
   const double gap = disagreement(x, heard(x, echo), table);
   const double miss = max(abs(learned - echo)).item<double>();
-  fmt::print("\nfinal loss {:.1e}; no weight is further off than {:.3f}\n", loss, miss);
-  fmt::print("the fused gradient and the definition's differ by at most {:.1e}\n", gap);
+  fmt::print(std::cout, "\nfinal loss {:.1e}; no weight is further off than {:.3f}\n", loss, miss);
+  fmt::print(std::cout, "the fused gradient and the definition's differ by at most {:.1e}\n", gap);
   return !smoke || (miss < 0.03 && gap < 1e-6) ? 0 : 1;
 }
 

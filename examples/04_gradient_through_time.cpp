@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <fmt/core.h>
+#include <fmt/ostream.h>
 
 using namespace fovea;
 using namespace fovea::nn;
@@ -104,15 +104,16 @@ GradientFlow measure_all(Rng& rng) {
 constexpr std::array<std::int64_t, 4> kShown{T, T - 10, T - 50, 1};  // from 1
 
 void show(const std::vector<Flow>& flows) {
-  fmt::print("||dL/dh_t||, mean of {} sequences\n{:16}", B, "");
-  for (const std::int64_t t : kShown) fmt::print("{:>12}", fmt::format("t = {}", t));
+  fmt::print(std::cout, "||dL/dh_t||, mean of {} sequences\n{:16}", B, "");
+  for (const std::int64_t t : kShown) fmt::print(std::cout, "{:>12}", fmt::format("t = {}", t));
   for (const Flow& flow : flows) {
-    fmt::print("\n{:16}", flow.name);
+    fmt::print(std::cout, "\n{:16}", flow.name);
     const std::vector<double> norms = flow.by_position();
     for (const std::int64_t t : kShown)
-      fmt::print("{:12.1e}", norms[static_cast<std::size_t>(t - 1)]);
+      fmt::print(std::cout, "{:12.1e}", norms[static_cast<std::size_t>(t - 1)]);
   }
-  fmt::print("\n\n{}", draw_in_terminal(chart_of(flows), terminal_colour(STDOUT_FILENO)));
+  fmt::print(std::cout, "\n\n{}",
+             draw_in_terminal(chart_of(flows), terminal_colour(STDOUT_FILENO)));
 }
 
 double at(const Flow& flow, std::int64_t t) {  // from 1

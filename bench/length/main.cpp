@@ -20,11 +20,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iostream>
 #include <memory>
 
 #include "report.h"
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
+#include <fmt/ostream.h>
 
 using fovea::Rng;
 
@@ -209,7 +210,8 @@ int run(const Options& o) {
   Rng rng(1);
   const Layers layers = make_layers(o, rng);
   const Results results = measure_all(o, layers, rng);
-  fmt::print("{} threads, f32\n{}", fovea::num_threads(), as_tables(results, o.markdown));
+  fmt::print(std::cout, "{} threads, f32\n{}", fovea::num_threads(),
+             as_tables(results, o.markdown));
   if (!o.csv.empty()) fovea::write_file_atomically(o.csv, as_csv(results));
   if (!o.svg.empty()) fovea::write_file_atomically(o.svg, as_svg(results));
   return !o.smoke || all_came_out(o, layers, results, rng) ? 0 : 1;

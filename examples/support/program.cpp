@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <iostream>
+#include <streambuf>
 #include <unistd.h>
 
 namespace support {
@@ -24,25 +25,62 @@ void keep_standard_descriptors() {
       static_cast<void>(::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY));
 }
 
-// What is wrong with standard output, or nullptr.
-const char* output_failure() {
+// Standard output for std::cout. The C library's own forgets why a write failed.
+class OutputBuffer : public std::streambuf {
+ public:
+  OutputBuffer() { setp(bytes_, bytes_ + sizeof bytes_); }
+  int error() const { return error_; }  ///< of the first write that failed; 0
+
+ protected:
+  int sync() override {
+    const char* from = pbase();
+    while (error_ == 0 && from < pptr()) {
+      const ssize_t written = ::write(STDOUT_FILENO, from, static_cast<std::size_t>(pptr() - from));
+      if (written >= 0) from += written;
+      if (written < 0 && errno != EINTR) error_ = errno;
+    }
+    setp(bytes_, bytes_ + sizeof bytes_);
+    return error_ == 0 ? 0 : -1;
+  }
+  int_type overflow(int_type c) override {
+    if (sync() != 0) return traits_type::eof();
+    if (!traits_type::eq_int_type(c, traits_type::eof())) sputc(traits_type::to_char_type(c));
+    return traits_type::not_eof(c);
+  }
+
+ private:
+  char bytes_[1 << 14];
+  int error_ = 0;
+};
+
+// std::cout flushes it even after the destructors of static objects.
+OutputBuffer& output_buffer() {
+  static OutputBuffer& buffer = *new OutputBuffer;
+  return buffer;
+}
+
+void use_output_buffer() {
+  std::cout.rdbuf(&output_buffer());
+  if (::isatty(STDOUT_FILENO) == 1) std::cout << std::unitbuf;
+}
+
+// errno's value of what is wrong with standard output; 0.
+int output_failure() {
   errno = 0;
   std::cout.flush();
-  const bool failed = std::fflush(stdout) != 0;
-  const int error = errno;
-  if (!failed && std::cout && std::ferror(stdout) == 0) {
-    // Some file systems report a failed write only when the file is closed.
-    const int copy = ::dup(STDOUT_FILENO);
-    if (copy < 0 || ::close(copy) == 0) return nullptr;
-    return std::strerror(errno);
-  }
-  return error != 0 ? std::strerror(error) : "an earlier write failed";
+  if (output_buffer().error() != 0) return output_buffer().error();
+  if (std::fflush(stdout) != 0) return errno;
+  if (std::ferror(stdout) != 0) return EIO;
+  // Some file systems report a failed write only when the file is closed.
+  const int copy = ::dup(STDOUT_FILENO);
+  return copy < 0 || ::close(copy) == 0 ? 0 : errno;
 }
 
 extern "C" void check_output_at_exit() {
-  const char* failure = output_failure();
-  if (failure != nullptr) std::cerr << program << ": standard output: " << failure << std::endl;
-  if (failure != nullptr || fails) std::_Exit(1);  // std::exit()'s code cannot be changed any more
+  const int failure = output_failure();
+  if (failure != 0)
+    std::cerr << program << ": standard output: " << std::strerror(failure) << std::endl;
+  if (failure != 0 || fails) std::_Exit(1);  // std::exit()'s code cannot be changed any more
 }
 
 }  // namespace
@@ -50,6 +88,7 @@ extern "C" void check_output_at_exit() {
 int run_program(const char* name, const std::function<int()>& body) {
   program = name;
   keep_standard_descriptors();
+  use_output_buffer();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), and reported
   if (std::atexit(check_output_at_exit) != 0) std::cerr << name << ": atexit failed\n";
   try {
@@ -62,9 +101,9 @@ int run_program(const char* name, const std::function<int()>& body) {
 }
 
 void check_standard_output() {
-  if (std::cout.flush() && std::ferror(stdout) == 0) return;
-  const char* failure = output_failure();
-  fovea::raise<fovea::Error>("standard output", "{}", failure == nullptr ? "failed" : failure);
+  std::cout.flush();
+  if (const int error = output_buffer().error(); error != 0)
+    fovea::raise<fovea::Error>("standard output", "{}", std::strerror(error));
 }
 
 void fail_at_end() { fails = true; }

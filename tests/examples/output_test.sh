@@ -143,7 +143,7 @@ outputs_are_files_of_their_own() {
     --output ./in.txt
   fails '--json: dates.st is the file of --load' "$translate" --load dates.st --text a \
     --json dates.st
-  fails '--output: in.txt is the file of --input (/proc/self/fd/0)' "$sentiment" --load bow.st --input - \
+  fails '--output: in.txt is the file of --input too (/proc/self/fd/0)' "$sentiment" --load bow.st --input - \
     --output in.txt <in.txt
   refused_before_training '--json: in.txt is the file of --text' "$generate" --text in.txt \
     --json in.txt
