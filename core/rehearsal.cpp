@@ -64,8 +64,9 @@ Storage* Rehearsal::make(std::size_t bytes) {
     data = mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                 -1, 0);
     if (data == MAP_FAILED) throw std::bad_alloc();
+    madvise(data, all, MADV_NOHUGEPAGE);  // else the header could take 2 MiB
   }
-  auto* storage = new (data) Storage(bytes, 0);
+  auto* storage = new (data) Storage(bytes, true);
   Book& book = *Book::current;
   const Book::Entry entry{static_cast<std::int64_t>(bytes), ModuleTrail::current()};
   const auto [place, fresh] = book.alive.emplace(storage, entry);

@@ -1,14 +1,15 @@
+#include <fovea/core/heap_detail.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/rehearsal.h>
 #include <fovea/core/storage.h>
 
+#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdlib>
 #include <mutex>
 #include <new>
-#include <sys/mman.h>
 #include <utility>
+#include <vector>
 
 namespace fovea {
 namespace {
@@ -22,7 +23,6 @@ constexpr bool kSanitized = false;
 
 // Counters of tensor data. Relaxed: they are sums, not signals.
 std::atomic<std::int64_t> live_bytes{0}, peak_bytes{0}, allocations{0};
-std::atomic<std::int64_t> system_allocations{0}, system_bytes{0};
 
 // What a thread has not yet added to them. An atomic addition costs as much as the rest of a small
 // allocation, so small ones are counted here first: live and peak are exact to kSlack a thread.
@@ -47,52 +47,13 @@ void count(std::int64_t bytes, std::int64_t made) {
   if (uncounted.bytes > kSlack || uncounted.bytes < -kSlack) settle();
 }
 
-// `bytes` is a multiple of the alignment.
-void* from_system(std::size_t bytes, std::size_t alignment) {
-  void* data = std::aligned_alloc(alignment, bytes);
+void* from_system(std::size_t bytes) {
+  void* data = std::aligned_alloc(kGrain, size_class(bytes).capacity);
   if (data == nullptr) throw std::bad_alloc();
-  system_allocations.fetch_add(1, std::memory_order_relaxed);
-  system_bytes.fetch_add(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
   return data;
 }
 
-void give_back(void* data, std::size_t bytes) noexcept {
-  system_bytes.fetch_sub(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
-  std::free(data);
-}
-
-// First touch of a small page costs about 2 us here, twenty times what a huge page costs per byte.
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-void* huge_pages(std::size_t bytes) {
-  bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
-  void* data = from_system(bytes, kHugePage);
-  madvise(data, bytes, MADV_HUGEPAGE);
-  return data;
-}
-
-// Size classes: multiples of 64 up to 4096, then eight steps per doubling (at most 12.5 % is lost).
-constexpr std::size_t kGrain = 64, kSmall = 4096;
-constexpr int kSmallClasses = kSmall / kGrain, kSteps = 8, kClasses = kSmallClasses + 44 * kSteps;
-
-struct SizeClass {
-  int index;
-  std::size_t capacity;
-};
-
-SizeClass size_class(std::size_t bytes) {
-  if (bytes <= kSmall) {
-    const std::size_t grains = bytes <= kGrain ? 1 : (bytes + kGrain - 1) / kGrain;
-    return {static_cast<int>(grains) - 1, grains * kGrain};
-  }
-  const int exponent = std::bit_width(bytes - 1) - 1;  // 2^exponent < bytes <= 2^(exponent + 1)
-  const std::size_t step = std::size_t{1} << (exponent - 3);
-  const std::size_t steps = (bytes - (std::size_t{1} << exponent) + step - 1) / step;
-  return {kSmallClasses + (exponent - 12) * kSteps + static_cast<int>(steps) - 1,
-          (std::size_t{1} << exponent) + steps * step};
-}
-
-// A free block holds its place in a list. Lists of small blocks change hands whole, between a
+// A free small block holds its place in a list. Lists change hands whole, between a
 // thread and the global pool, in constant time: the first block of each holds its length and the
 // next list.
 struct FreeBlock {
@@ -123,26 +84,16 @@ struct FreeList {
 // What all threads share. Never destroyed: tensors may outlive static destructors.
 struct GlobalPool {
   std::mutex mutex;
-  std::array<FreeList, kClasses> large{};
+  Heap heap;
   std::array<FreeBlock*, kSmallClasses> small_lists{};
-  std::byte* arena = nullptr;
-  std::size_t arena_left = 0;
-
-  // The smallest free block whose class is at most `widest`.
-  void* take(int index, int widest, std::size_t* capacity) {
-    for (int i = index; i <= widest && i < kClasses; ++i)
-      if (void* data = large[static_cast<std::size_t>(i)].pop()) {
-        *capacity = capacity_of(i);
-        return data;
-      }
-    return nullptr;
-  }
+  std::array<std::vector<std::byte*>, kSmallClasses> slabs;  // what small blocks are cut from
 
   void give_list(int index, FreeList& list) {
     if (list.first == nullptr) return;
     FreeBlock*& top = small_lists[static_cast<std::size_t>(index)];
     list.first->length = list.length;
     list.first->next_list = std::exchange(top, list.first);
+    heap.count_in_use(-bytes_of(index, list.length));
     list = {};
   }
 
@@ -150,28 +101,26 @@ struct GlobalPool {
     FreeBlock*& top = small_lists[static_cast<std::size_t>(index)];
     if (top == nullptr) return {};
     FreeBlock* first = std::exchange(top, top->next_list);
+    heap.count_in_use(bytes_of(index, first->length));
     return {first, first->length};
   }
 
-  void* carve(std::size_t bytes) {
-    constexpr std::size_t kArena = std::size_t{32} << 20;
-    if (bytes > kArena / 4) return huge_pages(bytes);
-    if (bytes > arena_left) {
-      arena = static_cast<std::byte*>(huge_pages(kArena));
-      arena_left = kArena;
-    }
-    void* data = arena;
-    arena += bytes;
-    arena_left -= bytes;
-    return data;
+  void* take_block(std::size_t bytes) {
+    if (void* data = heap.take(bytes)) return data;
+    if (heap.must_give_back(bytes)) free_slabs();
+    return heap.take_from_system(bytes);
   }
 
-  static std::size_t capacity_of(int index) {
-    if (index < kSmallClasses) return static_cast<std::size_t>(index + 1) * kGrain;
-    const int exponent = 12 + (index - kSmallClasses) / kSteps;
-    const int steps = 1 + (index - kSmallClasses) % kSteps;
-    return (std::size_t{1} << exponent) +
-           static_cast<std::size_t>(steps) * (std::size_t{1} << (exponent - 3));
+  FreeList cut_slab(int index);
+  void free_slabs();
+  void free_slabs(int index);
+
+  static std::size_t capacity_of(int index) { return static_cast<std::size_t>(index + 1) * kGrain; }
+  static std::int64_t bytes_of(int index, std::size_t length) {
+    return static_cast<std::int64_t>(capacity_of(index) * length);
+  }
+  static std::size_t blocks_in_slab(int index) {
+    return std::max<std::size_t>(8, (std::size_t{16} << 10) / capacity_of(index));
   }
 };
 
@@ -207,19 +156,74 @@ FreeList* cached_list(int index) {
   return &thread_cache.free[static_cast<std::size_t>(index)];
 }
 
+FreeList GlobalPool::cut_slab(int index) {
+  const std::size_t blocks = blocks_in_slab(index), capacity = capacity_of(index);
+  auto* slab = static_cast<std::byte*>(take_block(blocks * capacity));
+  slabs[static_cast<std::size_t>(index)].push_back(slab);
+  FreeList list;
+  for (std::size_t i = blocks; i > 0; --i) list.push(slab + (i - 1) * capacity);
+  return list;
+}
+
+// Slabs that are all free become large blocks again. Walks every free small block of this thread
+// and of nobody: only done where the heap would have to give memory back.
+void GlobalPool::free_slabs() {
+  for (int i = 0; i < kSmallClasses; ++i) {
+    give_list(i, thread_cache.free[static_cast<std::size_t>(i)]);
+    free_slabs(i);
+  }
+}
+
+void GlobalPool::free_slabs(int index) {
+  std::vector<std::byte*>& starts = slabs[static_cast<std::size_t>(index)];
+  FreeBlock* lists = std::exchange(small_lists[static_cast<std::size_t>(index)], nullptr);
+  if (lists == nullptr) return;
+  std::sort(starts.begin(), starts.end());
+  const auto slab_of = [&](FreeBlock* block) {
+    const auto next =
+        std::upper_bound(starts.begin(), starts.end(), reinterpret_cast<std::byte*>(block));
+    return static_cast<std::size_t>(next - starts.begin()) - 1;
+  };
+  std::vector<std::size_t> n_free(starts.size());
+  for (FreeBlock* list = lists; list; list = list->next_list)
+    for (FreeBlock* block = list; block; block = block->next) ++n_free[slab_of(block)];
+
+  FreeList rest;
+  const auto keep_rest = [&] {
+    heap.count_in_use(bytes_of(index, rest.length));  // as if taken before
+    give_list(index, rest);
+  };
+  for (FreeBlock *list = lists, *next_list = nullptr; list; list = next_list) {
+    next_list = list->next_list;
+    for (FreeBlock *block = list, *next = nullptr; block; block = next) {
+      next = block->next;
+      if (n_free[slab_of(block)] == blocks_in_slab(index)) continue;
+      rest.push(block);
+      if (rest.length >= blocks_in_slab(index)) keep_rest();
+    }
+  }
+  keep_rest();
+  std::vector<std::byte*> in_use;
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    if (n_free[i] == blocks_in_slab(index)) {
+      heap.count_in_use(bytes_of(index, n_free[i]));
+      heap.free(starts[i]);
+    } else {
+      in_use.push_back(starts[i]);
+    }
+  }
+  starts = std::move(in_use);
+}
+
 // What follows is out of line where it is not the usual path, which then saves no registers for it.
 
 // A list of small blocks at a time, so that a thread rarely takes the lock.
-[[gnu::noinline]] void* refill(int index, std::size_t capacity) {
+[[gnu::noinline]] void* refill(int index) {
   FreeList* cached = cached_list(index);
   GlobalPool& pool = global_pool();
   const std::lock_guard lock(pool.mutex);
   FreeList list = pool.take_list(index);
-  if (list.first == nullptr) {
-    const std::size_t run = capacity <= 512 ? 32 : 8;
-    auto* first = static_cast<std::byte*>(pool.carve(capacity * run));
-    for (std::size_t i = run; i > 0; --i) list.push(first + (i - 1) * capacity);
-  }
+  if (list.first == nullptr) list = pool.cut_slab(index);
   void* data = list.pop();
   if (cached) {
     *cached = list;
@@ -229,7 +233,8 @@ FreeList* cached_list(int index) {
   return data;
 }
 
-constexpr std::size_t kCacheBytes = std::size_t{1} << 20;  // what a thread keeps of a class at most
+constexpr std::size_t kCacheBytes = std::size_t{256}
+                                    << 10;  // what a thread keeps of a class at most
 
 // The thread's first block, or one too many, or one of its last.
 [[gnu::noinline]] void free_slowly(int index, std::size_t capacity, void* data) {
@@ -243,79 +248,74 @@ constexpr std::size_t kCacheBytes = std::size_t{1} << 20;  // what a thread keep
   pool.give_list(index, list);
 }
 
-void* allocate_small(SizeClass wanted) {
-  void* data = thread_cache.free[static_cast<std::size_t>(wanted.index)].pop();
-  return data ? data : refill(wanted.index, wanted.capacity);
-}
-
-// A free block of up to class `widest`, or new memory.
-[[gnu::noinline]] PoolBlock allocate_large(SizeClass wanted, int widest) {
+[[gnu::noinline]] void* allocate_large(std::size_t bytes) {
   GlobalPool& pool = global_pool();
   const std::lock_guard lock(pool.mutex);
-  PoolBlock block{nullptr, wanted.capacity};
-  block.data = pool.take(wanted.index, widest, &block.capacity);
-  if (block.data == nullptr) block.data = pool.carve(wanted.capacity);
-  return block;
+  return pool.take_block(bytes);
 }
 
-[[gnu::noinline]] void free_large(int index, void* data) {
+[[gnu::noinline]] void free_large(void* data) noexcept {
   GlobalPool& pool = global_pool();
   const std::lock_guard lock(pool.mutex);
-  pool.large[static_cast<std::size_t>(index)].push(data);
+  pool.heap.free(data);
+}
+
+// The class of `bytes` <= kSmall.
+int small_class(std::size_t bytes) {
+  return static_cast<int>((std::max<std::size_t>(bytes, 1) - 1) / kGrain);
 }
 
 }  // namespace
 
-PoolBlock pool_allocate(std::size_t bytes, Fit fit) {
-  const SizeClass wanted = size_class(bytes);
-  if (kSanitized) return {from_system(wanted.capacity, kGrain), wanted.capacity};
-  if (wanted.index < kSmallClasses) return {allocate_small(wanted), wanted.capacity};
-  return allocate_large(wanted, fit == Fit::exact ? wanted.index : wanted.index + kSteps);
+void* pool_allocate(std::size_t bytes) {
+  if (kSanitized) return from_system(bytes);
+  if (bytes > kSmall) return allocate_large(bytes);
+  const int index = small_class(bytes);
+  void* data = thread_cache.free[static_cast<std::size_t>(index)].pop();
+  return data ? data : refill(index);
 }
 
-void pool_free(void* data, std::size_t capacity) noexcept {
-  if (kSanitized) return give_back(data, capacity);
-  const int index = size_class(capacity).index;
-  if (index < kSmallClasses) {
-    FreeList& list = thread_cache.free[static_cast<std::size_t>(index)];
-    const bool open = thread_cache.state == ThreadCache::State::open;
-    if (open && list.length * capacity < kCacheBytes) return list.push(data);
-    return free_slowly(index, capacity, data);
-  }
-  free_large(index, data);
-}
-
-void* Pooled::operator new(std::size_t bytes) { return pool_allocate(bytes, Fit::exact).data; }
-
-void Pooled::operator delete(void* data, std::size_t bytes) noexcept {
-  pool_free(data, size_class(bytes).capacity);
+void pool_free(void* data, std::size_t bytes) noexcept {
+  if (kSanitized) return std::free(data);
+  if (bytes > kSmall) return free_large(data);
+  const int index = small_class(bytes);
+  const std::size_t capacity = GlobalPool::capacity_of(index);
+  FreeList& list = thread_cache.free[static_cast<std::size_t>(index)];
+  const bool open = thread_cache.state == ThreadCache::State::open;
+  if (open && list.length * capacity < kCacheBytes) return list.push(data);
+  free_slowly(index, capacity, data);
 }
 
 Storage* Storage::make(std::size_t bytes) {
   if (kernels::loops_left_out) [[unlikely]]
     return Rehearsal::make(bytes);
-  const PoolBlock block = pool_allocate(sizeof(Storage) + bytes);
+  void* data = pool_allocate(sizeof(Storage) + bytes);
   count(static_cast<std::int64_t>(bytes), 1);
-  return new (block.data) Storage(bytes, block.capacity);
+  return new (data) Storage(bytes, false);
 }
 
 void Storage::destroy() noexcept {
-  if (capacity_ == 0) [[unlikely]]
+  if (promised_) [[unlikely]]
     return Rehearsal::destroy(this);
-  count(-static_cast<std::int64_t>(bytes_), 0);
-  const std::size_t capacity = capacity_;
+  const std::size_t bytes = bytes_;
+  count(-static_cast<std::int64_t>(bytes), 0);
   this->~Storage();
-  pool_free(this, capacity);
+  pool_free(this, sizeof(Storage) + bytes);
 }
 
 MemoryStats memory_stats() {
   settle();
-  return {live_bytes, peak_bytes, allocations, system_allocations, system_bytes};
+  GlobalPool& pool = global_pool();
+  const std::lock_guard lock(pool.mutex);
+  return {live_bytes, peak_bytes, allocations, pool.heap.system_allocations(), pool.heap.held()};
 }
 
 void reset_peak_memory() {
   settle();
   peak_bytes = live_bytes.load();
+  GlobalPool& pool = global_pool();
+  const std::lock_guard lock(pool.mutex);
+  pool.heap.reset_peak();
 }
 
 }  // namespace fovea

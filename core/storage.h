@@ -1,8 +1,11 @@
 // Storage: the reference-counted bytes under a tensor, and the pool that they come from.
 //
-// The pool never gives memory back to the system while the program trains: a fresh page costs about
-// as much as computing on it, and after the first steps a training loop allocates nothing. Blocks
-// are 64-byte aligned. Memory claims are tested with the counters below.
+// Blocks are 64-byte aligned. After its first steps a training loop takes no memory from the
+// system. What the pool holds is bounded: when it asks the system for memory it gives back the
+// largest free blocks first, so that system_bytes <= 1.5 * (peak of the bytes in its blocks) + 64
+// MiB. That is the peak since the last reset_peak_memory(). A block holds a tensor's data and a
+// header of 64 bytes, or a node of the graph. A thread may cache 256 KiB of each of the 64 sizes up
+// to 4 KiB, which count as blocks. Memory claims are tested with the counters below.
 #pragma once
 
 #include <fovea/core/refcount.h>
@@ -19,24 +22,16 @@ struct MemoryStats {
   std::int64_t live_bytes;          ///< bytes of tensor data alive now
   std::int64_t peak_bytes;          ///< highest live_bytes since the last reset_peak_memory()
   std::int64_t allocations;         ///< tensor storages made since the start
-  std::int64_t system_allocations;  ///< times the pool asked the system for memory
+  std::int64_t system_allocations;  ///< times the pool took memory from the system
   std::int64_t system_bytes;        ///< bytes that the pool holds from the system
 };
 
 MemoryStats memory_stats();
 void reset_peak_memory();
 
-/// A block of at least `bytes` from the pool; `capacity` is what pool_free must be told.
-struct PoolBlock {
-  void* data;
-  std::size_t capacity;
-};
-enum class Fit {
-  loose,  ///< a free block of up to twice the size will do
-  exact,  ///< the same bytes always have the same capacity, so that it need not be remembered
-};
-PoolBlock pool_allocate(std::size_t bytes, Fit fit = Fit::loose);
-void pool_free(void* data, std::size_t capacity) noexcept;
+/// A block of at least `bytes` from the pool, and back with the same `bytes`.
+void* pool_allocate(std::size_t bytes);
+void pool_free(void* data, std::size_t bytes) noexcept;
 
 /// Allocator for the standard containers on top of the pool.
 template <class T>
@@ -50,10 +45,10 @@ struct PoolAllocator {
   bool operator==(const PoolAllocator&) const = default;
 };
 
-/// Objects that live in the pool: `struct Node : Pooled`. Sized delete finds the block's class.
+/// Objects that live in the pool: `struct Node : Pooled`.
 struct Pooled {
-  static void* operator new(std::size_t bytes);
-  static void operator delete(void* data, std::size_t bytes) noexcept;
+  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* data, std::size_t bytes) noexcept { pool_free(data, bytes); }
 };
 
 /// One block: this header (a cache line), then the data. Shared by a tensor and its views.
@@ -75,15 +70,15 @@ class alignas(64) Storage {
   }
 
  private:
-  friend class Rehearsal;  // makes storages that are promised only: their capacity is 0
+  friend class Rehearsal;  // makes storages that are promised only
 
-  Storage(std::size_t bytes, std::size_t capacity) : bytes_(bytes), capacity_(capacity) {}
+  Storage(std::size_t bytes, bool promised) : promised_(promised), bytes_(bytes) {}
   void destroy() noexcept;
 
   RefCount refs_;
   std::atomic<std::uint32_t> version_{0};
+  bool promised_;
   std::size_t bytes_;
-  std::size_t capacity_;
 };
 
 /// Owning pointer to anything with retain() and release().

@@ -19,8 +19,8 @@ namespace support {
 /// where the system does not tell.
 std::int64_t available_memory();
 
-/// How many bytes of tensors have room in that. The pool rounds storages up, by 1/8 at most; 64 MB
-/// are for the rest: the program, packed matrices, texts, vocabularies.
+/// How many bytes of tensors fit into that: an eighth more is for the pool's rounding and free
+/// blocks, 64 MB are for the rest: the program, packed matrices, texts, vocabularies.
 std::int64_t room_for_tensors(std::int64_t available);
 
 /// A batch of a training, as TrainingTask::loss is asked for it.

@@ -11,7 +11,8 @@
 //   std::cout << cost.table();
 //
 // Bytes are those of tensors, as memory_stats() counts them. What the process takes beside them
-// (the pool's rounding, at most 12.5 %; packed matrices; texts and vocabularies) is not in them.
+// (the pool's rounding, at most 6.25 %, and its free blocks; packed matrices; texts and
+// vocabularies) is not in them.
 #pragma once
 
 #include <fovea/core/rehearsal.h>

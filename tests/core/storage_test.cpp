@@ -25,54 +25,51 @@ const std::size_t sizes[] = {0, 1, 63, 64, 65, 4096, 4097, 5000, 100'000, 3'000'
 
 }  // namespace
 
-TEST_CASE("blocks are aligned, as large as they say, and do not overlap") {
-  std::vector<PoolBlock> blocks;
+TEST_CASE("blocks are aligned, as large as asked for, and do not overlap") {
+  struct Block {
+    void* data;
+    std::size_t bytes;
+  };
+  std::vector<Block> blocks;
   for (const std::size_t bytes : sizes)
     for (int copy = 0; copy < 3; ++copy) {
-      blocks.push_back(pool_allocate(bytes));
+      blocks.push_back({pool_allocate(bytes), bytes});
       CHECK(reinterpret_cast<std::uintptr_t>(blocks.back().data) % 64 == 0);
-      CHECK(blocks.back().capacity >= bytes);
-      std::memset(blocks.back().data, static_cast<int>(blocks.size()), blocks.back().capacity);
+      std::memset(blocks.back().data, static_cast<int>(blocks.size()), bytes);
     }
   for (std::size_t i = 0; i < blocks.size(); ++i) {
-    const auto* bytes = static_cast<const unsigned char*>(blocks[i].data);
-    CHECK(bytes[0] == i + 1);
-    CHECK(bytes[blocks[i].capacity - 1] == i + 1);
+    const auto* data = static_cast<const unsigned char*>(blocks[i].data);
+    if (blocks[i].bytes == 0) continue;
+    CHECK(data[0] == i + 1);
+    CHECK(data[blocks[i].bytes - 1] == i + 1);
   }
-  for (const PoolBlock& block : blocks) pool_free(block.data, block.capacity);
-}
-
-TEST_CASE("little is lost to rounding") {
-  for (std::size_t bytes = 1; bytes < 3'000'000; bytes += 1 + bytes / 7) {
-    const PoolBlock block = pool_allocate(bytes, Fit::exact);
-    CHECK(block.capacity - bytes < std::max<std::size_t>(64, bytes / 8 + 1));
-    pool_free(block.data, block.capacity);
-  }
+  for (const Block& block : blocks) pool_free(block.data, block.bytes);
 }
 
 TEST_CASE("a freed block is used again") {
   if (!pooled) return;
   for (const std::size_t bytes : sizes) {
-    const PoolBlock first = pool_allocate(bytes);
-    pool_free(first.data, first.capacity);
-    const PoolBlock second = pool_allocate(bytes);
-    CHECK(second.data == first.data);
-    pool_free(second.data, second.capacity);
+    void* const first = pool_allocate(bytes);
+    pool_free(first, bytes);
+    void* const second = pool_allocate(bytes);
+    CHECK(second == first);
+    pool_free(second, bytes);
   }
 }
 
-TEST_CASE("a large block serves smaller demands, and comes back whole") {
+TEST_CASE("a freed block serves smaller and larger demands together with its neighbors") {
   if (!pooled) return;
   constexpr std::size_t large = 60'000'000;
-  const PoolBlock first = pool_allocate(large);
-  pool_free(first.data, first.capacity);
-  const PoolBlock smaller = pool_allocate(first.capacity * 3 / 4);
-  CHECK(smaller.data == first.data);
-  CHECK(smaller.capacity == first.capacity);
-  pool_free(smaller.data, smaller.capacity);
-  const PoolBlock exact = pool_allocate(first.capacity * 3 / 4, Fit::exact);
-  CHECK(exact.data != first.data);
-  pool_free(exact.data, exact.capacity);
+  void* const first = pool_allocate(large);
+  pool_free(first, large);
+  const std::int64_t before = memory_stats().system_allocations;
+  void* const half = pool_allocate(large / 2);
+  void* const third = pool_allocate(large / 3);
+  pool_free(half, large / 2);
+  pool_free(third, large / 3);
+  void* const again = pool_allocate(large);
+  CHECK(memory_stats().system_allocations == before);
+  pool_free(again, large);
 }
 
 TEST_CASE("the counters count tensor data") {
