@@ -61,6 +61,8 @@ template <class T>
 void additive_attention_backward(const AdditiveSizes& n, const T* q, const T* k, const T* v,
                                  const T* x, const T* weights, const T* dcontext, const T* dweights,
                                  T* dq, T* dk, T* dv, T* dx) {
+  if (loops_left_out) return;
+  const FloatMode mode;
   const AdditiveLoops<T>& loop = loops<T>();
   std::vector<T> dv_rows(static_cast<std::size_t>(n.B * n.A));  // one a batch row, added in order
   parallel_for(n.B, batch_grain(n), [&](int64_t begin, int64_t end) {

@@ -193,6 +193,7 @@ void run_column(bool parallel, const Product<T>& p, const Operand<T>& b) {
 template <class T>
 void run(bool parallel, const Product<T>& p, const Operand<T>& b) {
   if (loops_left_out || p.M <= 0 || p.N <= 0) return;
+  const FloatMode mode;
   const bool b_is_vector = b.transposed || b.stride == 1 || p.K == 1;
   if (p.K <= 0 || p.alpha == 0) {
     scale(p);
@@ -215,6 +216,7 @@ void run_packed(bool parallel, int64_t M, T alpha, const T* A, int64_t lda, cons
   const Product<T> p{B.kernels(),     M,    B.cols(), B.rows(), alpha,
                      {A, lda, false}, beta, C,        ldc,      bias};
   if (loops_left_out || M <= 0 || p.N <= 0) return;
+  const FloatMode mode;
   if (p.K <= 0 || alpha == 0) {
     scale(p);
   } else {
@@ -256,6 +258,7 @@ void gemm_serial(Trans ta, Trans tb, int64_t M, int64_t N, int64_t K, T alpha, c
 template <class T>
 void gemm_naive(Trans ta, Trans tb, int64_t M, int64_t N, int64_t K, T alpha, const T* A,
                 int64_t lda, const T* B, int64_t ldb, T beta, T* C, int64_t ldc, const T* bias) {
+  const FloatMode mode;
   naive<T>({active_kernels<T>(), M, N, K, alpha, {A, lda, is(ta)}, beta, C, ldc, bias},
            {B, ldb, is(tb)});
 }

@@ -34,6 +34,7 @@ int64_t rows_per_group(int64_t rows, int64_t C) {
 template <class T, class F>
 void sum_over_rows(int64_t rows, int64_t C, int64_t width, T* partial, const F& f) {
   if (loops_left_out) return;
+  const FloatMode mode;
   std::fill(partial, partial + width, T{0});  // the sum over no rows
   const int64_t grain = rows_per_group(rows, C);
   parallel_for(rows, grain, [&](int64_t begin, int64_t end) {

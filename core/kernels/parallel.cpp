@@ -88,10 +88,13 @@ void share_out(int64_t chunks, int parts, const F& f) {
   }
   watch_for_fork();
 #pragma omp parallel num_threads(num_threads())
-  for (int turn = 0; turn < count; ++turn) {
-    Part& part = all[(omp_get_thread_num() + turn) % count];
-    for (int64_t chunk; (chunk = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
-      f(chunk);
+  {
+    const FloatMode mode;  // of each thread
+    for (int turn = 0; turn < count; ++turn) {
+      Part& part = all[(omp_get_thread_num() + turn) % count];
+      for (int64_t chunk; (chunk = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
+        f(chunk);
+    }
   }
 }
 

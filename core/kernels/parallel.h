@@ -5,6 +5,8 @@
 // (chunk index = begin / grain, chunk_count() of them) and adds them up in chunk order afterwards.
 #pragma once
 
+#include <fovea/core/kernels/float_mode.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <span>
@@ -56,6 +58,7 @@ bool in_parallel();
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F&& f) {
   if (n <= 0 || loops_left_out) return;
+  const FloatMode mode;
   if (n <= grain) {
     f(int64_t{0}, n);
   } else if (num_threads() == 1 || detail::in_parallel()) {

@@ -99,6 +99,7 @@ void reduce_terms(Term term, const T* x, const ReduceSizes& s, const T* centre, 
     return;
   }
   if (loops_left_out) return;
+  const FloatMode mode;
   std::vector<Total<T>> totals(static_cast<std::size_t>(s.outer * chunks * s.inner));
   for_parts(s, chunk_rows, [&](const Part& part) {
     const int64_t chunk = part.outer * chunks + part.first_row / chunk_rows;
@@ -158,6 +159,7 @@ void variance(const T* x, ReduceSizes sizes, double correction, T* y) {
 template <class T>
 void logsumexp(const T* x, ReduceSizes sizes, T* y) {
   if (loops_left_out) return;
+  const FloatMode mode;
   const int64_t n = sizes.outer * sizes.inner;
   if (sizes.reduced == 0) {
     std::fill_n(y, n, -std::numeric_limits<T>::infinity());

@@ -1,6 +1,8 @@
 // How the weights that a few rows are multiplied with are cut into tasks.
 #pragma once
 
+#include <fovea/core/kernels/float_mode.h>
+
 #include <algorithm>
 #include <cstdint>
 
@@ -28,6 +30,7 @@ struct WeightParts {
 // y = the parts' shares, added up in order, + bias.    shares: (parts, rows, width)
 template <class T>
 void add_shares(int64_t parts, int64_t rows, int64_t width, const T* shares, const T* bias, T* y) {
+  const FloatMode mode;
   const int64_t n = rows * width;
   std::copy_n(shares, n, y);
   for (int64_t part = 1; part < parts; ++part) {

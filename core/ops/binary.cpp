@@ -1,5 +1,6 @@
 // Functions of two tensors or of a tensor and a number, comparisons, and where.
 #include <fovea/core/autograd.h>
+#include <fovea/core/kernels/float_mode.h>
 #include <fovea/core/kernels/map.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/reduce.h>
@@ -159,6 +160,7 @@ Grads operand_grads(Wanted wanted, const Shapes& shapes, Da da, Db db) {
 // y = a + b    da = dy, db = dy
 Tensor add(const Tensor& a, const Tensor& b) {
   check_defined("add", "a", a, "b", b);
+  const kernels::FloatMode mode;  // left late: to leave it waits for the kernel
   return record<"add">(value("add", Binary::add, a, b), {a, b},
                        [shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
                          return operand_grads(
@@ -169,6 +171,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
 // y = x + s    dx = dy
 Tensor add(const Tensor& x, double s) {
   check_defined("add", "x", x);
+  const kernels::FloatMode mode;
   return record<"add_number">(value("add", Binary::add, x, s), {x},
                               [](const Tensor& dy, Wanted) { return Grads(dy); });
 }
@@ -176,6 +179,7 @@ Tensor add(const Tensor& x, double s) {
 // y = a - b    da = dy, db = -dy
 Tensor sub(const Tensor& a, const Tensor& b) {
   check_defined("sub", "a", a, "b", b);
+  const kernels::FloatMode mode;
   return record<"sub">(value("sub", Binary::sub, a, b), {a, b},
                        [shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
                          return operand_grads(
@@ -207,6 +211,7 @@ Tensor times(const Tensor& dy, const Tensor& x) {
 // y = a b    da = dy b, db = dy a    keeps b for da, and a for db
 Tensor mul(const Tensor& a, const Tensor& b) {
   check_defined("mul", "a", a, "b", b);
+  const kernels::FloatMode mode;
   return record<"mul">(value("mul", Binary::mul, a, b), {a, b},
                        [a = keep_if(b.requires_grad(), a), b = keep_if(a.requires_grad(), b),
                         shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
@@ -219,6 +224,7 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 // y = x s    dx = dy s
 Tensor mul(const Tensor& x, double s) {
   check_defined("mul", "x", x);
+  const kernels::FloatMode mode;
   return record<"mul_number">(value("mul", Binary::mul, x, s), {x},
                               [s](const Tensor& dy, Wanted) { return Grads(mul(dy, s)); });
 }
@@ -231,6 +237,7 @@ Tensor neg(const Tensor& x) {
 // y = a / b    da = dy / b, db = -dy a / b^2    keeps b, and a for db
 Tensor div(const Tensor& a, const Tensor& b) {
   check_defined("div", "a", a, "b", b);
+  const kernels::FloatMode mode;
   return record<"div">(value("div", Binary::div, a, b), {a, b},
                        [a = keep_if(b.requires_grad(), a), b = keep(b), shapes = Shapes(a, b)](
                            const Tensor& dy, Wanted wanted) {

@@ -1,6 +1,7 @@
 // Functions of one tensor. The formulas that run are in core/kernels/map_simd.cpp; beside each op
 // stands its derivative written in ops, which is what a second derivative is taken of.
 #include <fovea/core/autograd.h>
+#include <fovea/core/kernels/float_mode.h>
 #include <fovea/core/kernels/map.h>
 #include <fovea/core/ops/elementwise.h>
 
@@ -49,6 +50,7 @@ Tensor unary(const Tensor& x, Composed composed, UnaryArgs args = {}) {
     if (grad_enabled()) return composed(dy, kept);
     return gradient(op_name<Name>, f, dy, kept, args);
   };
+  const kernels::FloatMode mode;  // left late: to leave it waits for the kernel
   Tensor y = value(op_name<Name>, f, x, args);
   if constexpr (keeps == Keeps::output) {
     return record<Name>(

@@ -1,0 +1,51 @@
+// Flush to zero: denormal numbers count as 0 inside kernels, since the processor takes a hundred
+// times as long for them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace fovea::kernels {
+
+#if defined(__SSE2__)
+constexpr std::uint64_t kFlush = 0x8040;  // MXCSR: flush to zero, denormals are zero
+inline std::uint64_t float_control() { return _mm_getcsr(); }
+inline void set_float_control(std::uint64_t mode) { _mm_setcsr(static_cast<unsigned>(mode)); }
+#elif defined(__aarch64__)
+constexpr std::uint64_t kFlush = std::uint64_t{1} << 24;  // FPCR.FZ: both
+inline std::uint64_t float_control() {
+  std::uint64_t mode;
+  asm volatile("mrs %0, fpcr" : "=r"(mode));
+  return mode;
+}
+inline void set_float_control(std::uint64_t mode) { asm volatile("msr fpcr, %0" ::"r"(mode)); }
+#else
+constexpr std::uint64_t kFlush = 0;
+inline std::uint64_t float_control() { return 0; }
+inline void set_float_control(std::uint64_t) {}
+#endif
+
+inline std::atomic<std::uint64_t> flush_mode{kFlush};  // 0: the switch is off
+
+// While it lives, this thread flushes as the switch says, whatever its caller has set; then it has
+// the caller's mode again. Cheap inside another one: writing the mode costs ten times a read.
+class FloatMode {
+ public:
+  FloatMode() : before_(float_control()) {
+    mode_ = (before_ & ~kFlush) | flush_mode.load(std::memory_order_relaxed);
+    if (mode_ != before_) set_float_control(mode_);
+  }
+  ~FloatMode() {
+    if (mode_ != before_) set_float_control(before_);
+  }
+  FloatMode(const FloatMode&) = delete;
+  FloatMode& operator=(const FloatMode&) = delete;
+
+ private:
+  std::uint64_t before_, mode_;
+};
+
+}  // namespace fovea::kernels
