@@ -7,16 +7,17 @@
 //
 // While it lives, ops on this thread check their arguments, allocate, record and free as always, on
 // real shapes, but the loops of the kernels are left out, and storages are address space that
-// nobody touches, but for the page with their header: all tensors read as zeros, except those made
-// from data, and integers and bools that were set, copied or converted, so that ids and masks are
-// what they are. What it counts is therefore what the real step counts, to the byte, where sizes do
-// not depend on computed numbers (masked_select; clipping, which copies a gradient only if there is
-// something to clip).
+// nobody touches, but for the page with their header: floats read as zeros, except those made from
+// data; integers and bools that were set, copied or converted to each other are real, so that ids
+// and masks are what they are. What it counts is therefore what the real step counts, to the byte,
+// where sizes do not depend on computed numbers (masked_select; clipping, which copies a gradient
+// only if there is something to clip).
 //
 // Not taken: a small step measured and extrapolated. Sizes that depend on several lengths, blocks
 // that depend on the batch and caches that fill once must then be guessed apart; here they happen.
 #pragma once
 
+#include <fovea/core/dtype.h>
 #include <fovea/core/storage.h>
 
 #include <cstdint>
@@ -36,6 +37,9 @@ class Rehearsal {
   Rehearsal& operator=(const Rehearsal&) = delete;
 
   static bool on();  ///< on this thread
+  /// Whether values of this type are left out on this thread: a dry run, and floats. Every loop
+  /// over floats outside the kernels asks first.
+  static bool leaves_out(DType dtype) { return on() && is_floating(dtype); }
 
   // Of the storages made meanwhile; memory_stats() does not see them.
   std::int64_t live_bytes() const;

@@ -1,8 +1,7 @@
 #include <fovea/core/ops/index.h>
+#include <fovea/core/ops/layout.h>
 #include <fovea/nn/embedding.h>
 #include <fovea/nn/init.h>
-
-#include <algorithm>
 
 namespace fovea::nn {
 
@@ -13,9 +12,7 @@ Embedding::Embedding(EmbeddingOptions options, Rng& rng)
     index_error("Embedding", "padding_idx {} with {} embeddings: it must be -1 or below that",
                 padding_idx, options.num_embeddings);
   init::normal(weight, 0.0, 1.0, rng);
-  if (padding_idx >= 0)
-    std::fill_n(weight.mutable_data<float>() + padding_idx * options.embedding_dim,
-                options.embedding_dim, 0.0f);
+  if (padding_idx >= 0) select(weight, 0, padding_idx).fill(0.0);
   weight.set_requires_grad();
 }
 

@@ -1,3 +1,4 @@
+#include <fovea/core/rehearsal.h>
 #include <fovea/nn/init.h>
 
 #include <cmath>
@@ -39,6 +40,26 @@ void orthonormalize_rows(std::vector<double>& a, std::int64_t rows, std::int64_t
   }
 }
 
+// w = shift + scale * drawn, in double precision
+void set_to(Tensor& w, const char* op, double shift, double scale, Tensor drawn) {
+  const std::int64_t n = Rehearsal::on() ? 0 : drawn.numel();
+  dispatch_float(w.dtype(), op, [&]<class T>() {
+    T* values = drawn.mutable_data<T>();
+    for (std::int64_t i = 0; i < n; ++i)
+      values[i] = static_cast<T>(shift + scale * static_cast<double>(values[i]));
+  });
+  w.copy_from(drawn);
+}
+
+// Rows (rows, columns), orthonormal; none in a dry run.
+std::vector<double> orthonormal_rows(std::int64_t rows, std::int64_t columns, Rng& rng) {
+  const Tensor drawn = randn({rows, columns}, rng, DType::f64);
+  if (Rehearsal::on()) return {};
+  std::vector<double> a = drawn.to_vector<double>();
+  orthonormalize_rows(a, rows, columns);
+  return a;
+}
+
 }  // namespace
 
 Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng) {
@@ -49,23 +70,11 @@ Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng) {
 }
 
 void uniform(Tensor& w, double low, double high, Rng& rng) {
-  Tensor drawn = rand(w.shape(), rng, w.dtype());
-  dispatch_float(w.dtype(), "init::uniform", [&]<class T>() {
-    T* values = drawn.mutable_data<T>();
-    for (std::int64_t i = 0; i < drawn.numel(); ++i)
-      values[i] = static_cast<T>(low + (high - low) * static_cast<double>(values[i]));
-  });
-  w.copy_from(drawn);
+  set_to(w, "init::uniform", low, high - low, rand(w.shape(), rng, w.dtype()));
 }
 
 void normal(Tensor& w, double mean, double stddev, Rng& rng) {
-  Tensor drawn = randn(w.shape(), rng, w.dtype());
-  dispatch_float(w.dtype(), "init::normal", [&]<class T>() {
-    T* values = drawn.mutable_data<T>();
-    for (std::int64_t i = 0; i < drawn.numel(); ++i)
-      values[i] = static_cast<T>(mean + stddev * static_cast<double>(values[i]));
-  });
-  w.copy_from(drawn);
+  set_to(w, "init::normal", mean, stddev, randn(w.shape(), rng, w.dtype()));
 }
 
 void xavier_uniform(Tensor& w, Rng& rng, double gain) {
@@ -94,11 +103,10 @@ void orthogonal(Tensor& w, Rng& rng, double gain) {
                 w.shape().str());
   const bool wide = w.dim(0) <= w.dim(1);
   const std::int64_t rows = wide ? w.dim(0) : w.dim(1), columns = wide ? w.dim(1) : w.dim(0);
-  std::vector<double> a = randn({rows, columns}, rng, DType::f64).to_vector<double>();
-  orthonormalize_rows(a, rows, columns);
+  const std::vector<double> a = orthonormal_rows(rows, columns, rng);
   dispatch_float(w.dtype(), "init::orthogonal", [&]<class T>() {
     Tensor result = empty(w.shape(), w.dtype());
-    for (std::int64_t i = 0; i < w.dim(0); ++i)
+    for (std::int64_t i = 0; i < w.dim(0) && !a.empty(); ++i)
       for (std::int64_t j = 0; j < w.dim(1); ++j) {
         const std::int64_t from = wide ? i * columns + j : j * columns + i;
         result.mutable_data<T>()[i * w.dim(1) + j] =

@@ -299,7 +299,7 @@ void PackedB<T>::pack(Trans tb, int64_t K, int64_t N, const T* B, int64_t ldb) {
   kernels_ = &active_kernels<T>();
   K_ = K;
   N_ = N;
-  if (K <= 0 || N <= 0) return;
+  if (loops_left_out || K <= 0 || N <= 0) return;
   const int64_t width = kernels_->tile_cols;
   T* packed = memory_.reserve(ceil_div(N, width) * width * K);
   pack_all(true, *kernels_, K, N, Operand<T>{B, ldb, is(tb)}, packed);

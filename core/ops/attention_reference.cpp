@@ -5,6 +5,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
+#include <fovea/core/rehearsal.h>
 
 #include <cmath>
 #include <limits>
@@ -58,8 +59,9 @@ Tensor dropout_factors(const AttentionShape& n, DType dtype, double p, Rng& rng)
 Tensor kept_rows(const AttentionShape& n, const Mask& mask, std::int64_t begin, std::int64_t end) {
   const MaskPlan plan = mask.plan({n.B, n.H, n.T, n.S});
   const std::int64_t rows = end - begin;
-  Tensor kept = ones({plan.per_row ? n.B : 1, 1, rows, n.S}, DType::boolean);
-  if (!plan.begin.empty()) {
+  const Shape shape{plan.per_row ? n.B : 1, 1, rows, n.S};
+  Tensor kept = Rehearsal::on() ? zeros(shape, DType::boolean) : ones(shape, DType::boolean);
+  if (!plan.begin.empty() && !Rehearsal::on()) {
     bool* row = kept.mutable_data<bool>();
     for (std::int64_t b = 0; b < kept.dim(0); ++b)
       for (std::int64_t t = begin; t < end; ++t, row += n.S) {

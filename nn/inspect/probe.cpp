@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
+#include <fovea/core/rehearsal.h>
 #include <fovea/nn/inspect/probe.h>
 
 #include <algorithm>
@@ -158,6 +159,7 @@ class Recorder {
         offset_(options.corner == Mask::Corner::bottom_right ? record.S - record.T : 0) {}
 
   void add(const Tensor& block, std::int64_t begin, std::int64_t end) {
+    if (Rehearsal::on()) return;
     const T* weights = block.data<T>();  // (B, H, end - begin, S)
     for (std::int64_t bh = 0; bh < record_.B * record_.H; ++bh)
       for (std::int64_t t = begin; t < end; ++t, weights += record_.S) add_row(bh, t, weights);
@@ -166,6 +168,7 @@ class Recorder {
 
   // Chosen rows are asked for one by one: they may lie anywhere.
   void add_chosen(const Tensor& row, std::int64_t index) {
+    if (Rehearsal::on()) return;
     const auto R = static_cast<std::int64_t>(options_.rows.size());
     for (std::int64_t bh = 0; bh < record_.B * record_.H; ++bh)
       std::copy_n(row.data<T>() + bh * record_.S, record_.S,

@@ -207,6 +207,12 @@ what_training_takes_is_told_before() {
   for line in 'optimizer state' 'saved for the backward' 'room here'; do
     contains output "$line"
   done
+  for model in '--model bilstm+additive --hidden 65536' '--model transformer --embed 65536' \
+    '--model bigru --embed 100000 --hidden 100000'; do
+    # shellcheck disable=SC2086
+    stays_below 300000 --dry-run --memory-limit 900TB $model
+    contains output 'optimizer state'
+  done
   refuses 1 'and --memory-limit is 200 kB: it must fit' --memory-limit 200kB
   contains messages '--batch 1 '
   contains messages '--embed '

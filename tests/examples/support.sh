@@ -28,6 +28,24 @@ refuses() {
   contains messages "$text"
 }
 
+# stays_below KIB ARGUMENT...: works, and never has more resident memory (Linux). A process that
+# exceeds it is ended at once.
+stays_below() {
+  most=$1
+  shift
+  "$program" "$@" >output 2>messages &
+  process=$!
+  while kill -0 $process 2>/dev/null; do
+    resident=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$process/status 2>/dev/null || :)
+    if [ "${resident:-0}" -gt "$most" ]; then
+      kill -KILL $process
+      fail "$resident KiB resident, not $most, of: $*"
+    fi
+    sleep 0.02
+  done
+  wait $process || fail "exit code $? of: $*"
+}
+
 same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 lines_of() { wc -l <"$1" | tr -d ' '; }
 has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
