@@ -63,7 +63,7 @@ struct alignas(kGrain) Heap::Block {
   Block* before = nullptr;    // the block that ends here; null for the first of a region
   Block* next = nullptr;      // in its bin, or among recent_
   Block* previous = nullptr;  // in its bin
-  std::size_t returned = 0;   // bytes, at least so many, that have no memory at present
+  std::size_t returned = 0;   // lower bound of its bytes that have no memory now
   bool free = false;          // in a bin
   int index = 0;              // class of the block in use or recent
 
