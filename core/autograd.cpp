@@ -101,7 +101,7 @@ Tensor SavedOutput::get(Node& self) const {
                 "backward: its output {} was overwritten after the forward: write to a "
                 "clone() instead",
                 self.shape.str());
-  auto* impl = new TensorImpl(self.shape, self.dtype, storage, data);
+  auto* impl = new TensorImpl(self.shape, self.shape.numel(), self.dtype, storage, data);
   if (grad_enabled()) impl->node = Ref<Node>::share(&self);
   return Tensor(Ref<TensorImpl>::adopt(impl));
 }

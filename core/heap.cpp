@@ -1,4 +1,5 @@
 #include <fovea/core/heap_detail.h>
+#include <fovea/core/storage.h>
 
 #include <algorithm>
 #include <bit>
@@ -20,6 +21,7 @@ constexpr std::size_t rounded_up(std::size_t bytes, std::size_t unit) {
 }
 
 void* map_at(void* place, std::size_t bytes) {
+  if (bytes > system_memory()) return nullptr;
   void* start = mmap(place, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return start == MAP_FAILED ? nullptr : start;
 }

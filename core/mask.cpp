@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/mask.h>
+#include <fovea/core/sizes.h>
 
 #include <algorithm>
 #include <array>
@@ -62,6 +63,13 @@ Tensor of_every_query(const char* op, const Tensor& keys) {
     shape_error(op, "a table of shape {}: it must be (B, S)", keys.shape().str());
   const Tensor dense = keys.contiguous();
   return alias(dense, {keys.dim(0), 1, keys.dim(1)}, {keys.dim(1), keys.dim(1), 1});
+}
+
+// Queries and keys are those of tensors, and all pairs can be counted, with T rounded up to 4.
+void check_sizes(const MaskSizes& n) {
+  const Shape queries{n.B, n.H, n.T}, keys{n.B, n.H, n.S};
+  static_cast<void>(queries.numel("Mask"));
+  checked_mul("Mask", keys.numel("Mask"), n.T + 3);
 }
 
 struct Range {
@@ -331,6 +339,7 @@ std::int64_t kept_pairs(const MaskPlan& plan, const MaskSizes& n) {
 }
 
 MaskPlan Mask::plan(const MaskSizes& n) const {
+  check_sizes(n);
   MaskPlan plan;
   bool ranges = false;
   for (const TermPtr& term : terms_) {
@@ -341,8 +350,8 @@ MaskPlan Mask::plan(const MaskSizes& n) const {
   }
   const std::int64_t rows = plan.per_row ? n.B : 1;
   if (ranges) {
-    plan.begin.reserve(static_cast<std::size_t>(rows * n.T));
-    plan.end.reserve(static_cast<std::size_t>(rows * n.T));
+    plan.begin = plan.end = checked_vector<std::int64_t>("Mask", "B * T", rows * n.T);
+    auto begin = plan.begin.begin(), end = plan.end.begin();
     for (std::int64_t b = 0; b < rows; ++b)
       for (std::int64_t t = 0; t < n.T; ++t) {
         Range both{0, n.S};
@@ -350,8 +359,8 @@ MaskPlan Mask::plan(const MaskSizes& n) const {
           const Range r = term->range(n, b, t);
           both = {std::max(both.begin, r.begin), std::min(both.end, r.end)};
         }
-        plan.begin.push_back(std::min(both.begin, n.S));
-        plan.end.push_back(std::max(plan.begin.back(), both.end));
+        *begin = std::min(both.begin, n.S);
+        *end++ = std::max(*begin++, both.end);
       }
   }
   if (strict_) check_no_empty_row(plan, n);

@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ragged.h>
 #include <fovea/core/rehearsal.h>
+#include <fovea/core/sizes.h>
 
 #include <algorithm>
 #include <cstring>
@@ -57,13 +58,16 @@ RaggedIndex::RaggedIndex(const std::vector<std::int64_t>& lengths) {
   std::vector<std::int64_t> offsets{0};
   for (const std::int64_t length : lengths) {
     if (length < 0) value_error("RaggedIndex", "length {}: it must not be negative", length);
+    if (length > kMaxNumel - offsets.back())
+      value_error("RaggedIndex", "length {} after {} rows: all must add up to at most 2^48", length,
+                  offsets.back());
     offsets.push_back(offsets.back() + length);
   }
   offsets_ = std::make_shared<const std::vector<std::int64_t>>(std::move(offsets));
 }
 
 RaggedIndex RaggedIndex::equal(std::int64_t B, std::int64_t T) {
-  return RaggedIndex(std::vector<std::int64_t>(static_cast<std::size_t>(B), T));
+  return RaggedIndex(checked_vector("RaggedIndex::equal", "B", B, T));
 }
 
 std::int64_t RaggedIndex::max_length() const {

@@ -12,7 +12,7 @@ namespace fovea {
 /// Cheap to copy.
 class RaggedIndex {
  public:
-  /// ValueError for a negative length.
+  /// ValueError for a negative length, and where all add up to more than 2^48.
   explicit RaggedIndex(const std::vector<std::int64_t>& lengths);
   /// B sequences of T rows each.
   static RaggedIndex equal(std::int64_t B, std::int64_t T);

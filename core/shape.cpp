@@ -5,6 +5,12 @@ namespace fovea {
 
 void Dims::too_many() { shape_error("Shape", "more than {} axes", kMaxRank); }
 
+void Dims::refuse(std::string_view op) const {
+  if (std::any_of(begin(), end(), [](std::int64_t v) { return v < 0; }))
+    shape_error(op, "shape {}: sizes must not be negative", str());
+  shape_error(op, "shape {}: the sizes other than 0 must multiply to at most 2^48", str());
+}
+
 void Dims::insert(std::int64_t at, std::int64_t value) {
   push_back(value);
   for (std::int64_t i = rank_ - 1; i > at; --i) std::swap(values_[i], values_[i - 1]);
@@ -19,6 +25,11 @@ std::string Dims::str() const {
   std::string text = "(";
   for (std::int64_t i = 0; i < rank_; ++i) text += (i > 0 ? ", " : "") + std::to_string(values_[i]);
   return text + (rank_ == 1 ? ",)" : ")");
+}
+
+Strides contiguous_strides(const Shape& shape) {
+  static_cast<void>(shape.numel("contiguous_strides"));
+  return detail::dense_strides(shape);
 }
 
 void axis_error(std::string_view op, std::int64_t axis, std::int64_t rank) {

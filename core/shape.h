@@ -11,6 +11,9 @@ namespace fovea {
 
 inline constexpr int kMaxRank = 8;
 
+/// The most elements that a tensor can have, a view too: what 48 bits of an address can tell apart.
+inline constexpr std::int64_t kMaxNumel = std::int64_t{1} << 48;
+
 /// A short list of int64: the sizes of a tensor, or its strides (in elements).
 class Dims {
  public:
@@ -46,10 +49,18 @@ class Dims {
   void insert(std::int64_t at, std::int64_t value);
   void erase(std::int64_t at);
 
-  std::int64_t numel() const {  ///< product of all values; 1 for rank 0
-    std::int64_t n = 1;
-    for (const std::int64_t v : *this) n *= v;
-    return n;
+  /// The product of all sizes; 1 for rank 0. A ShapeError that names `op` if a size is negative or
+  /// the sizes other than 0 multiply to more than kMaxNumel: so no product of some of them, and no
+  /// dense stride, overflows, of empty shapes neither.
+  std::int64_t numel(std::string_view op = "Shape") const {
+    std::uint64_t n = 1;
+    bool overflow = false, empty = false;
+    for (const std::int64_t v : *this) {
+      empty |= v == 0;  // a negative size is a huge one without its sign
+      overflow |= __builtin_mul_overflow(n, static_cast<std::uint64_t>(v + (v == 0)), &n);
+    }
+    if (overflow || n > static_cast<std::uint64_t>(kMaxNumel)) refuse(op);
+    return empty ? 0 : static_cast<std::int64_t>(n);
   }
 
   bool operator==(const Dims& other) const {
@@ -70,6 +81,7 @@ class Dims {
   }
 
   [[noreturn]] static void too_many();
+  [[noreturn]] void refuse(std::string_view op) const;  // numel()'s errors
 
   static constexpr int kUsual = 4;
   std::int64_t rank_ = 0;
@@ -79,8 +91,11 @@ class Dims {
 using Shape = Dims;
 using Strides = Dims;
 
-/// Row-major strides of a dense tensor: the last axis has stride 1.
-inline Strides contiguous_strides(const Shape& shape) {
+/// Row-major strides of a dense tensor: the last axis has stride 1. ShapeError as by numel().
+Strides contiguous_strides(const Shape& shape);
+namespace detail {
+/// The same of a shape whose numel() has been taken.
+inline Strides dense_strides(const Shape& shape) {
   Strides strides = shape;
   std::int64_t step = 1;
   for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
@@ -89,6 +104,7 @@ inline Strides contiguous_strides(const Shape& shape) {
   }
   return strides;
 }
+}  // namespace detail
 
 /// Maps -rank..rank-1 onto 0..rank-1; anything else is an IndexError that names `op`.
 [[noreturn]] void axis_error(std::string_view op, std::int64_t axis, std::int64_t rank);

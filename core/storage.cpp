@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <limits>
 #include <mutex>
 #include <new>
+#include <sys/sysinfo.h>
 #include <utility>
 #include <vector>
 
@@ -48,7 +50,8 @@ void count(std::int64_t bytes, std::int64_t made) {
 }
 
 void* from_system(std::size_t bytes) {
-  void* data = std::aligned_alloc(kGrain, size_class(bytes).capacity);
+  const std::size_t capacity = size_class(bytes).capacity;
+  void* data = capacity > system_memory() ? nullptr : std::aligned_alloc(kGrain, capacity);
   if (data == nullptr) throw std::bad_alloc();
   return data;
 }
@@ -301,6 +304,15 @@ void Storage::destroy() noexcept {
   count(-static_cast<std::int64_t>(bytes), 0);
   this->~Storage();
   pool_free(this, sizeof(Storage) + bytes);
+}
+
+std::size_t system_memory() {
+  static const std::size_t bytes = [] {
+    struct sysinfo info {};
+    if (sysinfo(&info) != 0) return std::numeric_limits<std::size_t>::max();
+    return (std::size_t{info.totalram} + info.totalswap) * info.mem_unit;
+  }();
+  return bytes;
 }
 
 MemoryStats memory_stats() {

@@ -29,6 +29,10 @@ struct MemoryStats {
 MemoryStats memory_stats();
 void reset_peak_memory();
 
+/// Bytes of main memory and swap: no block larger than that is asked for, however much address
+/// space the system would give.
+std::size_t system_memory();
+
 /// A block of at least `bytes` from the pool, and back with the same `bytes`.
 void* pool_allocate(std::size_t bytes);
 void pool_free(void* data, std::size_t bytes) noexcept;

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <new>
 
 namespace fovea {
 
@@ -24,33 +25,33 @@ constinit UndefinedImpl undefined_impl;
 TensorImpl::TensorImpl(const Shape& sizes, const Strides& steps, DType type, Ref<Storage> numbers,
                        std::byte* first)
     : dtype(type),
-      numel(sizes.numel()),
+      numel(sizes.numel("alias")),
       data(first),
       storage(std::move(numbers)),
       shape(sizes),
       strides(steps) {}
 
-TensorImpl::TensorImpl(const Shape& sizes, DType type, Ref<Storage> numbers, std::byte* first)
+TensorImpl::TensorImpl(const Shape& sizes, std::int64_t count, DType type, Ref<Storage> numbers,
+                       std::byte* first)
     : dtype(type),
-      numel(sizes.numel()),
+      numel(count),
       data(first),
       storage(std::move(numbers)),
       shape(sizes),
-      strides(contiguous_strides(sizes)) {}
+      strides(detail::dense_strides(sizes)) {}
+
+TensorImpl::TensorImpl(const TensorImpl& other)
+    : dtype(other.dtype),
+      contiguous(other.contiguous),
+      numel(other.numel),
+      data(other.data),
+      storage(other.storage),
+      shape(other.shape),
+      strides(other.strides) {}
 
 void TensorImpl::destroy() noexcept { delete this; }
 
 namespace {
-
-// Row-major without gaps; axes of size 1 may have any stride.
-bool is_dense(const Shape& shape, const Strides& strides) {
-  std::int64_t expected = 1;
-  for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
-    if (shape[i] != 1 && strides[i] != expected) return false;
-    expected *= shape[i];
-  }
-  return true;
-}
 
 // A rehearsal leaves out what is done with floats. Integers and bools are copied, converted and set
 // all the same: ids, lengths and masks decide what is done and how much of it.
@@ -94,16 +95,59 @@ Tensor converted(const Tensor& x, DType dtype) {
   return y;
 }
 
-std::size_t checked_bytes(const Shape& shape, DType dtype) {
+// Out of line, so that empty() saves no registers for it.
+[[noreturn, gnu::noinline, gnu::cold]] void refuse_allocation(const Shape& shape, DType dtype,
+                                                              std::int64_t bytes) {
   if (dtype == DType::undefined) detail::wrong_dtype("empty", "a dtype", dtype);
-  constexpr std::int64_t most = std::int64_t{1} << 48;  // what an address can tell apart
-  std::int64_t bytes = size_of(dtype);
-  for (const std::int64_t size : shape) {
-    if (size < 0) shape_error("empty", "shape {}: sizes must not be negative", shape.str());
-    if (__builtin_mul_overflow(bytes, size, &bytes) || bytes > most)
-      shape_error("empty", "shape {}: more than 2^48 bytes of {}", shape.str(), name_of(dtype));
+  if (bytes > kMaxNumel)
+    shape_error("empty", "shape {}: more than 2^48 bytes of {}", shape.str(), name_of(dtype));
+  shape_error("empty", "shape {} of {}: {} bytes cannot be allocated", shape.str(), name_of(dtype),
+              bytes);
+}
+
+// The storage of `numel` elements. Where the machine lacks the memory, the caller's size is wrong.
+Ref<Storage> allocate(const Shape& shape, std::int64_t numel, DType dtype) {
+  const std::int64_t bytes = numel * size_of(dtype);
+  if (bytes > kMaxNumel || dtype == DType::undefined) refuse_allocation(shape, dtype, bytes);
+  try {
+    return Ref<Storage>::adopt(Storage::make(static_cast<std::size_t>(bytes)));
+  } catch (const std::bad_alloc&) {
+    refuse_allocation(shape, dtype, bytes);
   }
-  return static_cast<std::size_t>(bytes);
+}
+
+// Whether every element of the view lies in the storage, and whether they are dense there:
+// row-major without gaps, where axes of size 1 may have any stride.
+struct ViewLayout {
+  bool inside, dense;
+};
+
+ViewLayout layout_of(const TensorImpl& base, const Shape& shape, const Strides& strides,
+                     std::int64_t offset) {
+  std::int64_t first = offset, last = offset;  // the least and the greatest, from base's first on
+  std::int64_t expected = 1;
+  bool dense = true, overflow = false;
+  for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
+    if (shape[i] == 1) continue;
+    dense &= strides[i] == expected;
+    expected *= shape[i];
+    std::int64_t span;
+    overflow |= __builtin_mul_overflow(shape[i] - 1, strides[i], &span);
+    std::int64_t& end = span < 0 ? first : last;
+    overflow |= __builtin_add_overflow(end, span, &end);
+  }
+  const std::int64_t size = size_of(base.dtype), before = base.data - base.storage->data();
+  overflow |= __builtin_mul_overflow(first, size, &first);
+  overflow |= __builtin_mul_overflow(last, size, &last);
+  const std::int64_t left = static_cast<std::int64_t>(base.storage->bytes()) - before;
+  return {!overflow && first >= -before && last <= left - size, dense};
+}
+
+[[noreturn, gnu::noinline, gnu::cold]] void refuse_view(const Tensor& base, const Shape& shape,
+                                                        const Strides& strides,
+                                                        std::int64_t offset) {
+  shape_error("alias", "{} with strides {} from element {} of {} on: must lie within the storage",
+              shape.str(), strides.str(), offset, base.shape().str());
 }
 
 }  // namespace
@@ -133,7 +177,12 @@ void Tensor::check_single() const {
                 numel());
 }
 
-template <class T>
+std::int64_t Tensor::single_as_i64() const {
+  return dispatch_all(dtype(),
+                      [&]<class Held>() { return kernels::cast<std::int64_t>(*data<Held>()); });
+}
+
+template <detail::Element T>
 std::vector<T> Tensor::to_vector() const {
   checked("to_vector");
   const IntegersAsEver loops(dtype());  // also as floats: a copy for the caller is real
@@ -209,17 +258,30 @@ void Tensor::fill(double value) {
 // --- factories -------------------------------------------------------------------------------
 
 Tensor empty(const Shape& shape, DType dtype) {
-  auto storage = Ref<Storage>::adopt(Storage::make(checked_bytes(shape, dtype)));
+  const std::int64_t numel = shape.numel("empty");
+  Ref<Storage> storage = allocate(shape, numel, dtype);
   std::byte* data = storage->data();
-  return Tensor(Ref<TensorImpl>::adopt(new TensorImpl(shape, dtype, std::move(storage), data)));
+  return Tensor(
+      Ref<TensorImpl>::adopt(new TensorImpl(shape, numel, dtype, std::move(storage), data)));
 }
 
 Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides, std::int64_t offset) {
   check_defined("alias", "base", base);
-  auto* impl = new TensorImpl(shape, strides, base.dtype(), base.impl()->storage,
-                              base.raw_data() + offset * size_of(base.dtype()));
-  impl->contiguous = is_dense(shape, strides);
-  return Tensor(Ref<TensorImpl>::adopt(impl));
+  const TensorImpl& from = *base.impl();
+  auto view = Ref<TensorImpl>::adopt(
+      new TensorImpl(shape, strides, from.dtype, from.storage, from.data));  // checks the shape
+  const ViewLayout layout = layout_of(from, shape, strides, offset);
+  view->contiguous = layout.dense;
+  if (view->numel > 0) {  // a view without elements stays at base's first
+    if (!layout.inside) refuse_view(base, shape, strides, offset);
+    view->data += offset * size_of(from.dtype);
+  }
+  return Tensor(std::move(view));
+}
+
+Tensor numbers_of(const Tensor& x) {
+  check_defined("numbers_of", "x", x);
+  return Tensor(Ref<TensorImpl>::adopt(new TensorImpl(*x.impl())));
 }
 
 Tensor full(const Shape& shape, double value, DType dtype) {
@@ -246,12 +308,16 @@ Tensor arange(double start, double end, double step, DType dtype) {
     value_error("arange", "from {} to {} by {}: the step must not be 0, and all must be finite",
                 start, end, step);
   const double count = std::max(0.0, std::ceil((end - start) / step));
+  if (count > static_cast<double>(kMaxNumel))
+    value_error("arange", "from {} to {} by {}: must be at most 2^48 numbers", start, end, step);
+  if (dtype == DType::i64 && count > 0 && !(std::max(std::abs(start), std::abs(end)) < 0x1p63))
+    value_error("arange", "from {} to {} as i64: must be below 2^63", start, end);
   Tensor y = empty({static_cast<std::int64_t>(count)}, dtype);
   if (Rehearsal::leaves_out(dtype)) return y;
   dispatch_all(dtype, [&]<class T>() {
     T* values = y.mutable_data<T>();
     for (std::int64_t i = 0; i < y.numel(); ++i)
-      values[i] = static_cast<T>(start + static_cast<double>(i) * step);
+      values[i] = kernels::cast<T>(start + static_cast<double>(i) * step);
   });
   return y;
 }
@@ -281,11 +347,12 @@ Tensor randn(const Shape& shape, Rng& rng, DType dtype) {
   return y;
 }
 
-template <class T>
+template <detail::Element T>
 Tensor from_data(std::span<const T> values, const Shape& shape) {
-  if (static_cast<std::int64_t>(values.size()) != shape.numel())
+  const std::int64_t n = shape.numel("from_data");
+  if (static_cast<std::int64_t>(values.size()) != n)
     shape_error("from_data", "{} values for shape {}: the shape needs {}", values.size(),
-                shape.str(), shape.numel());
+                shape.str(), n);
   Tensor y = empty(shape, dtype_of<T>());
   if (!values.empty()) std::memcpy(y.raw_data(), values.data(), values.size_bytes());
   return y;
@@ -294,11 +361,6 @@ template Tensor from_data(std::span<const float>, const Shape&);
 template Tensor from_data(std::span<const double>, const Shape&);
 template Tensor from_data(std::span<const std::int64_t>, const Shape&);
 template Tensor from_data(std::span<const bool>, const Shape&);
-
-Tensor from_data(const std::vector<bool>& values, const Shape& shape) {
-  const std::vector<std::int64_t> numbers(values.begin(), values.end());
-  return from_data(numbers, shape).to(DType::boolean);
-}
 
 Tensor tensor(std::initializer_list<float> values) {
   return from_data(std::span<const float>(values.begin(), values.size()),

@@ -8,10 +8,13 @@
 #include <fovea/core/shape.h>
 #include <fovea/core/storage.h>
 
+#include <concepts>
 #include <functional>
 #include <iosfwd>
+#include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fovea {
@@ -19,6 +22,25 @@ namespace fovea {
 class Rng;
 class Tensor;
 struct Node;
+
+namespace detail {
+/// `value`, or the end of T's range that is nearest to it.
+template <std::integral T>
+constexpr T nearest(std::int64_t value) {
+  using Limits = std::numeric_limits<T>;
+  if (std::cmp_less(value, Limits::min())) return Limits::min();
+  if (std::cmp_greater(value, Limits::max())) return Limits::max();
+  return static_cast<T>(value);
+}
+
+template <class T>
+concept Element = std::same_as<T, float> || std::same_as<T, double> ||
+    std::same_as<T, std::int64_t> || std::same_as<T, bool>;
+/// int and the other integers that int64_t holds.
+template <class T>
+concept SmallInteger = std::integral<T> && !Element<T> &&
+                       (sizeof(T) < sizeof(std::int64_t) || std::signed_integral<T>);
+}  // namespace detail
 
 /// What a Tensor points to. Made by empty() and by views; ops fill it and never change its shape.
 struct TensorImpl : Pooled {
@@ -35,7 +57,10 @@ struct TensorImpl : Pooled {
 
   // These stand in tensor.cpp: Node is incomplete here.
   constexpr TensorImpl() noexcept;  ///< of undefined tensors
-  TensorImpl(const Shape& shape, DType dtype, Ref<Storage> storage, std::byte* data);  ///< dense
+  /// Dense; `numel` is that of `shape`.
+  TensorImpl(const Shape& shape, std::int64_t numel, DType dtype, Ref<Storage> storage,
+             std::byte* data);
+  explicit TensorImpl(const TensorImpl& other);  ///< the same view, without history
   TensorImpl(const Shape& shape, const Strides& strides, DType dtype, Ref<Storage> storage,
              std::byte* data);
   void destroy() noexcept;
@@ -119,19 +144,24 @@ class Tensor {
   }
   std::byte* raw_data() const { return impl_->data; }  ///< for copy kernels; does not bump
 
-  /// The number in a tensor of one element, converted to T. ShapeError otherwise.
+  /// The number in a tensor of one element, converted to T as by to(). ShapeError otherwise.
   template <class T = float>
   T item() const {
     check_single();
-    return dispatch_all(dtype(), [&]<class Held>() { return static_cast<T>(*data<Held>()); });
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
+      return detail::nearest<T>(single_as_i64());
+    else
+      return dispatch_all(dtype(), [&]<class Held>() { return static_cast<T>(*data<Held>()); });
   }
-  /// All elements in row-major order, converted to T.
-  template <class T>
+  /// All elements in row-major order, converted to T as by to().
+  template <detail::Element T>
   std::vector<T> to_vector() const;
 
   // Each of these is recorded: gradients flow through.
   Tensor contiguous() const;  ///< itself when it is dense already, else a dense copy
   Tensor clone() const;       ///< a dense copy
+  /// Floats to i64: rounded towards 0; one beyond int64's range, and an infinity, gives the nearest
+  /// int64, NaN gives 0. To bool: "is not zero", so NaN is true.
   Tensor to(DType dtype) const;
 
   /// The same numbers without their history.
@@ -176,6 +206,7 @@ class Tensor {
   }
   [[noreturn]] void wrong_type(DType asked) const;
   void check_single() const;
+  std::int64_t single_as_i64() const;
 
   TensorImpl* impl_;  // never null
 };
@@ -199,38 +230,65 @@ void check_defined(const Op& op, const char* name, const Tensor& x, const Rest&.
 void check_all_defined(std::string_view op, std::string_view name, std::span<const Tensor> all);
 
 // --- factories: no history; shape first, then dtype ----------------------------------------------
-Tensor empty(const Shape& shape, DType dtype = DType::f32);  ///< numbers not initialised
+// ShapeError for a negative size, for more than 2^48 bytes, and for more bytes than the machine
+// has.
+Tensor empty(const Shape& shape, DType dtype = DType::f32);  ///< values not initialized
 Tensor zeros(const Shape& shape, DType dtype = DType::f32);
 Tensor ones(const Shape& shape, DType dtype = DType::f32);
 Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
-Tensor arange(std::int64_t end);  ///< 0, 1, ..., end - 1 as i64
-Tensor arange(double start, double end, double step = 1.0, DType dtype = DType::f32);
 Tensor eye(std::int64_t n, DType dtype = DType::f32);
 Tensor rand(const Shape& shape, Rng& rng, DType dtype = DType::f32);   ///< uniform in [0, 1)
 Tensor randn(const Shape& shape, Rng& rng, DType dtype = DType::f32);  ///< mean 0, variance 1
 
+/// 0, 1, ..., end - 1 as i64; empty for end < 1. A floating end does not compile: it would be cut.
+Tensor arange(std::int64_t end);
+template <std::floating_point T>
+Tensor arange(T end) = delete;
+/// start, start + step, ... below `end` (above it for a negative step): f32 unless dtype says
+/// otherwise, also for integer arguments. ValueError: step 0, an argument that is not finite, and
+/// for i64 a number that it does not hold.
+Tensor arange(double start, double end, double step = 1.0, DType dtype = DType::f32);
+
 /// A tensor of `shape` with a copy of `values` in row-major order; ShapeError if the counts differ.
-template <class T>
+/// The dtype is that of the values: int and smaller integers become i64, never bool or f32.
+template <detail::Element T>
 Tensor from_data(std::span<const T> values, const Shape& shape);
-template <class T>
+template <detail::Element T>
 Tensor from_data(const std::vector<T>& values, const Shape& shape) {
   return from_data(std::span<const T>(values), shape);
 }
-Tensor from_data(const std::vector<bool>& values, const Shape& shape);
+template <std::same_as<bool> T>
+Tensor from_data(const std::vector<T>& values, const Shape& shape) {
+  return from_data(std::vector<std::int64_t>(values.begin(), values.end()), shape)
+      .to(DType::boolean);
+}
+template <detail::SmallInteger T>
+Tensor from_data(const std::vector<T>& values, const Shape& shape) {
+  return from_data(std::vector<std::int64_t>(values.begin(), values.end()), shape);
+}
+template <class T>
+requires(!detail::Element<T> && !detail::SmallInteger<T>) Tensor
+    from_data(const std::vector<T>& values, const Shape& shape)
+= delete;
+template <class T>
+Tensor from_data(std::initializer_list<T> values, const Shape& shape) {
+  return from_data(std::vector<T>(values), shape);
+}
 
 /// tensor({1, 2, 3}) and tensor({{1, 2}, {3, 4}}): f32 vectors and matrices written by hand.
 Tensor tensor(std::initializer_list<float> values);
 Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 Tensor scalar(double value, DType dtype = DType::f32);  ///< rank 0
 
-/// A view of `base`'s storage with other sizes; no bounds are checked and nothing is recorded.
-/// For the view ops in core/ops/layout.cpp.
+/// A view of `base`'s storage with other sizes, from `offset` elements after its first on. Nothing
+/// is recorded. For the view ops in core/ops/layout.cpp. ShapeError where an element of the view
+/// would lie outside of the storage.
 Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides,
              std::int64_t offset = 0);
 
 /// The numbers of x without its history, for use inside an op: unlike detach() it is no end of a
 /// path that the gradient audit should report.
-inline Tensor numbers_of(const Tensor& x) { return alias(x, x.shape(), x.strides()); }
+Tensor numbers_of(const Tensor& x);
 
 std::ostream& operator<<(std::ostream& out, const Tensor& x);  ///< as core/print.h formats it
 

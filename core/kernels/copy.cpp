@@ -210,7 +210,7 @@ void add_into(T* y, const T* x, int64_t n) {
 template <class From, class To>
 void convert(const From* src, To* dst, int64_t n) {
   parallel_for(n, parallel_grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) dst[i] = static_cast<To>(src[i]);
+    for (int64_t i = begin; i < end; ++i) dst[i] = cast<To>(src[i]);
   });
 }
 

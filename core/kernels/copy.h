@@ -2,9 +2,22 @@
 // that the gradient engine needs.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
+#include <limits>
 
 namespace fovea::kernels {
+
+// x as To. C++ leaves a float beyond the range of an integer undefined: here such a float, and an
+// infinity, gives the nearest int64_t, and NaN gives 0. To bool: "is not zero", so NaN is true.
+template <class To, class From>
+constexpr To cast(From x) {
+  if constexpr (std::floating_point<From> && std::same_as<To, int64_t>) {
+    if (!(x < From{0x1p63})) return x != x ? 0 : std::numeric_limits<int64_t>::max();
+    if (x < -From{0x1p63}) return std::numeric_limits<int64_t>::min();
+  }
+  return static_cast<To>(x);
+}
 
 // The most axes a strided copy can have.
 inline constexpr int max_copy_rank = 8;
@@ -24,7 +37,7 @@ void fill(int elem_size, void* dst, int64_t n, const void* pattern);
 template <class T>
 void add_into(T* y, const T* x, int64_t n);
 
-// dst[i] = src[i] as C++ converts it; to bool: "is not zero", so NaN is true.
+// dst[i] = cast<To>(src[i])
 // From and To: float, double, int64_t, bool
 template <class From, class To>
 void convert(const From* src, To* dst, int64_t n);

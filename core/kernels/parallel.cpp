@@ -16,8 +16,10 @@
 namespace fovea::kernels {
 namespace {
 
+int allowed(int n) { return std::clamp(n, 1, max_threads); }
+
 std::atomic<int>& thread_limit() {
-  static std::atomic<int> limit{omp_get_max_threads()};
+  static std::atomic<int> limit{allowed(omp_get_max_threads())};
   return limit;
 }
 
@@ -121,7 +123,7 @@ bool pin_this_thread(int cpu) {
 int num_threads() { return thread_limit().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
-  thread_limit().store(pool_lost ? 1 : std::max(1, n), std::memory_order_relaxed);
+  thread_limit().store(pool_lost ? 1 : allowed(n), std::memory_order_relaxed);
 }
 
 bool pin_threads() {

@@ -16,8 +16,10 @@
 namespace fovea::kernels {
 
 // Threads that parallel_for may use. The default is OpenMP's: OMP_NUM_THREADS or the processors
-// this process may run on. set_num_threads(n) takes n < 1 as 1. In the child of a
-// fork() after parallel work there is one thread, whatever is set.
+// this process may run on. set_num_threads(n) takes the nearest number from 1 to max_threads; more
+// than that overflow OpenMP's stack. In the child of a fork() after parallel work there is one
+// thread, whatever is set.
+inline constexpr int max_threads = 1024;
 int num_threads();
 void set_num_threads(int n);
 

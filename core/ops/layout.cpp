@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
+#include <fovea/core/sizes.h>
 
 #include <algorithm>
 #include <optional>
@@ -12,18 +13,19 @@ namespace {
 Shape complete_shape(const char* op, const Tensor& x, const Shape& shape) {
   check_defined(op, "x", x);
   Shape full = shape;
-  int64_t known = 1, free_axis = -1;
+  int64_t free_axis = -1;
   for (int64_t d = 0; d < shape.rank(); ++d) {
     if (shape[d] < -1 || (shape[d] == -1 && free_axis >= 0))
       shape_error(op, "{} to {}: one size may be -1, the others are 0 or more", x.shape().str(),
                   shape.str());
-    if (shape[d] == -1)
+    if (shape[d] == -1) {
       free_axis = d;
-    else
-      known *= shape[d];
+      full[d] = 1;
+    }
   }
+  const int64_t known = full.numel(op);
   if (free_axis >= 0 && known > 0) full[free_axis] = x.numel() / known;
-  if ((free_axis >= 0 && known == 0) || full.numel() != x.numel())
+  if ((free_axis >= 0 && known == 0) || full.numel(op) != x.numel())
     shape_error(op, "{} to {}: the number of elements, {}, must stay the same", x.shape().str(),
                 shape.str(), x.numel());
   return full;
@@ -146,6 +148,7 @@ Tensor expand(const Tensor& x, const Shape& shape) {
                   shape.str());
     strides[d] = own == 1 && full[d] != 1 ? 0 : d < added ? 1 : x.strides()[d - added];
   }
+  static_cast<void>(full.numel("expand"));
   return record<"expand">(
       alias(x, full, strides), {x},
       [own = x.shape()](const Tensor& dy, Wanted) { return Grads(sum_to(dy, own)); });
@@ -218,7 +221,9 @@ namespace {
 // before[d] and after[d] numbers `value` around every axis d; dx = the inner part of dy.
 Tensor padded(const Tensor& x, const Dims& before, const Dims& after, double value) {
   Shape shape = x.shape();
-  for (int64_t d = 0; d < x.rank(); ++d) shape[d] += before[d] + after[d];
+  for (int64_t d = 0; d < x.rank(); ++d)
+    shape[d] = checked_add("pad", shape[d], checked_add("pad", before[d], after[d]));
+  static_cast<void>(shape.numel("pad"));
   Tensor y = full(shape, value, x.dtype());
   int64_t offset = 0;
   for (int64_t d = 0; d < x.rank(); ++d) offset += before[d] * y.strides()[d];
@@ -248,7 +253,7 @@ Tensor strided_part(const Tensor& x, int64_t axis, int64_t start, int64_t length
   Strides strides = x.strides();
   shape[axis] = length;
   const int64_t offset = length > 0 ? start * strides[axis] : 0;
-  strides[axis] *= step;
+  strides[axis] = checked_mul("slice", strides[axis], step);
   return record<"slice">(
       alias(x, shape, strides, offset), {x},
       [axis, start, length, step, shape = x.shape()](const Tensor& dy, Wanted) {

@@ -1,9 +1,9 @@
 // The ops of layout.h that join tensors or cut one into several.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
+#include <fovea/core/sizes.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include <fmt/ranges.h>
 
@@ -50,6 +50,11 @@ Tensor already_joined(const std::vector<Tensor>& parts, int64_t axis, const Shap
   return alias(first, whole, first.strides());
 }
 
+// A view without memory of its own may have more parts than the machine can hold.
+void check_parts(const char* op, int64_t n) {
+  detail::check_elements(op, "parts", n, sizeof(Tensor) + sizeof(TensorImpl));
+}
+
 std::vector<Shape> shapes_of(const std::vector<Tensor>& tensors) {
   std::vector<Shape> shapes;
   for (const Tensor& x : tensors) shapes.push_back(x.shape());
@@ -72,7 +77,7 @@ Tensor concat(const std::vector<Tensor>& tensors, int64_t axis) {
     if (!(own == expected))
       shape_error("concat", "tensor 0 {} and tensor {} {}: sizes must be equal except on axis {}",
                   first.str(), i, own.str(), d);
-    starts.push_back(starts.back() + own[d]);
+    starts.push_back(checked_add("concat", starts.back(), own[d]));
   }
   shape[d] = starts.back();
   Tensor y = empty(shape, tensors[0].dtype());
@@ -112,8 +117,13 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) {
   check_defined("split", "x", x);
   const int64_t d = normalize_axis("split", axis, x.rank());
-  const bool negative = std::any_of(sizes.begin(), sizes.end(), [](int64_t n) { return n < 0; });
-  if (negative || std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) != x.shape()[d])
+  int64_t left = x.shape()[d];
+  bool fits = true;
+  for (const int64_t n : sizes) {
+    fits = fits && n >= 0 && n <= left;
+    if (fits) left -= n;
+  }
+  if (!fits || left != 0)
     shape_error("split", "{} on axis {} into [{}]: the sizes must be 0 or more and add up to {}",
                 x.shape().str(), axis, fmt::join(sizes, ", "), x.shape()[d]);
   std::vector<Tensor> parts;
@@ -124,6 +134,7 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
     parts.push_back(alias(x, shape, x.strides(), size > 0 ? start * x.strides()[d] : 0));
     start += size;
   }
+  if (parts.empty()) return parts;
   auto shapes = shapes_of(parts);
   return record_outputs<"split">(
       std::move(parts), {x},
@@ -141,6 +152,7 @@ std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis) {
   check_defined("split", "x", x);
   const int64_t n = x.shape()[normalize_axis("split", axis, x.rank())];
   if (size < 1) value_error("split", "size {}: must be 1 or more", size);
+  check_parts("split", n / size);
   std::vector<int64_t> sizes;
   for (int64_t start = 0; start < n; start += size) sizes.push_back(std::min(size, n - start));
   if (sizes.empty()) sizes.push_back(0);
@@ -151,13 +163,14 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t n, int64_t axis) {
   check_defined("chunk", "x", x);
   if (n < 1) value_error("chunk", "{} chunks: must be 1 or more", n);
   const int64_t size = x.shape()[normalize_axis("chunk", axis, x.rank())];
-  return split(x, std::max<int64_t>(1, (size + n - 1) / n), axis);
+  return split(x, std::max<int64_t>(1, size / n + (size % n != 0)), axis);
 }
 
 // y_i = x[i],   dx[i] = dy_i, written once
 std::vector<Tensor> unbind(const Tensor& x, int64_t axis) {
   check_defined("unbind", "x", x);
   const int64_t d = normalize_axis("unbind", axis, x.rank());
+  check_parts("unbind", x.shape()[d]);
   std::vector<Tensor> parts;
   for (int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(numbers_of(x), d, i));
   if (parts.empty()) return parts;

@@ -4,6 +4,7 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/norm.h>
 #include <fovea/core/ops/recurrent_detail.h>
+#include <fovea/core/sizes.h>
 
 namespace fovea {
 namespace {
@@ -81,7 +82,7 @@ Walked walk(const Tensor& gi, const Direction& d, const RaggedIndex& index,
   const DType dtype = d.weight_hh.dtype();
   const bool has_cell = carries_cell(s.kind);
   Walked walked;
-  walked.rows.resize(static_cast<std::size_t>(n.N));
+  walked.rows = checked_vector<Tensor>("recurrent", "N", n.N);
   for (std::int64_t b = 0; b < n.B; ++b) {
     State state{d.initial.defined() ? row_of(d.initial, b) : zeros({1, n.P}, dtype), {}};
     if (has_cell)

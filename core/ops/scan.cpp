@@ -6,6 +6,7 @@
 #include <fovea/core/ops/optional_input.h>
 #include <fovea/core/ops/scan.h>
 #include <fovea/core/rehearsal.h>
+#include <fovea/core/sizes.h>
 
 #include <cmath>
 
@@ -40,7 +41,8 @@ template <class Times>
 ScanOutput step_by_step(const Tensor& a, const Tensor& b, const Tensor& initial,
                         const RaggedIndex& index, bool reverse, const Times& times) {
   const std::int64_t W = b.dim(1);
-  std::vector<Tensor> rows(static_cast<std::size_t>(index.total())), last;
+  auto rows = checked_vector<Tensor>("scan", "rows", index.total());
+  std::vector<Tensor> last;
   for (std::int64_t s = 0; s < index.batch_size(); ++s) {
     Tensor h = initial.defined() ? slice(initial, 0, s, s + 1) : zeros({1, W}, b.dtype());
     for (std::int64_t step = 0; step < index.length(s); ++step) {

@@ -7,10 +7,12 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/score_mod_parts.h>
 #include <fovea/core/rehearsal.h>
+#include <fovea/core/sizes.h>
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 namespace fovea {
 namespace {
@@ -201,7 +203,7 @@ struct ClippedImpl final : ScoreMod::Impl {
 }  // namespace
 
 Tensor alibi_slopes(std::int64_t H, DType dtype) {
-  if (H < 1) value_error("alibi_slopes", "{} heads: there must be one", H);
+  checked_range("alibi_slopes", "H", H, 1, std::int64_t{1} << 20);
   std::int64_t P = 1;
   while (2 * P <= H) P *= 2;
   std::vector<double> slopes;
@@ -223,6 +225,8 @@ std::int64_t t5_bucket(std::int64_t distance, std::int64_t num_buckets, const T5
   if (buckets.max_distance <= exact)
     value_error("t5_bucket", "max_distance = {}: it must be above the {} that have a bucket each",
                 buckets.max_distance, exact);
+  distance =
+      std::max(distance, -std::numeric_limits<std::int64_t>::max());  // has an absolute value
   const std::int64_t side = buckets.bidirectional && distance > 0 ? n : 0;
   const std::int64_t d =
       buckets.bidirectional ? std::abs(distance) : std::max<std::int64_t>(0, -distance);
@@ -231,7 +235,8 @@ std::int64_t t5_bucket(std::int64_t distance, std::int64_t num_buckets, const T5
                octaves = std::log(static_cast<double>(d) / e) /
                          std::log(static_cast<double>(buckets.max_distance) / e);
   // A border that is an integer belongs to the bucket above it, whichever way log() rounded.
-  const auto step = static_cast<std::int64_t>(octaves * static_cast<double>(n - exact) + 1e-9);
+  const double last = static_cast<double>(n - exact);
+  const auto step = static_cast<std::int64_t>(std::min(last, octaves * last + 1e-9));
   return side + std::min(exact + step, n - 1);
 }
 

@@ -5,6 +5,7 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/step_linear.h>
+#include <fovea/core/sizes.h>
 
 #include <algorithm>
 #include <atomic>
@@ -50,7 +51,7 @@ Tensor all_steps(const std::vector<Saved>& seen, int64_t T) {
   const auto kept = std::find_if(seen.begin(), seen.end(), [](auto& z) { return z.defined(); });
   if (kept == seen.end()) return {};
   const Tensor none = zeros(kept->get().shape(), kept->get().dtype());
-  std::vector<Tensor> steps(static_cast<std::size_t>(T), none);
+  std::vector<Tensor> steps = checked_vector("step_linear", "T", T, none);
   for (std::size_t t = 0; t < seen.size(); ++t)
     if (seen[t].defined()) steps[t] = seen[t].get();
   return stack(steps, 1);

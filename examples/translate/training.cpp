@@ -39,7 +39,8 @@ optim::TrainerOptions trainer_options(const Translator& translator, const Option
                           .log = options.log};
   // A moving average over n steps, and one with this decay, are of equal age: (n - 1) / 2 steps.
   if (options.average > 0)
-    t.average = 1 - 2 / (static_cast<double>(options.average * batches_per_epoch) + 1);
+    t.average =
+        1 - 2 / (static_cast<double>(options.average) * static_cast<double>(batches_per_epoch) + 1);
   if (options.max_seconds > 0) t.max_seconds = options.max_seconds;
   // The dates' epochs are few and short: a curve needs more points.
   if (options.task.dates) t.validate_every = std::max<std::int64_t>(1, batches_per_epoch / 4);

@@ -66,6 +66,44 @@ TEST_CASE("from data") {
         }) == "tensor: a row of 1 values after rows of 2: rows must be equally long");
 }
 
+namespace {
+
+template <class T>
+concept MakesTensor = requires(const std::vector<T>& values) {
+  from_data(values, {2});
+};
+template <class T>
+concept EndsRange = requires(T end) {
+  arange(end);
+};
+
+}  // namespace
+
+TEST_CASE("from_data takes the dtype of its values, and small integers are i64") {
+  CHECK(from_data({1, 0, 1}, {3}).dtype() == DType::i64);
+  CHECK(from_data({1, 0, 1}, {3}).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 0, 1});
+  CHECK(from_data({true, false}, {2}).dtype() == DType::boolean);
+  CHECK(from_data({1.5f, 2.5f}, {2}).dtype() == DType::f32);
+  CHECK(from_data({1.5, 2.5}, {2}).dtype() == DType::f64);
+  CHECK(from_data(std::vector<int>{-1, 2}, {2}).to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{-1, 2});
+  CHECK(from_data(std::vector<short>{3, 4}, {2}).dtype() == DType::i64);
+  CHECK(from_data(std::vector<std::uint32_t>{5, ~0u}, {2}).to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{5, 4294967295});
+  CHECK(MakesTensor<int>);
+  CHECK_FALSE(MakesTensor<std::uint64_t>);  // i64 does not hold all of them
+  CHECK_FALSE(MakesTensor<std::string>);
+}
+
+TEST_CASE("arange of integers only, with one argument") {
+  CHECK(EndsRange<int>);
+  CHECK(EndsRange<std::size_t>);
+  CHECK_FALSE(EndsRange<double>);  // it would be cut: arange(2.5) is not arange(2)
+  CHECK_FALSE(EndsRange<float>);
+  CHECK(arange(0, 3).dtype() == DType::f32);  // as documented
+  CHECK(arange(0, 3, 1, DType::i64).dtype() == DType::i64);
+}
+
 TEST_CASE("shapes that cannot be") {
   CHECK(message_of<ShapeError>([] {
           zeros({2, -1});
@@ -73,7 +111,9 @@ TEST_CASE("shapes that cannot be") {
   const std::int64_t huge = std::int64_t{1} << 40;
   CHECK(message_of<ShapeError>([&] {
           zeros({huge, huge});
-        }) == "empty: shape (1099511627776, 1099511627776): more than 2^48 bytes of f32");
+        }) ==
+        "empty: shape (1099511627776, 1099511627776): the sizes other than 0 must multiply to at "
+        "most 2^48");
   CHECK_THROWS_AS(empty({std::int64_t{1} << 46}, DType::f64), ShapeError);
 }
 

@@ -7,6 +7,7 @@ The bytes before the data choose a mode: see LLVMFuzzerTestOneInput in TARGET_fu
 import gzip
 import json
 import pathlib
+import random
 import struct
 
 HERE = pathlib.Path(__file__).parent
@@ -128,6 +129,11 @@ def page():
         write("page", f"{i:02}", token)
 
 
+def ops():
+    for i in range(16):
+        write("ops", f"{i:02}", random.Random(i).randbytes(200))
+
+
 HOSTILE = ["</script><script>x=1</script>", "<!--", "-->", "]]>", "&lt;&#60;", "\"'`", "{{data}}",
            "{{title}}", "\u2028\u2029", "\x1b[31m\x1b]0;t\x07", "\u202e\u200f", "\\u003c/script",
            b"\xff\xc3", "\n\r\t", "", "<svg onload=x>", "${x}", "javascript:x"]
@@ -140,3 +146,4 @@ bpe()
 pieces()
 numbers()
 page()
+ops()
