@@ -4,6 +4,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/softmax.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/decode.h>
 
 #include <algorithm>
@@ -140,7 +141,7 @@ class Beam {
     for (const Hypothesis& h : finished_) scores.push_back(h.score);
     const auto worst_kept = scores.begin() + options_.n_best - 1;
     std::nth_element(scores.begin(), worst_kept, scores.end(), std::greater<>());
-    const std::int64_t longest = options_.max_length + 1;
+    const std::int64_t longest = options_.max_length + 1;  // max_length is at most kMaxOption
     for (const Open& open : open_)
       if (open.log_prob > kNever &&
           std::max(score(open.log_prob, longest), score(open.log_prob, length_ + 1)) > *worst_kept)
@@ -155,12 +156,11 @@ class Beam {
   bool done_ = false;
 };
 
-void check(const BeamOptions& o) {
-  if (o.beam < 1 || o.n_best < 1 || o.n_best > o.beam || o.max_length < 1)
-    value_error("beam_search",
-                "beam {}, n_best {}, max_length {}: 1 <= n_best <= beam and "
-                "max_length >= 1",
-                o.beam, o.n_best, o.max_length);
+void check(const BeamOptions& o, std::int64_t B) {
+  check_sizes("beam_search", {{"B", B}}, 0);
+  check_sizes("beam_search", {{"beam", o.beam}, {"max_length", o.max_length}});
+  checked_range("beam_search", "n_best", o.n_best, 1, o.beam);
+  detail::check_elements("beam_search", "B * beam", B * o.beam, sizeof(Open));
 }
 
 // The logits of one step as log-probabilities.    (B K, V)
@@ -186,7 +186,8 @@ std::vector<Tensor> rows_of(const std::vector<Tensor>& state,
 
 std::vector<std::vector<Hypothesis>> beam_search(const DecodeStep& step, std::vector<Tensor> state,
                                                  std::int64_t B, const BeamOptions& options) {
-  check(options);
+  check(options, B);
+  if (!step) value_error("beam_search", "no step: must be a function");
   const NoGrad guard;
   const std::int64_t K = options.beam;
   std::vector<Beam> beams(static_cast<std::size_t>(B), Beam(options));

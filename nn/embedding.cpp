@@ -1,12 +1,23 @@
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/embedding.h>
 #include <fovea/nn/init.h>
 
 namespace fovea::nn {
 
+namespace {
+
+EmbeddingOptions checked(const EmbeddingOptions& o) {
+  check_sizes("Embedding",
+              {{"num_embeddings", o.num_embeddings}, {"embedding_dim", o.embedding_dim}});
+  return o;
+}
+
+}  // namespace
+
 Embedding::Embedding(EmbeddingOptions options, Rng& rng)
-    : weight(empty({options.num_embeddings, options.embedding_dim})),
+    : weight(empty({checked(options).num_embeddings, options.embedding_dim})),
       padding_idx(options.padding_idx) {
   if (padding_idx < -1 || padding_idx >= options.num_embeddings)
     index_error("Embedding", "padding_idx {} with {} embeddings: it must be -1 or below that",

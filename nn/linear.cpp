@@ -1,10 +1,13 @@
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/linear.h>
 
 namespace fovea::nn {
 
 Linear::Linear(LinearOptions options, Rng& rng) {
+  check_sizes("Linear",
+              {{"in_features", options.in_features}, {"out_features", options.out_features}});
   const std::int64_t in = options.in_features, out = options.out_features;
   weight = init::uniform_parameter({out, in}, in, rng);
   if (options.bias) bias = init::uniform_parameter({out}, in, rng);

@@ -13,7 +13,8 @@ struct LinearOptions {
 };
 
 /// y = x W^T + b.    x: (..., in)  weight: (out, in)  bias: (out)  ->  (..., out)
-/// Starts uniform in +-1/sqrt(in), as PyTorch's. ShapeError where x does not end in `in`.
+/// Starts uniform in +-1/sqrt(in), as PyTorch's. ValueError unless in and out are at least 1;
+/// ShapeError where x does not end in `in`.
 class Linear : public Module {
  public:
   Linear(LinearOptions options, Rng& rng);

@@ -2,6 +2,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/scan.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/lru.h>
 
@@ -25,9 +26,7 @@ Tensor normal_parameter(const Shape& shape, double variance, Rng& rng) {
 // lambda uniform on the ring: |lambda|^2 is uniform between the squares of its borders (lemma 3.2).
 // The numbers stay off 0 and 1, where logarithms are infinite.
 LRU::LRU(const LRUOptions& options, Rng& rng) {
-  if (options.width < 1 || options.state_size < 1)
-    value_error("LRU", "width {}, state_size {}: each must be at least 1", options.width,
-                options.state_size);
+  check_sizes("LRU", {{"width", options.width}, {"state_size", options.state_size}});
   if (!(options.max_phase > 0))
     value_error("LRU", "max_phase {}: it must be above 0", options.max_phase);
   const double r_min = options.r_min, r_max = options.r_max;

@@ -2,6 +2,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/scan.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/min_rnn.h>
 
@@ -12,9 +13,8 @@ namespace {
 Tensor g(const Tensor& x) { return where(ge(x, 0.0), x + 0.5, sigmoid(x)); }
 
 void check(const char* net, const MinRecurrentOptions& o) {
-  if (o.input_size < 1 || o.hidden_size < 1 || o.num_layers < 1)
-    value_error(net, "input_size {}, hidden_size {}, num_layers {}: each must be at least 1",
-                o.input_size, o.hidden_size, o.num_layers);
+  check_sizes(net, {{"input_size", o.input_size}, {"hidden_size", o.hidden_size}});
+  checked_range(net, "num_layers", o.num_layers, 1, kMaxLayers);
   if (!(o.dropout >= 0 && o.dropout <= 1))
     value_error(net, "dropout {}: it must lie in [0, 1]", o.dropout);
 }

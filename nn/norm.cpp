@@ -1,15 +1,22 @@
 #include <fovea/core/ops/norm.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/norm.h>
 
 namespace fovea::nn {
 namespace {
 
-Tensor parameter(Tensor x) { return x.set_requires_grad(); }
+// The weight or the bias of `norm`.
+Tensor parameter(const char* norm, std::int64_t width, double value) {
+  check_sizes(norm, {{"width", width}});
+  return full({width}, value).set_requires_grad();
+}
 
 }  // namespace
 
 LayerNorm::LayerNorm(std::int64_t width, double epsilon)
-    : weight(parameter(ones({width}))), bias(parameter(zeros({width}))), eps(epsilon) {}
+    : weight(parameter("LayerNorm", width, 1)),
+      bias(parameter("LayerNorm", width, 0)),
+      eps(epsilon) {}
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
   const Scope in(*this);
@@ -22,7 +29,7 @@ void LayerNorm::visit(Visitor& v) {
 }
 
 RMSNorm::RMSNorm(std::int64_t width, double epsilon)
-    : weight(parameter(ones({width}))), eps(epsilon) {}
+    : weight(parameter("RMSNorm", width, 1)), eps(epsilon) {}
 
 Tensor RMSNorm::operator()(const Tensor& x) const {
   const Scope in(*this);
@@ -31,8 +38,8 @@ Tensor RMSNorm::operator()(const Tensor& x) const {
 
 void RMSNorm::visit(Visitor& v) { v("weight", weight); }
 
-Norm::Norm(const NormOptions& o) : weight(parameter(ones({o.width}))), kind(o.kind), eps(o.eps) {
-  if (o.bias && kind == NormKind::layer) bias = parameter(zeros({o.width}));
+Norm::Norm(const NormOptions& o) : weight(parameter("Norm", o.width, 1)), kind(o.kind), eps(o.eps) {
+  if (o.bias && kind == NormKind::layer) bias = parameter("Norm", o.width, 0);
 }
 
 Tensor Norm::operator()(const Tensor& x) const {

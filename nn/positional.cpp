@@ -1,6 +1,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/rehearsal.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/positional.h>
 
@@ -13,13 +14,13 @@ Tensor sinusoidal_positions(const Tensor& positions, std::int64_t C, DType dtype
   if (positions.dtype() != DType::i64)
     dtype_error("sinusoidal_positions", "positions are {}: they must be i64",
                 name_of(positions.dtype()));
-  if (C < 1) value_error("sinusoidal_positions", "width {}: it must be above 0", C);
+  check_sizes("sinusoidal_positions", {{"C", C}});
   Shape shape = positions.shape();
   shape.push_back(C);
   const Tensor places = positions.contiguous();
   const auto* at = places.data<std::int64_t>();
   const auto [least, most] = std::minmax_element(at, at + places.numel());
-  if (places.numel() > 0 && *least >= 0 && *most + 1 < places.numel())  // a packed batch's
+  if (places.numel() > 0 && *least >= 0 && *most < places.numel() - 1)  // a packed batch's
     return embedding(sinusoidal_positions(arange(*most + 1), C, dtype, base), places);
   Tensor table = empty(shape, dtype);  // (..., C)
   if (Rehearsal::on()) return table;
@@ -38,7 +39,9 @@ Tensor sinusoidal_positions(const Tensor& positions, std::int64_t C, DType dtype
 }
 
 PositionalEncoding::PositionalEncoding(PositionalOptions options, Rng& rng) : options_(options) {
+  check_sizes("PositionalEncoding", {{"dim", options.dim}});
   if (options.kind != Positions::learned) return;
+  check_sizes("PositionalEncoding", {{"max_len", options.max_len}});
   weight = empty({options.max_len, options.dim});
   init::normal(weight, 0.0, 0.02, rng);
   weight.set_requires_grad();

@@ -5,6 +5,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/norm.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/recurrent.h>
 
@@ -21,17 +22,14 @@ void check_nonlinearity(const char* name, RecurrentKind kind, Nonlinearity f) {
 }
 
 void check_cell(const char* name, RecurrentKind kind, const RecurrentCellOptions& o) {
-  if (o.input_size < 1 || o.hidden_size < 1)
-    value_error(name, "input_size {}, hidden_size {}: each must be at least 1", o.input_size,
-                o.hidden_size);
+  check_sizes(name, {{"input_size", o.input_size}, {"hidden_size", o.hidden_size}});
   check_nonlinearity(name, kind, o.nonlinearity);
 }
 
 void check(const char* name, RecurrentKind kind, const RecurrentOptions& o) {
   const bool lstm = carries_cell(kind);
-  if (o.input_size < 1 || o.hidden_size < 1 || o.num_layers < 1)
-    value_error(name, "input_size {}, hidden_size {}, num_layers {}: each must be at least 1",
-                o.input_size, o.hidden_size, o.num_layers);
+  check_sizes(name, {{"input_size", o.input_size}, {"hidden_size", o.hidden_size}});
+  checked_range(name, "num_layers", o.num_layers, 1, kMaxLayers);
   const char* of_lstm = o.proj_size != 0      ? "proj_size"
                         : o.coupled_gates     ? "coupled_gates"
                         : o.cell_zoneout != 0 ? "cell_zoneout"

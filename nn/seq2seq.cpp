@@ -2,6 +2,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/step_linear.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/make.h>
 #include <fovea/nn/seq2seq.h>
 
@@ -19,6 +20,10 @@ bool multiplies(const std::string& attention) {
 }
 
 const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
+  check_sizes("Seq2Seq", {{"source_vocab", o.source_vocab},
+                          {"target_vocab", o.target_vocab},
+                          {"embed_dim", o.embed_dim},
+                          {"hidden_size", o.hidden_size}});
   const auto& names = attention_names();
   if (std::find(names.begin(), names.end(), o.attention) == names.end())
     value_error("Seq2Seq", "attention '{}': it must be one of {}", o.attention,

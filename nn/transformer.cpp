@@ -2,6 +2,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ragged.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/transformer.h>
 
@@ -15,8 +16,8 @@ TransformerOptions checked(const TransformerOptions& o) {
   if (o.tied == TiedEmbeddings::all && o.source_vocab != o.target_vocab)
     value_error("Transformer", "source_vocab {}, target_vocab {}: one table needs them equal",
                 o.source_vocab, o.target_vocab);
-  if (o.num_decoder_layers < 1)
-    value_error("Transformer", "{} decoder layers: there must be one", o.num_decoder_layers);
+  checked_range("Transformer", "num_decoder_layers", o.num_decoder_layers, 1, kMaxLayers);
+  checked_range("Transformer", "num_encoder_layers", o.num_encoder_layers, 0, kMaxLayers);
   return o;
 }
 

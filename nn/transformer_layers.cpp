@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/transformer_layers.h>
 
 namespace fovea::nn {
@@ -30,9 +31,7 @@ MultiheadAttentionOptions self_attention(const LayerOptions& o) {
 }
 
 LayerOptions checked(const LayerOptions& o) {
-  if (o.d_model < 1 || o.dim_feedforward < 1)
-    value_error("TransformerLayer", "d_model {}, dim_feedforward {}: must be above 0", o.d_model,
-                o.dim_feedforward);
+  check_sizes("TransformerLayer", {{"d_model", o.d_model}, {"dim_feedforward", o.dim_feedforward}});
   return o;
 }
 
@@ -46,7 +45,7 @@ std::optional<Norm> final_norm(const TransformerStackOptions& o) {
 
 template <class Layer>
 std::vector<Layer> make_layers(const TransformerStackOptions& o, Rng& rng) {
-  if (o.num_layers < 0) value_error("Transformer", "{} layers: must not be negative", o.num_layers);
+  checked_range("Transformer", "num_layers", o.num_layers, 0, kMaxLayers);
   std::vector<Layer> layers;
   layers.reserve(static_cast<std::size_t>(o.num_layers));
   for (std::int64_t i = 0; i < o.num_layers; ++i) layers.emplace_back(o.layer, rng);

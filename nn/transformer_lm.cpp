@@ -3,6 +3,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ragged.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/init.h>
 #include <fovea/nn/transformer_lm.h>
 
@@ -15,11 +16,10 @@ namespace {
 using Options = TransformerLMOptions;
 
 Options checked(Options o) {
-  if (o.vocab < 1 || o.max_len < 1 || o.d_model < 1 || o.num_layers < 1)
-    value_error("TransformerLM", "vocab {}, max_len {}, d_model {}, num_layers {}: must be above 0",
-                o.vocab, o.max_len, o.d_model, o.num_layers);
-  if (o.window < 0)
-    value_error("TransformerLM", "window {}: it must be 0 (none) or above", o.window);
+  check_sizes("TransformerLM",
+              {{"vocab", o.vocab}, {"max_len", o.max_len}, {"d_model", o.d_model}});
+  checked_range("TransformerLM", "num_layers", o.num_layers, 1, kMaxLayers);
+  check_sizes("TransformerLM", {{"window", o.window}, {"dim_feedforward", o.dim_feedforward}}, 0);
   if (o.dim_feedforward == 0) o.dim_feedforward = 4 * o.d_model;
   return o;
 }
@@ -236,6 +236,7 @@ void TransformerLM::visit(Visitor& v) {
 std::vector<std::int64_t> generate(const TransformerLM& model, std::span<const std::int64_t> prompt,
                                    const GenerateOptions& options, Rng& rng,
                                    const std::function<bool(std::int64_t)>& on_token) {
+  checked_range("generate", "max_tokens", options.max_tokens, 0);
   if (prompt.empty()) value_error("generate", "an empty prompt: it must have one token or more");
   const auto length = std::ssize(prompt);
   const std::int64_t max_len = model.options().max_len;
@@ -243,7 +244,7 @@ std::vector<std::int64_t> generate(const TransformerLM& model, std::span<const s
                                 ? options.max_tokens
                                 : std::min(options.max_tokens, max_len - length + 1);
   std::vector<std::int64_t> tokens;
-  if (options.max_tokens < 1) return tokens;
+  if (options.max_tokens == 0) return tokens;
   if (most < 1) value_error("generate", "a prompt of {} tokens: max_len is {}", length, max_len);
   // What is read back: all but the last token. An endless model's cache is a ring.
   const std::int64_t capacity = is_endless(model.options()) ? 0 : length + most - 1;

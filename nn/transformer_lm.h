@@ -116,7 +116,7 @@ struct GenerateOptions {
 /// Goes on from a prompt of one token or more: `on_token` is told each new one as it comes, and
 /// ends it by false. Stops early where the model's max_len is reached, unless it has a window and
 /// positions without end (none, sinusoidal, rope).
-/// Gives all new tokens. ValueError for an empty prompt.
+/// Gives all new tokens. ValueError for an empty prompt and for max_tokens < 0.
 std::vector<std::int64_t> generate(const TransformerLM& model, std::span<const std::int64_t> prompt,
                                    const GenerateOptions& options, Rng& rng,
                                    const std::function<bool(std::int64_t)>& on_token = {});

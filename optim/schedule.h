@@ -14,6 +14,8 @@ namespace fovea::optim {
 
 using Schedule = std::function<double(std::int64_t t)>;
 
+// Arguments out of range are a ValueError, and so is t < 0.
+
 /// lr
 Schedule constant(double lr);
 

@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/files.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/core/sizes.h>
 #include <fovea/optim/average.h>
 #include <fovea/optim/clip.h>
 #include <fovea/optim/trainer.h>
@@ -428,6 +429,9 @@ TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                 !task.optimizer ? "an optimizer"
                 : !task.batches ? "batches"
                                 : "a loss");
+  checked_range("train", "max_epochs", options.max_epochs, 0);
+  checked_range("train", "validate_every", options.validate_every, 0);
+  checked_range("train", "patience", options.patience, 0);
   if (options.resume && options.last.empty())
     value_error("train", "resume needs the path of the last checkpoint");
   return Run(task, options, report)();

@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/rows.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/kv_cache.h>
 
 #include <algorithm>
@@ -9,10 +10,12 @@ namespace fovea::nn {
 namespace {
 
 KvCacheOptions checked(const KvCacheOptions& o) {
-  if (o.batch_size < 1 || o.num_kv_heads < 1 || o.head_dim < 1 || o.max_chunk < 1)
-    value_error("KvCache", "{} rows, {} heads of width {}, chunks of {}: all must be above 0",
-                o.batch_size, o.num_kv_heads, o.head_dim, o.max_chunk);
-  if (o.capacity < 0 || o.window < 0 || (o.capacity == 0 && o.window == 0))
+  check_sizes("KvCache", {{"batch_size", o.batch_size},
+                          {"num_kv_heads", o.num_kv_heads},
+                          {"head_dim", o.head_dim},
+                          {"max_chunk", o.max_chunk}});
+  check_sizes("KvCache", {{"capacity", o.capacity}, {"window", o.window}}, 0);
+  if (o.capacity == 0 && o.window == 0)
     value_error("KvCache", "capacity {} and window {}: one must be above 0", o.capacity, o.window);
   return o;
 }

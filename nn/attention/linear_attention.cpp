@@ -1,6 +1,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/linear_attention.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/linear_attention.h>
 
 #include <algorithm>
@@ -24,8 +25,8 @@ Tensor reached(const Mask& mask, std::int64_t B, std::int64_t T, std::int64_t S)
 }  // namespace
 
 LinearAttention::LinearAttention(LinearAttentionOptions o, Rng& rng) {
-  if (o.feature_dim < 0)
-    value_error("LinearAttention", "feature_dim {}: it must be 0 (none) or above", o.feature_dim);
+  check_sizes("LinearAttention", {{"feature_dim", o.feature_dim}}, 0);
+  check_sizes("LinearAttention", {{"query_dim", o.query_dim}, {"key_dim", o.key_dim}});
   if (o.feature_dim > 0) {
     query_proj.emplace(LinearOptions{o.query_dim, o.feature_dim, false}, rng);
     key_proj.emplace(LinearOptions{o.key_dim, o.feature_dim, false}, rng);

@@ -3,6 +3,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/local.h>
 #include <fovea/nn/init.h>
 
@@ -24,11 +25,9 @@ LocalAttention::LocalAttention(LocalAttentionOptions o, Rng& rng)
       window_(o.window),
       weights_(o.weights),
       scores({o.score, o.query_dim, o.key_dim, o.attention_dim}, rng) {
-  if (o.window < 1) value_error("LocalAttention", "window {}: it must be at least 1", o.window);
+  checked_range("LocalAttention", "window", o.window, 1);
   if (!o.predictive) return;
-  if (o.attention_dim < 1)
-    value_error("LocalAttention", "attention_dim {}: predicting a place needs at least 1",
-                o.attention_dim);
+  check_sizes("LocalAttention", {{"attention_dim", o.attention_dim}});
   position_proj.emplace(
       LinearOptions{.in_features = o.query_dim, .out_features = o.attention_dim, .bias = false},
       rng);

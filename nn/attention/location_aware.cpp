@@ -1,6 +1,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/location_aware.h>
 #include <fovea/nn/init.h>
 
@@ -9,9 +10,8 @@ namespace {
 
 const LocationAwareAttentionOptions& checked(const LocationAwareAttentionOptions& o) {
   check_widths("LocationAwareAttention", o.query_dim, o.key_dim, o.attention_dim);
-  if (o.filters < 1 || o.radius < 0)
-    value_error("LocationAwareAttention", "filters {}, radius {}: filters >= 1 and radius >= 0",
-                o.filters, o.radius);
+  check_sizes("LocationAwareAttention", {{"filters", o.filters}});
+  check_sizes("LocationAwareAttention", {{"radius", o.radius}}, 0);
   return o;
 }
 

@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/multihead.h>
 #include <fovea/nn/init.h>
 
@@ -8,10 +9,14 @@ namespace fovea::nn {
 namespace {
 
 MultiheadAttentionOptions completed(MultiheadAttentionOptions o) {
-  if (o.num_heads < 1 || o.embed_dim < 1 || o.num_kv_heads < 0)
-    value_error("MultiheadAttention",
-                "embed_dim {}, num_heads {}, num_kv_heads {}: must be above 0", o.embed_dim,
-                o.num_heads, o.num_kv_heads);
+  constexpr const char* name = "MultiheadAttention";
+  check_sizes(name, {{"embed_dim", o.embed_dim}, {"num_heads", o.num_heads}});
+  check_sizes(name,
+              {{"num_kv_heads", o.num_kv_heads},
+               {"kdim", o.kdim},
+               {"vdim", o.vdim},
+               {"head_dim", o.head_dim}},
+              0);
   if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
   if (o.kdim == 0) o.kdim = o.embed_dim;
   if (o.vdim == 0) o.vdim = o.embed_dim;

@@ -1,6 +1,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/multihead_step.h>
 
 #include <cmath>
@@ -10,9 +11,8 @@ namespace {
 
 const MultiheadStepAttentionOptions& checked(const MultiheadStepAttentionOptions& o) {
   check_widths("MultiheadStepAttention", o.query_dim, o.key_dim, o.attention_dim);
-  if (o.value_dim < 1)
-    value_error("MultiheadStepAttention", "value_dim {}: at least 1", o.value_dim);
-  if (o.num_heads < 1 || o.attention_dim % o.num_heads != 0)
+  check_sizes("MultiheadStepAttention", {{"value_dim", o.value_dim}, {"num_heads", o.num_heads}});
+  if (o.attention_dim % o.num_heads != 0)
     value_error("MultiheadStepAttention",
                 "attention_dim {}, num_heads {}: the first must be a multiple of the second",
                 o.attention_dim, o.num_heads);

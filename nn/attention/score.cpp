@@ -1,6 +1,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/score.h>
 #include <fovea/nn/attention/weights.h>
 #include <fovea/nn/init.h>
@@ -14,10 +15,8 @@ namespace fovea::nn {
 namespace {
 
 void check(const AttentionScoreOptions& o) {
-  const bool concat = o.score == Score::concat;
-  if (o.query_dim < 1 || o.key_dim < 1 || (concat && o.attention_dim < 1))
-    value_error("AttentionScore", "query_dim {}, key_dim {}, attention_dim {}: at least 1",
-                o.query_dim, o.key_dim, o.attention_dim);
+  check_sizes("AttentionScore", {{"query_dim", o.query_dim}, {"key_dim", o.key_dim}});
+  if (o.score == Score::concat) check_sizes("AttentionScore", {{"attention_dim", o.attention_dim}});
   if ((o.score == Score::dot || o.score == Score::scaled_dot) && o.query_dim != o.key_dim)
     shape_error("AttentionScore",
                 "query_dim {} and key_dim {}: {} multiplies them as they are, they must be equal",

@@ -3,6 +3,7 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/softmax.h>
 #include <fovea/core/ops/sparse_softmax.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/attention/weights.h>
 
 #include <algorithm>
@@ -38,9 +39,8 @@ Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionWeights kin
 
 void check_widths(const char* op, std::int64_t query_dim, std::int64_t key_dim,
                   std::int64_t attention_dim) {
-  if (query_dim < 1 || key_dim < 1 || attention_dim < 1)
-    value_error(op, "query_dim {}, key_dim {}, attention_dim {}: at least 1", query_dim, key_dim,
-                attention_dim);
+  check_sizes(op,
+              {{"query_dim", query_dim}, {"key_dim", key_dim}, {"attention_dim", attention_dim}});
 }
 
 Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v) {

@@ -1,5 +1,6 @@
 #include <fovea/core/error.h>
 #include <fovea/core/random.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/data/batching.h>
 
 #include <algorithm>
@@ -84,7 +85,8 @@ PaddedBatch pad_rows(std::span<const Ids> sequences, std::span<const std::int64_
     batch.lengths.push_back(std::ssize(row_of(sequences, row)));
     batch.max_len = std::max(batch.max_len, batch.lengths.back());
   }
-  batch.ids.assign(static_cast<std::size_t>(batch.batch_size * batch.max_len), padding);
+  const std::int64_t ids = checked_mul("pad_rows", batch.batch_size, batch.max_len);
+  batch.ids = checked_vector("pad_rows", "ids", ids, padding);
   auto out = batch.ids.begin();
   for (const std::int64_t row : rows) {
     const Ids& sequence = row_of(sequences, row);

@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
 #include <fovea/core/rehearsal.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/inspect/probe.h>
 
 #include <algorithm>
@@ -81,6 +82,8 @@ void check(const ProbeOptions& options) {
   if (options.block_rows < 1)
     value_error("AttentionProbe", "block_rows {}: at least 1", options.block_rows);
   if (options.top_k < 0) value_error("AttentionProbe", "top_k {}: not below 0", options.top_k);
+  if (options.window) checked_range("AttentionProbe", "window.left", options.window->left, 0);
+  if (options.window) checked_range("AttentionProbe", "window.right", options.window->right, 0);
 }
 
 // ---- what is computed from a block of rows ----

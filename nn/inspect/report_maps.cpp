@@ -1,5 +1,6 @@
 // Reports' maps made from what a probe recorded.
 #include <fovea/core/error.h>
+#include <fovea/core/sizes.h>
 #include <fovea/nn/inspect/probe.h>
 #include <fovea/nn/inspect/report.h>
 
@@ -43,7 +44,8 @@ std::vector<AttentionMap> attention_maps(const AttentionProbe& probe, const Prob
                                        .queries = maps.queries,
                                        .keys = maps.keys,
                                        .heads = heads});
-    map.weights.assign(static_cast<std::size_t>(heads * queries * keys), 0.0f);
+    map.weights = checked_vector<float>(
+        "report", "weights", checked_mul("report", checked_mul("report", heads, queries), keys));
     std::int64_t first = 0;  // query of the call
     for (const ProbedCall& call : layer.calls) {
       const std::vector<float> weights = call.matrix.to_vector<float>();  // (B, H, T, S)

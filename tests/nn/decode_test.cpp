@@ -199,7 +199,7 @@ TEST_CASE("what the search does not take") {
     return [options] { beam_search(model, sentences({1}), 1, options); };
   };
   CHECK(message_of<ValueError>(search({.beam = 2, .n_best = 3})) ==
-        "beam_search: beam 2, n_best 3, max_length 100: 1 <= n_best <= beam and max_length >= 1");
+        "beam_search: n_best = 3: must be from 1 to 2");
   CHECK_THROWS_AS(search({.beam = 0})(), ValueError);
   CHECK_THROWS_AS(search({.max_length = 0})(), ValueError);
   CHECK(message_of<ValueError>(search({.eos = 4})) ==

@@ -208,7 +208,7 @@ TEST_CASE("what does not fit") {
           LRU({.width = 1, .state_size = 1, .r_min = 0.9, .r_max = 0.8}, rng);
         }) == "LRU: r_min 0.9, r_max 0.8: it must be 0 <= r_min < r_max <= 1");
   CHECK(message_of<ValueError>([&] { LRU({.width = 1, .state_size = 0}, rng); }) ==
-        "LRU: width 1, state_size 0: each must be at least 1");
+        "LRU: state_size = 0: must be from 1 to 1073741824");
   CHECK(message_of<ValueError>([&] { LRU({.width = 1, .state_size = 1, .max_phase = 0}, rng); }) ==
         "LRU: max_phase 0: it must be above 0");
   LRUBlock block({.lru = {.width = 3, .state_size = 2}, .bidirectional = true}, rng);

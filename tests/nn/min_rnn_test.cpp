@@ -256,7 +256,7 @@ TEST_CASE("what does not fit") {
         "encoder");
   CHECK_THROWS_AS(net(random_batch({2, 1}, 4)), ShapeError);
   CHECK(message_of<ValueError>([&] { MinLSTM({.input_size = 3, .hidden_size = 0}, rng); }) ==
-        "MinLSTM: input_size 3, hidden_size 0, num_layers 1: each must be at least 1");
+        "MinLSTM: hidden_size = 0: must be from 1 to 1073741824");
   CHECK(message_of<ValueError>([&] {
           MinGRU({.input_size = 3, .hidden_size = 2, .dropout = 2}, rng);
         }) == "MinGRU: dropout 2: it must lie in [0, 1]");

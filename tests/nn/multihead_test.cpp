@@ -400,7 +400,7 @@ TEST_CASE_FIXTURE(Fixture, "errors say what is wrong, and where") {
   CHECK(made({.embed_dim = 10, .num_heads = 3}) ==
         "MultiheadAttention: embed_dim 10, num_heads 3: must be a multiple, or head_dim be given");
   CHECK(made({.embed_dim = 10, .num_heads = 0}) ==
-        "MultiheadAttention: embed_dim 10, num_heads 0, num_kv_heads 0: must be above 0");
+        "MultiheadAttention: num_heads = 0: must be from 1 to 1073741824");
   CHECK(made({.embed_dim = 12, .num_heads = 6, .num_kv_heads = 4}) ==
         "MultiheadAttention: num_heads 6, num_kv_heads 4: must be a multiple");
   CHECK(made({.embed_dim = 12, .num_heads = 6, .soft_cap = -1}) ==

@@ -301,5 +301,5 @@ TEST_CASE("a cell refuses what it does not know") {
   CHECK(message_of<ValueError>([&] { LSTMCell(relu, rng); }) ==
         "LSTMCell: nonlinearity relu: an RNN alone can be told");
   CHECK(message_of<ValueError>([&] { RNNCell({.input_size = 3, .hidden_size = 0}, rng); }) ==
-        "RNNCell: input_size 3, hidden_size 0: each must be at least 1");
+        "RNNCell: hidden_size = 0: must be from 1 to 1073741824");
 }

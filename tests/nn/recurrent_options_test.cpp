@@ -351,11 +351,11 @@ TEST_CASE("what is refused") {
   GRU* gru = nullptr;
   LSTM* lstm = nullptr;
   CHECK(message({.input_size = 0, .hidden_size = 2}, gru) ==
-        "GRU: input_size 0, hidden_size 2, num_layers 1: each must be at least 1");
+        "GRU: input_size = 0: must be from 1 to 1073741824");
   CHECK(message({.input_size = 3, .hidden_size = -1}, lstm) ==
-        "LSTM: input_size 3, hidden_size -1, num_layers 1: each must be at least 1");
+        "LSTM: hidden_size = -1: must be from 1 to 1073741824");
   CHECK(message({.input_size = 3, .hidden_size = 2, .num_layers = 0}, rnn) ==
-        "RNN: input_size 3, hidden_size 2, num_layers 0: each must be at least 1");
+        "RNN: num_layers = 0: must be from 1 to 65536");
   const std::string of_lstm = ": an LSTM alone has it";
   CHECK(message({.input_size = 3, .hidden_size = 2, .proj_size = 1}, gru) ==
         "GRU: proj_size" + of_lstm);

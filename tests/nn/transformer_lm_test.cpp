@@ -293,7 +293,7 @@ TEST_CASE("what does not fit") {
   TransformerLMOptions o = small();
   o.num_layers = 0;
   CHECK(message_of<ValueError>([&] { TransformerLM(o, rng); }) ==
-        "TransformerLM: vocab 11, max_len 20, d_model 16, num_layers 0: must be above 0");
+        "TransformerLM: num_layers = 0: must be from 1 to 65536");
   o = small();
   o.num_layers = 3;
   LmCache deeper = TransformerLM(o, rng).make_cache(1);

@@ -328,15 +328,15 @@ TEST_CASE("errors say what is wrong, and where") {
   o = small();
   o.num_decoder_layers = 0;
   CHECK(message_of<ValueError>([&] { Transformer(o, rng); }) ==
-        "Transformer: 0 decoder layers: there must be one");
+        "Transformer: num_decoder_layers = 0: must be from 1 to 65536");
   o = small();
   o.dim_feedforward = 0;
   CHECK(message_of<ValueError>([&] { Transformer(o, rng); }) ==
-        "TransformerLayer: d_model 12, dim_feedforward 0: must be above 0");
+        "TransformerLayer: dim_feedforward = 0: must be from 1 to 1073741824");
   o = small();
   o.num_encoder_layers = -1;
   CHECK(message_of<ValueError>([&] { Transformer(o, rng); }) ==
-        "Transformer: -1 layers: must not be negative");
+        "Transformer: num_encoder_layers = -1: must be from 0 to 65536");
   Transformer model(small(), rng);
   model.name_tree("translate");
   CHECK(message_of<ShapeError>([&] {

@@ -3,6 +3,7 @@
 #include <fovea/tests/support/compare.h>
 
 #include <cmath>
+#include <limits>
 
 #include <doctest/doctest.h>
 
@@ -80,4 +81,21 @@ TEST_CASE("schedules: bad arguments are named") {
   CHECK(message_of<ValueError>([] {
           sequential({{0, constant(1)}}, constant(1));
         }) == "sequential: steps = 0: must be at least 1");
+  CHECK(message_of<ValueError>([] {
+          sequential({{1, {}}}, constant(1));
+        }) == "sequential: a phase without a rate: must be a schedule");
+  CHECK(message_of<ValueError>([] { sequential({}, {}); }) ==
+        "sequential: no last schedule: must be one");
+}
+
+TEST_CASE("schedules: steps at the ends of int64") {
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  for (const Schedule& rate : {constant(1), step_decay(1, most, 0.5), multi_step(1, {most}, 0.5),
+                               exponential(1, 0.5), linear(0, 1, most), cosine(1, most),
+                               noam(most, most), sequential({{most, constant(1)}}, constant(2))}) {
+    CHECK(std::isfinite(rate(0)));
+    CHECK(std::isfinite(rate(most)));
+    CHECK(message_of<ValueError>([&] { rate(-1); }).ends_with(": t = -1: must be at least 0"));
+    CHECK_THROWS_AS(rate(-most - 1), ValueError);
+  }
 }

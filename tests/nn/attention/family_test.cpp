@@ -431,9 +431,9 @@ TEST_CASE("a width below 1 is refused by all that have one") {
         std::pair{"location", "LocationAwareAttention"},
         std::pair{"multihead", "MultiheadStepAttention"}})
     CHECK(message(name, {.query_dim = 2, .key_dim = 2, .attention_dim = 0}) ==
-          std::string(module) + ": query_dim 2, key_dim 2, attention_dim 0: at least 1");
+          std::string(module) + ": attention_dim = 0: must be from 1 to 1073741824");
   CHECK(message("linear", {.query_dim = 2, .key_dim = 2, .attention_dim = -1}) ==
-        "LinearAttention: feature_dim -1: it must be 0 (none) or above");
+        "LinearAttention: feature_dim = -1: must be from 0 to 1073741824");
 }
 
 TEST_CASE("what does not fit names the sizes and the module") {

@@ -139,9 +139,9 @@ TEST_CASE("errors") {
   Rng rng(1);
   CHECK(message_of<ValueError>([&] {
           LocalAttention({.window = 0, .query_dim = 3, .key_dim = 3}, rng);
-        }) == "LocalAttention: window 0: it must be at least 1");
+        }) == "LocalAttention: window = 0: must be at least 1");
   CHECK(message_of<ValueError>([&] { LocalAttention({.query_dim = 3, .key_dim = 3}, rng); }) ==
-        "LocalAttention: attention_dim 0: predicting a place needs at least 1");
+        "LocalAttention: attention_dim = 0: must be from 1 to 1073741824");
   Fixture f(false);
   CHECK(message_of<StateError>([&] {
           f.attention.attend(f.query, f.attention.prepare(f.key, f.value, Mask::none()));

@@ -116,7 +116,7 @@ TEST_CASE_FIXTURE(Fixture, "errors") {
   CHECK(message_of<ValueError>([&] {
           LocationAwareAttention(
               {.query_dim = 3, .key_dim = 3, .attention_dim = 3, .filters = 0, .radius = -1}, rng);
-        }) == "LocationAwareAttention: filters 0, radius -1: filters >= 1 and radius >= 0");
+        }) == "LocationAwareAttention: filters = 0: must be from 1 to 1073741824");
   const AttentionMemory memory = attention.prepare(key, value, mask);
   std::vector<Tensor> state = attention.initial_state(memory);
   CHECK(message_of<StateError>([&] { attention.attend(query, memory, state); }) ==

@@ -111,7 +111,7 @@ TEST_CASE("errors") {
         "equal");
   CHECK(message_of<ValueError>([&] {
           LuongAttention({Score::concat, 3, 4}, rng);
-        }) == "AttentionScore: query_dim 3, key_dim 4, attention_dim 0: at least 1");
+        }) == "AttentionScore: attention_dim = 0: must be from 1 to 1073741824");
   CHECK(message_of<ValueError>([] { score_named("cosine"); }) ==
         "score: 'cosine': it must be one of dot, scaled-dot, general, concat");
   CHECK(score_named("scaled-dot") == Score::scaled_dot);

@@ -83,13 +83,13 @@ TEST_CASE("sizes that do not fit") {
     return message_of<ValueError>([&] { MultiheadStepAttention(o, rng); });
   };
   CHECK(message({.query_dim = 2, .key_dim = 2, .value_dim = 0, .attention_dim = 4}) ==
-        "MultiheadStepAttention: value_dim 0: at least 1");
-  for (const std::int64_t heads : {0, 3})
-    CHECK(message({.query_dim = 2,
-                   .key_dim = 2,
-                   .value_dim = 2,
-                   .attention_dim = 4,
-                   .num_heads = heads}) == "MultiheadStepAttention: attention_dim 4, num_heads " +
-                                               std::to_string(heads) +
-                                               ": the first must be a multiple of the second");
+        "MultiheadStepAttention: value_dim = 0: must be from 1 to 1073741824");
+  const auto with_heads = [&](std::int64_t heads) {
+    return message(
+        {.query_dim = 2, .key_dim = 2, .value_dim = 2, .attention_dim = 4, .num_heads = heads});
+  };
+  CHECK(with_heads(0) == "MultiheadStepAttention: num_heads = 0: must be from 1 to 1073741824");
+  CHECK(with_heads(3) ==
+        "MultiheadStepAttention: attention_dim 4, num_heads 3: the first must be a multiple of the "
+        "second");
 }
