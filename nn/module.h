@@ -3,6 +3,9 @@
 // Names, counts, freezing, saving and loading are each written once over visit(). Parameter names
 // and layouts are PyTorch's, so that its state_dicts load by name.
 //
+// Several threads may call one module at once as long as none changes it (train(), load, an
+// optimizer's step) and it draws no random numbers (eval()).
+//
 //   class Linear : public Module {
 //    public:
 //     Tensor operator()(const Tensor& x) const {

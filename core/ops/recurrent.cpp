@@ -52,7 +52,9 @@ void check_direction(const char* op, const RecurrentSizes& n, const RecurrentDir
   const auto need = [&](std::string_view name, const Tensor& x, const Shape& shape) {
     check_if_given(op, name, x, shape, dtype);
   };
-  if (d.weight_ih.defined() == d.gates.defined())
+  if (!d.weight_ih.defined() && !d.gates.defined())
+    state_error(op, "weight_ih is undefined: it must be given where there are no gates");
+  if (d.weight_ih.defined() && d.gates.defined())
     value_error(op, "weight_ih and gates: exactly one of them must be given");
   if (d.gates.defined() && d.bias_ih.defined())
     value_error(op, "bias_ih {} beside gates {}: given gates must have it in them already",
@@ -109,7 +111,7 @@ void check_recurrent(const Tensor& input, const std::vector<RecurrentDirection>&
                   "weight_hh {}: it must be ({}H, H), or ({}H, P) with a weight_hr (P, H), H >= 1",
                   d.weight_hh.shape().str(), G, G);
     if (!input.defined() && d.weight_ih.defined())
-      value_error(op, "an undefined input: it must be given where there is a weight_ih");
+      state_error(op, "input is undefined: it must be given where there is a weight_ih");
     if (input.defined() && (input.rank() != 2 || input.dim(0) != index.total()))
       shape_error(op, "input {} for sequences of {} rows in all: it must be ({}, I)",
                   input.shape().str(), index.total(), index.total());

@@ -296,6 +296,7 @@ std::vector<Tensor> lambda_backward(const Whole& whole, const Tensor& x,
 struct LambdaImpl final : ScoreMod::Impl {
   Tensor reference(const Tensor& scores, const std::vector<Tensor>& in, std::int64_t query_offset,
                    std::int64_t T) const override {
+    check_defined(kName, "scores", scores);
     check_all(in, scores.dim(0), scores.dim(1), scores.dtype());
     const std::int64_t all = detail::query_count(scores, query_offset, T);
     const std::int64_t shift = detail::corner_shift(kName, corner, all, scores.dim(3));

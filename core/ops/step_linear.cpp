@@ -161,9 +161,9 @@ StepLinear::StepLinear(const Tensor& x, const Tensor& weight, const Tensor& bias
 void StepLinear::check(const Tensor& z) const {
   if (done_ == steps_.size()) state_error("StepLinear", "step {} of {}", done_ + 1, done_);
   const int64_t B = steps_[done_].dim(0), Z = weight_.dim(1) - early_;
-  if (z.defined() ? z.shape() != Shape{B, Z} : Z > 0)
-    shape_error("StepLinear", "z {}: it must be ({}, {})",
-                z.defined() ? z.shape().str() : "undefined", B, Z);
+  if (Z > 0) check_defined("StepLinear", "z", z);
+  if (z.defined() && z.shape() != Shape{B, Z})
+    shape_error("StepLinear", "z {}: it must be ({}, {})", z.shape().str(), B, Z);
   if (z.defined() && z.dtype() != weight_.dtype())
     dtype_error("StepLinear", "z is {} and weight {}: the types must be equal", name_of(z.dtype()),
                 name_of(weight_.dtype()));

@@ -368,11 +368,13 @@ TEST_CASE_FIXTURE(Fixture, "an observer that leaves is not told") {
   MultiheadAttention a(kinds()[0], rng);
   Recorder recorder;
   a.watch(recorder);
-  const MultiheadAttention copy = a;
   a(x);
-  copy(x);  // a copy is not watched
   a.unwatch(recorder);
   a(x);
+  CHECK(recorder.calls.size() == 1);
+  a.watch(recorder);
+  const MultiheadAttention moved = std::move(a);
+  moved(x);  // the object was watched, not what it was moved to
   CHECK(recorder.calls.size() == 1);
 }
 

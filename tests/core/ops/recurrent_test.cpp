@@ -284,7 +284,9 @@ TEST_CASE("what does not fit") {
   RecurrentDirection by_input = with(&D::gates, {});
   by_input.weight_ih = zeros({8, 3});
   CHECK(message(by_input) ==
-        "lstm: an undefined input: it must be given where there is a weight_ih");
+        "lstm: input is undefined: it must be given where there is a weight_ih");
+  CHECK(message(with(&D::gates, {})) ==
+        "lstm: weight_ih is undefined: it must be given where there are no gates");
   CHECK(message(by_input, zeros({2, 3}, DType::f64)) ==
         "lstm: weight_hh is f32 beside inputs of f64: types must be equal");
   CHECK(message(good, {}, {.kind = RecurrentKind::lstm, .zoneout = 1.5}) ==
