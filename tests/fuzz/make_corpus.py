@@ -88,8 +88,8 @@ def vocab():
 
 def bpe():
     codes = "l o\nlo w</w>\ne r\ner </w>\n"
-    write("bpe", "learn", b"\0\1\x10", "low lower lowest newer newer")
-    write("bpe", "learn_all", b"\0\0\x1f", "aaaa abab aabb aaaaa")
+    write("bpe", "learn", b"\0\1\x0c", "low lower lowest newer newer")
+    write("bpe", "learn_all", b"\0\0\x0f", "aaaa abab aabb aaaaa")
     write("bpe", "codes", b"\2", "lower low\n", codes)
     write("bpe", "header", b"\1", "word\n#version: 0.2\n", codes)
     write("bpe", "no_header", b"\1", "word\n", codes)
