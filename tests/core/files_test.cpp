@@ -221,12 +221,13 @@ TEST_CASE("files: what cannot be written is found before") {
       {"read_only", "Permission denied"},    {"link", "Permission denied"},
       {"read_only/file", "Not a directory"},
   };
-  for (const auto& [name, reason] : cases) {
+  for (const auto& [first, second] : cases) {
+    const std::string name = first, reason = second;  // clang 14 captures no structured binding
     CAPTURE(name);
-    CHECK(message_of<Error>([&, n = name] { check_writable(folder.path / n); }).find(reason) !=
+    CHECK(message_of<Error>([&] { check_writable(folder.path / name); }).find(reason) !=
           std::string::npos);
-    CHECK(message_of<Error>([&, n = name] {
-            write_file_atomically(folder.path / n, "new");
+    CHECK(message_of<Error>([&] {
+            write_file_atomically(folder.path / name, "new");
           }).find(reason) != std::string::npos);
   }
   CHECK(read_file(folder.path / "read_only") == "old");

@@ -138,6 +138,69 @@ HOSTILE = ["</script><script>x=1</script>", "<!--", "-->", "]]>", "&lt;&#60;", "
            "{{title}}", "\u2028\u2029", "\x1b[31m\x1b]0;t\x07", "\u202e\u200f", "\\u003c/script",
            b"\xff\xc3", "\n\r\t", "", "<svg onload=x>", "${x}", "javascript:x"]
 
+def trainer():
+    write("trainer", "unchanged", b"\0\0")
+    write("trainer", "cut", b"\0\5")
+    write("trainer", "edit", b"\0\0\0\50\x7f\1\2\3")
+    write("trainer", "numbers", b"\1\0\7\xff\1\0\x80\2\3\4")
+    write("trainer", "counts", b"\1", b"".join(bytes([i, 7, 255]) for i in range(16)))
+
+
+SPECIALS = '["<pad>","<unk>","<bos>","<eos>","a","b","c"]'
+
+
+def translate():
+    options = {"model": "rnn", "embed": 2, "dropout": 0.0, "hidden": 2, "attention": "additive",
+               "unit": "words", "dates": False, "source": "de", "target": "en", "seed": 1}
+    for name, changes in {"rnn": {}, "huge": {"hidden": 2**62}, "negative": {"embed": -1},
+                          "text": {"hidden": "2"}, "fraction": {"hidden": 2.5}}.items():
+        write("translate", name, "\0kind=fovea translate 2\noptions=",
+              json.dumps(options | changes, separators=(",", ":")),
+              "\nsource_vocab=", SPECIALS, "\ntarget_vocab=", SPECIALS, "\n")
+    write("translate", "no_options", "\0kind=fovea translate 2\noptions=[]\n")
+    write("translate", "kind", "\0kind=other\n")
+    for name, links in {"good": "0-0 2-0\n0-1\n", "far": "9-0\n\n", "few": "0-0\n",
+                        "wrong": "0:0\n\n", "huge": "99999999999999999999-0\n\n"}.items():
+        write("translate", f"links_{name}", b"\1", links)
+
+
+def sentiment():
+    options = {"model": "bow", "pooling": "mean", "bigrams": False, "embed": 2, "hidden": 2,
+               "layers": 1, "heads": 1, "dropout": 0.0, "data": "reviews"}
+    tensors = "@embedding.weight 7,2\n@output.weight 2,2\n@output.bias 2\n"
+    for name, changes in {"bow": {}, "lstm": {"model": "bilstm+additive"}, "huge": {"embed": 2**40},
+                          "none": {"heads": 0, "model": "selfattention"}}.items():
+        write("sentiment", name, "\0kind=fovea sentiment 2\noptions=",
+              json.dumps(options | changes, separators=(",", ":")), "\nvocab=", SPECIALS,
+              "\n", tensors)
+    for name, text_ in {"good": "a good film\t1\nbad , isn't it ?\t0\n", "label": "x\t2\n",
+                        "no_text": " \t1\n", "no_tab": "x 1\n", "none": ""}.items():
+        write("sentiment", f"reviews_{name}", b"\1", text_)
+
+
+def generate():
+    model = {"vocab": 7, "d_model": 2, "nhead": 1, "num_layers": 1, "max_len": 8, "window": 0}
+    for name, changes in {"small": {}, "huge": {"d_model": 2**40}, "odd": {"d_model": 3},
+                          "heads": {"nhead": 0}, "negative": {"max_len": -1},
+                          "layers": {"num_layers": 2**31}}.items():
+        write("generate", name, "\0format=fovea.generate\nmodel=",
+              json.dumps(model | changes, separators=(",", ":")), "\ncharacters=", SPECIALS, "\n")
+    llama = {"vocab_size": 8, "dim": 4, "n_heads": 2, "n_kv_heads": 1, "n_layers": 1,
+             "hidden_dim": 4, "max_seq_len": 8}
+    shapes = {"tok_embeddings.weight": "8,4", "norm.weight": "4",
+              "layers.0.attention.wq.weight": "4,4", "layers.0.attention.wk.weight": "2,4",
+              "layers.0.attention.wv.weight": "2,4", "layers.0.attention.wo.weight": "4,4",
+              "layers.0.feed_forward.w1.weight": "4,4", "layers.0.feed_forward.w2.weight": "4,4",
+              "layers.0.feed_forward.w3.weight": "4,4", "layers.0.attention_norm.weight": "4",
+              "layers.0.ffn_norm.weight": "4"}
+    for name, changes in {"small": {}, "huge": {"dim": 2**61}, "heads": {"n_heads": 3},
+                          "groups": {"n_kv_heads": 2}, "sign": {"dim": "-4"},
+                          "vocab": {"vocab_size": 9}}.items():
+        lines = [f"{key}={value}" for key, value in (llama | changes).items()]
+        lines += [f"@{key} {shape}" for key, shape in shapes.items()]
+        write("generate", f"llama_{name}", b"\1", "\n".join(lines))
+
+
 safetensors()
 text()
 gzip_()
@@ -147,3 +210,7 @@ pieces()
 numbers()
 page()
 ops()
+trainer()
+translate()
+sentiment()
+generate()

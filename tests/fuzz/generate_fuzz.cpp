@@ -1,0 +1,42 @@
+// generate: a checkpoint of --save, or Llama's weights with a tokenizer, loaded and used.
+#include "characters.h"
+#include "checkpoint_input.h"
+#include "fuzz_target.h"
+#include "llama.h"
+#include "scratch.h"
+
+using namespace fovea;
+
+namespace {
+
+const fuzz::ScratchFolder& folder() {
+  static const fuzz::ScratchFolder folder;
+  return folder;
+}
+
+void speak(const Speaker& speaker) {
+  SpeechOptions options;
+  options.tokens = 3;
+  say(speaker, "ab", options, [](const std::string&) {});
+}
+
+// <unk>, <s>, </s> and five letters.
+std::string tokenizer() {
+  std::string bytes(4, '\0');
+  for (const char* text : {"<unk>", "<s>", "</s>", " ", "a", "b", "c", "ab"}) {
+    const std::string piece = text;
+    bytes += std::string(4, '\0') + static_cast<char>(piece.size()) + std::string(3, '\0') + piece;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  fuzz::Input in(bytes, size);
+  const bool llama = in.below(2) == 1;
+  const auto path = folder().write("stories260K.safetensors", fuzz::checkpoint_of(in));
+  static const auto pieces = folder().write("tok512.bin", tokenizer());
+  fuzz::accepts([&] { speak(llama ? load_llama(folder().path()) : load_speaker(path)); });
+  return 0;
+}

@@ -1,0 +1,48 @@
+// sentiment: a checkpoint that is loaded and used, reviews with labels, and words of a line.
+#include <fovea/core/random.h>
+
+#include "checkpoint_input.h"
+#include "critic.h"
+#include "fuzz_target.h"
+#include "scratch.h"
+#include "words.h"
+
+using namespace fovea;
+
+namespace {
+
+const fuzz::ScratchFolder& folder() {
+  static const fuzz::ScratchFolder folder;
+  return folder;
+}
+
+void load(fuzz::Input& in) {
+  const auto path = folder().write("model.safetensors", fuzz::checkpoint_of(in));
+  fuzz::accepts([&] {
+    Rng rng(1);
+    const Critic critic = Critic::load(path, rng);
+    fuzz::require(critic.positive({"a b", ""}).size() == 2, "a result a line");
+    critic.judge("b c a");
+  });
+}
+
+void read(fuzz::Input& in) {
+  folder().write("dev.tsv", in.rest());
+  folder().write("train.tsv", in.rest());
+  Options options;
+  options.data = folder().path();
+  fuzz::accepts([&] {
+    const Corpus corpus = load_corpus(options);
+    for (const Review& review : corpus.train)
+      fuzz::require(review.label == 0 || review.label == 1, "a label is 0 or 1");
+  });
+  for (const std::string& word : words_of(in.rest())) fuzz::require(!word.empty(), "a word");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  fuzz::Input in(bytes, size);
+  in.below(2) == 0 ? load(in) : read(in);
+  return 0;
+}
