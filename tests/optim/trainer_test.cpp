@@ -358,6 +358,12 @@ TEST_CASE("trainer: errors") {
   CHECK(message(task) == "train: epoch 0 has 0 batches: at least one is needed");
   CHECK(message_of<ValueError>([&] { train(toy.task(), {.resume = true}); }) ==
         "train: resume needs the path of the last checkpoint");
+  CHECK(message_of<ValueError>([&] { train(toy.task(), {.max_epochs = -1}); }) ==
+        "train: max_epochs = -1: must be at least 0");
+  CHECK(message_of<ValueError>([&] { train(toy.task(), {.validate_every = -1}); }) ==
+        "train: validate_every = -1: must be at least 0");
+  CHECK(message_of<ValueError>([&] { train(toy.task(), {.patience = -1}); }) ==
+        "train: patience = -1: must be at least 0");
 }
 
 TEST_CASE("trainer: a checkpoint of another training is refused") {

@@ -152,6 +152,13 @@ TEST_CASE("probe: what does not fit is told") {
         "AttentionProbe: block_rows 0: at least 1");
   CHECK(message_of<ValueError>([&] { AttentionProbe(model, "**", {.top_k = -1}); }) ==
         "AttentionProbe: top_k -1: not below 0");
+  constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min();
+  CHECK(message_of<ValueError>([&] {
+          AttentionProbe(model, "**", {.window = ProbeWindow{least, 0}});
+        }) == "AttentionProbe: window.left = -9223372036854775808: must be at least 0");
+  CHECK(message_of<ValueError>([&] {
+          AttentionProbe(model, "**", {.window = ProbeWindow{0, -1}});
+        }) == "AttentionProbe: window.right = -1: must be at least 0");
   Told root(two_heads());
   CHECK(message_of<ValueError>([&] { AttentionProbe(root, "attn"); }) ==
         "AttentionProbe: no attention layer matches \"attn\": there are: the model itself");
