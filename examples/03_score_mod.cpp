@@ -19,12 +19,12 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/score_mod_lambda.h>
 #include <fovea/core/ops/softmax.h>
+#include <fovea/examples/support/command_line.h>
 #include <fovea/examples/support/program.h>
 #include <fovea/optim/adam.h>
 
 #include <iostream>
 
-#include <CLI/CLI.hpp>
 #include <fmt/ostream.h>
 
 using namespace fovea;
@@ -124,10 +124,15 @@ void show(const Tensor& learned, const Tensor& echo) {
 int parse_and_run(int argc, char** argv) {
   bool smoke = false;
   int steps = 400;
-  CLI::App app{"Trains a lambda inside the fused attention to find the distances of echoes."};
-  app.add_option("--steps", steps, "of Adam")->check(CLI::Range(1, 100000));
-  app.add_flag("--smoke", smoke, "150 steps; the exit code says whether the echoes were found");
-  CLI11_PARSE(app, argc, argv);
+  support::CommandLine line(
+      "Trains a lambda inside the fused attention to find the distances of echoes.");
+  support::Group group(line, "Options");
+  group.number("--steps", steps, {1, 100'000}, "N", "of Adam");
+  group.flag("--smoke", smoke, "150 steps; the exit code says whether the echoes were found");
+  line.rules = [&] {
+    return std::vector<support::Rule>{{!smoke, "only without --smoke, which sets them", "--steps"}};
+  };
+  line.parse_or_exit(argc, argv);
 
   const Tensor echo = true_echoes();
   Tensor table = zeros({2, kReach}).set_requires_grad();

@@ -23,6 +23,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
+#include <fovea/examples/support/command_line.h>
 #include <fovea/examples/support/output.h>
 #include <fovea/examples/support/program.h>
 #include <fovea/nn/attention/multihead.h>
@@ -30,11 +31,11 @@
 
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <fmt/ostream.h>
 
 using namespace fovea;
@@ -131,15 +132,16 @@ bool as_claimed(const GradientFlow& flow) {
 }
 
 int parse_and_run(int argc, char** argv) {
-  std::string svg;
+  std::filesystem::path svg;
   std::uint64_t seed = 1;
   bool smoke = false;
-  CLI::App app{
-      "Measures what is left of a gradient along 100 steps of recurrent nets and attention."};
-  app.add_option("--svg", svg, "draws the curves into this file")->option_text("FILE");
-  app.add_option("--seed", seed, "of weights and inputs");
-  app.add_flag("--smoke", smoke, "the exit code says whether the gradients are as claimed");
-  CLI11_PARSE(app, argc, argv);
+  support::CommandLine line(
+      "Measures what is left of a gradient along 100 steps of recurrent nets and attention.");
+  support::Group group(line, "Options");
+  group.file("--svg", svg, "FILE", "draws the curves into this file");
+  group.number("--seed", seed, support::ranges::seed, "N", "of weights and inputs");
+  group.flag("--smoke", smoke, "the exit code says whether the gradients are as claimed");
+  line.parse_or_exit(argc, argv);
 
   support::check_outputs({{"--svg", svg}});
   Rng rng(seed);

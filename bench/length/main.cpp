@@ -23,69 +23,13 @@
 #include <iostream>
 #include <memory>
 
+#include "options.h"
 #include "report.h"
-#include <CLI/CLI.hpp>
 #include <fmt/ostream.h>
 
 using fovea::Rng;
 
 namespace {
-
-struct Options {
-  Sizes sizes;
-  std::int64_t batch = 16, min_length = 16, max_length = 8192;
-  double budget = 180;
-  std::vector<std::string> kinds = {}, modes = {};
-  std::string csv = {}, svg = {};
-  bool markdown = false, pin = false, smoke = false;
-};
-
-std::vector<std::string> all_kinds() {
-  std::vector<std::string> names;
-  for (const Kind& kind : kinds()) names.push_back(kind.name);
-  return names;
-}
-
-Options parse(int argc, char** argv) {
-  Options o;
-  o.kinds = all_kinds();
-  o.modes = {"forward", "training", "decoding"};
-  CLI::App app{"Measures time and memory of recurrent nets and attention, and how they grow."};
-  const auto positive = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
-  app.add_option("--kinds", o.kinds, "separated by commas; default: all")
-      ->delimiter(',')
-      ->check(CLI::IsMember(all_kinds()));
-  app.add_option("--modes", o.modes, "separated by commas; default: all")
-      ->delimiter(',')
-      ->check(CLI::IsMember(o.modes));
-  app.add_option("--min-length", o.min_length, "the first T; each next one is twice as long")
-      ->check(CLI::Range(2, 1 << 30))
-      ->capture_default_str();
-  app.add_option("--max-length", o.max_length, "the last T")->capture_default_str();
-  app.add_option("--batch", o.batch, "B, sequences")->check(positive)->capture_default_str();
-  app.add_option("--width", o.sizes.width, "C")->check(positive)->capture_default_str();
-  app.add_option("--heads", o.sizes.heads, "of attention")->check(positive)->capture_default_str();
-  app.add_option("--window", o.sizes.window, "keys that windowed attention sees")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--budget", o.budget, "seconds for all points")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--csv", o.csv, "writes every point")->option_text("FILE");
-  app.add_option("--svg", o.svg, "draws time and memory")->option_text("FILE");
-  app.add_flag("--markdown", o.markdown, "tables as Markdown");
-  app.add_flag("--pin", o.pin, "ties each thread to a processor, where nothing else runs");
-  app.add_flag("--smoke", o.smoke, "short lengths; the exit code says whether all came out");
-  try {
-    app.parse(argc, argv);
-    if (o.max_length < o.min_length)
-      throw CLI::ValidationError("--max-length", "must not be below --min-length");
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error) == 0 ? 0 : 2);
-  }
-  if (o.smoke) o.min_length = 16, o.max_length = 64, o.sizes.window = 16, o.budget = 60;
-  return o;
-}
 
 // The time that is left, and what a point may take of it.
 class Budget {
@@ -220,5 +164,5 @@ int run(const Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return support::run_program("length", [&] { return run(parse(argc, argv)); });
+  return support::run_program("length", [&] { return run(parse_options(argc, argv)); });
 }

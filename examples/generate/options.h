@@ -8,6 +8,10 @@
 #include <filesystem>
 #include <string>
 
+namespace support {
+class CommandLine;
+}
+
 struct Options {
   // what speaks
   std::filesystem::path data;  // a folder with stories260K.safetensors and tok512.bin
@@ -36,6 +40,9 @@ struct Options {
 
   bool trains() const { return data.empty() && load.empty(); }
 };
+
+/// Declares the options, to be read into `o`, and what goes together.
+void declare_options(support::CommandLine& line, Options& o);
 
 /// Reads the command line; prints help or an error and exits where that is called for.
 Options parse_options(int argc, char** argv);

@@ -9,154 +9,115 @@
 
 namespace {
 
-using support::above_zero;
 using support::Group;
+using support::Rule;
+namespace ranges = support::ranges;
 
-// What no program can build, in words; empty if all is well.
-std::string wrong_model(const ModelOptions& m) {
-  try {
-    const ModelParts parts = parts_of(m.model);
-    pool_by(m.model, m.pooling.empty() ? usual_pooling(parts) : m.pooling);
-  } catch (const fovea::ValueError& error) {
-    return error.what();
-  }
-  return "";
+void add_model_options(support::CommandLine& line, Options& o) {
+  Group group(line, "Model");
+  ModelOptions& m = o.model;
+  group.text("--model", m.model, "KIND",
+             "bow: words and pairs of neighbours;\n"
+             "rnn, gru, lstm: recurrent; birnn, bigru, bilstm: both directions; these\n"
+             "  alone, or as in bilstm+dot with\n"
+             "  +additive, +dot: pooled by attention, additive or by dot products,\n"
+             "  +selfattention: a layer of self-attention over the states;\n"
+             "selfattention: one layer; transformer");
+  group.text("--pooling", m.pooling, "KIND",
+             "of a sentence's states to one: last (recurrent: where each direction ends),\n"
+             "mean, max, or attention by a learned query, additive but for +dot [last for\n"
+             "recurrent alone, attention behind + and for selfattention, else mean]");
+  group.number("--embed", m.embed, ranges::width, "N",
+               "embedding width; this and the rest: by model and data");
+  group.number("--hidden", m.hidden, ranges::width, "N",
+               "recurrent: state width, each direction; transformer: feed-forward");
+  group.number("--layers", m.layers, ranges::layers, "N", "recurrent and transformer");
+  group.number("--heads", m.heads, ranges::heads, "N",
+               "selfattention, +selfattention and transformer");
+  group.number("--dropout", m.dropout, ranges::probability, "P", "probability");
+  group.number("--min-count", o.min_count, ranges::count, "N", "rarer words become <unk>");
 }
 
-// What a model has no use for is refused.
-void check_use(const ModelOptions& m) {
-  const ModelParts parts = parts_of(m.model);
+void add_training_options(support::CommandLine& line, Options& o) {
+  Group group(line, "Training");
+  group.number("--epochs", o.epochs, ranges::epochs, "N", "passes over the training data");
+  group.number("--max-seconds", o.max_seconds, ranges::seconds, "S",
+               "end training after so long, all runs together [no limit]");
+  group.number("--patience", o.patience, ranges::count, "N",
+               "validations without a better one, then end [any number]");
+  group.number("--batch", o.batch, ranges::batch, "N", "sentences in a batch");
+  group.number("--lr", o.lr, ranges::rate, "X", "learning rate at its highest");
+  group.number("--weight-decay", o.weight_decay, {0, 1000}, "X", "AdamW's");
+  group.number("--word-dropout", o.word_dropout, ranges::probability, "P",
+               "words that become <unk>");
+  group.number("--label-smoothing", o.label_smoothing, ranges::probability, "E",
+               "probability that goes to the other label");
+  group.number("--average", o.average, {0, 0.99999}, "D",
+               "averaged weights: share of the old, each step; 0: none");
+  group.number("--clip", o.clip, ranges::weight, "X", "gradient norm at most; 0: any");
+  group.number("--seed", o.seed, ranges::seed, "N", "of everything random");
+  group.file("--save", o.save, "FILE",
+             "the best model goes here [DATA-MODEL.safetensors]; all that\n"
+             "going on needs is in FILE.last, also after Ctrl-C");
+  group.flag("--resume", o.resume, "go on from FILE.last");
+  group.file("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
+  group.file("--curve", o.curve, "FILE", "how it learned, as SVG");
+  group.file("--profile", o.profile, "FILE",
+             "where the time of some steps goes: a table at the end of training,\n"
+             "and a trace (JSON) for ui.perfetto.dev");
+  group.flag("--recompute", o.model.recompute,
+             "a recurrent net keeps less for the backward, and computes it\n"
+             "again: less memory, more time, the same results");
+  support::add_memory_options(group, o.memory);
+  group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
+}
+
+void add_use_options(support::CommandLine& line, Options& o) {
+  Group group(line, "Use");
+  group.file("--load", o.load, "FILE", "use this model instead of training one");
+  group.texts("--text", o.text, "LINE", "judge this line; may be given again");
+  group.file("--input", o.input, "FILE", "judge this file, line by line; -: standard input");
+  group.file("--output", o.output, "FILE",
+             "a probability of praise for each line of it [standard output]");
+  group.file("--report", o.report, "FILE",
+             "a page to explore: which words decided, and where attention looked;\n"
+             "of the lines of --text and --input, or of test sentences");
+  group.file("--json", o.json, "FILE", "every final figure");
+  group.number("--threads", o.threads, ranges::threads, "N",
+               "[1 for built-in reviews, else one a processor]; any gives the same results");
+}
+
+// What goes together: the one place that says which options mean nothing beside others.
+std::vector<Rule> rules_of(const Options& o) {
+  const ModelParts parts = parts_of(o.model.model);
   const bool layered = parts.recurrent() || parts.base == Base::transformer;
   const bool heads = parts.base == Base::selfattention || parts.base == Base::transformer ||
                      parts.behind == Behind::selfattention;
-  if (m.hidden > 0 && !layered)
-    throw CLI::ValidationError("--hidden: for recurrent models and transformer");
-  if (m.recompute && !parts.recurrent())
-    throw CLI::ValidationError("--recompute: for recurrent models");
-  if (m.layers > 0 && !layered)
-    throw CLI::ValidationError("--layers: for recurrent models and transformer");
-  if (m.heads > 0 && !heads)
-    throw CLI::ValidationError("--heads: for selfattention, +selfattention and transformer");
+  return {{o.trains(), "only without --load, which trains nothing",
+           "--phrases --model --pooling --embed --hidden --layers --heads --dropout --min-count "
+           "--epochs --max-seconds --patience --batch --lr --weight-decay --word-dropout "
+           "--label-smoothing --average --clip --seed --save --resume --log --curve --profile "
+           "--recompute --dry-run --memory-limit --smoke"},
+          {!o.data.empty(), "only with --data DIR: phrases are SST-2's", "--phrases"},
+          {layered, "only with recurrent models and transformer", "--hidden --layers"},
+          {heads, "only with selfattention, +selfattention and transformer", "--heads"},
+          {parts.recurrent(), "only with recurrent models", "--recompute"},
+          {!o.smoke || !o.save.empty(), "with --smoke only with --save: else nothing is kept",
+           "--resume"},
+          {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
+           "--text --input --output --report --json"},
+          {!o.input.empty(), "only with --input", "--output"}};
 }
 
-// The whole command line: what is read, and what does not follow from one option alone.
-class CommandLine {
- public:
-  CommandLine(CLI::App& app, Options& o)
-      : o_(o),
-        data_(app, "Data"),
-        text_(app, "Data"),
-        model_(app, "Model"),
-        training_(app, "Training"),
-        use_(app, "Use") {
-    add_data_options();
-    add_model_options();
-    add_training_options();
-    add_use_options();
+// The names that say what the model is.
+void check_values(const Options& o) {
+  const ModelOptions& m = o.model;
+  try {
+    pool_by(m.model, m.pooling.empty() ? usual_pooling(parts_of(m.model)) : m.pooling);
+  } catch (const fovea::ValueError& error) {
+    throw CLI::ValidationError(std::string("--") + error.what());
   }
-
-  void check_together() const {
-    if (!o_.trains())
-      support::refuse({&text_, &model_, &training_}, "is for training, and --load trains nothing");
-    if (o_.phrases && o_.data.empty())
-      throw CLI::ValidationError("--phrases are SST-2's: they need --data DIR");
-    if (const std::string wrong = wrong_model(o_.model); !wrong.empty())
-      throw CLI::ValidationError("--" + wrong);
-    check_use(o_.model);
-  }
-
- private:
-  void add_data_options() {
-    data_.add("--data", o_.data, "DIR",
-              "SST-2: train.tsv and dev.tsv, a line SENTENCE<TAB>0 or 1 [built-in reviews]");
-    text_.flag("--phrases", o_.phrases, "learn from DIR/train_phrases.tsv.gz too");
-  }
-
-  void add_model_options() {
-    ModelOptions& m = o_.model;
-    model_.add("--model", m.model, "KIND=" + m.model,
-               "bow: words and pairs of neighbours;\n"
-               "rnn, gru, lstm: recurrent; birnn, bigru, bilstm: both directions; these\n"
-               "  alone, or as in bilstm+dot with\n"
-               "  +additive, +dot: pooled by attention, additive or by dot products,\n"
-               "  +selfattention: a layer of self-attention over the states;\n"
-               "selfattention: one layer; transformer");
-    model_.add("--pooling", m.pooling, "KIND",
-               "of a sentence's states to one: last (recurrent: where each direction ends),\n"
-               "mean, max, or attention by a learned query, additive but for +dot [last for\n"
-               "recurrent alone, attention behind + and for selfattention, else mean]");
-    model_.add("--embed", m.embed, "N", "embedding width; this and the rest: by model and data")
-        ->check(above_zero);
-    model_
-        .add("--hidden", m.hidden, "N",
-             "recurrent: state width, each direction; transformer: feed-forward")
-        ->check(above_zero);
-    model_.add("--layers", m.layers, "N", "recurrent and transformer")->check(above_zero);
-    model_.add("--heads", m.heads, "N", "selfattention, +selfattention and transformer")
-        ->check(above_zero);
-    model_.add("--dropout", m.dropout, "P", "probability")->check(CLI::Range(0.0, 0.9));
-    model_.add("--min-count", o_.min_count, fmt::format("N={}", o_.min_count),
-               "rarer words become <unk>");
-  }
-
-  void add_training_options() {
-    training_.add("--epochs", o_.epochs, "N", "passes over the training data")->check(above_zero);
-    training_
-        .add("--max-seconds", o_.max_seconds, "S",
-             "end training after so long, all runs together [no limit]")
-        ->check(above_zero);
-    training_
-        .add("--patience", o_.patience, "N",
-             "validations without a better one, then end [any number]")
-        ->check(above_zero);
-    training_.add("--batch", o_.batch, "N", "sentences in a batch")->check(above_zero);
-    training_.add("--lr", o_.lr, "X", "learning rate at its highest")->check(above_zero);
-    training_.add("--weight-decay", o_.weight_decay, "X", "AdamW's")->check(CLI::Range(0.0, 1e3));
-    training_.add("--word-dropout", o_.word_dropout, "P", "words that become <unk>")
-        ->check(CLI::Range(0.0, 0.9));
-    training_.add("--label-smoothing", o_.label_smoothing, "E", "")->check(CLI::Range(0.0, 0.9));
-    training_
-        .add("--average", o_.average, "D", "averaged weights: share of the old, each step; 0: none")
-        ->check(CLI::Range(0.0, 0.99999));
-    training_.add("--clip", o_.clip, fmt::format("X={}", o_.clip), "gradient norm at most; 0: any")
-        ->check(CLI::Range(0.0, 1e9));
-    training_.add("--seed", o_.seed, fmt::format("N={}", o_.seed), "of everything random");
-    training_.add("--save", o_.save, "FILE",
-                  "the best model goes here [DATA-MODEL.safetensors]; all that\n"
-                  "going on needs is in FILE.last, also after Ctrl-C");
-    training_.flag("--resume", o_.resume, "go on from FILE.last");
-    training_.add("--log", o_.log, "FILE", "a row a validation: .csv, or JSON lines");
-    training_.add("--curve", o_.curve, "FILE", "how it learned, as SVG");
-    training_.add("--profile", o_.profile, "FILE",
-                  "where the time of some steps goes: a table at the end of training,\n"
-                  "and a trace (JSON) for ui.perfetto.dev");
-    training_.flag("--recompute", o_.model.recompute,
-                   "a recurrent net keeps less for the backward, and computes it\n"
-                   "again: less memory, more time, the same results");
-    support::add_memory_options(training_, o_.memory);
-    training_.flag("--smoke", o_.smoke, "a few seconds of training; fails unless it learned");
-  }
-
-  void add_use_options() {
-    use_.add("--load", o_.load, "FILE", "use this model instead of training one");
-    use_.add("--text", o_.text, "LINE", "judge this line; may be given again")
-        ->allow_extra_args(false);
-    use_.add("--input", o_.input, "FILE", "judge this file, line by line; -: standard input");
-    use_.add("--output", o_.output, "FILE",
-             "a probability of praise for each line of it [standard output]")
-        ->needs("--input");
-    use_.add("--report", o_.report, "FILE",
-             "a page to explore: which words decided, and where attention looked;\n"
-             "of the lines of --text and --input, or of test sentences");
-    use_.add("--json", o_.json, "FILE", "every final figure");
-    use_.add("--threads", o_.threads, "N",
-             "[1 for built-in reviews, else one a processor]; any gives the same results")
-        ->check(above_zero);
-  }
-
-  Options& o_;
-  Group data_, text_, model_, training_, use_;
-};
+}
 
 // What suits a model: the built-in reviews are few, SST-2 is not. Found by validation.
 struct Defaults {
@@ -230,17 +191,29 @@ Defaults defaults_for_files(const ModelOptions& m, bool phrases) {
 
 }  // namespace
 
+void declare_options(support::CommandLine& line, Options& o) {
+  Group data(line, "Data");
+  data.file("--data", o.data, "DIR",
+            "SST-2: train.tsv and dev.tsv, a line SENTENCE<TAB>0 or 1 [built-in reviews]");
+  data.flag("--phrases", o.phrases, "learn from DIR/train_phrases.tsv.gz too");
+  add_model_options(line, o);
+  add_training_options(line, o);
+  add_use_options(line, o);
+  line.rules = [&o] { return rules_of(o); };
+  line.check_values = [&o] { check_values(o); };
+}
+
 Options parse_options(int argc, char** argv) {
   Options o;
-  CLI::App app{
+  support::CommandLine line(
       "Learns whether a review praises, and shows which words decided.\n"
       "With no options: a small built-in set of reviews; some seconds.\n\n"
       "  sentiment --model transformer\n"
       "  sentiment --data DIR --phrases --model bilstm+additive --save model.safetensors\n"
       "  sentiment --load model.safetensors --text 'not bad at all'\n"
-      "  sentiment --load model.safetensors --input lines.txt --output probabilities.txt"};
-  const CommandLine line(app, o);
-  support::parse(app, argc, argv, [&] { line.check_together(); });
+      "  sentiment --load model.safetensors --input lines.txt --output probabilities.txt");
+  declare_options(line, o);
+  line.parse_or_exit(argc, argv);
   o.resume_command = support::resume_command(argc, argv);
   return o;
 }

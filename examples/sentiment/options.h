@@ -10,6 +10,10 @@
 
 #include "models.h"
 
+namespace support {
+class CommandLine;
+}
+
 /// What a net is built from; a checkpoint keeps it.
 struct ModelOptions {
   std::string model = "bow";  // see models.h
@@ -60,6 +64,9 @@ struct Options {
   std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it
   std::string task() const { return data.empty() ? "reviews" : "sst2"; }
 };
+
+/// Declares the options, to be read into `o`, and what goes together.
+void declare_options(support::CommandLine& line, Options& o);
 
 /// Reads the command line; prints help or an error and exits where that is called for.
 Options parse_options(int argc, char** argv);

@@ -1,6 +1,9 @@
 // What the programs' command lines have in common.
 #pragma once
 
+#include <fovea/examples/support/numbers.h>
+
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -12,62 +15,91 @@
 
 namespace support {
 
-/// Options under one heading of --help. Groups may share a heading: what is to be refused together
-/// is a group.
-class Group {
- public:
-  Group(CLI::App& app, std::string heading) : app_(app), heading_(std::move(heading)) {}
-
-  /// `kind` stands for the value in --help.
-  template <class T>
-  CLI::Option* add(const std::string& name, T& value, const std::string& kind,
-                   const std::string& what) {
-    return noted(app_.add_option(name, value, what)->option_text(kind));
-  }
-  template <class T>
-  CLI::Option* add_with_default(const std::string& name, T& value, const std::string& kind,
-                                const std::string& what) {
-    return add(name, value, fmt::format("{}={}", kind, value), what);
-  }
-  /// `take` is given the text, and may throw what is wrong with it.
-  CLI::Option* take(const std::string& name, const std::string& kind, const std::string& what,
-                    const std::function<void(const std::string&)>& take);
-  CLI::Option* flag(const std::string& name, bool& value, const std::string& what) {
-    return noted(app_.add_flag(name, value, what));
-  }
-
- private:
-  friend void refuse(const std::vector<const Group*>& groups, const std::string& why);
-
-  CLI::Option* noted(CLI::Option* option) {
-    options_.push_back(option);
-    return option->group(heading_);
-  }
-
-  CLI::App& app_;
-  std::string heading_;
-  std::vector<const CLI::Option*> options_;
+/// An option as it was declared.
+struct Declared {
+  enum class Kind : std::uint8_t { flag, integer, real, bytes, choice, text, file };
+  CLI::Option* option;
+  Kind kind;
+  std::string example;             ///< a value that is accepted; empty for a flag
+  std::string min = {}, max = {};  ///< of integers and reals
+  bool above = false;              ///< min itself is refused
 };
 
-/// ValidationError that names those options of the groups that were given, if any were.
-void refuse(const std::vector<const Group*>& groups, const std::string& why);
+class CommandLine;
 
-/// A check of numbers.
-extern const CLI::Validator above_zero;
+/// Options under one heading of --help, which shows the default (where the value is one that the
+/// option accepts) and the range. `kind` stands for the value in --help.
+class Group {
+ public:
+  Group(CommandLine& line, std::string heading) : line_(line), heading_(std::move(heading)) {}
 
-/// Reads the command line, then calls `check_together`, which may throw a ValidationError. Prints
-/// help, or what is wrong, and ends the program where that is called for.
-template <class F>
-void parse(CLI::App& app, int argc, char** argv, const F& check_together) {
-  constexpr int usage_exit_code = 2;
-  app.get_formatter()->column_width(26);
-  try {
-    app.parse(argc, argv);
-    check_together();
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error) == 0 ? 0 : usage_exit_code);
+  void flag(const std::string& name, bool& value, const std::string& what);
+  template <class T>
+  void number(const std::string& name, T& value, const std::type_identity_t<Range<T>>& range,
+              const std::string& kind, const std::string& what) {
+    const std::string standard = range.contains(value) ? fmt::format("={}", value) : "";
+    Declared& added = take(name, kind + standard, fmt::format("{} ({})", what, range.str()),
+                           [name, &value, range](const std::string& text) {
+                             value = parse_number(name, text, range);
+                           });
+    added.kind = std::integral<T> ? Declared::Kind::integer : Declared::Kind::real;
+    added.min = fmt::format("{}", range.min);
+    added.max = added.example = fmt::format("{}", range.max);
+    added.above = range.above;
   }
-}
+  /// As "800MB" or "2GiB".
+  void bytes(const std::string& name, std::int64_t& value, const std::string& kind,
+             const std::string& what);
+  void choice(const std::string& name, std::string& value, const std::vector<std::string>& names,
+              const std::string& kind, const std::string& what);
+  /// Several of the names, separated by commas.
+  void choices(const std::string& name, std::vector<std::string>& values,
+               const std::vector<std::string>& names, const std::string& kind,
+               const std::string& what);
+  void text(const std::string& name, std::string& value, const std::string& kind,
+            const std::string& what);
+  void texts(const std::string& name, std::vector<std::string>& values, const std::string& kind,
+             const std::string& what);  ///< may be given again
+  void file(const std::string& name, std::filesystem::path& value, const std::string& kind,
+            const std::string& what);
+  void files(const std::string& name, std::vector<std::filesystem::path>& values,
+             const std::string& kind, const std::string& what);  ///< may be given again
+
+ private:
+  Declared& take(const std::string& name, const std::string& kind, const std::string& what,
+                 const std::function<void(const std::string&)>& read);
+  Declared& declare(CLI::Option* option, Declared::Kind kind, std::string example);
+
+  CommandLine& line_;
+  std::string heading_;
+};
+
+/// A row of the table of what goes together: while `holds` is false, its options mean nothing and
+/// are refused, "--a, --b: WHEN".
+struct Rule {
+  bool holds;
+  std::string when;     ///< "only with --input"
+  std::string options;  ///< their names, a blank between two
+};
+
+/// A program's options, and what goes together.
+class CommandLine {
+ public:
+  explicit CommandLine(const std::string& description) : app(description) {}
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
+
+  /// CLI::ParseError for what is wrong, one option for itself or several together; also
+  /// CLI::Success for --help.
+  void parse(const std::vector<std::string>& arguments);
+  /// Prints help, or what is wrong, and ends the program where that is called for.
+  void parse_or_exit(int argc, const char* const* argv);
+
+  CLI::App app;
+  std::deque<Declared> options = {};
+  std::function<std::vector<Rule>()> rules = {};  ///< for the values that were read
+  std::function<void()> check_values = {};        ///< throws a ValidationError
+};
 
 /// The command as a shell would need it, and --resume.
 std::string resume_command(int argc, char** argv);

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <new>
 #include <optional>
 
 namespace data = fovea::nn::data;
@@ -20,11 +21,10 @@ namespace support {
 
 void add_memory_options(Group& group, MemoryOptions& options) {
   group.flag("--dry-run", options.dry_run, "print what training would take, and end");
-  group.take("--memory-limit", "SIZE",
-             "refuse a training that takes more, as 800MB or 2GiB\n"
-             "[what the machine has available, less 64 MB and a ninth:\n"
-             "tensors are counted, the program needs more]",
-             [&options](const std::string& text) { options.limit = inspect::parse_bytes(text); });
+  group.bytes("--memory-limit", options.limit, "SIZE",
+              "refuse a training that takes more, as 800MB or 2GiB\n"
+              "[what the machine has available, less 64 MB and a ninth:\n"
+              "tensors are counted, the program needs more]");
 }
 
 namespace {
@@ -155,7 +155,12 @@ inspect::CostLedger forecast(fovea::Rehearsal& rehearsal, fovea::nn::Module& mod
 
 inspect::CostLedger timed(const std::function<inspect::CostLedger()>& forecast) {
   const auto begin = std::chrono::steady_clock::now();
-  inspect::CostLedger cost = forecast();
+  inspect::CostLedger cost;
+  try {
+    cost = forecast();
+  } catch (const std::bad_alloc&) {  // a dry run takes addresses, and there are 2^47
+    fovea::value_error("memory", "training takes more than a process can address: it must fit");
+  }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
   cost.rehearsal_seconds = taken.count();
   return cost;

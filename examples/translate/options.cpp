@@ -13,274 +13,221 @@
 
 namespace {
 
-using support::above_zero;
 using support::Group;
+using support::Rule;
+namespace ranges = support::ranges;
 
-// A command line that mixes what does not go together is refused.
-struct Groups {
-  Group data, text, model, rnn, heads, transformer, training, looking, use;
-
-  explicit Groups(CLI::App& app)
-      : data(app, "Data"),
-        text(app, "Data"),
-        model(app, "Model"),
-        rnn(app, "Model"),
-        heads(app, "Model"),
-        transformer(app, "Model"),
-        training(app, "Training"),
-        looking(app, "Training"),
-        use(app, "Use") {}
-};
-
-void add_data_options(Groups& groups, Options& o) {
-  groups.data.add("--data", o.data, "DIR",
-                  "folder of parallel text, a sentence a line, words between blanks:\n"
-                  "{train,val,test_2016_flickr}.lc.norm.tok.LANG or {train,val,test}.LANG");
-  Group& group = groups.text;
-  group.add_with_default("--source", o.task.source, "LANG", "translate from");
-  group.add_with_default("--target", o.task.target, "LANG", "translate to");
-  CLI::Option* bpe = group.add("--bpe", o.bpe, "FILE",
-                               "pieces of words instead of words: subword-nmt's codes file;\n"
-                               "both languages share the pieces, and one vocabulary");
-  group.add("--bpe-merges", o.bpe_merges, "N", "the same, so many merges learned of the text")
-      ->check(above_zero)
-      ->excludes(bpe);
-  group.add("--min-count", o.min_count, "N", "rarer words become <unk> [2; pieces: 1]")
-      ->check(above_zero);
-  group.add("--max-vocab", o.max_vocab, "N", "words at most in a vocabulary [8000; pieces: all]")
-      ->check(above_zero);
-  group.add_with_default("--seed", o.task.seed, "N", "of everything random");
+void add_data_options(support::CommandLine& line, Options& o) {
+  Group group(line, "Data");
+  group.file("--data", o.data, "DIR",
+             "folder of parallel text, a sentence a line, words between blanks:\n"
+             "{train,val,test_2016_flickr}.lc.norm.tok.LANG or {train,val,test}.LANG");
+  group.text("--source", o.task.source, "LANG", "translate from");
+  group.text("--target", o.task.target, "LANG", "translate to");
+  group.file("--bpe", o.bpe, "FILE",
+             "pieces of words instead of words: subword-nmt's codes file;\n"
+             "both languages share the pieces, and one vocabulary");
+  group.number("--bpe-merges", o.bpe_merges, {1, 1'000'000}, "N",
+               "the same, so many merges learned of the text");
+  group.number("--min-count", o.min_count, ranges::count, "N",
+               "rarer words become <unk> [2; pieces: 1]");
+  group.number("--max-vocab", o.max_vocab, ranges::vocab, "N",
+               "words at most in a vocabulary [8000; pieces: all]");
+  group.number("--seed", o.task.seed, ranges::seed, "N", "of everything random");
 }
 
-void add_model_options(Groups& groups, Options& o) {
-  Group& group = groups.model;
-  group
-      .add_with_default("--model", o.model, "KIND",
-                        "rnn (Bahdanau 2015) or transformer (Vaswani 2017)")
-      ->check(CLI::IsMember({"rnn", "transformer"}));
-  group
-      .add("--embed", o.embed, "N",
-           "embedding width, and all of a transformer's\n"
-           "[rnn: 32 for dates, 256 for text; transformer: 64, 128]")
-      ->check(above_zero);
-  group.add("--dropout", o.dropout, "P", "probability [0 for dates, 0.3 for text]")
-      ->check(CLI::Range(0.0, 0.9));
-  groups.rnn
-      .add_with_default(
-          "--attention", o.attention, "NAME",
-          fmt::format("of the rnn: {}", fmt::join(fovea::nn::attention_names(), ", ")))
-      ->check(CLI::IsMember(fovea::nn::attention_names()));
-  groups.rnn
-      .add_with_default(
-          "--attention-weights", o.attention_weights, "KIND",
-          fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")))
-      ->check(CLI::IsMember(fovea::nn::weights_names()));
-  groups.rnn.flag("--coverage", o.coverage,
-                  "additive attention sees how much it has looked at each word");
-  groups.rnn.flag("--input-feeding", o.input_feeding,
-                  "each step of the rnn reads what the last one wrote (Luong 2015)");
-  groups.rnn.add("--hidden", o.hidden, "N", "the rnn's state width [64 for dates, 256 for text]")
-      ->check(above_zero);
-  groups.transformer
-      .add("--layers", o.layers, "N",
-           "of the encoder, and of the decoder [2 for dates, 4 for text]")
-      ->check(above_zero);
-  groups.heads
-      .add("--heads", o.heads, "N",
-           "of each attention layer of a transformer, and of multihead [4]")
-      ->check(above_zero);
-  groups.transformer
-      .add("--ffn", o.ffn, "N",
-           "hidden width of the feed-forward nets [128 for dates, 256 for text]")
-      ->check(above_zero);
-  groups.transformer
-      .add_with_default("--attention-dropout", o.attention_dropout, "P", "of attention weights")
-      ->check(CLI::Range(0.0, 0.9));
+void add_model_options(support::CommandLine& line, Options& o) {
+  Group group(line, "Model");
+  group.choice("--model", o.model, {"rnn", "transformer"}, "KIND",
+               "rnn (Bahdanau 2015) or transformer (Vaswani 2017)");
+  group.number("--embed", o.embed, ranges::width, "N",
+               "embedding width, and all of a transformer's\n"
+               "[rnn: 32 for dates, 256 for text; transformer: 64, 128]");
+  group.number("--dropout", o.dropout, ranges::probability, "P",
+               "probability [0 for dates, 0.3 for text]");
+  group.choice("--attention", o.attention, fovea::nn::attention_names(), "NAME",
+               fmt::format("of the rnn: {}", fmt::join(fovea::nn::attention_names(), ", ")));
+  group.choice("--attention-weights", o.attention_weights, fovea::nn::weights_names(), "KIND",
+               fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")));
+  group.flag("--coverage", o.coverage,
+             "additive attention sees how much it has looked at each word");
+  group.flag("--input-feeding", o.input_feeding,
+             "each step of the rnn reads what the last one wrote (Luong 2015)");
+  group.number("--hidden", o.hidden, ranges::width, "N",
+               "the rnn's state width [64 for dates, 256 for text]");
+  group.number("--layers", o.layers, ranges::layers, "N",
+               "of the encoder, and of the decoder [2 for dates, 4 for text]");
+  group.number("--heads", o.heads, ranges::heads, "N",
+               "of each attention layer of a transformer, and of multihead [4]");
+  group.number("--ffn", o.ffn, ranges::width, "N",
+               "hidden width of the feed-forward nets [128 for dates, 256 for text]");
+  group.number("--attention-dropout", o.attention_dropout, ranges::probability, "P",
+               "of attention weights");
 }
 
-void add_training_options(Groups& groups, Options& o) {
-  Group& group = groups.training;
-  group
-      .add("--epochs", o.epochs, "N",
-           "passes over the training data\n"
-           "[rnn: 3 for dates, 15 for text; transformer: 6, 120]")
-      ->check(above_zero);
-  group
-      .add("--max-seconds", o.max_seconds, "S",
-           "end training after so long, all runs together [no limit]")
-      ->check(above_zero);
-  CLI::Option* batch = group
-                           .add("--batch", o.batch, "N",
-                                "sentences in a batch [64; transformer on text: --batch-tokens]")
-                           ->check(above_zero);
-  group
-      .add("--batch-tokens", o.batch_tokens, "N",
-           "instead: sentences times the longest of them, at most [2048]")
-      ->check(above_zero)
-      ->excludes(batch);
-  group
-      .add("--lr", o.lr, "X",
-           "learning rate at its highest\n"
-           "[rnn: 4e-3 for dates, 1e-3 for text; transformer: 3e-3]")
-      ->check(above_zero);
-  group
-      .add("--schedule", o.schedule, "NAME",
-           "how it falls: cosine, or inverse-sqrt [transformer on text]")
-      ->check(CLI::IsMember({"cosine", "inverse-sqrt"}));
-  group
-      .add("--warmup", o.warmup, "N",
-           "steps in which it rises before that\n"
-           "[rnn: 0; transformer: 100 for dates, 2000 for text]")
-      ->check(CLI::NonNegativeNumber);
-  group
-      .add("--average", o.average, "N",
-           "measure and keep the weights' moving average over about N\n"
-           "epochs; 0: off [transformer on text: 10]")
-      ->check(CLI::NonNegativeNumber);
-  group.add("--label-smoothing", o.label_smoothing, "E", "[0 for dates, 0.1 for text]")
-      ->check(CLI::Range(0.0, 0.9));
-  group.add_with_default("--clip", o.clip, "X", "gradient norm at most; 0: any")
-      ->check(CLI::Range(0.0, 1e9));
-  group.add("--save", o.save, "FILE",
-            "the best model goes here [TASK.safetensors]; all that\n"
-            "going on needs is in FILE.last, also after Ctrl-C");
+void add_training_options(support::CommandLine& line, Options& o) {
+  Group group(line, "Training");
+  group.number("--epochs", o.epochs, ranges::epochs, "N",
+               "passes over the training data\n"
+               "[rnn: 3 for dates, 15 for text; transformer: 6, 120]");
+  group.number("--max-seconds", o.max_seconds, ranges::seconds, "S",
+               "end training after so long, all runs together [no limit]");
+  group.number("--batch", o.batch, ranges::batch, "N",
+               "sentences in a batch [64; transformer on text: --batch-tokens]");
+  group.number("--batch-tokens", o.batch_tokens, ranges::count, "N",
+               "instead: sentences times the longest of them, at most [2048]");
+  group.number("--lr", o.lr, ranges::rate, "X",
+               "learning rate at its highest\n"
+               "[rnn: 4e-3 for dates, 1e-3 for text; transformer: 3e-3]");
+  group.choice("--schedule", o.schedule, {"cosine", "inverse-sqrt"}, "NAME",
+               "how it falls: cosine, or inverse-sqrt [transformer on text]");
+  group.number("--warmup", o.warmup, ranges::count_or_none, "N",
+               "steps in which it rises before that\n"
+               "[rnn: 0; transformer: 100 for dates, 2000 for text]");
+  group.number("--average", o.average, {0, ranges::epochs.max}, "N",
+               "measure and keep the weights' moving average over about N\n"
+               "epochs; 0: off [transformer on text: 10]");
+  group.number("--label-smoothing", o.label_smoothing, ranges::probability, "E",
+               "[0 for dates, 0.1 for text]");
+  group.number("--clip", o.clip, ranges::weight, "X", "gradient norm at most; 0: any");
+  group.file("--save", o.save, "FILE",
+             "the best model goes here [TASK.safetensors]; all that\n"
+             "going on needs is in FILE.last, also after Ctrl-C");
   group.flag("--resume", o.resume, "go on from FILE.last");
-  group.add("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
-  group.add("--curve", o.curve, "FILE", "how it learned, as SVG [curve.svg]");
-  group.add("--profile", o.profile, "FILE",
-            "where the time of some steps goes: a table at the end of training,\n"
-            "and a trace (JSON) for ui.perfetto.dev");
+  group.file("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
+  group.file("--curve", o.curve, "FILE", "how it learned, as SVG [curve.svg]");
+  group.file("--profile", o.profile, "FILE",
+             "where the time of some steps goes: a table at the end of training,\n"
+             "and a trace (JSON) for ui.perfetto.dev");
   support::add_memory_options(group, o.memory);
   group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
+  group.number("--coverage-loss", o.coverage_loss, ranges::weight, "X",
+               "weight of what looking twice at a word costs (See 2017)");
+  group.file("--guided-alignment", o.guided_alignment, "FILE",
+             "where to look, taught with the rest (Chen 2016): for each training\n"
+             "pair a line of links SOURCE-TARGET, its tokens counted from 0");
+  group.flag("--recompute", o.recompute,
+             "the rnn's encoder keeps less for the backward, and computes it\n"
+             "again: less memory, more time, the same results");
+  group.number("--guided-weight", o.guided_weight, ranges::weight, "X",
+               "weight of what that costs");
 }
 
-// What the rnn's training may say about where to look.
-void add_looking_options(Groups& groups, Options& o) {
-  Group& group = groups.looking;
-  group
-      .add_with_default("--coverage-loss", o.coverage_loss, "X",
-                        "weight of what looking twice at a word costs (See 2017)")
-      ->check(CLI::Range(0.0, 1e9));
-  CLI::Option* guided =
-      group.add("--guided-alignment", o.guided_alignment, "FILE",
-                "where to look, taught with the rest (Chen 2016): for each training\n"
-                "pair a line of links SOURCE-TARGET, its tokens counted from 0");
-  groups.rnn
-      .flag("--recompute", o.recompute,
-            "the rnn's encoder keeps less for the backward, and computes it\n"
-            "again: less memory, more time, the same results")
-      ->group("Training");
-  group.add_with_default("--guided-weight", o.guided_weight, "X", "weight of what that costs")
-      ->check(CLI::Range(0.0, 1e9))
-      ->needs(guided);
-}
-
-void add_use_options(Groups& groups, Options& o) {
-  Group& group = groups.use;
-  group
-      .add("--load", o.load, "FILE",
-           "use this model instead of training one; given again: an\n"
-           "ensemble, whose probabilities are the mean of the models'")
-      ->allow_extra_args(false);
-  group.add("--text", o.text, "LINE", "translate this line; may be given again")
-      ->allow_extra_args(false);
-  group.add("--input", o.input, "FILE", "translate this file, line by line; -: standard input");
-  group.add("--output", o.output, "FILE", "where its translations go [standard output]")
-      ->needs("--input");
-  group
-      .add("--target-text", o.target_text, "FILE",
-           "what --input is to become, line by line: forced, for --align")
-      ->needs("--input")
-      ->excludes("--output");
-  group.add("--align", o.align, "FILE",
-            "where each target token looked most, as links SOURCE-TARGET:\n"
-            "of --input and --target-text, of --input or --text and the\n"
-            "translations found, or of the test set");
-  group.add("--align-weights", o.align_weights, "FILE",
-            "the same as all weights, a JSON object a line");
-  group.add("--heatmap", o.heatmap, "FILE",
-            "where it looked, as SVG [attention.svg after training]:\n"
-            "for the first line of --text, --input or the test set");
-  group.add("--report", o.report, "FILE",
-            "a page to explore where every layer looked, as HTML:\n"
-            "for the first lines of --text, --input or the test set");
-  group.add("--json", o.json, "FILE", "every final figure");
-  group.add("--beam", o.beam, "N", "hypotheses; 1: greedy [1 for dates, 5 for text]")
-      ->check(above_zero);
-  group.add_with_default("--length-penalty", o.length_penalty, "X", "log p is divided by length^X");
-  group
-      .add_with_default("--n-best", o.n_best, "N",
-                        "so many translations of each line, with its number and a score")
-      ->check(above_zero);
+void add_use_options(support::CommandLine& line, Options& o) {
+  Group group(line, "Use");
+  group.files("--load", o.load, "FILE",
+              "use this model instead of training one; given again: an\n"
+              "ensemble, whose probabilities are the mean of the models'");
+  group.texts("--text", o.text, "LINE", "translate this line; may be given again");
+  group.file("--input", o.input, "FILE", "translate this file, line by line; -: standard input");
+  group.file("--output", o.output, "FILE", "where its translations go [standard output]");
+  group.file("--target-text", o.target_text, "FILE",
+             "what --input is to become, line by line: forced, for --align");
+  group.file("--align", o.align, "FILE",
+             "where each target token looked most, as links SOURCE-TARGET:\n"
+             "of --input and --target-text, of --input or --text and the\n"
+             "translations found, or of the test set");
+  group.file("--align-weights", o.align_weights, "FILE",
+             "the same as all weights, a JSON object a line");
+  group.file("--heatmap", o.heatmap, "FILE",
+             "where it looked, as SVG [attention.svg after training]:\n"
+             "for the first line of --text, --input or the test set");
+  group.file("--report", o.report, "FILE",
+             "a page to explore where every layer looked, as HTML:\n"
+             "for the first lines of --text, --input or the test set");
+  group.file("--json", o.json, "FILE", "every final figure");
+  group.number("--beam", o.beam, ranges::beam, "N",
+               "hypotheses; 1: greedy [1 for dates, 5 for text]");
+  group.number("--length-penalty", o.length_penalty, {0, 10}, "X", "log p is divided by length^X");
+  group.number("--max-length", o.max_length, ranges::length, "N",
+               "tokens that are read of a line, the rest is left out, and\n"
+               "tokens of its translation, which has 2 S + 12 at most for S read");
+  group.number("--n-best", o.n_best, ranges::beam, "N",
+               "so many translations of each line, with its number and a score");
   group.flag("--keep-unknown", o.keep_unknown,
              "print <unk>, and not the word that it looked at most there");
-  group
-      .add("--threads", o.threads, "N",
-           "[1 for dates, one a processor for text]; any number gives the same results")
-      ->check(above_zero);
+  group.number("--threads", o.threads, ranges::threads, "N",
+               "[1 for dates, one a processor for text]; any number gives the same results");
 }
 
-// What an rnn without attention, or with another mechanism, has no use for.
-void check_attention(const Options& o) {
-  const bool none = o.trains() && o.model == "rnn" && o.attention == "none";
-  if (none && o.draws())
-    throw CLI::ValidationError(
-        "--heatmap and --report draw attention, and --attention none has none");
-  if (none && o.aligns())
-    throw CLI::ValidationError("--align tells of attention, and --attention none has none");
-  if (none && (o.coverage_loss > 0 || !o.guided_alignment.empty()))
-    throw CLI::ValidationError(
-        "--coverage-loss and --guided-alignment teach attention, and --attention none has none");
-  if (none && o.attention_weights != "softmax")
-    throw CLI::ValidationError("--attention-weights: --attention none has no weights");
-  if (o.coverage && o.attention != "additive")
-    throw CLI::ValidationError("--coverage: for --attention additive");
+// What goes together: the one place that says which options mean nothing beside others.
+std::vector<Rule> rules_of(const Options& o) {
+  const bool rnn = o.model == "rnn";
+  const bool attends = !(o.trains() && rnn && o.attention == "none");
+  const bool forced = !o.target_text.empty();
+  const bool translates = !o.text.empty() || (!o.input.empty() && !forced);
+  const bool measures = o.trains() || !o.data.empty() || (o.text.empty() && o.input.empty());
+  return {
+      {o.trains(), "only without --load, which trains nothing",
+       "--source --target --bpe --bpe-merges --min-count --max-vocab --seed "
+       "--model --embed --dropout --attention --attention-weights --coverage --input-feeding "
+       "--hidden --layers --heads --ffn --attention-dropout "
+       "--epochs --max-seconds --batch --batch-tokens --lr --schedule --warmup --average "
+       "--label-smoothing --clip --save --resume --log --curve --profile --dry-run --memory-limit "
+       "--smoke --coverage-loss --guided-alignment --recompute --guided-weight"},
+      {!o.data.empty(), "only with --data: dates have no languages, and are read by characters",
+       "--source --target --bpe --bpe-merges"},
+      {o.bpe.empty(), "only without --bpe", "--bpe-merges"},
+      {rnn, "only with --model rnn",
+       "--attention --attention-weights --coverage --input-feeding --hidden --coverage-loss "
+       "--guided-alignment --guided-weight --recompute"},
+      {!rnn, "only with --model transformer", "--layers --ffn --attention-dropout"},
+      {!rnn || o.attention == "multihead",
+       "only with --model transformer and --attention multihead", "--heads"},
+      {attends, "not with --attention none, which has no weights",
+       "--attention-weights --coverage-loss --guided-alignment --guided-weight --align "
+       "--align-weights --heatmap --report --keep-unknown"},
+      {o.attention == "additive", "only with --attention additive", "--coverage"},
+      {!o.guided_alignment.empty(), "only with --guided-alignment", "--guided-weight"},
+      {o.batch == 0, "only without --batch", "--batch-tokens"},
+      {!o.smoke || !o.save.empty(), "with --smoke only with --save: else nothing is kept",
+       "--resume"},
+      {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
+       "--text --input --output --target-text --align --align-weights --heatmap --report --json "
+       "--beam --length-penalty --max-length --n-best --keep-unknown"},
+      {!o.input.empty(), "only with --input", "--output --target-text"},
+      {!forced, "only without --target-text", "--output"},
+      {o.aligns(), "only with --align or --align-weights", "--target-text"},
+      {translates || measures || o.draws(), "only where something is translated",
+       "--beam --length-penalty --keep-unknown --max-length"},
+      {translates, "only with lines to translate, of --text or --input", "--n-best"},
+      {o.beam != 1, "only with a --beam above 1", "--length-penalty"},
+      {o.load.size() <= 1, "with one --load only: it shows one model", "--report"}};
 }
 
-// What does not follow from one option alone.
-void check_together(const Options& o, const Groups& g) {
-  if (!o.trains())
-    support::refuse({&g.text, &g.model, &g.rnn, &g.heads, &g.transformer, &g.training, &g.looking},
-                    "of training, and --load uses a trained model");
-  if (o.model == "rnn") support::refuse({&g.transformer}, "for --model transformer");
-  if (o.model == "rnn" && o.attention != "multihead")
-    support::refuse({&g.heads}, "for --model transformer and --attention multihead");
-  if (o.model == "transformer") support::refuse({&g.rnn, &g.looking}, "for --model rnn");
-  if (o.data.empty() && (!o.bpe.empty() || o.bpe_merges > 0))
-    throw CLI::ValidationError("--bpe and --bpe-merges: dates are spelled by characters");
+void check_values(const Options& o) {
   if (o.beam > 0 && o.beam < o.n_best)
     throw CLI::ValidationError(
         fmt::format("--n-best {} needs a --beam of at least that", o.n_best));
-  if (!o.target_text.empty() && !o.aligns())
-    throw CLI::ValidationError("--target-text: for --align and --align-weights");
   if (o.align == "-" || o.align_weights == "-")
     throw CLI::ValidationError(
         "--align and --align-weights: a file, translations go to the output");
   if (o.input == "-" && o.target_text == "-")
     throw CLI::ValidationError("--input - and --target-text -: standard input can be one of them");
-  if (o.load.size() > 1 && !o.report.empty())
-    throw CLI::ValidationError("--report looks inside one model: give one --load");
-  check_attention(o);
 }
 
 }  // namespace
 
+void declare_options(support::CommandLine& line, Options& o) {
+  add_data_options(line, o);
+  add_model_options(line, o);
+  add_training_options(line, o);
+  add_use_options(line, o);
+  line.rules = [&o] { return rules_of(o); };
+  line.check_values = [&o] { check_values(o); };
+}
+
 Options parse_options(int argc, char** argv) {
   Options o;
-  CLI::App app{
+  support::CommandLine line(
       "Learns to translate: a GRU encoder-decoder with attention or without, or a Transformer.\n"
       "With no options: human dates to ISO dates; some seconds.\n\n"
       "  translate --data DIR --source de --target en --save model.safetensors\n"
       "  translate --load model.safetensors --input de.txt --output en.txt\n"
       "  translate --load model.safetensors --text 'ein hund .'\n"
-      "  translate --load model.safetensors --input de.txt --target-text en.txt --align links.txt"};
-  Groups groups(app);
-  add_data_options(groups, o);
-  add_model_options(groups, o);
-  add_training_options(groups, o);
-  add_looking_options(groups, o);
-  add_use_options(groups, o);
-  support::parse(app, argc, argv, [&] { check_together(o, groups); });
+      "  translate --load model.safetensors --input de.txt --target-text en.txt --align links.txt");
+  declare_options(line, o);
+  line.parse_or_exit(argc, argv);
   o.task.dates = o.data.empty();
   o.resume_command = support::resume_command(argc, argv);
   return o;

@@ -8,6 +8,10 @@
 #include <string>
 #include <vector>
 
+namespace support {
+class CommandLine;
+}
+
 /// What a translator was made for: enough to find its text again.
 struct Task {
   bool dates = true;  // human dates to ISO dates, made from the seed; else text from files
@@ -66,6 +70,7 @@ struct Options {
   // search
   std::int64_t beam = 0;
   double length_penalty = 1.0;
+  std::int64_t max_length = 1000;  // tokens that are read of a line, and of its translation
   std::int64_t n_best = 1;
   bool keep_unknown = false;  // else <unk> becomes the source word that it looked at most
 
@@ -84,6 +89,9 @@ struct Options {
   bool draws() const { return !(heatmap.empty() && report.empty()); }
   std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it
 };
+
+/// Declares the options, to be read into `o`, and what goes together.
+void declare_options(support::CommandLine& line, Options& o);
 
 /// Reads the command line; prints help or an error and exits where that is called for.
 Options parse_options(int argc, char** argv);

@@ -73,9 +73,9 @@ parts_are_put_together() {
   refuses 2 '--pooling: last: transformer has no last state' --model transformer --pooling last
   refuses 2 "--pooling: there is no 'median'" --pooling median
   for option in --hidden --layers; do
-    refuses 2 "$option: for recurrent models and transformer" --model selfattention $option 2
+    refuses 2 "$option: only with recurrent models and transformer" --model selfattention $option 2
   done
-  refuses 2 '--heads: for selfattention, +selfattention and transformer' --model bilstm --heads 2
+  refuses 2 '--heads: only with selfattention, +selfattention and transformer' --model bilstm --heads 2
 }
 
 put_together() {
@@ -165,11 +165,15 @@ wrong_files_are_named() {
   refuses 1 '--report: nowhere/page.html: there is no folder nowhere' --report nowhere/page.html
   refuses 1 '--save: . is a folder' --save .
   refuses 2 '--output' --output out.txt
-  refuses 2 '--epochs, --seed: is for training' --load reviews-bow.safetensors --seed 1 --epochs 2
-  refuses 2 '--save: is for training' --load reviews-bow.safetensors --save other.st
-  refuses 2 '--model: is for training' --load reviews-bow.safetensors --model bow
-  refuses 2 'need --data' --phrases
+  refuses 2 '--epochs, --seed: only without --load' --load reviews-bow.safetensors --seed 1 --epochs 2
+  refuses 2 '--save: only without --load' --load reviews-bow.safetensors --save other.st
+  refuses 2 '--model: only without --load' --load reviews-bow.safetensors --model bow
+  refuses 2 '--phrases: only with --data' --phrases
   refuses 2 'was not expected' --nonsense
+  refuses 2 "--seed: '-1': must be an integer" --seed -1
+  refuses 2 "--dropout: 'nan': must be a number, 0 to 0.9" --dropout nan
+  refuses 2 "--max-seconds: 'inf': must be" --max-seconds inf
+  refuses 1 'load: /dev/zero: must be a regular file' --load /dev/zero --text a
   works --help
   contains output '--pooling'
 }
@@ -218,7 +222,7 @@ what_training_takes_is_told_before() {
   contains messages '--embed '
   refuses 1 '--hidden ' --memory-limit 200kB --model bigru
   contains messages '--recompute '
-  refuses 2 '--recompute: for recurrent models' --recompute
+  refuses 2 '--recompute: only with recurrent models' --recompute
 }
 
 reviews_are_learned

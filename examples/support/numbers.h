@@ -1,0 +1,73 @@
+// Numbers in texts: one parser and one table of ranges for command lines, checkpoints and files.
+#pragma once
+
+#include <fovea/core/error.h>
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <fmt/format.h>
+
+namespace support {
+
+/// The values from min to max. NaN is in no range.
+template <class T>
+struct Range {
+  T min, max;
+  bool above = false;  ///< min itself is not one of them
+
+  constexpr bool contains(T value) const {
+    return (above ? value > min : value >= min) && value <= max;
+  }
+  /// "1 to 10", "above 0, at most 10"
+  std::string str() const {
+    return above ? fmt::format("above {}, at most {}", min, max)
+                 : fmt::format("{} to {}", min, max);
+  }
+  /// "must be an integer, 1 to 10"
+  std::string rule() const {
+    return fmt::format("must be {}, {}", std::integral<T> ? "an integer" : "a number", str());
+  }
+};
+
+/// The whole text as a number of the range: no blanks, no '+', no hexadecimal digits, and no 1e3
+/// for an integer. ValueError, "NAME: 'TEXT': must be an integer, 1 to 10".
+template <class T>
+T parse_number(std::string_view name, std::string_view text, const Range<T>& range) {
+  T value{};
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, value);
+  if (error != std::errc() || end != last || !range.contains(value))
+    fovea::value_error(name, "'{}': {}", text, range.rule());
+  return value;
+}
+
+/// What the programs' options and their checkpoints may be. The sizes are far above what a machine
+/// can train: the forecast of memory refuses earlier. They keep sums and products of sizes exact.
+namespace ranges {
+
+using Integers = Range<std::int64_t>;
+using Reals = Range<double>;
+
+inline constexpr Range<std::uint64_t> seed{0, std::numeric_limits<std::uint64_t>::max()};
+inline constexpr Range<int> threads{1, 256};
+inline constexpr Integers width{1, 65'536}, layers{1, 128}, heads{1, 1024};
+inline constexpr Integers length{1, 65'536};    // tokens in a row
+inline constexpr Integers window{0, 65'536};    // tokens that are seen; 0: all
+inline constexpr Integers batch{1, 1'000'000};  // sentences
+inline constexpr Integers epochs{1, 1'000'000};
+inline constexpr Integers count{1, 1'000'000'000}, count_or_none{0, 1'000'000'000};
+inline constexpr Integers vocab{4, 10'000'000};  // with the four specials
+inline constexpr Integers beam{1, 1000};
+inline constexpr Reals probability{0, 0.9};  // of dropout and smoothing
+inline constexpr Reals weight{0, 1e9};       // of a part of the loss, and bounds of norms
+inline constexpr Reals rate{0, 1000, true};  // of learning
+inline constexpr Reals seconds{0, 1e9, true};
+
+}  // namespace ranges
+}  // namespace support

@@ -1,0 +1,49 @@
+// The command line of generate: numbers, and what goes together.
+#include "options.h"
+#include "options_walk.h"
+
+TEST_CASE("generate: every numeric option refuses what is not in its range") {
+  walk::check_numbers<Options>(16);
+}
+
+TEST_CASE("generate: every option in every mode") {
+  const std::vector<walk::Mode> modes{{'G', {}},  // the grammar
+                                      {'F', {"--text", "f"}},
+                                      {'W', {"--temperature", "0"}},
+                                      {'Y', {"--dry-run"}},
+                                      {'S', {"--smoke"}},
+                                      {'L', {"--load", "x"}},
+                                      {'Z', {"--load", "x", "--temperature", "0"}},
+                                      {'D', {"--data", "d"}},
+                                      {'C', {"--data", "d", "--check"}}};
+  const std::string training = "GFWYS", speaks = "GFWSLZD";
+  const walk::Table table{{"--data", "GWD"},
+                          {"--text", "GWYS"},
+                          {"--load", "GWLZ"},
+                          {"--save", training},
+                          {"--check", "D"},
+                          {"--steps", "GFWY"},
+                          {"--max-seconds", training},
+                          {"--layers", training},
+                          {"--width", training},
+                          {"--heads", training},
+                          {"--context", training},
+                          {"--window", training},
+                          {"--batch", training},
+                          {"--lr", training},
+                          {"--dropout", training},
+                          {"--dry-run", "GFS"},
+                          {"--memory-limit", training},
+                          {"--prompt", speaks},
+                          {"--tokens", speaks},
+                          {"--temperature", "GFSLD"},
+                          {"--top-k", "GFSLD"},
+                          {"--top-p", "GFSLD"},
+                          {"--seed", "GFWYSLD"},
+                          {"--endless", "D"},
+                          {"--json", speaks},
+                          {"--report", speaks},
+                          {"--profile", "GFWYSLZD"},
+                          {"--smoke", "GFWY"}};
+  walk::check_modes<Options>(modes, table, {{"--width", "128"}, {"--heads", "2"}});
+}
