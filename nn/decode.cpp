@@ -26,8 +26,13 @@ struct Candidate {
   }
 };
 
+// The last word of a hypothesis, which knows those before it: what several share is stored once.
+struct Word {
+  std::int64_t before, token;
+};
+
 struct Open {
-  std::vector<std::int64_t> tokens;
+  std::int64_t last = -1;  // of the beam's words; -1: none
   double log_prob = kNever;
 };
 
@@ -41,7 +46,8 @@ class Beam {
 
   bool done() const { return done_; }
   std::int64_t last_token(std::size_t k) const {
-    return open_[k].tokens.empty() ? options_.bos : open_[k].tokens.back();
+    const std::int64_t last = open_[k].last;
+    return last < 0 ? options_.bos : words_[static_cast<std::size_t>(last)].token;
   }
 
   // log_probs: (K, V) of this sentence. Gives, for each new hypothesis, the one it came from.
@@ -103,10 +109,10 @@ class Beam {
       const Candidate& c = best[rank];
       const Open& parent = open_[static_cast<std::size_t>(c.from)];
       if (c.token == options_.eos) {
-        if (rank < width()) finish(parent.tokens, c.log_prob);
+        if (rank < width()) finish(parent.last, c.log_prob);
       } else if (next.size() < width()) {
-        next.push_back({parent.tokens, c.log_prob});
-        next.back().tokens.push_back(c.token);
+        next.push_back({std::ssize(words_), c.log_prob});
+        words_.push_back({parent.last, c.token});
         from.push_back(c.from);
       }
     }
@@ -118,7 +124,7 @@ class Beam {
       if (open_[k].log_prob == kNever) continue;
       const auto at = static_cast<std::int64_t>(k) * V + options_.eos;
       const double log_prob = open_[k].log_prob + static_cast<double>(log_probs[at]);
-      finish(open_[k].tokens, log_prob > kNever ? log_prob : kNever);  // NaN does not sort
+      finish(open_[k].last, log_prob > kNever ? log_prob : kNever);  // NaN does not sort
     }
   }
 
@@ -128,9 +134,14 @@ class Beam {
     return log_prob / std::pow(static_cast<double>(length), options_.length_penalty);
   }
 
-  void finish(const std::vector<std::int64_t>& tokens, double log_prob) {
-    const auto length = static_cast<std::int64_t>(tokens.size()) + 1;
-    finished_.push_back({tokens, log_prob, score(log_prob, length)});
+  void finish(std::int64_t last, double log_prob) {
+    std::vector<std::int64_t> tokens(static_cast<std::size_t>(length_));
+    for (auto token = tokens.rbegin(); token != tokens.rend(); ++token) {
+      const Word& word = words_[static_cast<std::size_t>(last)];
+      *token = word.token;
+      last = word.before;
+    }
+    finished_.push_back({std::move(tokens), log_prob, score(log_prob, length_ + 1)});
   }
 
   // The best that an open hypothesis can still reach: no further loss, and the most favourable
@@ -150,6 +161,7 @@ class Beam {
   }
 
   BeamOptions options_;
+  std::vector<Word> words_;
   std::vector<Open> open_;
   std::vector<Hypothesis> finished_;
   std::int64_t length_ = 0;
@@ -161,6 +173,14 @@ void check(const BeamOptions& o, std::int64_t B) {
   check_sizes("beam_search", {{"beam", o.beam}, {"max_length", o.max_length}});
   checked_range("beam_search", "n_best", o.n_best, 1, o.beam);
   detail::check_elements("beam_search", "B * beam", B * o.beam, sizeof(Open));
+  if (!o.max_lengths.empty() && std::ssize(o.max_lengths) != B)
+    value_error("beam_search",
+                "max_lengths has {} lengths: must have none, or one for each of {} "
+                "sentences",
+                o.max_lengths.size(), B);
+  if (o.min_rows < 1) value_error("beam_search", "min_rows = {}: must be 1 or more", o.min_rows);
+  for (const std::int64_t length : o.max_lengths)
+    if (length < 1) value_error("beam_search", "max_lengths: {}: must be 1 or more", length);
 }
 
 // The logits of one step as log-probabilities.    (B K, V)
@@ -182,37 +202,94 @@ std::vector<Tensor> rows_of(const std::vector<Tensor>& state,
   return picked;
 }
 
+// The searches of a batch. The model may have fewer sentences than there are: `here` are those that
+// it has, and `rows` the hypothesis that each of its rows came from.
+class Search {
+ public:
+  Search(std::int64_t B, const BeamOptions& options)
+      : K_(options.beam), eos_(options.eos), least_((options.min_rows + K_ - 1) / K_) {
+    BeamOptions own = options;
+    own.max_lengths.clear();
+    for (std::int64_t b = 0; b < B; ++b) {
+      if (!options.max_lengths.empty())
+        own.max_length = options.max_lengths[static_cast<std::size_t>(b)];
+      beams_.emplace_back(own);
+      here_.push_back(b);
+      rows_.insert(rows_.end(), static_cast<std::size_t>(K_), b);
+    }
+  }
+
+  bool open() const { return open_sentences() > 0; }
+
+  void step(const DecodeStep& model, std::vector<Tensor>& state) {
+    state = rows_of(state, rows_);
+    const std::int64_t rows = std::ssize(rows_);
+    Tensor ids = empty({rows}, DType::i64);
+    std::int64_t* id = ids.mutable_data<std::int64_t>();
+    for (const std::int64_t b : here_)
+      for (std::size_t k = 0; k < static_cast<std::size_t>(K_); ++k) *id++ = beam(b).last_token(k);
+    const Tensor log_probs = log_probs_of(model(ids, state), rows, eos_);  // (B K, V)
+    const std::int64_t V = log_probs.dim(1);
+    rows_.clear();
+    for (std::int64_t i = 0; i < std::ssize(here_); ++i) {
+      Beam& own = beam(here_[static_cast<std::size_t>(i)]);
+      std::vector<std::int64_t> from(static_cast<std::size_t>(K_), 0);
+      if (!own.done()) from = own.advance(log_probs.data<float>() + i * K_ * V, V);
+      for (const std::int64_t k : from) rows_.push_back(i * K_ + k);
+    }
+  }
+
+  // Once a quarter is done, so that leaving costs less than it saves.
+  void leave(const DecodeStart& start) {
+    const std::int64_t open = open_sentences();
+    std::int64_t fillers = std::max<std::int64_t>(0, least_ - open);  // done, and stay
+    if (!start.keep || open == 0 || 4 * (open + fillers) > 3 * std::ssize(here_)) return;
+    std::vector<std::int64_t> stay, here, rows;
+    for (std::int64_t i = 0; i < std::ssize(here_); ++i) {
+      const std::int64_t b = here_[static_cast<std::size_t>(i)];
+      if (beam(b).done() && fillers-- <= 0) continue;
+      stay.push_back(i);
+      here.push_back(b);
+      rows.insert(rows.end(), rows_.begin() + i * K_, rows_.begin() + (i + 1) * K_);
+    }
+    start.keep(stay);
+    here_ = std::move(here);
+    rows_ = std::move(rows);
+  }
+
+  std::vector<std::vector<Hypothesis>> results() {
+    std::vector<std::vector<Hypothesis>> all;
+    for (Beam& own : beams_) all.push_back(own.result());
+    return all;
+  }
+
+ private:
+  Beam& beam(std::int64_t b) { return beams_[static_cast<std::size_t>(b)]; }
+  std::int64_t open_sentences() const {
+    return std::count_if(beams_.begin(), beams_.end(), [](const Beam& b) { return !b.done(); });
+  }
+
+  std::int64_t K_, eos_, least_;
+  std::vector<Beam> beams_;
+  std::vector<std::int64_t> here_, rows_;
+};
+
 }  // namespace
+
+std::vector<std::vector<Hypothesis>> beam_search(const DecodeStart& start, std::int64_t B,
+                                                 const BeamOptions& options) {
+  check(options, B);
+  if (!start.step) value_error("beam_search", "no step: must be a function");
+  const NoGrad guard;
+  Search search(B, options);
+  for (std::vector<Tensor> state = start.state; search.open(); search.leave(start))
+    search.step(start.step, state);
+  return search.results();
+}
 
 std::vector<std::vector<Hypothesis>> beam_search(const DecodeStep& step, std::vector<Tensor> state,
                                                  std::int64_t B, const BeamOptions& options) {
-  check(options, B);
-  if (!step) value_error("beam_search", "no step: must be a function");
-  const NoGrad guard;
-  const std::int64_t K = options.beam;
-  std::vector<Beam> beams(static_cast<std::size_t>(B), Beam(options));
-  std::vector<std::int64_t> rows;  // first: every sentence's state, K times
-  for (std::int64_t i = 0; i < B * K; ++i) rows.push_back(i / K);
-  const auto open = [](const Beam& beam) { return !beam.done(); };
-  while (std::any_of(beams.begin(), beams.end(), open)) {
-    state = rows_of(state, rows);
-    Tensor ids = empty({B * K}, DType::i64);
-    std::int64_t* id = ids.mutable_data<std::int64_t>();
-    for (const Beam& beam : beams)
-      for (std::size_t k = 0; k < static_cast<std::size_t>(K); ++k) *id++ = beam.last_token(k);
-    const Tensor log_probs = log_probs_of(step(ids, state), B * K, options.eos);  // (B K, V)
-    const std::int64_t V = log_probs.dim(1);
-    for (std::int64_t b = 0; b < B; ++b) {
-      Beam& beam = beams[static_cast<std::size_t>(b)];
-      std::vector<std::int64_t> from(static_cast<std::size_t>(K), 0);
-      if (!beam.done()) from = beam.advance(log_probs.data<float>() + b * K * V, V);
-      for (std::int64_t k = 0; k < K; ++k)
-        rows[static_cast<std::size_t>(b * K + k)] = b * K + from[static_cast<std::size_t>(k)];
-    }
-  }
-  std::vector<std::vector<Hypothesis>> results;
-  for (Beam& beam : beams) results.push_back(beam.result());
-  return results;
+  return beam_search(DecodeStart{step, std::move(state)}, B, options);
 }
 
 Tensor mean_prediction(const std::vector<Tensor>& logits) {
@@ -235,6 +312,10 @@ DecodeStart ensemble(std::vector<DecodeStart> members) {
   for (const DecodeStart& member : members)
     joined.state.insert(joined.state.end(), member.state.begin(), member.state.end());
   const std::size_t total = joined.state.size();
+  if (std::all_of(members.begin(), members.end(), [](const auto& m) { return bool(m.keep); }))
+    joined.keep = [members](const std::vector<std::int64_t>& sentences) {
+      for (const DecodeStart& member : members) member.keep(sentences);
+    };
   joined.step = [members = std::move(members), total](const Tensor& ids,
                                                       std::vector<Tensor>& state) {
     if (state.size() != total)

@@ -14,6 +14,8 @@ struct BeamOptions {
   double length_penalty =
       1.0;                  ///< alpha: scores are divided by length^alpha (the end token counts)
   std::int64_t n_best = 1;  ///< hypotheses to give back, at most K
+  std::vector<std::int64_t> max_lengths = {};  ///< max_length of each sentence; empty: the same
+  std::int64_t min_rows = 1;  ///< hypotheses in the model's batch below which no sentence leaves it
   std::int64_t bos = 2, eos = 3;
 };
 
@@ -42,11 +44,20 @@ std::vector<std::vector<Hypothesis>> beam_search(const DecodeStep& step, std::ve
 struct DecodeStart {
   DecodeStep step;
   std::vector<Tensor> state;  ///< first axis B
+  /// From now on the model has these sentences of those it had, in this order, and a step is given
+  /// theirs alone. Empty: it must keep them all.
+  std::function<void(const std::vector<std::int64_t>& sentences)> keep = {};
 };
+
+/// The same, and sentences that are done leave the model's batch from time to time: a long search
+/// costs as much as its own steps, whatever was in the batch.
+std::vector<std::vector<Hypothesis>> beam_search(const DecodeStart& start, std::int64_t B,
+                                                 const BeamOptions& options);
 
 /// Several models searched as one, whose probability of a token is the mean of theirs:
 ///   logits = log(1/M sum_m softmax(logits_m))
-/// Its state is the members' states one after the other. One member alone stays as it is.
+/// Its state is the members' states one after the other. One member alone stays as it is. It can
+/// keep some sentences where all members can.
 /// ValueError for no member; ShapeError where they do not know the same number of tokens;
 /// StateError for a state of another number of tensors, given to the step or by a member.
 DecodeStart ensemble(std::vector<DecodeStart> members);

@@ -192,6 +192,75 @@ TEST_CASE("equal words: the smaller one first") {
     CHECK(best[i].tokens == std::vector<std::int64_t>{static_cast<std::int64_t>(i) - 1});
 }
 
+TEST_CASE("every sentence has its own greatest length") {
+  const std::vector<std::int64_t> lengths{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  for (const std::int64_t beam : {1, 4}) {
+    CAPTURE(beam);
+    BeamOptions options{.beam = beam, .max_lengths = lengths};
+    const auto all = beam_search(model, sentences(seeds), 10, options);
+    for (std::size_t b = 0; b < seeds.size(); ++b) {
+      options.max_lengths = {};
+      options.max_length = lengths[b];
+      const auto one = beam_search(model, sentences({seeds[b]}), 1, options)[0];
+      CHECK(all[b][0].tokens == one[0].tokens);
+      CHECK(all[b][0].score == one[0].score);
+    }
+  }
+  const auto error = [](std::vector<std::int64_t> given) {
+    return message_of<ValueError>([&] {
+      beam_search(model, sentences({1, 2}), 2, {.max_lengths = std::move(given)});
+    });
+  };
+  CHECK(error({1, 2, 3}) ==
+        "beam_search: max_lengths has 3 lengths: must have none, or one for each of 2 sentences");
+  CHECK(error({1, 0}) == "beam_search: max_lengths: 0: must be 1 or more");
+}
+
+TEST_CASE("sentences that are done leave the batch") {
+  // One sentence goes on for 200 words, nine end after a few.
+  std::vector<std::int64_t> lengths(10, 3);
+  lengths[4] = 200;
+  const BeamOptions options{.beam = 3, .max_lengths = lengths};
+  std::int64_t rows = 0, left = 10;
+  const DecodeStep endless = [&](const Tensor& ids, std::vector<Tensor>& state) {
+    rows += ids.numel();
+    CHECK(ids.numel() == 3 * left);
+    Tensor logits = model(ids, state);
+    for (std::int64_t i = 0; i < ids.numel(); ++i)
+      logits.mutable_data<float>()[i * V + eos] = -1e4F;
+    return logits;
+  };
+  const auto all = beam_search(endless, sentences(seeds), 10, options);
+  CHECK(rows == 201 * 30);
+  rows = 0;
+  const DecodeStart start{endless, sentences(seeds), [&](const std::vector<std::int64_t>& stay) {
+                            left = std::ssize(stay);
+                            CHECK(stay == std::vector<std::int64_t>{4});
+                          }};
+  const auto fewer = beam_search(start, 10, options);
+  CHECK(rows == 4 * 30 + 197 * 3);
+  for (std::size_t b = 0; b < seeds.size(); ++b) {
+    CHECK(all[b][0].tokens == fewer[b][0].tokens);
+    CHECK(all[b][0].score == fewer[b][0].score);
+    CHECK(std::ssize(all[b][0].tokens) == lengths[b]);
+  }
+  // With a floor, two that are done stay.
+  left = 10;
+  std::vector<std::int64_t> stayed;
+  const DecodeStart floor{endless, sentences(seeds), [&](const std::vector<std::int64_t>& stay) {
+                            left = std::ssize(stay);
+                            stayed = stay;
+                          }};
+  BeamOptions at_least = options;
+  at_least.min_rows = 8;
+  CHECK(beam_search(floor, 10, at_least)[4][0].tokens == all[4][0].tokens);
+  CHECK(stayed == std::vector<std::int64_t>{0, 1, 4});
+  left = 10;
+  const auto both = beam_search(ensemble({start, start}), 10, options);
+  CHECK(both[4][0].tokens.size() == 200);
+  CHECK(!ensemble({start, {endless, sentences(seeds)}}).keep);
+}
+
 TEST_CASE("no sentences") { CHECK(beam_search(model, sentences({}), 0, {}).empty()); }
 
 TEST_CASE("what the search does not take") {
