@@ -76,10 +76,14 @@ Metadata load_into(const std::filesystem::path& path, const NamedTensors& tensor
   return load_into(SafetensorsFile::read(path), tensors, options);
 }
 
-Metadata load_into(const SafetensorsFile& file, const NamedTensors& tensors, LoadOptions options) {
+void check_fits(const SafetensorsFile& file, const NamedTensors& tensors, LoadOptions options) {
   check_defined("load_into", tensors);
   std::vector<std::string> found = misfits(file, tensors, options);
   if (!found.empty()) refuse(file, std::move(found));
+}
+
+Metadata load_into(const SafetensorsFile& file, const NamedTensors& tensors, LoadOptions options) {
+  check_fits(file, tensors, options);
   // Reading an entry can still fail (a bool that is not one): all are read before any is written.
   std::vector<std::pair<Tensor, Tensor>> copies;
   for (const auto& [name, tensor] : tensors)

@@ -45,6 +45,10 @@ Metadata load_into(const std::filesystem::path& path, const NamedTensors& tensor
 Metadata load_into(const SafetensorsFile& file, const NamedTensors& tensors,
                    LoadOptions options = {});
 
+/// What load_into() checks before it writes: names, dtypes and shapes. StateError lists what
+/// differs.
+void check_fits(const SafetensorsFile& file, const NamedTensors& tensors, LoadOptions options = {});
+
 /// A generator's place as i64 (3): seed, stream, position. So it takes part in save and load_into.
 Tensor rng_to_tensor(const Rng& rng);
 void rng_from_tensor(Rng& rng, const Tensor& state);

@@ -5,6 +5,7 @@
 #include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/examples/support/checkpoint.h>
 #include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/training.h>
@@ -45,27 +46,23 @@ nlohmann::json to_json(const nn::TransformerLMOptions& o) {
 }
 
 // What --text's and the made-up text's models have in common.
-nn::TransformerLMOptions model_options(const nlohmann::json& sizes, double dropout) {
-  nn::TransformerLMOptions o{.vocab = sizes.at("vocab")};
-  o.d_model = sizes.at("d_model");
-  o.nhead = sizes.at("nhead");
-  o.num_layers = sizes.at("num_layers");
-  o.max_len = sizes.at("max_len");
-  o.window = sizes.at("window");
+nn::TransformerLMOptions usual_options(std::int64_t vocab, std::int64_t width) {
+  nn::TransformerLMOptions o{.vocab = vocab};
+  o.d_model = width;
   o.positions = nn::LmPositions::rope;
   o.norm = nn::NormKind::rms;
   o.activation = nn::Activation::swiglu;
   o.dim_feedforward = 2 * o.d_model;
   o.bias = false;
-  o.dropout = dropout;
+  o.dropout = 0;
   return o;
 }
 
-Speaker make_speaker(const nlohmann::json& sizes, double dropout, std::uint64_t seed,
+Speaker make_speaker(const nn::TransformerLMOptions& options, std::uint64_t seed,
                      const std::shared_ptr<data::Vocab>& vocab) {
   Speaker speaker;
   speaker.rng = std::make_shared<fovea::Rng>(seed);
-  speaker.model = std::make_unique<nn::TransformerLM>(model_options(sizes, dropout), *speaker.rng);
+  speaker.model = std::make_unique<nn::TransformerLM>(options, *speaker.rng);
   speaker.model->name_tree();
   set_alphabet(speaker, vocab);
   speaker.name = "characters";
@@ -131,13 +128,13 @@ Speaker new_speaker(const Options& options, const std::string& text) {
     ++counts[std::move(character)];
   ++counts["\n"];  // where texts begin
   const auto vocab = std::make_shared<data::Vocab>(counts);
-  Speaker speaker = make_speaker({{"vocab", vocab->size()},
-                                  {"d_model", options.width},
-                                  {"nhead", options.heads},
-                                  {"num_layers", options.layers},
-                                  {"max_len", options.context},
-                                  {"window", options.window}},
-                                 options.dropout, options.seed, vocab);
+  nn::TransformerLMOptions o = usual_options(vocab->size(), options.width);
+  o.nhead = options.heads;
+  o.num_layers = options.layers;
+  o.max_len = options.context;
+  o.window = options.window;
+  o.dropout = options.dropout;
+  Speaker speaker = make_speaker(o, options.seed, vocab);
   speaker.vocab_json = vocab->to_json();
   return speaker;
 }
@@ -228,21 +225,30 @@ void save_speaker(Speaker& speaker, const std::filesystem::path& path) {
 }
 
 Speaker load_speaker(const std::filesystem::path& path) {
-  const auto file = fovea::SafetensorsFile::read(path);
+  namespace ranges = support::ranges;
+  const auto file = support::read_checkpoint(path, "generate");
   const fovea::Metadata& metadata = file.metadata();
   if (!metadata.contains("format") || metadata.at("format") != "fovea.generate" ||
       !metadata.contains("model") || !metadata.contains("characters"))
     fovea::format_error("generate", "{}: no model that --save wrote", path.string());
-  const auto sizes = nlohmann::json::parse(metadata.at("model"), nullptr, false);
-  for (const char* key : {"vocab", "d_model", "nhead", "num_layers", "max_len", "window"})
-    if (!sizes.is_object() || !sizes.contains(key) || !sizes[key].is_number_integer())
-      fovea::format_error("generate", "{}: its model has no number '{}'", path.string(), key);
+  const support::SavedOptions saved(file, "model");
+  const auto size = [&](const char* key, const ranges::Integers& range) {
+    return saved.number<std::int64_t>(key, range);
+  };
+  nn::TransformerLMOptions o =
+      usual_options(size("vocab", ranges::vocab), size("d_model", ranges::width));
+  o.nhead = size("nhead", ranges::heads);
+  o.num_layers = size("num_layers", ranges::layers);
+  o.max_len = size("max_len", ranges::length);
+  o.window = size("window", ranges::window);
   const auto vocab =
-      std::make_shared<data::Vocab>(data::Vocab::from_json(metadata.at("characters")));
-  if (vocab->size() != sizes["vocab"])
+      std::make_shared<data::Vocab>(support::read_vocab(file, "characters", "embedding.weight"));
+  if (vocab->size() != o.vocab)
     fovea::format_error("generate", "{}: {} characters for a vocabulary of {}", path.string(),
-                        vocab->size(), sizes["vocab"].get<std::int64_t>());
-  Speaker speaker = make_speaker(sizes, 0, 0, vocab);
+                        vocab->size(), o.vocab);
+  support::compare_tensors(
+      file, [&](fovea::Rng& unused) { return nn::TransformerLM(o, unused).state(); });
+  Speaker speaker = make_speaker(o, 0, vocab);
   speaker.vocab_json = metadata.at("characters");
   fovea::load_into(file, speaker.model->state());
   speaker.model->eval();

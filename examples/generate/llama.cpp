@@ -3,10 +3,10 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/files.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/examples/support/checkpoint.h>
 #include <fovea/nn/data/pieces.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <sstream>
 
@@ -26,26 +26,22 @@ fs::path folder_of_weights(const fs::path& folder) {
                              name);
 }
 
-std::int64_t number(const fovea::SafetensorsFile& file, const std::string& key) {
-  const auto at = file.metadata().find(key);
-  std::int64_t value = 0;
-  if (at != file.metadata().end()) {
-    const std::string& text = at->second;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size() && value > 0) return value;
-  }
-  fovea::format_error("generate", "{}: its metadata has no number '{}' above 0", file.source(),
-                      key);
-}
-
 nn::TransformerLMOptions options_of(const fovea::SafetensorsFile& file) {
-  nn::TransformerLMOptions o{.vocab = number(file, "vocab_size")};
-  o.d_model = number(file, "dim");
-  o.nhead = number(file, "n_heads");
-  o.num_kv_heads = number(file, "n_kv_heads");
-  o.num_layers = number(file, "n_layers");
-  o.dim_feedforward = number(file, "hidden_dim");
-  o.max_len = number(file, "max_seq_len");
+  namespace ranges = support::ranges;
+  const auto number = [&](const char* key, const ranges::Integers& range) {
+    try {
+      return support::parse_number(key, support::metadata_text(file, key), range);
+    } catch (const fovea::ValueError& error) {
+      fovea::format_error("generate", "{}: its metadata: {}", file.source(), error.what());
+    }
+  };
+  nn::TransformerLMOptions o{.vocab = number("vocab_size", ranges::vocab)};
+  o.d_model = number("dim", ranges::width);
+  o.nhead = number("n_heads", ranges::heads);
+  o.num_kv_heads = number("n_kv_heads", ranges::heads);
+  o.num_layers = number("n_layers", ranges::layers);
+  o.dim_feedforward = number("hidden_dim", ranges::width);
+  o.max_len = number("max_seq_len", ranges::length);
   o.positions = nn::LmPositions::rope;
   o.norm = nn::NormKind::rms;
   o.norm_eps = 1e-5;
@@ -79,40 +75,57 @@ fovea::NamedTensors by_llama_name(nn::TransformerLM& model) {
   return list;
 }
 
+constexpr support::Range<std::int64_t> any_place{0, 1'000'000'000};
+constexpr support::Range<double> any_logit{-1e30, 1e30};
+
+// The words of a line behind its kind, as numbers. where: "file:line"
+template <class T>
+std::vector<T> numbers(std::istringstream& line, const support::Range<T>& range,
+                       const std::string& where) {
+  std::vector<T> list;
+  for (std::string word; line >> word;) list.push_back(support::parse_number(where, word, range));
+  return list;
+}
+
 // One line: "logits POSITION TOKEN l_0 l_1 ...". Gives the largest difference.
-double compare_logits(const Speaker& speaker, std::istringstream& line, nn::LmCache& cache) {
-  std::int64_t position = 0, token = 0;
-  line >> position >> token;
-  if (position != cache.lengths()[0])
-    fovea::format_error("generate", "the reference has position {} where {} is next", position,
+double compare_logits(const Speaker& speaker, std::istringstream& line, const std::string& where,
+                      nn::LmCache& cache) {
+  const std::vector<double> expected = numbers(line, any_logit, where);
+  const std::int64_t vocab = speaker.model->options().vocab;
+  if (std::ssize(expected) != 2 + vocab)
+    fovea::format_error("generate", "{}: {} numbers: must be a position, a token and {} logits",
+                        where, expected.size(), vocab);
+  if (expected[0] != static_cast<double>(cache.lengths()[0]))
+    fovea::format_error("generate", "the reference has position {} where {} is next", expected[0],
                         cache.lengths()[0]);
+  const double token = expected[1];
+  if (!(token >= 0 && token < static_cast<double>(vocab) && token == std::floor(token)))
+    fovea::format_error("generate", "{}: token {}: must be one of {}", where, token, vocab);
   const std::vector<double> found =
-      speaker.model->step(fovea::from_data(Ids{token}, {1}), cache).to_vector<double>();
+      speaker.model->step(fovea::from_data(Ids{static_cast<std::int64_t>(token)}, {1}), cache)
+          .to_vector<double>();
   double largest = 0;
-  for (const double logit : found) {
-    double expected = std::nan("");
-    line >> expected;
-    const double difference = std::abs(logit - expected);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const double difference = std::abs(found[i] - expected[i + 2]);
     if (!(difference <= largest)) largest = std::isnan(difference) ? HUGE_VAL : difference;
   }
   return largest;
-}
-
-Ids numbers(std::istringstream& line) {
-  Ids list;
-  for (std::int64_t value = 0; line >> value;) list.push_back(value);
-  return list;
 }
 
 }  // namespace
 
 Speaker load_llama(const fs::path& folder) {
   const fs::path where = folder_of_weights(folder);
-  const auto file = fovea::SafetensorsFile::read(where / "stories260K.safetensors");
+  const auto file = support::read_checkpoint(where / "stories260K.safetensors", "llama2.c");
   const auto pieces = std::make_shared<Pieces>(Pieces::read(where / "tok512.bin"));
   Speaker speaker;
   speaker.rng = std::make_shared<fovea::Rng>(1);
-  speaker.model = std::make_unique<nn::TransformerLM>(options_of(file), *speaker.rng);
+  const nn::TransformerLMOptions options = options_of(file);
+  support::compare_tensors(file, [&](fovea::Rng& unused) {
+    nn::TransformerLM model(options, unused);
+    return by_llama_name(model);
+  });
+  speaker.model = std::make_unique<nn::TransformerLM>(options, *speaker.rng);
   fovea::load_into(file, by_llama_name(*speaker.model));
   speaker.model->eval();
   speaker.model->name_tree();
@@ -138,13 +151,15 @@ std::string check_llama(const Speaker& speaker, const fs::path& folder) {
   Ids greedy;
   double largest = 0;
   std::int64_t positions = 0;
+  std::int64_t line_number = 0;
   for (std::string row; std::getline(text, row);) {
+    const std::string where = fmt::format("{}:{}", path.string(), ++line_number);
     std::istringstream line(row);
     std::string kind;
     line >> kind;
-    if (kind == "greedy_tokens") greedy = numbers(line);
+    if (kind == "greedy_tokens") greedy = numbers(line, any_place, where);
     if (kind != "logits") continue;
-    const double difference = compare_logits(speaker, line, cache);
+    const double difference = compare_logits(speaker, line, where, cache);
     ++positions;
     largest = difference <= largest ? largest : difference;
   }

@@ -3,6 +3,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/safetensors.h>
+#include <fovea/examples/support/checkpoint.h>
 
 #include <cmath>
 
@@ -39,6 +40,19 @@ void check_kind(const fovea::SafetensorsFile& file) {
 std::string todays_name(const std::string& model, const fovea::SafetensorsFile& file) {
   const bool unsaid = metadata_of(file, "kind") == kFirstKind && parts_of(model).recurrent();
   return unsaid ? "bi" + model : model;
+}
+
+// The name of the model, of which there is one with this pooling.
+std::string checked_model(const support::SavedOptions& saved, const fovea::SafetensorsFile& file) {
+  const std::string name = saved.text("model");
+  try {
+    std::string model = todays_name(name, file);
+    pool_by(model, saved.choice("pooling", {"last", "mean", "max", "attention"}));
+    return model;
+  } catch (const fovea::ValueError& error) {
+    fovea::format_error("load", "{}: its options: model = \"{}\": {}", file.source(), name,
+                        error.what());
+  }
 }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -81,25 +95,25 @@ void Critic::save(const std::filesystem::path& path) const {
 }
 
 Critic Critic::load(const std::filesystem::path& path, fovea::Rng& rng) {
-  const fovea::SafetensorsFile file = fovea::SafetensorsFile::read(path);
+  namespace ranges = support::ranges;
+  const fovea::SafetensorsFile file = support::read_checkpoint(path, "sentiment");
   check_kind(file);
+  const support::SavedOptions saved(file, "options");
+  const ModelOptions options{.model = checked_model(saved, file),
+                             .pooling = saved.text("pooling"),
+                             .bigrams = saved.flag("bigrams"),
+                             .embed = saved.number<std::int64_t>("embed", ranges::width),
+                             .hidden = saved.number<std::int64_t>("hidden", ranges::width),
+                             .layers = saved.number<std::int64_t>("layers", ranges::layers),
+                             .heads = saved.number<std::int64_t>("heads", ranges::heads),
+                             .dropout = saved.number<double>("dropout", ranges::probability)};
   Critic critic;
-  critic.vocab_ = data::Vocab::from_json(metadata_of(file, "vocab"));
-  try {
-    const auto o = nlohmann::json::parse(metadata_of(file, "options"));
-    const ModelOptions options{.model = todays_name(o.at("model"), file),
-                               .pooling = o.at("pooling"),
-                               .bigrams = o.at("bigrams"),
-                               .embed = o.at("embed"),
-                               .hidden = o.at("hidden"),
-                               .layers = o.at("layers"),
-                               .heads = o.at("heads"),
-                               .dropout = o.at("dropout")};
-    critic.trained_on_ = o.at("data");
-    critic.model_ = std::make_unique<Classifier>(options, critic.vocab_.size(), rng);
-  } catch (const nlohmann::json::exception& error) {
-    fovea::format_error("load", "{}: its options: {}", path.string(), error.what());
-  }
+  critic.trained_on_ = saved.choice("data", {"reviews", "sst2"});
+  critic.vocab_ = support::read_vocab(file, "vocab", "embedding.weight");
+  const std::int64_t V = critic.vocab_.size();
+  support::compare_tensors(
+      file, [&](fovea::Rng& unused) { return Classifier(options, V, unused).state(); });
+  critic.model_ = std::make_unique<Classifier>(options, V, rng);
   fovea::load_into(file, critic.model_->state());
   return critic;
 }

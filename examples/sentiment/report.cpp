@@ -2,8 +2,8 @@
 
 #include <fovea/core/autograd.h>
 #include <fovea/core/files.h>
-#include <fovea/examples/support/output.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/output.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/probe.h>
 #include <fovea/nn/inspect/report.h>

@@ -1,9 +1,11 @@
 #include "alignment.h"
 
 #include <fovea/core/error.h>
+#include <fovea/examples/support/numbers.h>
 
 #include <algorithm>
-#include <charconv>
+#include <limits>
+#include <optional>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -14,13 +16,15 @@ namespace {
 
 // "2-0"; nothing for anything else.
 std::optional<Link> parse_link(const std::string& word) {
-  Link link{};
-  const char* const end = word.data() + word.size();
-  const auto first = std::from_chars(word.data(), end, link.source);
-  if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') return {};
-  const auto second = std::from_chars(first.ptr + 1, end, link.target);
-  if (second.ec != std::errc() || second.ptr != end) return {};
-  return link;
+  constexpr support::Range<std::int64_t> places{0, std::numeric_limits<std::int64_t>::max()};
+  const std::size_t dash = word.find('-');
+  if (dash == std::string::npos) return {};
+  try {
+    return Link{support::parse_number("source", word.substr(0, dash), places),
+                support::parse_number("target", word.substr(dash + 1), places)};
+  } catch (const fovea::ValueError&) {
+    return {};
+  }
 }
 
 // where: "file:line"

@@ -37,6 +37,7 @@ SearchOptions search_of(const Options& o) {
   return {.beam = o.beam,
           .length_penalty = o.length_penalty,
           .n_best = o.n_best,
+          .max_length = o.max_length,
           .replace_unknown = !o.keep_unknown};
 }
 
@@ -113,7 +114,8 @@ data::ParallelText pairs_to_align(const Translator& translator, const Options& o
 
 void write_alignments(const Translator& translator, const data::ParallelText& pairs,
                       const Options& options) {
-  const std::vector<Alignment> found = translator.align(pairs.source, pairs.target);
+  const std::vector<Alignment> found =
+      translator.align(pairs.source, pairs.target, options.max_length);
   if (!options.align.empty()) {
     fovea::write_file_atomically(options.align, as_pharaoh(found));
     support::say_written(options.align, "where each target token looked most");

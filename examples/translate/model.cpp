@@ -1,6 +1,9 @@
 #include "model.h"
 
 #include <fovea/core/error.h>
+#include <fovea/core/ops/index.h>
+#include <fovea/core/ragged.h>
+#include <fovea/nn/attention/weights.h>
 #include <fovea/nn/seq2seq.h>
 #include <fovea/nn/transformer.h>
 
@@ -28,6 +31,35 @@ std::vector<AttentionLayers> layers_of(const nn::Transformer&) {
       {"decoder.layers.*.self_attn", name, AttentionKind::self, "target so far", "target so far"}};
 }
 
+// The memory of some sentences, in the order of `chosen`.
+nn::Seq2SeqMemory pick(const nn::Seq2SeqMemory& all, const data::Ids& lengths,
+                       const data::Ids& chosen) {
+  const Tensor rows = fovea::from_data(chosen, {std::ssize(chosen)});
+  const auto some = [&](const Tensor& x) {
+    return x.defined() ? fovea::index_select(x, 0, rows) : Tensor();
+  };
+  nn::Seq2SeqMemory picked;
+  picked.initial = some(all.initial);
+  picked.keys = some(all.keys);
+  picked.values = some(all.values);
+  if (all.keys.defined()) picked.mask = fovea::Mask::lengths(lengths);
+  return picked;
+}
+
+nn::TransformerMemory pick(const nn::TransformerMemory& all, const data::Ids& lengths,
+                           const data::Ids& chosen) {
+  const fovea::RaggedIndex& index = all.layers[0].index;
+  data::Ids words;
+  for (const std::int64_t b : chosen)
+    for (std::int64_t row = index.offset(b); row < index.offset(b + 1); ++row) words.push_back(row);
+  const Tensor rows = fovea::from_data(words, {std::ssize(words)});
+  nn::TransformerMemory picked;
+  for (const nn::RaggedKeyValue& layer : all.layers)
+    picked.layers.push_back({fovea::index_select(layer.k, 0, rows),
+                             fovea::index_select(layer.v, 0, rows), fovea::RaggedIndex(lengths)});
+  return picked;
+}
+
 // Both nets have encode, decode, initial_state and step: what differs is how they are made.
 template <class Net>
 class ModelOf final : public Model {
@@ -48,16 +80,31 @@ class ModelOf final : public Model {
   }
 
   Start start(const data::PaddedBatch& sources) const override {
-    const auto memory = net_.encode(sources.tensor(), sources.lengths);
+    const auto memory = std::make_shared<Memory>(
+        Memory{net_.encode(sources.tensor(), sources.lengths), sources.lengths});
     return {[this, memory](const Tensor& ids, std::vector<Tensor>& state, Tensor* weights) {
-              return net_.step(memory, ids, state, weights);
+              return net_.step(memory->of_source, ids, state, weights);
             },
-            net_.initial_state(memory)};
+            net_.initial_state(memory->of_source),
+            [memory](const std::vector<std::int64_t>& sentences) {
+              data::Ids left;
+              for (const std::int64_t b : sentences)
+                left.push_back(memory->lengths[static_cast<std::size_t>(b)]);
+              memory->of_source = pick(memory->of_source, left, sentences);
+              memory->lengths = std::move(left);
+            }};
   }
 
   std::vector<AttentionLayers> attention_layers() const override { return layers_of(net_); }
 
  private:
+  // What the encoder gave for the sentences that are still searched.
+  struct Memory {
+    std::invoke_result_t<decltype(&Net::encode), const Net&, const Tensor&, const data::Ids&>
+        of_source;
+    data::Ids lengths;
+  };
+
   Net net_;
 };
 
@@ -122,29 +169,35 @@ nlohmann::json to_json(const ModelOptions& o) {
   return json;
 }
 
-ModelOptions model_options_from(const nlohmann::json& json) {
+ModelOptions model_options_from(const support::SavedOptions& saved) {
+  namespace ranges = support::ranges;
+  const auto flag = [&](const char* key) { return saved.has(key) && saved.flag(key); };
+  const auto weight = [&](const char* key) {
+    return saved.has(key) ? saved.number<double>(key, ranges::weight) : 0.0;
+  };
   ModelOptions o;
-  o.kind = json.value("model", "rnn");
-  o.joint = json.value("joint_vocab", false);
-  o.embed = json.at("embed_dim");
-  o.dropout = json.at("dropout");
+  if (saved.has("model")) o.kind = saved.choice("model", {"rnn", "transformer"});
+  o.joint = flag("joint_vocab");
+  o.embed = saved.number<std::int64_t>("embed_dim", ranges::width);
+  o.dropout = saved.number<double>("dropout", ranges::probability);
   if (o.kind == "rnn") {
-    o.hidden = json.at("hidden_size");
-    const nlohmann::json& attention = json.at("attention");
-    o.attention = !attention.is_boolean() ? attention.get<std::string>()
-                  : attention.get<bool>() ? "additive"
-                                          : "none";
-    o.weights = json.value("weights", "softmax");
-    if (o.attention == "multihead") o.heads = json.at("heads");
-    o.coverage = json.value("coverage", false);
-    o.input_feeding = json.value("input_feeding", false);
-    o.coverage_loss = json.value("coverage_loss", 0.0);
-    o.guided_weight = json.value("guided_weight", 0.0);
+    o.hidden = saved.number<std::int64_t>("hidden_size", ranges::width);
+    if (saved.has("attention") && saved.is_flag("attention")) {
+      o.attention = saved.flag("attention") ? "additive" : "none";
+    } else {
+      o.attention = saved.choice("attention", nn::attention_names());
+    }
+    if (saved.has("weights")) o.weights = saved.choice("weights", nn::weights_names());
+    if (o.attention == "multihead") o.heads = saved.number<std::int64_t>("heads", ranges::heads);
+    o.coverage = flag("coverage");
+    o.input_feeding = flag("input_feeding");
+    o.coverage_loss = weight("coverage_loss");
+    o.guided_weight = weight("guided_weight");
   } else {
-    o.layers = json.at("layers");
-    o.heads = json.at("heads");
-    o.ffn = json.at("ffn");
-    o.attention_dropout = json.at("attention_dropout");
+    o.layers = saved.number<std::int64_t>("layers", ranges::layers);
+    o.heads = saved.number<std::int64_t>("heads", ranges::heads);
+    o.ffn = saved.number<std::int64_t>("ffn", ranges::width);
+    o.attention_dropout = saved.number<double>("attention_dropout", ranges::probability);
   }
   return o;
 }

@@ -1,6 +1,7 @@
 // What a translator needs of a model, and the two kinds that there are.
 #pragma once
 
+#include <fovea/examples/support/checkpoint.h>
 #include <fovea/nn/data/batching.h>
 #include <fovea/nn/decode.h>
 #include <fovea/nn/inspect/probe.h>
@@ -35,8 +36,9 @@ struct ModelOptions {
 };
 
 nlohmann::json to_json(const ModelOptions& options);
-/// Reads also what "fovea translate 1" wrote, which knew the recurrent kind alone.
-ModelOptions model_options_from(const nlohmann::json& json);
+/// FormatError for what Model::make() would not take. Reads also what "fovea translate 1" wrote,
+/// which knew the recurrent kind alone.
+ModelOptions model_options_from(const support::SavedOptions& saved);
 
 /// Attention layers of one kind, for the report.
 struct AttentionLayers {
@@ -61,11 +63,13 @@ class Model {
                                fovea::Tensor* weights = nullptr) const = 0;
 
   /// The start of a search. The step also gives, where asked, what it looked at: (B, K, S).
+  /// `keep` is DecodeStart's.
   struct Start {
     std::function<fovea::Tensor(const fovea::Tensor& ids, std::vector<fovea::Tensor>& state,
                                 fovea::Tensor* weights)>
         step;
     std::vector<fovea::Tensor> state;
+    std::function<void(const std::vector<std::int64_t>& sentences)> keep;
   };
   virtual Start start(const fovea::nn::data::PaddedBatch& sources) const = 0;
 

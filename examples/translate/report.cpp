@@ -1,8 +1,8 @@
 #include "report.h"
 
 #include <fovea/core/files.h>
-#include <fovea/examples/support/output.h>
 #include <fovea/core/threads.h>
+#include <fovea/examples/support/output.h>
 #include <fovea/nn/inspect/curve.h>
 #include <fovea/nn/inspect/heatmap.h>
 #include <fovea/nn/inspect/report.h>
@@ -20,7 +20,7 @@ namespace {
 inspect::HeatMap heatmap_of(const Translator& translator, const std::string& line,
                             const SearchOptions& search) {
   const std::string best = translator.translate({line}, search)[0][0].text;
-  const Alignment seen = translator.align({line}, {best})[0];
+  const Alignment seen = translator.align({line}, {best}, search.max_length)[0];
   return {.title = line + " → " + best,
           .row_labels = seen.target,
           .column_labels = seen.source,
@@ -62,7 +62,7 @@ void write_explorer(const Translator& translator, const std::vector<std::string>
                 {"parameters", fmt::format("{}", translator.model().module().parameter_count())}}};
   const auto found = translator.translate(lines, search);
   for (std::size_t i = 0; i < lines.size(); ++i)
-    report.sentences.push_back(translator.explain(lines[i], found[i][0].text));
+    report.sentences.push_back(translator.explain(lines[i], found[i][0].text, search.max_length));
   inspect::write_report(path, report);
 }
 
@@ -104,7 +104,11 @@ void write_json(const Figures& f, const Translator& translator, const std::files
 
 std::string translate_lines(const Translator& translator, const std::vector<std::string>& lines,
                             const SearchOptions& search) {
-  const auto found = translator.translate(lines, search);
+  std::vector<std::size_t> shortened;
+  const auto found = translator.translate(lines, search, &shortened);
+  for (const std::size_t line : shortened)
+    std::cerr << fmt::format("line {} has more tokens than --max-length {}: its end is not read\n",
+                             line + 1, search.max_length);
   std::string text;
   for (std::size_t i = 0; i < found.size(); ++i) {
     if (search.n_best == 1) {

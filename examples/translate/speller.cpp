@@ -1,15 +1,11 @@
 #include "speller.h"
 
 #include <fovea/core/error.h>
+#include <fovea/examples/support/checkpoint.h>
 
 namespace data = fovea::nn::data;
 
 namespace {
-
-std::string value_of(const fovea::Metadata& metadata, const char* key) {
-  const auto found = metadata.find(key);
-  return found == metadata.end() ? "" : found->second;
-}
 
 std::optional<data::Bpe> bpe_of(const Corpus& corpus, const Options& o) {
   if (!o.bpe.empty()) return data::Bpe::read(o.bpe);
@@ -47,13 +43,13 @@ void Speller::write(fovea::Metadata& metadata) const {
   }
 }
 
-Speller::Speller(const fovea::Metadata& metadata, data::Unit unit) : unit_(unit) {
-  source_ = data::Vocab::from_json(value_of(metadata, "source_vocab"));
-  if (metadata.contains("bpe")) {
-    bpe_ = data::Bpe::parse(value_of(metadata, "bpe"), "the model's BPE");
+Speller::Speller(const fovea::SafetensorsFile& file, data::Unit unit) : unit_(unit) {
+  source_ = support::read_vocab(file, "source_vocab", "source_embedding.weight");
+  if (file.metadata().contains("bpe")) {
+    bpe_ = data::Bpe::parse(support::metadata_text(file, "bpe"), file.source() + ": its BPE");
     target_ = source_;
   } else {
-    target_ = data::Vocab::from_json(value_of(metadata, "target_vocab"));
+    target_ = support::read_vocab(file, "target_vocab", "target_embedding.weight");
   }
 }
 

@@ -1,7 +1,7 @@
 // From lines to ids and back: what a line is cut into, and the vocabularies.
 #pragma once
 
-#include <fovea/core/state.h>
+#include <fovea/core/safetensors.h>
 #include <fovea/nn/data/bpe.h>
 #include <fovea/nn/data/vocab.h>
 
@@ -16,9 +16,9 @@ class Speller {
   /// Learns the merges, if it has to, and the vocabularies from the training text.
   Speller(const Corpus& corpus, const Options& options);
 
-  /// What a checkpoint keeps of it, and back.
+  /// What a checkpoint keeps of it, and back. FormatError names the file and what of it is wrong.
   void write(fovea::Metadata& metadata) const;
-  Speller(const fovea::Metadata& metadata, fovea::nn::data::Unit unit);
+  Speller(const fovea::SafetensorsFile& file, fovea::nn::data::Unit unit);
 
   fovea::nn::data::Ids encode_source(const std::string& line) const;
   fovea::nn::data::Ids encode_target(const std::string& line) const;

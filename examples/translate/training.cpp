@@ -55,18 +55,32 @@ std::int64_t target_tokens(const data::TranslationBatch& batch) {
   return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
 
-// What translate() searches in its last two batches when it is given all of `lines`: the longest
-// lines, in a batch that need not be full, and a full one.
-std::vector<std::string> longest_batches(const Speller& speller, const data::Lines& lines) {
-  std::vector<std::pair<std::int64_t, std::string>> by_length;
-  for (const std::string& line : lines)
-    by_length.emplace_back(-std::ssize(speller.encode_source(line)), line);
-  std::sort(by_length.begin(), by_length.end());
-  constexpr std::size_t batch = Translator::search_batch;
-  if (by_length.size() > batch) by_length.resize(batch + by_length.size() % batch);
-  std::vector<std::string> longest;
-  for (auto& [length, line] : by_length) longest.push_back(std::move(line));
-  return longest;
+// Of the batches that translate() searches when it is given all of `lines`: the one with the
+// longest lines, and the one with the most tokens.
+std::vector<data::Lines> longest_batches(const Speller& speller, const data::Lines& lines) {
+  std::vector<std::int64_t> lengths;
+  data::Lines spelled;
+  for (const std::string& line : lines) {
+    const std::int64_t length = std::ssize(speller.encode_source(line));
+    if (length == 0) continue;
+    lengths.push_back(std::min(length, SearchOptions().max_length) + 1);
+    spelled.push_back(line);
+  }
+  const std::vector<data::Ids> batches = Translator::search_batches(lengths, 1);
+  if (batches.empty()) return {};
+  const auto tokens = [&](const data::Ids& rows) {  // with the padding
+    return std::ssize(rows) * lengths[static_cast<std::size_t>(rows.back())];
+  };
+  const auto most = std::max_element(
+      batches.begin(), batches.end(),
+      [&](const data::Ids& a, const data::Ids& b) { return tokens(a) < tokens(b); });
+  std::vector<data::Lines> found;
+  for (const data::Ids& rows : {batches.back(), *most}) {
+    found.emplace_back();
+    for (const std::int64_t row : rows)
+      found.back().push_back(spelled[static_cast<std::size_t>(row)]);
+  }
+  return found;
 }
 
 // All that the trainer is given.
@@ -142,11 +156,12 @@ fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& co
   fovea::Rng rng(options.task.seed);
   Translator translator(speller, options, rng);
   Course course(translator, corpus, pairs, options, rng);
-  const std::vector<std::string> longest = longest_batches(speller, corpus.validation.source);
+  const std::vector<data::Lines> longest = longest_batches(speller, corpus.validation.source);
   return support::forecast(
       rehearsal, translator.model().module(), course.task, course.trainer,
-      support::largest_batches(pairs.lengths, bucket_options(options), options.epochs),
-      [&] { translator.translate(longest, {.beam = 1}); });
+      support::largest_batches(pairs.lengths, bucket_options(options), options.epochs), [&] {
+        for (const data::Lines& batch : longest) translator.translate(batch, {.beam = 1});
+      });
 }
 
 optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Pairs& pairs,

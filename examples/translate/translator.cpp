@@ -2,7 +2,6 @@
 
 #include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
-#include <fovea/core/files.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/loss.h>
@@ -12,6 +11,7 @@
 #include <fovea/nn/attention/alignment.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include <nlohmann/json.hpp>
 
@@ -26,6 +26,22 @@ constexpr const char* kOldKind = "fovea translate 1";  // recurrent models alone
 
 bool is_blank(const std::string& line) { return data::tokenize(line, data::Unit::words).empty(); }
 
+// Of tokens or ids.
+template <class List>
+List first_tokens(List all, std::int64_t most) {
+  if (std::ssize(all) > most) all.resize(static_cast<std::size_t>(most));
+  return all;
+}
+
+// Products of few rows are computed in another way, with other rounding: copies of the first line
+// fill a small batch up, so that a line's bits do not depend on what is translated beside it.
+constexpr std::int64_t least_rows = 16;
+
+data::Ids filled(data::Ids rows) {
+  while (std::ssize(rows) < least_rows) rows.push_back(rows[0]);
+  return rows;
+}
+
 std::string metadata_of(const fovea::SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? "" : found->second;
@@ -39,16 +55,6 @@ void check_kind(const fovea::SafetensorsFile& file) {
   if (file.find("place.counts"))
     fovea::format_error("load", "{} is for --resume: the model is in the file without '.last'",
                         file.source());
-}
-
-fovea::SafetensorsFile read_model(const std::filesystem::path& path) {
-  std::string bytes = fovea::read_file(path);  // an error about the file itself speaks for itself
-  try {
-    return fovea::SafetensorsFile::parse(std::move(bytes), path.string());
-  } catch (const fovea::FormatError& error) {
-    fovea::format_error("load", "{} is no model that translate wrote, or a damaged one: {}",
-                        path.string(), error.what());
-  }
 }
 
 ModelOptions model_options(const Options& o, const Speller& speller) {
@@ -115,21 +121,22 @@ void Translator::save(const std::filesystem::path& path) const {
 }
 
 Translator Translator::load(const std::filesystem::path& path, fovea::Rng& rng) {
-  const fovea::SafetensorsFile file = read_model(path);
+  const fovea::SafetensorsFile file = support::read_checkpoint(path, "translate");
   check_kind(file);
-  try {
-    const auto json = nlohmann::json::parse(metadata_of(file, "options"));
-    Speller speller(file.metadata(), data::unit_named(json.at("unit").get<std::string>()));
-    ModelOptions options = model_options_from(json);
-    options.source_vocab = speller.source().size();
-    options.target_vocab = speller.target().size();
-    Translator t({json.at("dates"), json.at("source"), json.at("target"), json.at("seed")},
-                 std::move(speller), Model::make(options, rng));
-    fovea::load_into(file, t.model().module().state());
-    return t;
-  } catch (const nlohmann::json::exception& error) {
-    fovea::format_error("load", "{}: its options: {}", path.string(), error.what());
-  }
+  const support::SavedOptions saved(file, "options");
+  ModelOptions options = model_options_from(saved);
+  Task task{.dates = saved.flag("dates"),
+            .source = saved.text("source"),
+            .target = saved.text("target"),
+            .seed = saved.number<std::uint64_t>("seed", support::ranges::seed)};
+  Speller speller(file, data::unit_named(saved.choice("unit", {"words", "characters"})));
+  options.source_vocab = speller.source().size();
+  options.target_vocab = speller.target().size();
+  support::compare_tensors(
+      file, [&](fovea::Rng& unused) { return Model::make(options, unused)->module().state(); });
+  Translator t(std::move(task), std::move(speller), Model::make(options, rng));
+  fovea::load_into(file, t.model().module().state());
+  return t;
 }
 
 void Translator::add(const std::filesystem::path& path, fovea::Rng& rng) {
@@ -184,7 +191,7 @@ Tensor Translator::training_loss(const data::TranslationBatch& batch, double smo
 std::vector<std::vector<nn::Hypothesis>> Translator::search(const std::vector<data::Ids>& sources,
                                                             const data::Ids& rows,
                                                             const SearchOptions& options) const {
-  const data::PaddedBatch batch = data::pad_rows(sources, rows);
+  const data::PaddedBatch batch = data::pad_rows(sources, filled(rows));
   std::vector<nn::DecodeStart> starts;
   for (const auto& model : models_) {
     Model::Start start = model->start(batch);
@@ -192,41 +199,76 @@ std::vector<std::vector<nn::Hypothesis>> Translator::search(const std::vector<da
         {[step = std::move(start.step)](const Tensor& last, std::vector<Tensor>& state) {
            return step(last, state, nullptr);
          },
-         std::move(start.state)});
+         std::move(start.state), std::move(start.keep)});
   }
-  const nn::DecodeStart joined = nn::ensemble(std::move(starts));
-  return nn::beam_search(joined.step, joined.state, batch.batch_size,
-                         {.beam = options.beam,
-                          .max_length = 2 * batch.max_len + 10,
-                          .length_penalty = options.length_penalty,
-                          .n_best = options.n_best,
-                          .bos = data::Vocab::bos,
-                          .eos = data::Vocab::eos});
+  data::Ids limits;
+  for (const std::int64_t length : batch.lengths)  // with <eos>
+    limits.push_back(
+        std::ssize(limits) < std::ssize(rows) ? std::min(2 * length + 10, options.max_length) : 1);
+  auto found = nn::beam_search(nn::ensemble(std::move(starts)), batch.batch_size,
+                               {.beam = options.beam,
+                                .length_penalty = options.length_penalty,
+                                .n_best = options.n_best,
+                                .max_lengths = std::move(limits),
+                                .min_rows = least_rows,
+                                .bos = data::Vocab::bos,
+                                .eos = data::Vocab::eos});
+  found.resize(rows.size());
+  return found;
 }
 
-std::vector<std::vector<Translation>> Translator::translate(const std::vector<std::string>& lines,
-                                                            const SearchOptions& options) const {
+std::vector<data::Ids> Translator::search_batches(const std::vector<std::int64_t>& lengths,
+                                                  std::int64_t beam) {
+  constexpr std::int64_t most_rows = 512;       // hypotheses that a step takes on
+  constexpr std::int64_t most_tokens = 16'384;  // of sources, padded, that are attended
+  const std::int64_t most = std::min(search_batch, std::max<std::int64_t>(1, most_rows / beam));
+  data::Ids rows(lengths.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  const auto length = [&](std::int64_t row) { return lengths[static_cast<std::size_t>(row)]; };
+  std::stable_sort(rows.begin(), rows.end(),
+                   [&](std::int64_t a, std::int64_t b) { return length(a) < length(b); });
+  std::vector<data::Ids> batches;
+  for (const std::int64_t row : rows) {
+    const std::int64_t count = batches.empty() ? most : std::ssize(batches.back());
+    if (count == most || length(row) != length(batches.back()[0]) ||
+        (count + 1) * length(row) > most_tokens)
+      batches.emplace_back();
+    batches.back().push_back(row);
+  }
+  return batches;
+}
+
+std::vector<std::vector<Translation>> Translator::translate(
+    const std::vector<std::string>& lines, const SearchOptions& options,
+    std::vector<std::size_t>* shortened) const {
   const fovea::NoGrad guard;
   eval();
+  std::vector<std::size_t> places;  // of the lines that are not blank
   std::vector<data::Tokens> tokens;
   std::vector<data::Ids> sources;
-  for (const std::string& line : lines) {
-    tokens.push_back(speller_.cut(line));
+  std::vector<std::int64_t> lengths;
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    if (is_blank(lines[i])) continue;
+    places.push_back(i);
+    data::Tokens all = speller_.cut(lines[i]);
+    if (std::ssize(all) > options.max_length && shortened) shortened->push_back(i);
+    tokens.push_back(first_tokens(std::move(all), options.max_length));
     sources.push_back(speller_.source().encode(tokens.back()));
     sources.back().push_back(data::Vocab::eos);
+    lengths.push_back(std::ssize(sources.back()));
   }
   std::vector<std::vector<Translation>> results(lines.size());
-  for (const data::Ids& rows :
-       data::sorted_batches(data::pair_lengths(sources, sources), search_batch)) {
+  for (const data::Ids& rows : search_batches(lengths, options.beam)) {
     const auto found = search(sources, rows, options);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto row = static_cast<std::size_t>(rows[i]);
-      if (!is_blank(lines[row]))
-        for (const nn::Hypothesis& h : found[i])
-          results[row].push_back({spell(tokens[row], h.tokens, options.replace_unknown), h.score});
-      if (results[row].empty()) results[row].push_back({});
+      for (const nn::Hypothesis& h : found[i])
+        results[places[row]].push_back(
+            {spell(tokens[row], h.tokens, options.replace_unknown), h.score});
     }
   }
+  for (auto& found : results)
+    if (found.empty()) found.push_back({});
   return results;
 }
 
@@ -248,11 +290,14 @@ std::string Translator::spell(const std::vector<std::string>& source, const data
 }
 
 std::vector<Alignment> Translator::align(const std::vector<std::string>& sources,
-                                         const std::vector<std::string>& targets) const {
+                                         const std::vector<std::string>& targets,
+                                         std::int64_t max_length) const {
   std::vector<data::Tokens> read;
   std::vector<data::Ids> written;
-  for (const std::string& line : sources) read.push_back(speller_.cut(line));
-  for (const std::string& line : targets) written.push_back(speller_.encode_target(line));
+  for (const std::string& line : sources)
+    read.push_back(first_tokens(speller_.cut(line), max_length));
+  for (const std::string& line : targets)
+    written.push_back(first_tokens(speller_.encode_target(line), max_length));
   return align_ids(read, written);
 }
 
@@ -278,8 +323,10 @@ std::vector<Alignment> Translator::align_ids(const std::vector<data::Tokens>& so
   std::vector<data::Ids> read;
   for (const data::Tokens& source : sources) read.push_back(speller_.source().encode(source));
   std::vector<Alignment> alignments(sources.size());
-  for (const data::Ids& rows : data::sorted_batches(data::pair_lengths(read, targets), 64)) {
-    const Tensor weights = forced_weights(data::translation_batch(read, targets, rows));
+  std::vector<std::int64_t> lengths;
+  for (const data::Ids& ids : read) lengths.push_back(std::ssize(ids) + 1);
+  for (const data::Ids& rows : search_batches(lengths, 1)) {
+    const Tensor weights = forced_weights(data::translation_batch(read, targets, filled(rows)));
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto row = static_cast<std::size_t>(rows[i]);
       Alignment& seen = alignments[row];
@@ -298,12 +345,14 @@ std::vector<Alignment> Translator::align_ids(const std::vector<data::Tokens>& so
 }
 
 nn::inspect::ReportSentence Translator::explain(const std::string& source,
-                                                const std::string& target) const {
+                                                const std::string& target,
+                                                std::int64_t max_length) const {
   const fovea::NoGrad guard;
   eval();
-  const std::vector<data::Ids> sources{speller_.encode_source(source)},
-      targets{speller_.encode_target(target)};
-  data::Tokens read = speller_.cut(source), written = speller_.cut(target);
+  const std::vector<data::Ids> sources{first_tokens(speller_.encode_source(source), max_length)},
+      targets{first_tokens(speller_.encode_target(target), max_length)};
+  data::Tokens read = first_tokens(speller_.cut(source), max_length),
+               written = first_tokens(speller_.cut(target), max_length);
   read.push_back("<eos>");
   data::Tokens so_far = written;
   so_far.insert(so_far.begin(), "<bos>");

@@ -19,7 +19,8 @@ struct SearchOptions {
   std::int64_t beam = 1;
   double length_penalty = 1.0;
   std::int64_t n_best = 1;
-  bool replace_unknown = true;  // <unk> becomes the source word that it looked at most
+  std::int64_t max_length = 1000;  // tokens that are read of a line, and of its translation
+  bool replace_unknown = true;     // <unk> becomes the source word that it looked at most
 };
 
 class Translator {
@@ -44,19 +45,28 @@ class Translator {
                               const fovea::Tensor& links) const;
 
   /// For every line, in the lines' order, its best translations, best first: at least one, and an
-  /// empty one for a blank line.
-  /// `search_batch` lines of like lengths are searched at once.
-  static constexpr std::int64_t search_batch = 64;
-  std::vector<std::vector<Translation>> translate(const std::vector<std::string>& lines,
-                                                  const SearchOptions& options) const;
+  /// empty one for a blank line. What they are follows from the line alone: a translation has at
+  /// most 2 S + 12 tokens, where S <= max_length are read, and at most max_length. `shortened` is
+  /// given the numbers of lines of which the end was not read.
+  std::vector<std::vector<Translation>> translate(
+      const std::vector<std::string>& lines, const SearchOptions& options,
+      std::vector<std::size_t>* shortened = nullptr) const;
 
-  /// Forces each target and reports where each of its tokens looked.
+  /// Which sources are searched at once: up to `search_batch` of one length, so that there is no
+  /// padding, and no short line waits for a long one.
+  static constexpr std::int64_t search_batch = 64;
+  static std::vector<fovea::nn::data::Ids> search_batches(const std::vector<std::int64_t>& lengths,
+                                                          std::int64_t beam);
+
+  /// Forces each target and reports where each of its tokens looked. Of each line max_length tokens
+  /// are read.
   std::vector<Alignment> align(const std::vector<std::string>& sources,
-                               const std::vector<std::string>& targets) const;
+                               const std::vector<std::string>& targets,
+                               std::int64_t max_length) const;
 
   /// Forces `target`, and all that every attention layer did then.
-  fovea::nn::inspect::ReportSentence explain(const std::string& source,
-                                             const std::string& target) const;
+  fovea::nn::inspect::ReportSentence explain(const std::string& source, const std::string& target,
+                                             std::int64_t max_length) const;
 
   void eval() const;  // every model
   Model& model() const { return *models_[0]; }

@@ -113,8 +113,16 @@ std::string Vocab::to_json() const {
   return entries.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/true);
 }
 
-Vocab Vocab::from_json(std::string_view text) {
-  const json entries = json::parse(text, /*callback=*/nullptr, /*allow_exceptions=*/false);
+Vocab Vocab::from_json(std::string_view text, std::int64_t max_size) {
+  std::int64_t count = 0;
+  const auto count_entries = [&](int depth, json::parse_event_t event, const json&) {
+    const bool is_entry = depth == 1 && (event == json::parse_event_t::value ||
+                                         event == json::parse_event_t::object_start ||
+                                         event == json::parse_event_t::array_start);
+    if (is_entry && ++count > max_size) format_error("Vocab", "more than {} tokens", max_size);
+    return true;
+  };
+  const json entries = json::parse(text, count_entries, /*allow_exceptions=*/false);
   if (!entries.is_array()) format_error("Vocab", "not a JSON array of tokens");
   Vocab vocab;
   for (std::size_t id = 0; id < specials.size(); ++id)

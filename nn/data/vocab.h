@@ -56,7 +56,9 @@ class Vocab {
   /// A JSON array in ASCII, to be kept in a checkpoint's metadata: one string a token, in order of
   /// ids. A token that is not valid UTF-8, which JSON cannot spell, is {"hex": "its bytes"}.
   std::string to_json() const;
-  static Vocab from_json(std::string_view json);
+  /// FormatError for anything else, and as soon as there are more than `max_size` tokens.
+  static Vocab from_json(std::string_view json,
+                         std::int64_t max_size = std::numeric_limits<std::int64_t>::max());
 
  private:
   struct Hash : std::hash<std::string_view> {

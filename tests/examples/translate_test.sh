@@ -60,7 +60,7 @@ a_loaded_model_is_measured_on_the_same_dates() {
 }
 
 without_attention() {
-  refuses 2 'draw attention' --attention none --heatmap map.svg
+  refuses 2 '--heatmap: not with --attention none' --attention none --heatmap map.svg
   rm -f attention.svg
   works --attention none --max-seconds 0.5
   [ ! -e attention.svg ] || fail 'attention.svg of a model without attention'
@@ -107,15 +107,15 @@ decoders_of_other_kinds() {
   works --load dates-multihead.safetensors --text '3 may 1979' --heatmap heads.svg
   contains heads.svg '</svg>'
   refuses 1 'attention_dim 64, num_heads 5' --attention multihead --heads 5
-  refuses 2 '--coverage: for --attention additive' --coverage --attention dot
-  refuses 2 '--attention-weights: --attention none' --attention none --attention-weights entmax15
-  refuses 2 '--attention none has none' --attention none --coverage-loss 1
-  refuses 2 '--attention none has none' --attention none --align links.txt
-  refuses 2 '--heads: for --model transformer and --attention multihead' --heads 2
-  refuses 2 '--input-feeding, --coverage-loss: for --model rnn' --model transformer \
+  refuses 2 '--coverage: only with --attention additive' --coverage --attention dot
+  refuses 2 '--attention-weights: not with --attention none' --attention none --attention-weights entmax15
+  refuses 2 '--coverage-loss: not with --attention none' --attention none --coverage-loss 1
+  refuses 2 '--align: not with --attention none' --attention none --align links.txt
+  refuses 2 '--heads: only with --model transformer and --attention multihead' --heads 2
+  refuses 2 '--input-feeding, --coverage-loss: only with --model rnn' --model transformer \
     --input-feeding --coverage-loss 1
   refuses 2 '--guided-alignment' --guided-weight 1
-  refuses 2 '--coverage, --guided-alignment: of training' --load dates.safetensors --coverage \
+  refuses 2 '--coverage, --guided-alignment: only without --load' --load dates.safetensors --coverage \
     --guided-alignment in.txt
 }
 
@@ -132,7 +132,7 @@ several_models_at_once() {
   contains three.json '"models": 3'
   contains three.svg '</svg>'
   has_lines three.txt 1
-  refuses 2 '--report looks inside one model' --load dates.safetensors \
+  refuses 2 '--report: with one --load only' --load dates.safetensors \
     --load dates-multihead.safetensors --text a --report x.html
 }
 
@@ -166,11 +166,11 @@ wrong_files_are_named() {
   printf 'a\nb\n' >half/train.en
   refuses 1 'half/train.en' --data half
   refuses 2 '--n-best 3 needs a --beam' --n-best 3 --beam 2
-  refuses 2 '--epochs, --lr, --save: of training' --load dates.safetensors --save other.st \
+  refuses 2 '--epochs, --lr, --save: only without --load' --load dates.safetensors --save other.st \
     --epochs 3 --lr 1e-3
-  refuses 2 '--heads: for --model transformer' --heads 4
-  refuses 2 '--attention, --hidden: for --model rnn' --model transformer --hidden 3 --attention dot
-  refuses 2 '--bpe and --bpe-merges: dates are spelled by characters' --bpe-merges 10
+  refuses 2 '--heads: only with --model transformer' --heads 4
+  refuses 2 '--attention, --hidden: only with --model rnn' --model transformer --hidden 3 --attention dot
+  refuses 2 '--bpe-merges: only with --data' --bpe-merges 10
   for option in --save --log --curve --heatmap --report --json --profile; do
     refuses 1 "$option: nofolder/x: there is no folder nofolder" $option nofolder/x
   done
@@ -178,6 +178,47 @@ wrong_files_are_named() {
   refuses 2 'was not expected' --nonsense
   works --help
   contains output '--n-best'
+}
+
+# Of every kind one: all options and all values are in translate_options_test.
+numbers_are_checked() {
+  refuses 2 "--seed: '-1': must be an integer, 0 to 18446744073709551615" --seed -1
+  refuses 2 "--seed: '18446744073709551616': must be" --seed 18446744073709551616
+  refuses 2 "--epochs: '1e3': must be an integer" --epochs 1e3
+  refuses 2 "--lr: 'nan': must be a number, above 0" --lr nan
+  refuses 2 "--length-penalty: 'inf': must be" --length-penalty=inf
+  refuses 2 "--beam: '1000000000': must be an integer, 1 to 1000" --load x --text a --beam 1000000000
+  refuses 2 "--threads: '100000': must be" --threads 100000
+  refuses 2 "--memory-limit: '99999999T': must be" --memory-limit 99999999T
+  works --help
+  contains output '--dropout P'
+  contains output '(0 to 0.9)'
+  contains output '--guided-weight X=0.5'
+}
+
+hostile_models_are_refused() {
+  refuses 1 'load: /dev/zero: must be a regular file' --load /dev/zero --text a
+  for change in 's/\\"hidden_size\\":64/\\"hidden_size\\":99/' \
+    's/\\"embed_dim\\":32/\\"embed_dim\\":-1/' 's/\\"dropout\\":0.0/\\"dropout\\":1e9/'; do
+    LC_ALL=C sed "$change" <dates.safetensors >hostile.st
+    ! cmp -s hostile.st dates.safetensors || fail "nothing was changed by $change"
+    refuses 1 'hostile.st: ' --load hostile.st --text a
+  done
+}
+
+# The same line, whatever is beside it; blank lines and one that is far too long among them.
+a_line_is_translated_alone() {
+  printf '3 may 1979\n\n12 november 2001\n' >short.txt
+  works --load dates.safetensors --input short.txt --output short.out --beam 3
+  awk 'BEGIN { for (i = 0; i < 3000; ++i) printf "3 may 1979 "; print "" }' >long.txt
+  cat short.txt long.txt short.txt >both.txt
+  works --load dates.safetensors --input both.txt --output both.out --beam 3 --max-length 100
+  contains messages 'line 4 has more tokens than --max-length 100'
+  sed -n '1,3p' both.out >first.out
+  sed -n '5,7p' both.out >last.out
+  same_file short.out first.out
+  same_file short.out last.out
+  [ "$(sed -n 4p both.out | wc -m)" -le 101 ] || fail 'more than 100 characters'
 }
 
 # A language of four words, each with one translation.
@@ -256,7 +297,7 @@ targets_are_forced() {
   refuses 1 '--target-text: one.en has 1 lines, and --input 4' --load de-en.safetensors \
     --input de.txt --target-text one.en --align x
   refuses 2 '--target-text' --load de-en.safetensors --target-text en.txt --align x
-  refuses 2 '--target-text: for --align' --load de-en.safetensors --input de.txt \
+  refuses 2 '--target-text: only with --align' --load de-en.safetensors --input de.txt \
     --target-text en.txt
   refuses 2 '--target-text' --load de-en.safetensors --input de.txt --target-text en.txt \
     --align x --output y
@@ -339,7 +380,7 @@ merges_come_from_a_file() {
   contains pieces.svg 'z@@'
   printf 'e i\n' >codes
   refuses 1 "codes:1: 'e i' where '#version: 0.2' must stand" --data text --bpe codes
-  refuses 2 'excludes' --data text --bpe codes --bpe-merges 5
+  refuses 2 '--bpe-merges: only without --bpe' --data text --bpe codes --bpe-merges 5
 }
 
 what_training_takes_is_told_before() {
@@ -365,8 +406,8 @@ what_training_takes_is_told_before() {
   lacks messages '--batch 16 '
   refuses 1 'and --memory-limit is 1.00 MB' --memory-limit 1MB --dry-run
   contains output 'saved for the backward'
-  refuses 2 "'much' is no number of bytes" --memory-limit much
-  refuses 2 'of training' --load dates.safetensors --dry-run
+  refuses 2 "--memory-limit: 'much': must be a number of bytes" --memory-limit much
+  refuses 2 '--dry-run: only without --load' --load dates.safetensors --dry-run
   rm output messages
   [ -z "$(ls)" ] || fail "left behind: $(ls)"
   cd ..
@@ -385,6 +426,9 @@ decoders_of_other_kinds
 several_models_at_once
 interrupted_and_resumed
 wrong_files_are_named
+numbers_are_checked
+hostile_models_are_refused
+a_line_is_translated_alone
 parallel_text_is_learned
 ensembles_share_their_vocabularies
 targets_are_forced
