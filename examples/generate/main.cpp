@@ -18,9 +18,11 @@
 #include <fovea/examples/support/profiling.h>
 #include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
+#include <fovea/nn/inspect/terminal.h>
 
 #include <iostream>
 #include <sstream>
+#include <unistd.h>
 
 #include "characters.h"
 #include "grammar.h"
@@ -97,7 +99,8 @@ Speech speak(const Speaker& speaker, const Options& options) {
                              .endless = options.endless,
                              .after_token = [&] { profiling.step(); }},
                             [](const std::string& text) {
-                              std::cout << text << std::flush;
+                              std::cout << inspect::terminal_text(text, STDOUT_FILENO)
+                                        << std::flush;
                               support::check_standard_output();  // nobody reads on
                             });
   std::cout << '\n';

@@ -21,8 +21,10 @@
 #include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
+#include <fovea/nn/inspect/terminal.h>
 
 #include <iostream>
+#include <unistd.h>
 
 #include "report.h"
 #include <fmt/core.h>
@@ -54,11 +56,12 @@ std::string name_of(const Model& model) {
 void translate_given(const Translator& translator, const Options& options,
                      const std::vector<std::string>& input) {
   const SearchOptions search = search_of(options);
-  std::cout << translate_lines(translator, options.text, search);
+  std::cout << inspect::terminal_text(translate_lines(translator, options.text, search),
+                                      STDOUT_FILENO);
   if (!options.target_text.empty()) return;
   const std::string translated = translate_lines(translator, input, search);
   if (options.output.empty()) {
-    std::cout << translated;
+    std::cout << inspect::terminal_text(translated, STDOUT_FILENO);
   } else {
     fovea::write_file_atomically(options.output, translated);
   }

@@ -38,8 +38,10 @@ void show_examples(const Translator& translator, const Corpus& corpus,
   std::cout << '\n';
   for (std::size_t i = 0; i < count; ++i) {
     const std::string& wanted = corpus.test.target[i];
-    std::cout << fmt::format("{}  →  {}{}\n", lines[i], found[i][0].text,
-                             found[i][0].text == wanted ? "" : "    (wanted: " + wanted + ")");
+    const std::string line =
+        fmt::format("{}  →  {}{}\n", lines[i], found[i][0].text,
+                    found[i][0].text == wanted ? "" : "    (wanted: " + wanted + ")");
+    std::cout << inspect::terminal_text(line, STDOUT_FILENO);
   }
   if (translator.attends() && count > 0)
     std::cout << "\nWhere it looked, what it wrote downwards, what it read to the right:\n\n"

@@ -121,4 +121,8 @@ std::string terminal_text(std::string_view text) {
   return out;
 }
 
+std::string terminal_text(std::string_view text, int file_descriptor) {
+  return isatty(file_descriptor) == 0 ? std::string(text) : terminal_text(text);
+}
+
 }  // namespace fovea::nn::inspect

@@ -32,5 +32,7 @@ Glyph visible(std::string_view label);
 /// A text of lines as it may be printed in a terminal: as glyphs() shows it, but ends of lines,
 /// tabs and blanks stay.
 std::string terminal_text(std::string_view text);
+/// The same for what is written to a file descriptor: files and pipes get the text unchanged.
+std::string terminal_text(std::string_view text, int file_descriptor);
 
 }  // namespace fovea::nn::inspect

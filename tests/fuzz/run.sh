@@ -7,13 +7,14 @@ shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -gt 0 ] || set -- $(cd "$here" && ls ./*_fuzz.cpp | sed 's|./\(.*\)_fuzz.cpp|\1|')
 
-# A reader may not take more memory than this for inputs of a few kB, nor time.
+# No reader may take more memory or time than this for an input of a kB. Without entropic scheduling
+# a target of microseconds runs 1.3 times as often.
 limits='-rss_limit_mb=2048 -malloc_limit_mb=512 -timeout=10'
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 failed=
 for target; do
   mkdir -p "$folder/found/$target" "$folder/new/$target"
-  set -- $limits -max_total_time="$seconds" -max_len=1024 -print_final_stats=1 -verbosity=0 \
+  set -- $limits -max_total_time="$seconds" -max_len=1024 -entropic=0 -print_final_stats=1 -verbosity=0 \
     -artifact_prefix="$folder/found/$target/" "$folder/new/$target" "$here/corpus/$target"
   [ ! -f "$here/$target.dict" ] || set -- -dict="$here/$target.dict" "$@"
   status=ok

@@ -108,3 +108,14 @@ TEST_CASE("terminal: texts keep their lines and drive nothing") {
     for (const char c : terminal_text(token))
       CHECK((static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t'));
 }
+
+TEST_CASE("terminal: a text for a file or a pipe is unchanged") {
+  const Terminal terminal;
+  const std::string text = "a\x1b[2Jb\xff\n";
+  CHECK(terminal_text(text, terminal.descriptor()) == "a\u241b[2Jb\ufffd\n");
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  CHECK(terminal_text(text, ends[1]) == text);
+  for (const int end : ends) close(end);
+  CHECK(terminal_text(text, -1) == text);
+}
