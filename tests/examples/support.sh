@@ -32,6 +32,7 @@ refuses() {
 # exceeds it is ended at once.
 stays_below() {
   most=$1
+  [ -z "${FOVEA_SANITIZED-}" ] || most=$((3 * most))  # shadow memory, and what was freed is kept
   shift
   "$program" "$@" >output 2>messages &
   process=$!
