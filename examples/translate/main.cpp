@@ -233,6 +233,9 @@ int load_and_use(Options options) {
   if ((options.draws() || options.aligns()) && !translator.attends())
     fovea::value_error("load", "{} holds a model without attention: there is nothing to {}",
                        options.load[0].string(), options.draws() ? "draw" : "align by");
+  if (options.keep_unknown && !translator.attends())
+    fovea::value_error("--keep-unknown", "{} holds a model without attention: <unk> always stays",
+                       options.load[0].string());
   const bool only_lines = !options.text.empty() || !options.input.empty();
   const bool measured = !only_lines || !options.data.empty();
   use(translator, measured ? load_corpus(options) : Corpus{}, options, {});

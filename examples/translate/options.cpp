@@ -28,7 +28,7 @@ void add_data_options(support::CommandLine& line, Options& o) {
              "pieces of words instead of words: subword-nmt's codes file;\n"
              "both languages share the pieces, and one vocabulary");
   group.number("--bpe-merges", o.bpe_merges, {1, 1'000'000}, "N",
-               "the same, so many merges learned of the text");
+               "the same, with N merges learned from the text");
   group.number("--min-count", o.min_count, ranges::count, "N",
                "rarer words become <unk> [2; pieces: 1]");
   group.number("--max-vocab", o.max_vocab, ranges::vocab, "N",
@@ -50,7 +50,7 @@ void add_model_options(support::CommandLine& line, Options& o) {
   group.choice("--attention-weights", o.attention_weights, fovea::nn::weights_names(), "KIND",
                fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")));
   group.flag("--coverage", o.coverage,
-             "additive attention sees how much it has looked at each word");
+             "additive attention sees how much it has attended to each word");
   group.flag("--input-feeding", o.input_feeding,
              "each step of the rnn reads what the last one wrote (Luong 2015)");
   group.number("--hidden", o.hidden, ranges::width, "N",
@@ -104,7 +104,7 @@ void add_training_options(support::CommandLine& line, Options& o) {
   group.number("--coverage-loss", o.coverage_loss, ranges::weight, "X",
                "weight of what looking twice at a word costs (See 2017)");
   group.file("--guided-alignment", o.guided_alignment, "FILE",
-             "where to look, taught with the rest (Chen 2016): for each training\n"
+             "what to attend to, trained with the rest (Chen 2016): for each training\n"
              "pair a line of links SOURCE-TARGET, its tokens counted from 0");
   group.flag("--recompute", o.recompute,
              "the rnn's encoder keeps less for the backward, and computes it\n"
@@ -143,9 +143,9 @@ void add_use_options(support::CommandLine& line, Options& o) {
                "tokens that are read of a line, the rest is left out, and\n"
                "tokens of its translation, which has 2 S + 12 at most for S read");
   group.number("--n-best", o.n_best, ranges::beam, "N",
-               "so many translations of each line, with its number and a score");
+               "N translations of each line, with its number and a score");
   group.flag("--keep-unknown", o.keep_unknown,
-             "print <unk>, and not the word that it looked at most there");
+             "print <unk>, and not the source word with the largest weight there");
   group.number("--threads", o.threads, ranges::threads, "N",
                "[1 for dates, one a processor for text]; any number gives the same results");
 }
@@ -304,6 +304,8 @@ void fill_defaults(Options& o) {
   fill<std::int64_t>(o.min_count, words ? 2 : 1);
   fill(o.max_vocab, words ? 8000 : std::numeric_limits<std::int64_t>::max());
   fill(o.beam, std::max<std::int64_t>(dates ? 1 : 5, o.n_best));
+  if (o.beam == 1 && o.length_penalty != Options().length_penalty)
+    fovea::value_error("--length-penalty", "only with a --beam above 1");
   // So little work for one step that a second thread costs more than it brings.
   if (o.threads == 0) o.threads = dates ? 1 : fovea::num_threads();
   // Here 0 is a choice.

@@ -34,7 +34,7 @@ List first_tokens(List all, std::int64_t most) {
 }
 
 // Products of few rows are computed in another way, with other rounding: copies of the first line
-// fill a small batch up, so that a line's bits do not depend on what is translated beside it.
+// fill a small batch up, so that a line's bits do not depend on the other lines.
 constexpr std::int64_t least_rows = 16;
 
 data::Ids filled(data::Ids rows) {

@@ -20,7 +20,7 @@ struct SearchOptions {
   double length_penalty = 1.0;
   std::int64_t n_best = 1;
   std::int64_t max_length = 1000;  // tokens that are read of a line, and of its translation
-  bool replace_unknown = true;     // <unk> becomes the source word that it looked at most
+  bool replace_unknown = true;     // <unk> becomes the source word of the largest weight
 };
 
 class Translator {
@@ -46,8 +46,8 @@ class Translator {
 
   /// For every line, in the lines' order, its best translations, best first: at least one, and an
   /// empty one for a blank line. What they are follows from the line alone: a translation has at
-  /// most 2 S + 12 tokens, where S <= max_length are read, and at most max_length. `shortened` is
-  /// given the numbers of lines of which the end was not read.
+  /// most 2 S + 12 tokens, where S <= max_length are read, and at most max_length. `shortened`
+  /// lists the indices of lines whose end was not read.
   std::vector<std::vector<Translation>> translate(
       const std::vector<std::string>& lines, const SearchOptions& options,
       std::vector<std::size_t>* shortened = nullptr) const;

@@ -67,6 +67,9 @@ without_attention() {
   ! grep -q 'Where it looked' output || fail 'shows attention of a model that has none'
   refuses 1 'without attention' --load dates-none.safetensors --text a --heatmap map.svg
   refuses 1 'without attention' --load dates-none.safetensors --text a --report map.html
+  refuses 1 '--keep-unknown: ' --load dates-none.safetensors --text a --keep-unknown
+  refuses 1 '--length-penalty: only with a --beam above 1' --load dates-none.safetensors --text a \
+    --length-penalty 2
 }
 
 # A file as "fovea translate 1" was: attention is true or false, and there is one kind of model.
@@ -206,7 +209,7 @@ hostile_models_are_refused() {
   done
 }
 
-# The same line, whatever is beside it; blank lines and one that is far too long among them.
+# The same translation in any file; blank lines and one that is far too long among the others.
 a_line_is_translated_alone() {
   printf '3 may 1979\n\n12 november 2001\n' >short.txt
   works --load dates.safetensors --input short.txt --output short.out --beam 3
