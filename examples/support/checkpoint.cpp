@@ -4,7 +4,6 @@
 #include <fovea/examples/support/checkpoint.h>
 
 #include <algorithm>
-#include <new>
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -123,9 +122,8 @@ void compare_tensors(const fovea::SafetensorsFile& file,
     fovea::check_fits(file, tensors_of_new_model(rng));
   } catch (const fovea::ValueError& error) {  // sizes that do not go together
     fovea::format_error("load", "{}: its options: {}", file.source(), error.what());
-  } catch (const std::bad_alloc&) {
-    fovea::format_error("load", "{}: its options describe a model larger than any memory",
-                        file.source());
+  } catch (const fovea::ShapeError& error) {  // of more bytes than a process can address
+    fovea::format_error("load", "{}: its options: {}", file.source(), error.what());
   }
 }
 
