@@ -10,13 +10,14 @@ namespace data = fovea::nn::data;
 
 namespace {
 
-// Pairs of random words, of 1 to `longest`.
-data::ParallelText random_pairs(std::int64_t count, std::int64_t longest, fovea::Rng& rng) {
+// Pairs of random words, of `shortest` to `longest`.
+data::ParallelText random_pairs(std::int64_t count, std::int64_t longest, fovea::Rng& rng,
+                                std::int64_t shortest = 1) {
   data::ParallelText text;
   for (std::int64_t i = 0; i < count; ++i)
     for (data::Lines* lines : {&text.source, &text.target}) {
       std::string line;
-      for (std::int64_t n = 1 + rng.below(longest); n > 0; --n)
+      for (std::int64_t n = shortest + rng.below(longest - shortest + 1); n > 0; --n)
         line += (line.empty() ? "" : " ") + std::to_string(rng.below(90));
       lines->push_back(line);
     }
@@ -105,7 +106,7 @@ TEST_CASE("where validation takes most") {
     o.model = model;
     Corpus corpus = random_corpus(4, 3);
     fovea::Rng rng(8);
-    corpus.validation = random_pairs(150, 60, rng);
+    corpus.validation = random_pairs(150, 60, rng, 60);  // full batches of the longest
     const Speller speller(corpus, o);
     const Pairs pairs(speller, corpus.train);
     fovea::set_num_threads(o.threads);
