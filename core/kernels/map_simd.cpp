@@ -28,7 +28,7 @@ FOVEA_INLINE T normal_cdf(T x) {
 // phi(x) = Phi'(x) = exp(-x^2 / 2) / sqrt(2 pi)
 template <class T>
 FOVEA_INLINE T normal_density(T x) {
-  return T(0.5) * sqrt_2_over_pi<T> * exp(T(-0.5) * x * x);
+  return T(0.5) * sqrt_2_over_pi<T> * exp_nonpositive(T(-0.5) * x * x);
 }
 
 // The approximate GELU is  x (1 + t) / 2  with  t = tanh(sqrt(2 / pi) (x + 0.044715 x^3)).
@@ -48,6 +48,13 @@ template <class T>
 FOVEA_INLINE T silu_slope(T x) {
   const T s = sigmoid(x);
   return s * (1 + x * (1 - s));
+}
+
+// dy a^b log(a), and 0 where a^b is a 0 that outweighs the logarithm.
+template <class T>
+FOVEA_INLINE T exponent_slope(T dy, T a, T b) {
+  const bool vanishes = ((a == 0) & (b >= 0)) | ((a == infinity<T>)&(b < 0));
+  return vanishes ? T{0} : dy * power(a, b) * log(a);
 }
 
 // ---- The formulas, one a line ------------------------------------------------------------------
@@ -89,7 +96,7 @@ FOVEA_INLINE T gradient(T dy, T k, T a, T b) {
     case Unary::square:     return 2 * dy * k;                         // x
     case Unary::tanh:       return dy * (1 - k * k);                   // y
     case Unary::sigmoid:    return dy * k * (1 - k);                   // y
-    case Unary::erf:        return dy * two_over_sqrt_pi<T> * exp(-k * k);  // x
+    case Unary::erf:        return dy * two_over_sqrt_pi<T> * exp_nonpositive(-k * k);  // x
     case Unary::relu:       return k <= 0 ? T{0} : dy;                 // y: 0 at 0
     case Unary::leaky_relu: return k > 0 ? dy : a * dy;                // x
     case Unary::gelu:       return dy * (normal_cdf(k) + k * normal_density(k));  // x
@@ -136,7 +143,7 @@ FOVEA_INLINE T gradient(T dy, T a, T b) {
   switch (f) {
     case BinaryGradient::div_b:     return -dy * a / (b * b);
     case BinaryGradient::pow_a:     return b == 0 ? T{0} : dy * b * power(a, b - 1);
-    case BinaryGradient::pow_b:     return ((a == 0) & (b >= 0)) ? T{0} : dy * power(a, b) * log(a);
+    case BinaryGradient::pow_b:     return exponent_slope(dy, a, b);
     case BinaryGradient::maximum_a: return a == b ? T(0.5) * dy : (a < b ? T{0} : dy);
     case BinaryGradient::minimum_a: return a == b ? T(0.5) * dy : (a > b ? T{0} : dy);
   }
@@ -145,18 +152,56 @@ FOVEA_INLINE T gradient(T dy, T a, T b) {
 
 // ---- The loops ---------------------------------------------------------------------------------
 
+// The formulas of these multiply 0 by infinity far out, where they have long reached their limits.
+// Where a result is not finite, all are computed again, with arguments brought back to 1000.
+template <Unary f>
+inline constexpr bool has_limits = f == Unary::gelu || f == Unary::gelu_tanh || f == Unary::silu;
+template <class T>
+inline constexpr T far_out = 1000;
+
+template <Unary f, class T>
+void unary_loop_to_limit(const T* x, T* y, int64_t n, T a, T b) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = value<f>(x[i] < -far_out<T> ? -far_out<T> : x[i], a, b);
+}
+
+// x may be y.
 template <Unary f, class T>
 void unary_loop(const T* x, T* y, int64_t n, UnaryArgs args) {
   const T a = static_cast<T>(args.a), b = static_cast<T>(args.b);
+  if constexpr (has_limits<f>) {
+    if (x == y) return unary_loop_to_limit<f>(x, y, n, a, b);
+    T check = 0;
+#pragma omp simd reduction(+ : check)
+    for (int64_t i = 0; i < n; ++i) {
+      y[i] = value<f>(x[i], a, b);
+      check += T(0) * y[i];
+    }
+    if (check != 0) unary_loop_to_limit<f>(x, y, n, a, b);
+  } else {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = value<f>(x[i], a, b);
+    for (int64_t i = 0; i < n; ++i) y[i] = value<f>(x[i], a, b);
+  }
 }
 
 template <Unary f, class T>
 void unary_gradient_loop(const T* dy, const T* kept, T* dx, int64_t n, UnaryArgs args) {
   const T a = static_cast<T>(args.a), b = static_cast<T>(args.b);
+  if constexpr (has_limits<f>) {
+    T check = 0;
+#pragma omp simd reduction(+ : check)
+    for (int64_t i = 0; i < n; ++i) {
+      dx[i] = gradient<f>(dy[i], kept[i], a, b);
+      check += T(0) * dx[i];
+    }
+    if (check == 0) return;
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) dx[i] = gradient<f>(dy[i], kept[i], a, b);
+    for (int64_t i = 0; i < n; ++i)
+      dx[i] = gradient<f>(dy[i], clamped(kept[i], -far_out<T>, far_out<T>), a, b);
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) dx[i] = gradient<f>(dy[i], kept[i], a, b);
+  }
 }
 
 // Binary gives numbers, Compare gives truth values.
@@ -166,10 +211,28 @@ void binary_loop(const T* a, const T* b, Result* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = value<f>(a[i], b[i]);
 }
 
+// Whether dy a and b^2 are in range, if the results are.
+template <class T>
+FOVEA_INLINE bool is_safe_quotient(T dy, T a, T b) {
+  const T square = b * b;
+  return (square >= Ieee<T>::smallest_normal) &
+         (square < infinity<T>)&(magnitude(dy * a) < infinity<T>);
+}
+
 template <BinaryGradient f, class T>
 void binary_gradient_loop(const T* dy, const T* a, const T* b, T* result, int64_t n) {
+  Bits<T> far = 0;
+#pragma omp simd reduction(| : far)
+  for (int64_t i = 0; i < n; ++i) {
+    result[i] = gradient<f>(dy[i], a[i], b[i]);
+    if constexpr (f == BinaryGradient::div_b) far |= !is_safe_quotient(dy[i], a[i], b[i]);
+  }
+  if (!far) return;
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) result[i] = gradient<f>(dy[i], a[i], b[i]);
+  for (int64_t i = 0; i < n; ++i) {
+    const T in_steps = -dy[i] * (a[i] / b[i] / b[i]);
+    result[i] = is_safe_quotient(dy[i], a[i], b[i]) ? result[i] : in_steps;
+  }
 }
 
 // The condition is read as numbers, and both sides always: else gcc 12 makes scalar code of it.

@@ -160,11 +160,21 @@ FOVEA_INLINE double expm1_reduced(double r) {
 // exp(x) = 2^n exp(r). The power of two is applied in two halves, since neither the largest nor
 // the denormal results could be reached by a single normal factor.
 template <class T>
-FOVEA_INLINE T exp(T x) {
-  const Reduced<T> at = reduce_by_ln2(clamped(x, Ieee<T>::exp_min, Ieee<T>::exp_max));
+FOVEA_INLINE T exp_clamped(T x) {
+  const Reduced<T> at = reduce_by_ln2(x);
   const Bits<T> biased_twice = at.n + 2 * Ieee<T>::bias;  // positive, so that >> halves it
   const Bits<T> half = biased_twice >> 1;
   return (1 + expm1_reduced(at.r)) * power_of_two<T>(half) * power_of_two<T>(biased_twice - half);
+}
+
+template <class T>
+FOVEA_INLINE T exp(T x) {
+  return exp_clamped(clamped(x, Ieee<T>::exp_min, Ieee<T>::exp_max));
+}
+// The same for x <= 0, with the same bits.
+template <class T>
+FOVEA_INLINE T exp_nonpositive(T x) {
+  return exp_clamped(x < Ieee<T>::exp_min ? Ieee<T>::exp_min : x);
 }
 
 // exp(x) - 1 for x <= 0, without the loss of digits near 0: 2^n (exp(r) - 1) + (2^n - 1).
@@ -236,14 +246,14 @@ FOVEA_INLINE T tanh(T x) {
 // sigmoid(x) = 1 / (1 + exp(-x)), as exp(x) / (1 + exp(x)) where x < 0: nothing overflows.
 template <class T>
 FOVEA_INLINE T sigmoid(T x) {
-  const T e = exp(-magnitude(x));
+  const T e = exp_nonpositive(-magnitude(x));
   return (x < 0 ? e : T{1}) / (1 + e);
 }
 
 // softplus(x) = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))
 template <class T>
 FOVEA_INLINE T softplus(T x) {
-  return (x > 0 ? x : T{0}) + log1p_unit(exp(-magnitude(x)));
+  return (x > 0 ? x : T{0}) + log1p_unit(exp_nonpositive(-magnitude(x)));
 }
 
 // ---- erf ---------------------------------------------------------------------------------------
@@ -279,7 +289,7 @@ template <class T>
 FOVEA_INLINE T erf(T x) {
   const T a = magnitude(x) > Ieee<T>::erf_max ? Ieee<T>::erf_max : magnitude(x);
   const T near = x + x * erf_excess(a * a);
-  const T far = with_sign_of(1 - exp(-minus_log_erfc(a)), x);
+  const T far = with_sign_of(1 - exp_nonpositive(-minus_log_erfc(a)), x);
   return a < 1 ? near : far;
 }
 

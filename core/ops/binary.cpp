@@ -6,10 +6,13 @@
 #include <fovea/core/ops/reduce.h>
 
 #include <cmath>
+#include <limits>
 #include <memory>
 
 namespace fovea {
 namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 using kernels::Binary;
 using kernels::BinaryGradient;
@@ -242,7 +245,7 @@ Tensor div(const Tensor& a, const Tensor& b) {
                        [a = keep_if(b.requires_grad(), a), b = keep(b), shapes = Shapes(a, b)](
                            const Tensor& dy, Wanted wanted) {
                          const auto db = [&] {
-                           if (grad_enabled()) return -dy * a / square(b);
+                           if (grad_enabled()) return -dy * (a / b / b);
                            return gradient(BinaryGradient::div_b, dy, a, b);
                          };
                          return operand_grads(
@@ -276,7 +279,8 @@ Tensor pow(const Tensor& x, double p) {
       });
 }
 
-// y = a^b    da = dy b a^(b - 1), and 0 where b = 0;   db = dy y log(a), and 0 where a = 0 <= b
+// y = a^b    da = dy b a^(b - 1), and 0 where b = 0
+//            db = dy y log(a), and 0 where a = 0 <= b or a = inf, b < 0
 Tensor pow(const Tensor& a, const Tensor& b) {
   check_defined("pow", "a", a, "b", b);
   return record<"pow">(
@@ -289,7 +293,9 @@ Tensor pow(const Tensor& a, const Tensor& b) {
         };
         const auto db = [&] {
           if (!grad_enabled()) return gradient(BinaryGradient::pow_b, dy, a, b);
-          const Tensor base = where(logical_and(eq(a, 0.0), b >= 0.0), 1.0, a);  // log(1) = 0
+          const Tensor vanishes =
+              logical_or(logical_and(eq(a, 0.0), b >= 0.0), logical_and(eq(a, kInfinity), b < 0.0));
+          const Tensor base = where(vanishes, 1.0, a);  // log(1) = 0
           return dy * pow(a, b) * log(base);
         };
         return operand_grads(wanted, shapes, da, db);

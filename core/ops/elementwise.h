@@ -4,6 +4,17 @@
 //
 // Where a function has a corner, the derivative there is PyTorch's choice, stated beside it.
 // NaN in, NaN out: maximum, minimum, relu and clamp do not swallow it.
+//
+// Special values. Values and first derivatives (and the formulas of higher ones) are the limits:
+//   gelu, silu, softplus      -inf: 0, derivative 0       inf: inf, derivative 1
+//   tanh, sigmoid, erf        at +-inf their limits, derivative 0
+//   exp, log, sqrt, rsqrt     log(0) = -inf, rsqrt(0) = inf; log, sqrt and rsqrt below 0: NaN
+//   a / b                     -a / b^2 is right wherever it is in range, though b^2 may not be
+//   a^b                       0 for a^b log(a) where a^b is 0, at a = 0 and a = inf; finite b only
+//   relu, leaky_relu, abs, clamp, maximum, minimum, where
+//                             the derivative of the branch, also where the input is NaN
+// Errors are a few ulps of the result, but for: the derivatives of tanh and sigmoid, which are
+// formed from the output, and gelu and its derivative: a few ulps of 1 and of x.
 #pragma once
 
 #include <fovea/core/tensor.h>

@@ -63,6 +63,9 @@ Tensor unary(const Tensor& x, Composed composed, UnaryArgs args = {}) {
   }
 }
 
+// Beyond, the activations have reached their limits; 0 times infinity would be NaN.
+Tensor bounded(const Tensor& x) { return clamp(x, -1000, 1000); }
+
 // Phi and phi, the normal distribution and its density.
 Tensor normal_cdf(const Tensor& x) { return 0.5 * (1.0 + erf(x * std::sqrt(0.5))); }
 Tensor normal_density(const Tensor& x) {
@@ -104,7 +107,7 @@ Tensor log(const Tensor& x) {
 // y = erf(x)    dx = 2 / sqrt(pi) dy exp(-x^2)
 Tensor erf(const Tensor& x) {
   return unary<"erf", Unary::erf, Keeps::input>(x, [](const Tensor& dy, const Tensor& in) {
-    return 2.0 * std::numbers::inv_sqrtpi * dy * exp(-square(in));
+    return 2.0 * std::numbers::inv_sqrtpi * dy * exp(-square(bounded(in)));
   });
 }
 
@@ -128,6 +131,7 @@ Tensor relu(const Tensor& x) {
 
 // y = x where x > 0, else slope x    dx = dy where x > 0, else slope dy      (Maas et al. 2013)
 Tensor leaky_relu(const Tensor& x, double slope) {
+  if (slope == 0) return relu(x);  // 0 * -inf
   return unary<"leaky_relu", Unary::leaky_relu, Keeps::input>(
       x, [slope](const Tensor& dy, const Tensor& in) { return where(in > 0.0, dy, slope * dy); },
       {.a = slope});
@@ -138,11 +142,13 @@ Tensor leaky_relu(const Tensor& x, double slope) {
 // y = x (1 + t) / 2    dx = dy / 2 (1 + t + x (1 - t^2) sqrt(2 / pi) (1 + 3 * 0.044715 x^2))
 Tensor gelu(const Tensor& x, Gelu form) {
   if (form == Gelu::erf)
-    return unary<"gelu", Unary::gelu, Keeps::input>(x, [](const Tensor& dy, const Tensor& in) {
+    return unary<"gelu", Unary::gelu, Keeps::input>(x, [](const Tensor& dy, const Tensor& kept) {
+      const Tensor in = bounded(kept);
       return dy * (normal_cdf(in) + in * normal_density(in));
     });
   return unary<"gelu_tanh", Unary::gelu_tanh, Keeps::input>(
-      x, [](const Tensor& dy, const Tensor& in) {
+      x, [](const Tensor& dy, const Tensor& kept) {
+        const Tensor in = bounded(kept);
         const double c = std::sqrt(2 * std::numbers::inv_pi), cubic = 0.044715;
         const Tensor t = tanh(c * (in + cubic * square(in) * in));
         const Tensor dt = (1.0 - square(t)) * (c + 3 * cubic * c * square(in));
@@ -152,8 +158,8 @@ Tensor gelu(const Tensor& x, Gelu form) {
 
 // y = x s with s = sigmoid(x)    dx = dy s (1 + x (1 - s))      (Elfwing et al. 2018)
 Tensor silu(const Tensor& x) {
-  return unary<"silu", Unary::silu, Keeps::input>(x, [](const Tensor& dy, const Tensor& in) {
-    const Tensor s = sigmoid(in);
+  return unary<"silu", Unary::silu, Keeps::input>(x, [](const Tensor& dy, const Tensor& kept) {
+    const Tensor in = bounded(kept), s = sigmoid(in);
     return dy * s * (1.0 + in * (1.0 - s));
   });
 }
