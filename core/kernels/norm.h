@@ -30,6 +30,16 @@ template <class T>
 void rms_norm_backward(const T* x, const T* g, const T* r, const T* dy, int64_t rows, int64_t C,
                        T* dx, T* dg, T* partial);
 
+// The same for one row, in a type of more digits and a wider exponent. For rows whose squares leave
+// the range of T, and for rows that vary so little that the rounding of their mean would show.
+template <class T>
+void layer_norm_wide(const T* x, const T* g, const T* b, T eps, int64_t C, T* y, T* mu, T* r);
+template <class T>
+void layer_norm_backward_wide(const T* x, const T* g, T r, const T* dy, int64_t C, T* dx, T* dg,
+                              T* db);
+template <class T>
+void rms_norm_wide(const T* x, const T* g, T eps, int64_t C, T* y, T* r);
+
 // Elements of scratch that either backward needs.
 int64_t norm_partial_size(int64_t rows, int64_t C);
 

@@ -4,6 +4,21 @@
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
+// Squares within these bounds have neither overflowed nor lost digits.
+template <class T>
+FOVEA_INLINE bool in_range(T square) {
+  constexpr T low = sizeof(T) == sizeof(float) ? T(0x1p-100) : T(0x1p-200) * T(0x1p-700);
+  return (square > low) & (square < 1 / low);
+}
+
+// Whether the rounding error of the mean, some 2^-22 of it, stays small beside what it is divided
+// by.
+template <class T>
+FOVEA_INLINE bool mean_is_exact(T mean, T variance, T eps) {
+  const T square = mean * mean;
+  return (variance >= T(0x1p-34) * square) & (variance + eps >= T(0x1p-20) * square);
+}
+
 // Two passes on purpose: mean(x^2) - mean(x)^2 cancels when the mean is large.
 template <class T>
 void layer_norm(const T* x, const T* g, const T* b, T eps, int64_t rows, int64_t C, T* y, T* mu,
@@ -17,6 +32,8 @@ void layer_norm(const T* x, const T* g, const T* b, T eps, int64_t rows, int64_t
     for (int64_t c = 0; c < C; ++c) y[c] = g[c] * ((x[c] - mean) * scale) + b[c];
     mu[row] = mean;
     r[row] = scale;
+    if (!(in_range(var + eps) & mean_is_exact(mean, var, eps))) [[unlikely]]
+      layer_norm_wide(x, g, b, eps, C, y, mu + row, r + row);
   }
 }
 
@@ -25,7 +42,12 @@ void layer_norm_backward(const T* x, const T* g, const T* mu, const T* r, const 
                          int64_t C, T* dx, T* dg, T* db) {
   const T n = static_cast<T>(C);
   for (int64_t row = 0; row < rows; ++row, x += C, dy += C, dx += C) {
-    const T mean = mu[row], scale = r[row];
+    const T mean = mu[row], scale = r[row], ratio = mean * scale;
+    if (!in_range(scale * scale) | (ratio * ratio > T(0x1p20)))
+        [[unlikely]] {  // as the forward did it
+      layer_norm_backward_wide(x, g, scale, dy, C, dx, dg, db);
+      continue;
+    }
     T sum_d = 0, sum_dh = 0;
 #pragma omp simd reduction(+ : sum_d, sum_dh)
     for (int64_t c = 0; c < C; ++c) {
@@ -54,6 +76,8 @@ void rms_norm(const T* x, const T* g, T eps, int64_t rows, int64_t C, T* y, T* r
 #pragma omp simd
     for (int64_t c = 0; c < C; ++c) y[c] = g[c] * (x[c] * scale);
     r[row] = scale;
+    if (!in_range(mean_square + eps)) [[unlikely]]
+      rms_norm_wide(x, g, eps, C, y, r + row);
   }
 }
 

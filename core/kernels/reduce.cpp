@@ -1,3 +1,4 @@
+#include <fovea/core/kernels/finite.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/kernels/reduce.h>
@@ -116,6 +117,46 @@ void reduce_terms(Term term, const T* x, const ReduceSizes& s, const T* centre, 
   }
 }
 
+// The sum of term(x) over what result i is made of: of a wider exponent and more digits than T.
+template <class T, class F>
+long double wide_sum(const T* x, const ReduceSizes& s, int64_t i, const F& term) {
+  x += i / s.inner * s.reduced * s.inner + i % s.inner;
+  long double total = 0;
+  for (int64_t r = 0; r < s.reduced; ++r) total += term(static_cast<long double>(x[r * s.inner]));
+  return total;
+}
+
+template <class T>
+long double wide_sum(const T* x, const ReduceSizes& s, int64_t i) {
+  return wide_sum(x, s, i, [](long double v) { return v; });
+}
+
+// Runs of large numbers can overflow on the way to a sum that does not: those are summed again.
+// divisor: 1, or the count for a mean
+template <class T>
+void repair_overflow(const T* x, const ReduceSizes& s, double divisor, T* y) {
+  const int64_t n = s.outer * s.inner;
+  if (loops_left_out || all_finite(y, n)) return;
+  for (int64_t i = 0; i < n; ++i)
+    if (!std::isfinite(y[i])) y[i] = static_cast<T>(wide_sum(x, s, i) / divisor);
+}
+
+// The same for variances, and for those of numbers that differ so little that the rounding of their
+// mean shows. n: what the sum of squares is divided by
+template <class T>
+void repair_variance(const T* x, const ReduceSizes& s, double n, T* y) {
+  if (loops_left_out || s.reduced == 0) return;
+  for (int64_t i = 0; i < s.outer * s.inner; ++i) {
+    const auto first = static_cast<double>(x[i / s.inner * s.reduced * s.inner + i % s.inner]);
+    if (std::isfinite(y[i]) && !(static_cast<double>(y[i]) < 0x1p-34 * first * first)) continue;
+    const auto count = static_cast<long double>(s.reduced);
+    long double mean = wide_sum(x, s, i) / count;
+    mean += wide_sum(x, s, i, [mean](long double v) { return v - mean; }) / count;
+    const auto square = [mean](long double v) { return (v - mean) * (v - mean); };
+    y[i] = static_cast<T>(wide_sum(x, s, i, square) / n);
+  }
+}
+
 // ---- Largest and smallest ----------------------------------------------------------------------
 
 template <class T>
@@ -139,6 +180,7 @@ template <class T>
 void sum(const T* x, ReduceSizes sizes, T* y) {
   reduce_terms<T>(Term::x, x, sizes, nullptr, y,
                   [](Total<T> total, T) { return static_cast<T>(total); });
+  if constexpr (std::is_floating_point_v<T>) repair_overflow(x, sizes, 1, y);
 }
 
 template <class T>
@@ -146,6 +188,7 @@ void mean(const T* x, ReduceSizes sizes, T* y) {
   const double n = static_cast<double>(sizes.reduced);
   reduce_terms<T>(Term::x, x, sizes, nullptr, y,
                   [n](double total, T) { return static_cast<T>(total / n); });
+  repair_overflow(x, sizes, n, y);
 }
 
 template <class T>
@@ -154,6 +197,7 @@ void variance(const T* x, ReduceSizes sizes, double correction, T* y) {
   const double n = std::max(0.0, static_cast<double>(sizes.reduced) - correction);
   reduce_terms<T>(Term::squared_deviation, x, sizes, y, y,
                   [n](double total, T) { return static_cast<T>(total / n); });
+  repair_variance(x, sizes, n, y);
 }
 
 template <class T>

@@ -32,15 +32,28 @@ Tensor dense_or(const Tensor& scale, double value, const Tensor& x) {
 
 Tensor row_mean(const Tensor& x) { return mean(x, -1, true); }
 
+// The sizes of rows whose squares would overflow (or vanish, without eps), as constants; else 1.
+Tensor row_sizes(const Tensor& x, double eps) {
+  const NoGrad guard;
+  const Tensor size = max(abs(x), -1, true);
+  Tensor far = size > 0x1p60;
+  if (eps == 0) far = logical_or(far, logical_and(size > 0.0, size < 0x1p-60));
+  return where(far, size, 1.0);
+}
+
 // x as the norm sees it: h has mean square 1 (and, centred, mean 0); r is what it was scaled by.
+// Centred twice: what the rounding of a large mean leaves would count beside a small deviation.
 struct Normalized {
   Tensor h;  // (..., C)
   Tensor r;  // (..., 1)
 };
 Normalized normalize(const Tensor& x, double eps, bool centred) {
-  const Tensor from = centred ? x - row_mean(x) : x;
-  const Tensor r = rsqrt(row_mean(from * from) + eps);
-  return {from * r, r};
+  Tensor from = x;
+  for (int i = 0; centred && i < 2; ++i) from = from - row_mean(from);
+  if (x.dim(-1) == 0) return {from, rsqrt(row_mean(from * from) + eps)};
+  const Tensor size = row_sizes(numbers_of(from), eps), unit = from / size;
+  const Tensor r = rsqrt(row_mean(unit * unit) + eps / size / size);
+  return {unit * r, r / size};
 }
 
 // The gradients by (x, g, b) in plain ops, for second derivatives. With d = g dy:

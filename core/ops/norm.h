@@ -1,5 +1,9 @@
 // Layer normalisation and RMS normalisation over the last axis, of width C.
 //
+// Special values: rows of equal numbers give 0 (plus bias) under layer_norm, and rows of any finite
+// size are normalized. A row that holds NaN or an infinity is NaN, value and gradient; no other row
+// is. A row of zeros with eps = 0 is NaN.
+//
 // Each has a slow twin, *_reference, made of plain ops: the definition, and what the tests compare
 // with.
 #pragma once

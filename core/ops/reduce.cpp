@@ -169,6 +169,18 @@ Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) {
                         });
 }
 
+namespace {
+
+// The mean over the axes that are 1 in `kept` and not in x.
+Tensor mean_to(const Tensor& x, const Shape& kept) {
+  Axes axes;
+  for (int64_t d = 0; d < x.rank(); ++d)
+    if (x.shape()[d] != kept[d]) axes.push_back(d);
+  return axes.rank() > 0 ? mean(x, axes, true) : x;
+}
+
+}  // namespace
+
 // y = sum (x - mean x)^2 / (n - c),   dx = 2 dy (x - mean x) / (n - c);   keeps x
 Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
   const Reduction r = plan("var", x, axes, keepdim);
@@ -180,8 +192,9 @@ Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
   const double n = static_cast<double>(block.sizes.reduced);
   return record<"var">(
       std::move(y), {x}, [x = keep(x), kept = r.kept, n, correction](const Tensor& dy, Wanted) {
-        const Tensor centre = sum_to(x, kept) / n;
-        return Grads(reshape(dy, kept) * (x - centre) * (2.0 / std::max(0.0, n - correction)));
+        // Centred twice: the rounding of a large mean would count beside small deviations.
+        const Tensor near = x - mean_to(x, kept), centred = near - mean_to(near, kept);
+        return Grads(reshape(dy, kept) * centred * (2.0 / std::max(0.0, n - correction)));
       });
 }
 

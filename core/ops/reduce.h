@@ -1,5 +1,8 @@
 // Reductions over any axes. Names and semantics are PyTorch's; a negative axis counts from the end,
 // and keepdim leaves a size of 1 where an axis was reduced. Gradients exist for f32 and f64.
+//
+// Special values: a sum, mean or variance is inf only where the result is out of range, not where
+// part of the sum is. The variance of equal numbers is 0. inf - inf and NaN give NaN.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -43,6 +46,7 @@ Tensor argmin(const Tensor& x);
 Tensor argmin(const Tensor& x, int64_t axis, bool keepdim = false);
 
 /// log(sum(exp(x))) without overflow. Of nothing, or of nothing but -inf: -inf, with gradient 0.
+/// With an inf: inf, and its gradient is NaN there.
 Tensor logsumexp(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 
 /// y[i] = x[0] + ... + x[i] along an axis.
