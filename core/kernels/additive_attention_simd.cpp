@@ -29,14 +29,15 @@ void softmax(int64_t S, const bool* keep, T* row) {
   T top = -infinity<T>;
   for (int64_t s = 0; s < S; ++s)
     if ((!keep || keep[s]) && !(row[s] <= top))
-      top = row[s];  // a NaN becomes the top and stays seen
+      top = row[s];                  // a NaN becomes the top and stays seen
+  if (top == -infinity<T>) top = 0;  // nothing, or only -inf, is kept: exp(-inf) is 0
   T sum = 0;
   for (int64_t s = 0; s < S; ++s) {
     row[s] = !keep || keep[s] ? exp(row[s] - top) : T(0);
     sum += row[s];
   }
-  const T scale = sum == 0 ? T(0) : 1 / sum;  // 0: nothing was kept
-  for (int64_t s = 0; s < S; ++s) row[s] *= scale;
+  const T scale = sum == 0 ? T(0) : 1 / sum;
+  for (int64_t s = 0; s < S; ++s) row[s] = !keep || keep[s] ? row[s] * scale : T(0);
 }
 
 template <class T>

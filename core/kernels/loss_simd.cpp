@@ -15,11 +15,22 @@ T weight_sum(const CrossEntropy<T>& spec) {
   return row_sum<T>(spec.V, [&](int64_t c) { return spec.weight[c]; });
 }
 
-// sum_c w_c (lse - x_c). Kept as a sum of non-negative terms: sum w * lse - sum w x would cancel.
+// From here on the log-sum-exp of a row has lost digits of its logarithm, and x - lse is taken in
+// two steps: (x - largest) - log_sum.
 template <class T>
-T loss_of_all_classes(const CrossEntropy<T>& spec, const T* x, T lse) {
-  if (!spec.weight) return row_sum<T>(spec.V, [&](int64_t c) { return lse - x[c]; });
-  return row_sum<T>(spec.V, [&](int64_t c) { return spec.weight[c] * (lse - x[c]); });
+inline constexpr T large_lse = 1024;
+
+// sum_c w_c (lse - x_c), and 0 for a class of weight 0. Kept as a sum of non-negative terms:
+// sum w * lse - sum w x would cancel.
+template <class T>
+T loss_of_all_classes(const CrossEntropy<T>& spec, const T* x, T largest, T log_sum) {
+  const T top = magnitude(largest) < large_lse<T> ? 0 : largest;
+  const T rest = top == 0 ? largest + log_sum : log_sum;
+  if (!spec.weight) return row_sum<T>(spec.V, [&](int64_t c) { return rest - (x[c] - top); });
+  return row_sum<T>(spec.V, [&](int64_t c) {
+    const T w = spec.weight[c], term = w * (rest - (x[c] - top));
+    return w == 0 ? T{0} : term;
+  });
 }
 
 // lse - x_t is written log_sum - (x_t - largest): when the target dominates its row both terms are
@@ -37,10 +48,21 @@ void cross_entropy(const CrossEntropy<T>& spec, const T* x, const int64_t* targe
     const T largest = row_max(x, V);
     const T log_sum = log(row_sum<T>(V, [&](int64_t c) { return exp(x[c] - largest); }));
     lse[row] = largest + log_sum;
-    loss[row] = (1 - spec.smoothing) * weight_of(spec, t) * (log_sum - (x[t] - largest));
+    const T own = (1 - spec.smoothing) * weight_of(spec, t);
+    loss[row] = own == 0 ? T{0} : own * (log_sum - (x[t] - largest));  // 0 times infinity is 0
     if (spec.smoothing != 0)
-      loss[row] += spec.smoothing / static_cast<T>(V) * loss_of_all_classes(spec, x, lse[row]);
+      loss[row] +=
+          spec.smoothing / static_cast<T>(V) * loss_of_all_classes(spec, x, largest, log_sum);
   }
+}
+
+// dx_c = exp((x_c - largest) - log_sum): softmax where the log-sum-exp is large.
+template <class T>
+void softmax_of_large(const T* x, int64_t V, T* dx) {
+  const T largest = row_max(x, V);
+  const T log_sum = log(row_sum<T>(V, [&](int64_t c) { return exp(x[c] - largest); }));
+#pragma omp simd
+  for (int64_t c = 0; c < V; ++c) dx[c] = exp((x[c] - largest) - log_sum);
 }
 
 template <class T>
@@ -59,7 +81,10 @@ void cross_entropy_backward(const CrossEntropy<T>& spec, const T* x, const int64
     const T on_all = dloss[row] * shares + on_target;
     const T shift = lse[row];
     const T each = dloss[row] * share;
-    if (each != 0 && spec.weight) {
+    if (magnitude(shift) >= large_lse<T>) [[unlikely]] {
+      softmax_of_large(x, V, dx);
+      for (int64_t c = 0; c < V; ++c) dx[c] = on_all * dx[c] - each * weight_of(spec, c);
+    } else if (each != 0 && spec.weight) {
 #pragma omp simd
       for (int64_t c = 0; c < V; ++c) dx[c] = on_all * exp(x[c] - shift) - each * spec.weight[c];
     } else {

@@ -33,13 +33,28 @@ void masked_softmax(const T* x, const bool* keep, int64_t rows, int64_t n, T* y)
     const T shift = largest == lowest ? 0 : largest;
     const T sum = row_sum<T>(n, [&](int64_t i) { return y[i] = exp(y[i] - shift); });
     scale_row(sum == 0 ? 0 : 1 / sum, n, y);
+    if (sum != sum)  // of a kept NaN: it does not reach what is dropped
+      for (int64_t i = 0; i < n; ++i) y[i] = keep[i] ? y[i] : 0;
   }
+}
+
+// Where y = 0, whatever dy holds: a dropped entry's may be NaN.
+template <class T>
+void softmax_backward_of_kept(const T* y, const T* dy, int64_t n, T* dx) {
+  T dot = 0;
+  for (int64_t i = 0; i < n; ++i)
+    if (y[i] != 0) dot += y[i] * dy[i];
+  for (int64_t i = 0; i < n; ++i) dx[i] = y[i] == 0 ? 0 : y[i] * (dy[i] - dot);
 }
 
 template <class T>
 void softmax_backward(const T* y, const T* dy, int64_t rows, int64_t n, T* dx) {
   for (int64_t row = 0; row < rows; ++row, y += n, dy += n, dx += n) {
     const T dot = row_sum<T>(n, [&](int64_t i) { return y[i] * dy[i]; });
+    if (dot != dot) {
+      softmax_backward_of_kept(y, dy, n, dx);
+      continue;
+    }
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) dx[i] = y[i] * (dy[i] - dot);
   }

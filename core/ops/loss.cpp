@@ -1,11 +1,14 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/loss.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/finite.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/softmax.h>
+
+#include <limits>
 
 namespace fovea {
 namespace {
@@ -197,7 +200,8 @@ Tensor cross_entropy_reference(const Tensor& logits, const Tensor& targets,
                                const CrossEntropyOptions& given) {
   const CrossEntropyOptions options = checked(logits, targets, given);
   const Tensor q = target_distribution(logits, targets, options);
-  const Tensor losses = -sum(q * log_softmax(logits), -1);
+  const Tensor terms = where(eq(q, 0.0), 0.0, q * log_softmax(logits));  // 0 * -inf is 0
+  const Tensor losses = -sum(terms, -1);
   return reduced(losses, targets, options);
 }
 
@@ -208,7 +212,8 @@ Tensor nll_loss(const Tensor& log_probs, const Tensor& targets, const NllOptions
   const TargetRows rows =
       read_targets(targets, options.ignore_index, options.weight, log_probs.dtype());
   const Tensor picked = squeeze(gather(log_probs, -1, unsqueeze(rows.classes, -1)), -1);  // (N..)
-  const Tensor losses = where(rows.counted, -rows.weights * picked, 0.0);
+  // Also where a class of weight 0 has the log-probability -inf.
+  const Tensor losses = where(eq(rows.weights, 0.0), 0.0, -rows.weights * picked);
   return reduced("nll_loss", losses, options.reduction, rows.weights);
 }
 
@@ -227,13 +232,26 @@ Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, double beta, Re
   if (!(beta >= 0)) value_error("smooth_l1_loss", "beta = {}: it must not be negative", beta);
   if (beta == 0) return l1_loss(input, target, reduction);
   const Tensor difference = input - target, d = abs(difference);
-  const Tensor losses = where(d < beta, (0.5 / beta) * square(difference), d - 0.5 * beta);
+  const Tensor near = d < beta, near_part = where(near, difference, 0.0);
+  const Tensor losses = where(near, (0.5 / beta) * square(near_part), d - 0.5 * beta);
   return reduced("smooth_l1_loss", losses, reduction);
 }
 
 // With log s = -softplus(-x) and log(1 - s) = -x - softplus(-x), and p = pos_weight:
 //   loss = (1 - t) x + (1 + (p - 1) t) softplus(-x)
 // in which nothing overflows.
+namespace {
+
+// pos_weight t softplus(-x) + (1 - t) softplus(x), each 0 where its factor is: for infinite x.
+Tensor bce_by_halves(const Tensor& x, const Tensor& t, const Tensor& pos_weight) {
+  const Tensor at_one = where(eq(t, 0.0), 0.0, softplus(-x));
+  const Tensor at_zero = where(eq(t, 1.0), 0.0, softplus(x));
+  const Tensor factor = pos_weight.defined() ? pos_weight * t : t;
+  return where(eq(factor, 0.0), 0.0, factor * at_one) + (1.0 - t) * at_zero;
+}
+
+}  // namespace
+
 Tensor bce_with_logits(const Tensor& input, const Tensor& target, const BceOptions& options) {
   check_pair("bce_with_logits", input, target);
   check_stretches("bce_with_logits", "weight", options.weight, input);
@@ -241,16 +259,28 @@ Tensor bce_with_logits(const Tensor& input, const Tensor& target, const BceOptio
   Tensor losses = softplus(-input);
   if (options.pos_weight.defined()) losses = losses * (1.0 + (options.pos_weight - 1.0) * target);
   losses = (1.0 - target) * input + losses;
-  if (options.weight.defined()) losses = losses * options.weight;
+  if (!detail::all_finite(losses)) losses = bce_by_halves(input, target, options.pos_weight);
+  if (options.weight.defined()) {
+    losses = losses * options.weight;
+    if (!detail::all_finite(losses)) losses = where(eq(options.weight, 0.0), 0.0, losses);
+  }
   return reduced("bce_with_logits", losses, options.reduction);
 }
 
-// log(where(target > 0, target, 1)) gives 0 log 0 = 0, and the gradient that goes with it.
+// log(where(target > 0, target, 1)) gives 0 log 0 = 0, and the gradient that goes with it. Where
+// both probabilities are 0, logarithms of -inf are left out as well: value and gradients are 0.
 Tensor kl_div(const Tensor& input, const Tensor& target, const KlDivOptions& options) {
   check_pair("kl_div", input, target);
   const auto log_of = [](const Tensor& p) { return log(where(p > 0.0, p, 1.0)); };
-  const Tensor losses = options.log_target ? exp(target) * (target - input)
-                                           : target * log_of(target) - target * input;
+  constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
+  Tensor losses;
+  if (options.log_target) {
+    const Tensor zero = eq(target, minus_infinity);
+    losses = exp(target) * (where(zero, 0.0, target) - where(zero, 0.0, input));
+  } else {
+    const Tensor both_zero = logical_and(eq(target, 0.0), eq(input, minus_infinity));
+    losses = target * log_of(target) - target * where(both_zero, 0.0, input);
+  }
   if (options.reduction != Reduction::batchmean)
     return reduced("kl_div", losses, options.reduction);
   if (input.rank() == 0) shape_error("kl_div", "input (): batchmean needs a batch axis");

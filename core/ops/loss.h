@@ -10,6 +10,14 @@
 
 namespace fovea {
 
+// Special values. 0 times infinity is 0: what has probability or weight 0 adds nothing, to the
+// value and to the gradient. By name:
+//   cross_entropy, nll_loss   classes of logit -inf add nothing; as target (or with smoothing) inf.
+//                             A row of -inf alone, or with inf or NaN, is NaN
+//   bce_with_logits           at +-inf 0 or inf, gradient s - t
+//   kl_div                    0 where both probabilities are 0; inf where only the input's is
+//   mse, l1, smooth_l1        inf for one infinite operand, NaN for two that are equal
+
 /// What becomes of the losses of single rows or elements. batchmean: the sum over the first axis's
 /// size (kl_div only).
 enum class Reduction { none, mean, sum, batchmean };

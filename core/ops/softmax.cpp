@@ -1,10 +1,13 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/softmax.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/finite.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/rows.h>
 #include <fovea/core/ops/softmax.h>
+
+#include <limits>
 
 namespace fovea {
 namespace {
@@ -20,9 +23,13 @@ Tensor along(std::string_view op, const Tensor& x, std::int64_t axis, const F& f
   return transpose(f(transpose(x, axis, -1).contiguous()), axis, -1);
 }
 
-// dx = y * (dy - sum y dy)
+// dx = y * (dy - sum y dy), and 0 where y = 0, whatever dy holds there
 Grads softmax_backward(const Tensor& dy, const Tensor& y, Wanted) {
-  if (grad_enabled()) return y * (dy - sum(y * dy, -1, true));
+  if (grad_enabled()) {
+    if (detail::all_finite(dy) && detail::all_finite(y)) return y * (dy - sum(y * dy, -1, true));
+    const Tensor dropped = eq(y, 0.0), given = where(dropped, 0.0, dy);
+    return where(dropped, 0.0, y * (given - sum(y * given, -1, true)));
+  }
   Tensor dx = empty(y.shape(), y.dtype());
   dispatch_float(y.dtype(), "softmax", [&]<class T>() {
     kernels::softmax_backward(y.data<T>(), dy.data<T>(), row_count(y), y.dim(-1),
@@ -126,13 +133,16 @@ Tensor masked_softmax(const Tensor& x, const Mask& mask) {
   return masked_softmax(x, kept_scores(x, mask));
 }
 
-// Where nothing is kept, e = 0 throughout; divided by 1 instead of by its sum it stays zero.
+// The largest of what is kept is subtracted. Where nothing is kept, e = 0 throughout; divided by 1
+// instead of by its sum it stays zero.
 Tensor masked_softmax_reference(const Tensor& x, const Tensor& keep, std::int64_t axis) {
   const Tensor kept = kept_entries(x, keep);
-  const Tensor scores = where(kept, x, 0.0);
-  const Tensor e = where(kept, exp(scores - max(numbers_of(scores), axis, true)), 0.0);
+  constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
+  const Tensor top = max(where(kept, numbers_of(x), minus_infinity), axis, true);
+  const Tensor shift = where(eq(top, minus_infinity), 0.0, top);
+  const Tensor e = where(kept, exp(where(kept, x - shift, minus_infinity)), 0.0);
   const Tensor total = sum(e, axis, true);
-  return e / where(eq(total, 0.0), 1.0, total);
+  return where(kept, e / where(eq(total, 0.0), 1.0, total), 0.0);
 }
 
 }  // namespace fovea

@@ -13,13 +13,14 @@ namespace fovea {
 Tensor softmax(const Tensor& x, std::int64_t axis = -1);
 Tensor softmax_reference(const Tensor& x, std::int64_t axis = -1);
 
-/// y = x - log sum exp(x) along `axis`: log(softmax(x)) without its overflow and underflow.
+/// y = x - log sum exp(x) along `axis`: log(softmax(x)) without its overflow and underflow. An
+/// entry of -inf has y = -inf, and does not spoil the others; NaN as for softmax.
 Tensor log_softmax(const Tensor& x, std::int64_t axis = -1);
 Tensor log_softmax_reference(const Tensor& x, std::int64_t axis = -1);
 
-/// Softmax along `axis` over the entries with keep = true (bool, broadcast to x); the others get 0,
-/// whatever x holds there. Where nothing is kept, or all that is kept is -inf, the result is zeros
-/// with gradient zero.
+/// Softmax along `axis` over the entries with keep = true (bool, broadcast to x); the others get 0
+/// and gradient 0, whatever x and dy hold there. Where nothing is kept, or all that is kept is
+/// -inf, the result is zeros with gradient zero.
 Tensor masked_softmax(const Tensor& x, const Tensor& keep, std::int64_t axis = -1);
 Tensor masked_softmax_reference(const Tensor& x, const Tensor& keep, std::int64_t axis = -1);
 

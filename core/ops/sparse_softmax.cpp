@@ -1,6 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/sparse_softmax.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/finite.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/rows.h>
@@ -28,7 +29,8 @@ Tensor slopes(SparseSoftmax kind, const Tensor& y) {
 Grads backward(SparseSoftmax kind, const Tensor& dy, const Tensor& y) {
   if (grad_enabled()) {
     const Tensor w = slopes(kind, y), total = sum(w, -1, true);
-    return w * (dy - sum(w * dy, -1, true) / where(eq(total, 0.0), 1.0, total));
+    const Tensor given = detail::all_finite(dy) ? dy : where(eq(w, 0.0), 0.0, dy);
+    return w * (given - sum(w * given, -1, true) / where(eq(total, 0.0), 1.0, total));
   }
   Tensor dx = empty(y.shape(), y.dtype());
   dispatch_float(y.dtype(), "sparse_softmax", [&]<class T>() {
@@ -128,20 +130,31 @@ Tensor masked_entmax15(const Tensor& x, const Mask& mask) {
   return masked_entmax15(x, kept_scores("masked_entmax15", x, mask));
 }
 
+namespace {
+
+// x - max x, and no lower than `lowest`, which is far outside the support: large numbers and -inf
+// then cause no overflow. The result does not change.
+Tensor below_top(const Tensor& x, double lowest) {
+  return clamp(x - max(numbers_of(x), -1, true), lowest, 0);
+}
+
+}  // namespace
+
 // i is in the support if 1 + k x_i > sum of the k entries that are no smaller.
-Tensor sparsemax_reference(const Tensor& x) {
-  check_defined("sparsemax", "x", x);
-  const Tensor z = numbers_of(x);
+Tensor sparsemax_reference(const Tensor& scores) {
+  check_defined("sparsemax", "x", scores);
+  const Tensor x = below_top(scores, -2), z = numbers_of(x);
   const Larger larger(z);
   const Tensor inside = gt(larger.count * z + 1.0, larger.total(unsqueeze(z, -2)));
   const Tensor s = inside.to(x.dtype());
   const Tensor tau = (sum(s * x, -1, true) - 1.0) / sum(s, -1, true);
-  return where(inside, x - tau, 0.0);
+  return where(inside, x - tau, 0.0 * z);  // NaN where x is
 }
 
 // i is in the support if x_i / 2 is above the tau of the entries that are no smaller.
-Tensor entmax15_reference(const Tensor& x) {
-  check_defined("entmax15", "x", x);
+Tensor entmax15_reference(const Tensor& scores) {
+  check_defined("entmax15", "x", scores);
+  const Tensor x = below_top(scores, -4);
   const auto threshold = [](const Tensor& mean, const Tensor& deviation, const Tensor& count) {
     return mean - sqrt(clamp((1.0 - deviation) / count, 0.0, 1.0));
   };
@@ -153,7 +166,7 @@ Tensor entmax15_reference(const Tensor& x) {
   const Tensor s = inside.to(x.dtype()), count = sum(s, -1, true);
   const Tensor mean = sum(s * half, -1, true) / count;
   const Tensor tau = threshold(mean, sum(s * square(half - mean), -1, true), count);
-  return where(inside, square(half - tau), 0.0);
+  return where(inside, square(half - tau), 0.0 * z);  // NaN where x is
 }
 
 }  // namespace fovea

@@ -1,0 +1,26 @@
+#include <fovea/core/kernels/finite.h>
+#include <fovea/core/kernels/parallel.h>
+#include <fovea/core/ops/finite.h>
+
+#include <algorithm>
+
+namespace fovea::detail {
+
+bool all_finite(const Tensor& x) {
+  if (kernels::loops_left_out) return true;
+  const Tensor dense = x.is_contiguous() ? x : numbers_of(x).contiguous();
+  return dispatch_float(x.dtype(), "all_finite", [&]<class T>() {
+    return kernels::all_finite(dense.data<T>(), dense.numel());
+  });
+}
+
+bool all_zero(const Tensor& x) {
+  if (kernels::loops_left_out) return false;
+  const Tensor dense = numbers_of(x).contiguous();
+  return dispatch_float(x.dtype(), "all_zero", [&]<class T>() {
+    const T* const values = dense.data<T>();
+    return std::all_of(values, values + dense.numel(), [](T v) { return v == 0; });
+  });
+}
+
+}  // namespace fovea::detail
