@@ -2,6 +2,7 @@
 #include <fovea/core/error.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/optimizer.h>
+#include <fovea/core/ops/reduce.h>
 #include <fovea/optim/clip.h>
 
 #include <algorithm>
@@ -17,6 +18,33 @@ void replace_gradients(const NamedTensors& parameters, const F& f) {
     if (const Tensor g = parameter.grad(); g.defined()) parameter.set_grad(f(g));
 }
 
+// The largest |g| of all gradients; NaN if one of them is.
+double largest_gradient(const NamedTensors& parameters) {
+  double top = 0;
+  for (const auto& [name, parameter] : parameters) {
+    const Tensor g = parameter.grad();
+    if (!g.defined() || g.numel() == 0) continue;
+    const double size = max(abs(g)).item<double>();
+    if (!(size <= top)) top = size;
+  }
+  return top;
+}
+
+// Where the squares of f64 gradients overflow or vanish: top sqrt(sum (g / top)^2).
+double norm_by_largest(const NamedTensors& parameters) {
+  const double top = largest_gradient(parameters);
+  if (!(top > 0) || !std::isfinite(top)) return top;
+  double squares = 0;
+  for (const auto& [name, parameter] : parameters)
+    if (const Tensor g = parameter.grad(); g.defined()) squares += sum_of_squares(g / top);
+  return top * std::sqrt(squares);
+}
+
+// g factor. A factor that f32 does not hold to full precision is applied in two steps.
+Tensor scaled(const Tensor& g, double factor) {
+  return factor < 0x1p-100 ? (g * 0x1p-64) * (factor * 0x1p64) : g * factor;
+}
+
 }  // namespace
 
 double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptions options) {
@@ -28,15 +56,17 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptio
     const Tensor g = parameter.grad();
     if (!g.defined()) continue;
     const double part = sum_of_squares(g);
-    if (options.error_if_nonfinite && !std::isfinite(part))
+    if (options.error_if_nonfinite && !std::isfinite(part) &&
+        !std::isfinite(largest_gradient({{name, parameter}})))
       raise<NonFiniteError>("clip_grad_norm", "the gradient of '{}' has the norm {}", name,
                             std::sqrt(part));
     squares += part;
   }
-  const double norm = std::sqrt(squares);
+  const bool in_range = squares > 0x1p-900 && std::isfinite(squares);
+  const double norm = in_range ? std::sqrt(squares) : norm_by_largest(parameters);
   const double factor = max_norm / (norm + 1e-6);
   if (std::isfinite(norm) && factor < 1)
-    replace_gradients(parameters, [=](const Tensor& g) { return g * factor; });
+    replace_gradients(parameters, [=](const Tensor& g) { return scaled(g, factor); });
   return norm;
 }
 

@@ -34,8 +34,8 @@ struct AdamCoefficients {
   T shrink;   // AdamW's multiplies the weights
 };
 
-// w *= shrink,   g = dw + penalty w,   m += (1 - beta1) (g - m),   v += (1 - beta2) (g^2 - v),
-// w -= step m / (sqrt(v) unbias + eps)
+// w *= shrink,   g = dw + penalty w, limited to what has a finite square,   m += (1 - beta1) (g -
+// m),   v += (1 - beta2) (g^2 - v), w -= step m / (sqrt(v) unbias + eps)
 template <class T>
 void adam(const AdamCoefficients<T>& c, const T* dw, int64_t n, T* w, T* m, T* v);
 

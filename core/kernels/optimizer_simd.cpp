@@ -25,13 +25,22 @@ void sgd_momentum(const SgdCoefficients<T>& coefficients, const T* dw, int64_t n
   }
 }
 
+// A gradient whose square T does not hold would make v infinite for all steps to come: it counts as
+// the largest one that has a square. Infinities and NaN stay.
+template <class T>
+inline T with_finite_square(T g) {
+  constexpr T most = sizeof(T) == sizeof(float) ? T(0x1.fffffep63) : T(0x1.fffffffffffffp511);
+  const T limited = g < -most ? -most : g > most ? most : g;
+  return limited + (g - g);
+}
+
 template <class T>
 void adam(const AdamCoefficients<T>& coefficients, const T* dw, int64_t n, T* w, T* m, T* v) {
   const AdamCoefficients<T> c = coefficients;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const T weight = w[i] * c.shrink;
-    const T g = dw[i] + c.penalty * weight;
+    const T g = with_finite_square(dw[i] + c.penalty * weight);
     const T mean = m[i] + c.gain1 * (g - m[i]);
     const T mean_square = v[i] + c.gain2 * (g * g - v[i]);
     m[i] = mean;

@@ -26,6 +26,9 @@ void sgd_step(Tensor& w, const Tensor& dw, Tensor& velocity, const SgdRule& rule
 // m = beta1 m + (1 - beta1) g,              v = beta2 v + (1 - beta2) g^2
 // w = w - lr m' / (sqrt(v') + eps)          m' = m / (1 - beta1^t),  v' = v / (1 - beta2^t)
 //
+// A finite |g| above sqrt(largest number), 1.8e19 for f32, counts as that bound: g^2 would be
+// infinite, and v with it from then on. A NaN or infinite g makes w NaN.
+//
 // Kingma, Ba: Adam, ICLR 2015, algorithm 1; decoupled: Loshchilov, Hutter: Decoupled Weight Decay
 // Regularization, ICLR 2019, algorithm 2 (AdamW).
 struct AdamRule {

@@ -54,6 +54,24 @@ TEST_CASE("clip_grad_norm: squares neither overflow nor vanish") {
         doctest::Approx(5e-30).epsilon(1e-6));
 }
 
+TEST_CASE("clip_grad_norm: f64 and f32 gradients at the ends of their range") {
+  const auto f64 = [](std::vector<double> values) {
+    const auto n = static_cast<std::int64_t>(values.size());
+    return with_gradient(from_data(values, {n}));
+  };
+  const NamedTensors huge = {{"a", f64({3e200, 0})}, {"b", f64({4e200})}};
+  CHECK(optim::clip_grad_norm(huge, 1, {.error_if_nonfinite = true}) ==
+        doctest::Approx(5e200).epsilon(1e-12));
+  CHECK(huge[0].second.grad().to_vector<double>()[0] == doctest::Approx(0.6).epsilon(1e-12));
+  CHECK(huge[1].second.grad().to_vector<double>()[0] == doctest::Approx(0.8).epsilon(1e-12));
+  CHECK(optim::clip_grad_norm({{"a", f64({3e-200, 4e-200})}}, 1) ==
+        doctest::Approx(5e-200).epsilon(1e-12));
+  // The factor, 1e-42, is a number of few digits in f32.
+  const NamedTensors many = {{"a", with_gradient(full({100, 100}, 3e38))}};
+  CHECK(optim::clip_grad_norm(many, 1e-2) == doctest::Approx(3e40).epsilon(1e-6));
+  CHECK(gradient_of(many, 0)[0] == doctest::Approx(1e-4).epsilon(1e-6));
+}
+
 TEST_CASE("clip_grad_norm: a norm that is not finite changes nothing, or is an error") {
   const float infinity = std::numeric_limits<float>::infinity();
   const NamedTensors p = {{"a", with_gradient(tensor({1, 2}))},

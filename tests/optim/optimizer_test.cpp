@@ -8,6 +8,7 @@
 #include <fovea/optim/sgd.h>
 #include <fovea/tests/support/compare.h>
 
+#include <cmath>
 #include <functional>
 #include <memory>
 
@@ -241,4 +242,38 @@ TEST_CASE("optimizer steps: tensors that do not belong together are named") {
   CHECK(message_of<ValueError>([&] {
           sgd_step(strided, ones({2, 2}), none, {}, true);
         }) == "sgd_step: w (2, 2) is not contiguous");
+}
+
+TEST_CASE(
+    "Adam, AdamW: gradients whose squares overflow make steps of lr, and leave finite states") {
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const bool decoupled : {false, true}) {
+      const bool single = dtype == DType::f32;
+      const std::vector<double> sizes =
+          single ? std::vector<double>{1e18, 1.8e19, 2e19, 1e20, -3e38, 0}
+                 : std::vector<double>{1e150, 1.3e154, 2e154, 1e200, -1e308, 0};
+      const Tensor dw = from_data(sizes, {6}).to(dtype);
+      Tensor w = zeros({6}, dtype), m = zeros({6}, dtype), v = zeros({6}, dtype);
+      for (std::int64_t t = 1; t <= 40; ++t) adam_step(w, dw, m, v, {.decoupled = decoupled}, t);
+      const auto found = w.to_vector<double>();
+      for (std::size_t i = 0; i < 6; ++i) {
+        const double sign = sizes[i] < 0 ? -1 : sizes[i] > 0 ? 1 : 0;
+        CHECK(found[i] == doctest::Approx(-40e-3 * sign).epsilon(1e-4));
+      }
+      for (const Tensor& state : {m, v})
+        for (const double x : state.to_vector<double>()) CHECK(std::isfinite(x));
+      // Once they are common again, so are the steps.
+      for (std::int64_t t = 41; t <= 45; ++t)
+        adam_step(w, ones({6}, dtype), m, v, {.decoupled = decoupled}, t);
+      for (const double x : w.to_vector<double>()) CHECK(std::isfinite(x));
+    }
+}
+
+TEST_CASE("Adam: a gradient that is not finite shows in the weight") {
+  for (const double number : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    Tensor w = zeros({2}), m = zeros({2}), v = zeros({2});
+    adam_step(w, tensor({static_cast<float>(number), 1}), m, v, {}, 1);
+    CHECK(std::isnan(w.to_vector<double>()[0]));
+    CHECK(w.to_vector<double>()[1] == doctest::Approx(-1e-3));
+  }
 }
