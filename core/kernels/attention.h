@@ -147,7 +147,8 @@ struct AttentionLoops {
   void (*gradients)(int64_t n, const T* drop, const T* lse, const T* delta, T* scores, T* dweights,
                     int64_t stride);
 
-  // sum += exp(score - lse) for the keys of a strip.
+  // sum += exp(score - lse) for the keys of a strip; nothing for a score of -inf, even if lse is
+  // NaN.
   void (*add_weights)(int64_t n, const T* lse, const T* scores, int64_t stride, T* sum,
                       int64_t sum_stride);
 
@@ -169,6 +170,7 @@ struct AttentionLoops {
   void (*scale)(int64_t n, T factor, const T* x, T* y);  // y = factor x
   void (*add)(int64_t n, const T* x, T* y);              // y += x
   T (*dot)(int64_t n, const T* a, const T* b);
+  bool (*all_finite)(int64_t n, const T* x);
 
   // For few queries, whose scores lie in rows. exp(score - top) in place; top comes in as the
   // sink's logit or -inf. Gives the sum, the sink's part included.

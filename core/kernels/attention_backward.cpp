@@ -7,6 +7,16 @@ namespace {
 
 using namespace tiles;
 
+// Whether nothing was computed from a query's output: 0 times a NaN there would be NaN.
+template <class T>
+bool is_unused(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t b, int64_t h,
+               int64_t t) {
+  const T* dy = d.doutput.row(b, h, t);
+  const auto is_zero = [](T x) { return x == 0; };
+  return std::all_of(dy, dy + p.n.E, is_zero) &&
+         (!d.dlse || d.dlse[(b * p.n.H + h) * p.n.T + t] == 0);
+}
+
 // All gradients of one key head, or of a piece of its keys: blocks of keys outside, then tiles of
 // queries, then tiles of the block's keys. With P = exp(scale Q K^T - lse) and P~ = P times
 // dropout's factors:
@@ -52,10 +62,6 @@ class BackwardHead {
   }
 
  private:
-  static bool has_mask(const KeepRule& rule) {
-    return rule.begin || !rule.tables.empty() || !rule.ids.empty();
-  }
-
   void take_block(const Range& block, bool is_first) {
     block_ = block;
     const int64_t n = block.size();
@@ -108,10 +114,31 @@ class BackwardHead {
     std::copy_n(d_.delta + row, count_, delta_);
     std::fill(lse_ + count_, lse_ + t_.queries, -std::numeric_limits<T>::infinity());
     std::fill(delta_ + count_, delta_ + t_.queries, T{0});
+    queries_finite_ = !has_mask(p_.keep) || queries_are_finite();
+    for (int64_t j = 0; !queries_finite_ && j < count_; ++j)
+      if (is_unused(p_, d_, b_, h_, first_ + j)) lse_[j] = -std::numeric_limits<T>::infinity();
+  }
+
+  // A NaN or infinity in q makes lse so, unless a sink or a changed score hides it; one in v or dO
+  // makes delta so.
+  bool queries_are_finite() const {
+    const T infinite = std::numeric_limits<T>::infinity();
+    for (int64_t j = 0; j < count_; ++j) {
+      if (!(lse_[j] < infinite) || !std::isfinite(delta_[j])) return false;
+      if ((p_.sinks || p_.hook.forward || lse_[j] == -infinite) &&
+          !t_.loops.all_finite(p_.n.D, p_.q.row(b_, h_, first_ + j)))
+        return false;
+    }
+    return true;
+  }
+
+  bool are_finite(const Rows<T>& rows, const Range& keys) const {
+    return t_.loops.all_finite(keys.size() * rows.stride, rows.data);
   }
 
   void take_keys(const Intervals<T>& kept, const Range& keys) {
     const Rows<T> k = k_.from(keys.begin - block_.begin), v = v_.from(keys.begin - block_.begin);
+    by_pairs_ = !queries_finite_ || (has_mask(p_.keep) && p_.hook.backward && !are_finite(k, keys));
     bool any = false;
     for (int64_t j = 0; j < count_; j += t_.width) any |= derive_strip(kept, keys, k, v, j);
     if (!any) return;
@@ -152,8 +179,11 @@ class BackwardHead {
     if (by_tables == Kept::some)
       apply_tables(t_.loops, p_.keep, b_, h_, first_ + j, queries, mine, scores, t_.stride);
     if (drop_.on()) drop_.strip(b_, h_, first_ + j, mine, factors_);
-    t_.loops.gradients(mine.size(), drop_.on() ? factors_ : nullptr, lse_ + j, delta_ + j, scores,
-                       dscores, t_.stride);
+    if (by_pairs_)
+      derive_kept(mine.size(), j, scores, dscores, p_.hook.backward ? unmodified : nullptr);
+    else
+      t_.loops.gradients(mine.size(), drop_.on() ? factors_ : nullptr, lse_ + j, delta_ + j, scores,
+                         dscores, t_.stride);
     if (p_.hook.backward)
       p_.hook.backward(
           p_.hook.self,
@@ -161,8 +191,34 @@ class BackwardHead {
     return true;
   }
 
+  // As loops.gradients, for tiles that hold NaN or infinities: pairs that are not kept, whose
+  // scores are -inf, get 0, and a number for the hook to derive at.
+  void derive_kept(int64_t n, int64_t j, T* scores, T* dscores, T* unmodified) {
+    const T infinite = std::numeric_limits<T>::infinity();
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t l = 0; l < t_.width; ++l) {
+        T &s = scores[i * t_.stride + l], &d = dscores[i * t_.stride + l];
+        const T factor = drop_.on() ? factors_[i * t_.width + l] : T{1}, lse = lse_[j + l];
+        const bool kept = s != -infinite && lse != -infinite;
+        const T p = kept ? std::exp(s - lse) : T{0}, dp = factor == 0 ? T{0} : d * factor;
+        d = p == 0 ? T{0} : p * (dp - delta_[j + l]);
+        s = p * factor;
+        if (unmodified && !kept && !std::isfinite(unmodified[i * t_.stride + l]))
+          unmodified[i * t_.stride + l] = 0;
+      }
+  }
+
   // dV += P~^T dO, dK += scale dS^T Q
   void add_to_keys(const Intervals<T>& kept, const Range& keys) {
+    if (by_pairs_) {
+      const int64_t n = keys.size(), row = keys.begin - block_.begin;
+      if (d_.dv.data)
+        add_weighted(count_, n, p_.n.E, T{1}, scores_, 1, t_.stride, dy_, dv_ + row * t_.E, t_.E);
+      if (d_.dk.data)
+        add_weighted(count_, n, p_.n.D, p_.scale, dscores_, 1, t_.stride, q_, dk_ + row * t_.D,
+                     t_.D);
+      return;
+    }
     for_tile_rows(keys.size(), t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
       const int64_t key = keys.begin + i, row = key - block_.begin;
       const Range queries = kept.queries_of({key, key + rows});
@@ -181,6 +237,10 @@ class BackwardHead {
 
   // dQ += scale dS K
   void add_to_queries(const Intervals<T>& kept, const Range& keys, const Rows<T>& k) {
+    if (by_pairs_ || (has_mask(p_.keep) && !are_finite(k, keys))) {
+      add_weighted(keys.size(), count_, p_.n.D, p_.scale, dscores_, t_.stride, 1, k, dq_, t_.D);
+      return;
+    }
     for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
       const Range mine = kept.rows(i).within(keys);
       if (mine.empty()) return;
@@ -201,6 +261,7 @@ class BackwardHead {
   Heads<T> dq_all_{};
   Range block_;
   int64_t b_ = 0, g_ = 0, h_ = 0, first_ = 0, count_ = 0;
+  bool queries_finite_ = true, by_pairs_ = false;
 };
 
 // delta_t = dO_t . O_t - dlse_t, and from it the sink's gradient: it is a key whose value is 0.
@@ -213,7 +274,8 @@ void prepare(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64
     T& delta = d.delta[row + t];
     delta = tiling.loops.dot(p.n.E, d.doutput.row(b, h, t), p.output.row(b, h, t));
     if (d.dlse) delta -= d.dlse[row + t];
-    if (d.dsinks && p.sinks[h] > -std::numeric_limits<T>::infinity())
+    if (!d.dsinks || !(p.sinks[h] > -std::numeric_limits<T>::infinity())) continue;
+    if (std::isfinite(delta) || !is_unused(p, d, b, h, t))
       dsink -= std::exp(p.sinks[h] - p.lse[row + t]) * delta;
   }
   if (d.dsinks) d.dsinks[b * p.n.H + h] = dsink;

@@ -31,6 +31,15 @@ class ForwardTile {
     first_ = tile * t_.queries;
     count_ = std::min(t_.queries, p_.n.T - first_);
     const Intervals<T> kept(p_.keep, t_, b, first_, count_, p_.n.S);
+    by_pairs_ = false;
+    attend(kept);
+    if (!has_mask(p_.keep) || output_is_finite()) return;
+    by_pairs_ = true;  // a value may be NaN that some of the queries do not keep
+    attend(kept);
+  }
+
+ private:
+  void attend(const Intervals<T>& kept) {
     start();
     const Range all = kept.all();
     const int64_t step = all.empty() ? 1 : even_part(all.size(), t_.keys);
@@ -39,7 +48,12 @@ class ForwardTile {
     finish();
   }
 
- private:
+  bool output_is_finite() const {
+    for (int64_t j = 0; j < count_; ++j)
+      if (!t_.loops.all_finite(p_.n.E, p_.output.row(b_, h_, first_ + j))) return false;
+    return true;
+  }
+
   void start() {
     pack_strips(t_.gemm, p_.q, b_, h_, first_, count_, p_.n.D, q_);
     const T nothing = -std::numeric_limits<T>::infinity();
@@ -93,6 +107,10 @@ class ForwardTile {
   // sum += weights V
   void add_values(const Intervals<T>& kept, const Range& keys) {
     Rows<T> v = rows_of(t_.gemm, p_.v, b_, g_, keys.begin, keys.size(), p_.n.E, t_.E, v_room_);
+    if (by_pairs_) {
+      add_weighted(keys.size(), count_, p_.n.E, T{1}, scores_, t_.stride, 1, v, sum_, t_.E);
+      return;
+    }
     if (hides_keys(p_.keep, kept))
       v = without_hidden(v, keys.size(), t_.E, scores_, count_, t_.stride, v_room_);
     for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
@@ -117,6 +135,7 @@ class ForwardTile {
   const Drop<T> drop_;
   T *q_, *scores_, *sum_, *k_room_, *v_room_, *factors_, *top_, *total_, *shrink_;
   int64_t b_ = 0, h_ = 0, g_ = 0, first_ = 0, count_ = 0;
+  bool by_pairs_ = false;
 };
 
 template <class T>

@@ -176,7 +176,10 @@ void add_weights(int64_t n, const T* lse, const T* scores, int64_t stride, T* su
   for (int64_t i = 0; i < n; ++i, scores += stride, sum += sum_stride) {
     const Pair<T> s(scores);
     Pair<T> y(sum);
-    for (int v = 0; v < 2; ++v) y.at[v] += exp2<T>(s.at[v] * kLog2E<T> - shift.at[v]);
+    for (int v = 0; v < 2; ++v) {
+      const Vec<T> p = exp2<T>(s.at[v] * kLog2E<T> - shift.at[v]);
+      y.at[v] += s.at[v] == -infinity<T> ? Vec<T>{} : p;
+    }
     y.write(sum);
   }
 }
@@ -297,6 +300,20 @@ T dot(int64_t n, const T* a, const T* b) {
   return row_sum<T>(n, [&](int64_t i) { return a[i] * b[i]; });
 }
 
+// 0 x is NaN for an infinite x. Four sums, which do not wait for each other.
+template <class T>
+bool all_finite(int64_t n, const T* x) {
+  Vec<T> sum[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
+    for (int v = 0; v < 4; ++v) sum[v] += T(0) * load(x + i + v * kLanes<T>);
+  T total = 0;
+  for (; i < n; ++i) total += T(0) * x[i];
+  const Vec<T> all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  for (int j = 0; j < kLanes<T>; ++j) total += all[j];
+  return total == 0;
+}
+
 template <class T>
 T softmax_row(int64_t n, T* scores, T* top) {
   const T sink = *top, largest = row_max(scores, n);
@@ -363,6 +380,7 @@ constexpr AttentionLoops<T> loops = {
     .scale = scale<T>,
     .add = add<T>,
     .dot = dot<T>,
+    .all_finite = all_finite<T>,
     .softmax_row = softmax_row<T>,
     .weighted_sum = weighted_sum<T>,
 };

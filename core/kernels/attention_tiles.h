@@ -347,6 +347,24 @@ void clear_outside(const Range& kept, int64_t n, int64_t width, T* scores, int64
   for (int64_t i = none ? n : kept.end; i < n; ++i) clear(scores + i * stride, width);
 }
 
+inline bool has_mask(const KeepRule& rule) {
+  return rule.begin || !rule.tables.empty() || !rule.ids.empty();
+}
+
+// y_j += factor sum_i w(i, j) x_i for the pairs whose weight is not 0: what a query does not keep
+// may be NaN. The slow form of the products below, for tiles that hold such numbers.
+//   w(i, j) = weights[i * i_stride + j * j_stride]
+template <class T>
+void add_weighted(int64_t rows, int64_t outputs, int64_t width, T factor, const T* weights,
+                  int64_t i_stride, int64_t j_stride, const Rows<T>& x, T* y, int64_t y_stride) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < outputs; ++j) {
+      const T w = factor * weights[i * i_stride + j * j_stride];
+      if (w == 0) continue;
+      for (int64_t c = 0; c < width; ++c) y[j * y_stride + c] += w * x.data[i * x.stride + c];
+    }
+}
+
 // Whether the mask may hide keys from all queries of a tile that stand between keys they keep.
 template <class T>
 bool hides_keys(const KeepRule& rule, const Intervals<T>& kept) {

@@ -3,6 +3,7 @@
 #include <fovea/core/observe.h>
 #include <fovea/core/ops/additive_attention.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/kept_products.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/optional_input.h>
@@ -98,10 +99,15 @@ AttentionOutput additive_attention_reference(const Tensor& queries, const Tensor
                                              const Tensor& v, const Tensor& values,
                                              const Mask& mask) {
   checked_sizes(queries, keys, v, values);
-  const Tensor hidden = tanh(unsqueeze(queries, 2) + unsqueeze(keys, 1));  // (B, T, S, A)
-  const Tensor scores = matmul(hidden, v);                                 // (B, T, S)
-  const Tensor weights = masked_softmax(scores, mask);                     // rows of 1 or of 0
-  return {matmul(weights, values), weights};                               // (B, T, C)
+  Tensor pairs = unsqueeze(queries, 2) + unsqueeze(keys, 1);  // (B, T, S, A)
+  Tensor kept;                                                // (B or 1, T, S)
+  if (!mask.keeps_all()) {
+    kept = mask.to_tensor(queries.dim(0), queries.dim(1), keys.dim(1));
+    pairs = where(unsqueeze(kept, -1), pairs, 0.0);
+  }
+  const Tensor scores = matmul(tanh(pairs), v);                   // (B, T, S)
+  const Tensor weights = masked_softmax(scores, mask);            // rows of 1 or of 0
+  return {detail::kept_mixture(weights, values, kept), weights};  // (B, T, C)
 }
 
 }  // namespace fovea

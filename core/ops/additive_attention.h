@@ -16,7 +16,8 @@ struct AttentionOutput {
 ///   e_ts = v . tanh(q_t + k_s),   a_t = softmax(e_t) over the kept keys,   c_t = sum_s a_ts x_s
 /// queries: (B, T, A)  keys: (B, S, A), both projected already  v: (A)  values: (B, S, C)
 /// Gradients flow through both outputs. Keeps no (B, T, S, A) tensor: the tanh is computed again.
-/// A query that keeps no key has context 0, weights 0 and gradient 0. ShapeError, DTypeError.
+/// A query that keeps no key has context 0, weights 0 and gradient 0. A NaN or infinity in a key or
+/// value reaches only the queries that keep it. ShapeError, DTypeError.
 AttentionOutput additive_attention(const Tensor& queries, const Tensor& keys, const Tensor& v,
                                    const Tensor& values, const Mask& mask);
 

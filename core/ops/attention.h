@@ -36,11 +36,11 @@ struct AttentionResult {
 /// Computed by tiles with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022,
 /// FlashAttention, algorithms 1 and 2): no (T, S) matrix is ever stored, forward or backward, and
 /// tiles that the mask empties are skipped. Dropout's bits are a function of their place and are
-/// made again in the backward. A query that keeps no key has output 0 and gradient 0. Keys that no
-/// query of the batch row keeps may hold anything; one that some query keeps must hold numbers. q,
-/// k and v may be strided views; the output lies in memory as q does. The second derivative goes
-/// through attention_reference. ShapeError, DTypeError, ValueError (dropout outside [0, 1) or
-/// without rng).
+/// made again in the backward. A query that keeps no key has output 0 and gradient 0. A NaN
+/// or infinity in a key or value reaches only the queries that keep it, forward and backward; such
+/// a query, if a loss does not use it (dy = 0), gives no gradient. q, k and v may be strided views;
+/// the output lies in memory as q does. The second derivative goes through attention_reference.
+/// ShapeError, DTypeError, ValueError (dropout outside [0, 1) or without rng).
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                     const Mask& mask = Mask::none(),
                                     const AttentionOptions& options = {});

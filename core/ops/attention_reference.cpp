@@ -2,6 +2,8 @@
 #include <fovea/core/ops/attention_parts.h>
 #include <fovea/core/ops/dropout.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/finite.h>
+#include <fovea/core/ops/kept_products.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
@@ -37,13 +39,16 @@ Softmax softmax_with_sink(const Tensor& scores, const Tensor& kept, const Tensor
   const Tensor sink = sinks.defined() ? reshape(sinks, {1, H, 1, 1}) : Tensor();
   if (sink.defined()) top = maximum(top, numbers_of(sink));
   top = where(eq(top, minus_infinity), 0.0, top);  // a row that keeps nothing
-  const Tensor e = exp(masked - top);              // (B, H, T, S); 0 where nothing is kept
-  Tensor total = sum(e, -1, true);                 // (B, H, T, 1)
+  Tensor e = exp(masked - top);                    // (B, H, T, S); 0 where nothing is kept
+  const bool spoiled = kept.defined() && !detail::all_finite(top);  // by a NaN or inf that is kept
+  if (spoiled) e = where(kept, e, 0.0);
+  Tensor total = sum(e, -1, true);  // (B, H, T, 1)
   if (sink.defined()) total = total + exp(sink - top);
   const Tensor empty_row = eq(total, 0.0);
   const Tensor safe = where(empty_row, 1.0, total);
   const Tensor lse = where(empty_row, minus_infinity, log(safe) + top);
-  return {e / safe, squeeze(lse, -1)};
+  const Tensor weights = e / safe;
+  return {spoiled ? where(kept, weights, 0.0) : weights, squeeze(lse, -1)};
 }
 
 // 1 / (1 - p) where a weight stays, else 0: (B, H, T, S). The word of (b, h, t, s) is number
@@ -123,15 +128,16 @@ AttentionResult attention_twin(const Tensor& q, const Tensor& k, const Tensor& v
                                const AttentionOptions& options,
                                const std::vector<Tensor>& captured) {
   const AttentionShape n = check_attention(q, k, v, options);
-  Tensor scores = attention_scale(options, n.D) *
-                  matmul(q, transpose(repeat_heads(k, n.H), -1, -2));  // (B, H, T, S)
-  if (options.score_mod) scores = options.score_mod.impl().reference(scores, captured, 0, n.T);
   const Tensor kept = mask.keeps_all() ? Tensor() : mask.to_tensor({n.B, n.H, n.T, n.S});
+  Tensor scores =
+      attention_scale(options, n.D) * kept_scores(q, repeat_heads(k, n.H), kept);  // (B, H, T, S)
+  if (options.score_mod) scores = options.score_mod.impl().reference(scores, captured, 0, n.T);
   const Softmax softmax = softmax_with_sink(scores, kept, options.sinks);
   Tensor weights = softmax.weights;  // rows sum to 1 (less the sink's part), or are all 0
   if (options.dropout > 0)
     weights = weights * dropout_factors(n, q.dtype(), options.dropout, *options.rng);
-  return {matmul(weights, repeat_heads(v, n.H)), softmax.logsumexp};  // (B, H, T, E), (B, H, T)
+  const Tensor output = kept_mixture(weights, repeat_heads(v, n.H), kept);  // (B, H, T, E)
+  return {output, softmax.logsumexp};
 }
 
 }  // namespace detail

@@ -1,6 +1,8 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/linear_attention.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/finite.h>
+#include <fovea/core/ops/kept_products.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/linear_attention.h>
 #include <fovea/core/ops/matmul.h>
@@ -121,15 +123,22 @@ Tensor linear_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   const std::int64_t B = q.dim(0), T = q.dim(1), S = k.dim(1), E = v.dim(2);
   const Tensor with_ones = concat({v, ones({B, S, 1}, v.dtype())}, 2);  // (B, S, E + 1)
   const Tensor sums = prefix_product(q, k, with_ones, ends_of(mask, B, T, S));
-  return normalized(narrow(sums, 2, 0, E), narrow(sums, 2, E, 1));  // (B, T, E)
+  const auto result = [E](const Tensor& x) {
+    return normalized(narrow(x, 2, 0, E), narrow(x, 2, E, 1));  // (B, T, E)
+  };
+  if (mask.keeps_all() || detail::all_finite(sums)) return result(sums);
+  // A query that keeps a NaN has no gradient: a 0 from its output would become one, for all it
+  // keeps.
+  const Tensor spoiled = ne(sum(numbers_of(sums) * 0.0, -1, true), 0.0);  // (B, T, 1)
+  return where(spoiled, numbers_of(result(sums)), result(where(spoiled, 0.0, sums)));
 }
 
 Tensor linear_attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,
                                   const Mask& mask) {
   check(q, k, v);
-  const Tensor products = matmul(q, transpose(k, 1, 2));  // (B, T, S)
-  const Tensor kept = where(mask.to_tensor(q.dim(0), q.dim(1), k.dim(1)), products, 0.0);
-  return matmul(normalized(kept, sum(kept, -1, true)), v);  // (B, T, E)
+  const Tensor kept = mask.to_tensor(q.dim(0), q.dim(1), k.dim(1));           // (B or 1, T, S)
+  const Tensor products = where(kept, detail::kept_scores(q, k, kept), 0.0);  // (B, T, S)
+  return detail::kept_mixture(normalized(products, sum(products, -1, true)), v, kept);  // (B, T, E)
 }
 
 Tensor linear_attention_weights(const Tensor& q, const Tensor& k, const Mask& mask,
@@ -140,8 +149,9 @@ Tensor linear_attention_weights(const Tensor& q, const Tensor& k, const Mask& ma
   const Tensor rows = narrow(numbers_of(q), 1, begin, end - begin);
   const Tensor ends = narrow(ends_of(mask, q.dim(0), q.dim(1), S), 1, begin, end - begin);
   const Tensor products = matmul(rows, transpose(numbers_of(k), 1, 2));  // (B, end - begin, S)
-  const Tensor kept = where(lt(arange(S), unsqueeze(ends, -1)), products, 0.0);
-  return normalized(kept, sum(kept, -1, true));
+  const Tensor reached = lt(arange(S), unsqueeze(ends, -1));             // (B or 1, end - begin, S)
+  const Tensor kept = where(reached, products, 0.0);
+  return where(reached, normalized(kept, sum(kept, -1, true)), 0.0);
 }
 
 }  // namespace fovea

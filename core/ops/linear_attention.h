@@ -18,8 +18,9 @@ Tensor elu_feature(const Tensor& x);
 /// v_s^T it is q_t^T M_t, so time is O((T + S) D E) and memory O(D E), in the backward too. `mask`
 /// must keep, for each query, all keys before an end that does not go back from query to query:
 /// none, lengths, causal, prefix_lm, window without a left border, and & of these; ValueError for
-/// the others. A query that keeps no key, or has weight 0 for all, has output 0 and gradient 0.
-/// ShapeError, DTypeError.
+/// the others. A query that keeps no key, or has weight 0 for all, has output 0 and gradient 0. A
+/// NaN or infinity in a key or value reaches only the queries that keep it; under a mask, such a
+/// query gives no gradient. ShapeError, DTypeError.
 Tensor linear_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         const Mask& mask = Mask::none());
 

@@ -1,5 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/kept_products.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
@@ -63,12 +64,13 @@ AttentionOutput LocalAttention::step(const Tensor& query, const AttentionMemory&
   const Tensor places = arange(0.0, static_cast<double>(S), 1.0, query.dtype());  // (S)
   const auto reach = static_cast<double>(window_);
   const Tensor near = le(abs(places - numbers_of(place)), reach);  // (B, K, S)
-  Tensor weights = weights_of(scores(query, memory.keys), logical_and(kept, near), weights_);
+  const Tensor inside = logical_and(kept, near);                   // (B, K, S)
+  Tensor weights = weights_of(scores(query, memory.keys), inside, weights_);
   if (predictive_) {
     const double sigma = reach / 2;
     weights = weights * exp(square(places - place) * (-1 / (2 * sigma * sigma)));
   }
-  return {matmul(weights, memory.values), weights};  // (B, K, C), (B, K, S)
+  return {detail::kept_mixture(weights, memory.values, inside), weights};  // (B, K, C), (B, K, S)
 }
 
 void LocalAttention::visit(Visitor& v) {

@@ -1,5 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/finite.h>
+#include <fovea/core/ops/kept_products.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/nn/attention/step.h>
@@ -29,15 +31,42 @@ AttentionOutput StepAttention::look(const Tensor& query, const Tensor& key, cons
   AttentionMemory memory;
   if (mask.keeps_all()) {
     memory = {project(key), project_values(value), mask};
-  } else {  // 0 where no query looks: padding then gives nothing to any gradient
+  } else {  // 0 where no query attends: padding then gives nothing to any gradient
     const Tensor kept = mask.to_tensor(query.dim(0), query.dim(1), key.dim(1));
     const Tensor seen = unsqueeze(gt(sum(kept, 1), zeros({}, DType::i64)), -1);  // (B or 1, S, 1)
-    memory = {project(where(seen, key, 0.0)), project_values(where(seen, value, 0.0)),
-              Mask::keep(kept)};
+    const Tensor keys = where(seen, key, 0.0), values = where(seen, value, 0.0);
+    if (!detail::all_finite(keys) || !detail::all_finite(values))
+      return reported(query_by_query(query, keys, values, kept));
+    memory = {project(keys), project_values(values), Mask::keep(kept)};
   }
   std::vector<Tensor> state = initial_state(memory);
   return reported(state.empty() ? step(query, memory, state)
                                 : step_by_step(query, memory, std::move(state)));
+}
+
+// Each query of each batch row with the keys and values that it keeps, 0 in place of the others: a
+// NaN or infinity reaches no query that does not keep it, nor the gradients of what that one keeps.
+AttentionOutput StepAttention::query_by_query(const Tensor& query, const Tensor& key,
+                                              const Tensor& value, const Tensor& kept) const {
+  std::vector<Tensor> contexts, weights;
+  for (std::int64_t b = 0; b < query.dim(0); ++b) {
+    const auto row = [&](const Tensor& x) { return narrow(x, 0, x.dim(0) > 1 ? b : 0, 1); };
+    std::vector<Tensor> state, row_contexts, row_weights;
+    for (std::int64_t t = 0; t < query.dim(1); ++t) {
+      const Tensor kept_keys = narrow(row(kept), 1, t, 1);  // (1, 1, S)
+      const Tensor of_keys = transpose(kept_keys, 1, 2);    // (1, S, 1)
+      const AttentionMemory memory{project(where(of_keys, row(key), 0.0)),
+                                   project_values(where(of_keys, row(value), 0.0)),
+                                   Mask::keep(kept_keys)};
+      if (t == 0) state = initial_state(memory);
+      const AttentionOutput one = step(narrow(row(query), 1, t, 1), memory, state);
+      row_contexts.push_back(detail::skip_zero_gradient(one.context));  // (1, 1, C)
+      row_weights.push_back(detail::skip_zero_gradient(one.weights));   // (1, 1, S), (1, H, 1, S)
+    }
+    contexts.push_back(concat(row_contexts, 1));
+    weights.push_back(concat(row_weights, -2));
+  }
+  return {concat(contexts, 0), concat(weights, 0)};
 }
 
 // Each query is a step, under its own row of the mask.

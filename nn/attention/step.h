@@ -22,8 +22,8 @@ struct AttentionMemory {
 class StepAttention : public Attention {
  public:
   /// query: (B, T, Cq)  key: (B, S, Ck)  value: (B, S, C)  ->  context (B, T, C). Mechanisms with a
-  /// state take the T queries as T steps. Keys and values that no query keeps may hold anything,
-  /// NaN too. ShapeError, DTypeError.
+  /// state take the T queries as T steps. A NaN or infinity in a key or value reaches only
+  /// the queries that keep it, forward and backward. ShapeError, DTypeError.
   Tensor operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                     const Mask& mask) const override;
   /// The same, and the weights (B, T, S) with it.
@@ -55,6 +55,8 @@ class StepAttention : public Attention {
                                std::vector<Tensor>& state) const = 0;
 
  private:
+  AttentionOutput query_by_query(const Tensor& query, const Tensor& key, const Tensor& value,
+                                 const Tensor& kept) const;
   AttentionOutput step_by_step(const Tensor& query, AttentionMemory memory,
                                std::vector<Tensor> state) const;
   AttentionOutput reported(AttentionOutput seen) const;

@@ -316,7 +316,7 @@ Table make_table() {
   add(t, {"select", "slice", "split", "unbind"}, part_of());
   add(t,
       {"clone", "concat", "contiguous", "flip", "one_hot", "pack_ragged", "pad", "pad_ragged",
-       "stack", "straight_through", "to", "to_integer"},
+       "skip_zero_gradient", "stack", "straight_through", "to", "to_integer"},
       copy());
   // A user's function of a score may do anything: its bytes alone are known.
   add(t,

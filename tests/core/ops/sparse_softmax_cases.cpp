@@ -1,3 +1,4 @@
+#include <fovea/core/ops/kept_products.h>
 #include <fovea/core/ops/sparse_softmax.h>
 #include <fovea/core/ops/straight_through.h>
 #include <fovea/tests/support/grad_cases.h>
@@ -26,6 +27,9 @@ const bool added = add_grad_cases({
     {"straight_through",
      [](const Inputs& x) { return straight_through(x[0].detach(), x[0]); },
      {randn64({2, 3}, 5)}},
+    {"skip_zero_gradient",
+     [](const Inputs& x) { return detail::skip_zero_gradient(x[0]); },
+     {randn64({2, 3}, 6)}},
 });
 
 }  // namespace
