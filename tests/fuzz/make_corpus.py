@@ -1,5 +1,8 @@
 """make_corpus.py: writes the seeds of the fuzz targets into corpus/TARGET/.
 
+make_corpus.py lines FILE: prints a checkpoint as the lines of checkpoint_input.h. So
+corpus/*/model_* were made from tiny models that the programs saved.
+
 Seeds are named seed_*; inputs that once failed have other names and are left alone.
 The bytes before the data choose a mode: see LLVMFuzzerTestOneInput in TARGET_fuzz.cpp.
 """
@@ -9,6 +12,7 @@ import json
 import pathlib
 import random
 import struct
+import sys
 
 HERE = pathlib.Path(__file__).parent
 
@@ -146,45 +150,46 @@ def trainer():
     write("trainer", "counts", b"\1", b"".join(bytes([i, 7, 255]) for i in range(16)))
 
 
-SPECIALS = '["<pad>","<unk>","<bos>","<eos>","a","b","c"]'
+def variants(target, model, changes):
+    """The lines of corpus/TARGET/model_MODEL, each time with another text for one of its texts."""
+    text = (HERE / "corpus" / target / f"model_{model}").read_text()
+    for name, (old, new) in changes.items():
+        assert old in text, old
+        write(target, f"{model}_{name}", text.replace(old, new, 1))
 
 
 def translate():
-    options = {"model": "rnn", "embed": 2, "dropout": 0.0, "hidden": 2, "attention": "additive",
-               "unit": "words", "dates": False, "source": "de", "target": "en", "seed": 1}
-    for name, changes in {"rnn": {}, "huge": {"hidden": 2**62}, "negative": {"embed": -1},
-                          "text": {"hidden": "2"}, "fraction": {"hidden": 2.5}}.items():
-        write("translate", name, "\0kind=fovea translate 2\noptions=",
-              json.dumps(options | changes, separators=(",", ":")),
-              "\nsource_vocab=", SPECIALS, "\ntarget_vocab=", SPECIALS, "\n")
-    write("translate", "no_options", "\0kind=fovea translate 2\noptions=[]\n")
-    write("translate", "kind", "\0kind=other\n")
+    hidden, vocab = '"hidden_size":2', '"<eos>","b"]'
+    variants("translate", "rnn", {
+        "huge": (hidden, f'"hidden_size":{2**62}'), "negative": (hidden, '"hidden_size":-1'),
+        "text": (hidden, '"hidden_size":"2"'), "fraction": (hidden, '"hidden_size":2.5'),
+        "missing": (hidden + ",", ""), "no_json": ("options={", "options=["),
+        "attention": ('"additive"', '"location"'), "kind": ("translate 2", "translate 1"),
+        "more_words": (vocab, '"<eos>","b","c"]'), "no_vocab": ("source_vocab", "vocab"),
+        "bpe": ("source_vocab", "bpe=#version: 0.2\\na b\nsource_vocab"),
+        "shape": ("@source_embedding.weight 5,2", "@source_embedding.weight 5,3")})
     for name, links in {"good": "0-0 2-0\n0-1\n", "far": "9-0\n\n", "few": "0-0\n",
                         "wrong": "0:0\n\n", "huge": "99999999999999999999-0\n\n"}.items():
         write("translate", f"links_{name}", b"\1", links)
 
 
 def sentiment():
-    options = {"model": "bow", "pooling": "mean", "bigrams": False, "embed": 2, "hidden": 2,
-               "layers": 1, "heads": 1, "dropout": 0.0, "data": "reviews"}
-    tensors = "@embedding.weight 7,2\n@output.weight 2,2\n@output.bias 2\n"
-    for name, changes in {"bow": {}, "lstm": {"model": "bilstm+additive"}, "huge": {"embed": 2**40},
-                          "none": {"heads": 0, "model": "selfattention"}}.items():
-        write("sentiment", name, "\0kind=fovea sentiment 2\noptions=",
-              json.dumps(options | changes, separators=(",", ":")), "\nvocab=", SPECIALS,
-              "\n", tensors)
+    variants("sentiment", "bilstm", {
+        "huge": ('"embed":2', f'"embed":{2**40}'), "none": ('"hidden":2', '"hidden":0'),
+        "model": ("bilstm+additive", "selfattention"), "pooling": ('"attention"', '"none"'),
+        "layers": ('"layers":1', f'"layers":{2**31}'),
+        "dropout": ('"dropout":', '"dropout":1e9,"x":')})
     for name, text_ in {"good": "a good film\t1\nbad , isn't it ?\t0\n", "label": "x\t2\n",
                         "no_text": " \t1\n", "no_tab": "x 1\n", "none": ""}.items():
         write("sentiment", f"reviews_{name}", b"\1", text_)
 
 
 def generate():
-    model = {"vocab": 7, "d_model": 2, "nhead": 1, "num_layers": 1, "max_len": 8, "window": 0}
-    for name, changes in {"small": {}, "huge": {"d_model": 2**40}, "odd": {"d_model": 3},
-                          "heads": {"nhead": 0}, "negative": {"max_len": -1},
-                          "layers": {"num_layers": 2**31}}.items():
-        write("generate", name, "\0format=fovea.generate\nmodel=",
-              json.dumps(model | changes, separators=(",", ":")), "\ncharacters=", SPECIALS, "\n")
+    variants("generate", "characters", {
+        "huge": ('"d_model":2', f'"d_model":{2**40}'), "odd": ('"d_model":2', '"d_model":3'),
+        "heads": ('"nhead":1', '"nhead":0'), "negative": ('"max_len":8', '"max_len":-1'),
+        "layers": ('"num_layers":1', f'"num_layers":{2**31}'),
+        "window": ('"window":64', f'"window":{2**63 - 1}')})
     llama = {"vocab_size": 8, "dim": 4, "n_heads": 2, "n_kv_heads": 1, "n_layers": 1,
              "hidden_dim": 4, "max_seq_len": 8}
     shapes = {"tok_embeddings.weight": "8,4", "norm.weight": "4",
@@ -201,16 +206,18 @@ def generate():
         write("generate", f"llama_{name}", b"\1", "\n".join(lines))
 
 
-safetensors()
-text()
-gzip_()
-vocab()
-bpe()
-pieces()
-numbers()
-page()
-ops()
-trainer()
-translate()
-sentiment()
-generate()
+def lines(path):
+    data = pathlib.Path(path).read_bytes()
+    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
+    text = [f"{key}={value}" for key, value in header.pop("__metadata__", {}).items()
+            if not key.startswith("fovea.xxh64.")]
+    text += [f"@{name} {','.join(map(str, entry['shape']))}" for name, entry in header.items()]
+    return "\n".join(text)
+
+
+if len(sys.argv) == 3 and sys.argv[1] == "lines":
+    print(lines(sys.argv[2]), end="")
+    sys.exit()
+for target in (safetensors, text, gzip_, vocab, bpe, pieces, numbers, page, trainer, translate,
+               sentiment, generate, ops):
+    target()
