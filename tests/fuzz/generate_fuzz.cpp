@@ -1,6 +1,8 @@
-// generate: a checkpoint of --save, or Llama's weights with a tokenizer, loaded and used.
+// generate: a checkpoint of --save, or Llama's weights with a tokenizer, loaded and used, and
+// a command line.
 #include "characters.h"
 #include "checkpoint_input.h"
+#include "command_line_input.h"
 #include "fuzz_target.h"
 #include "llama.h"
 #include "scratch.h"
@@ -34,7 +36,12 @@ std::string tokenizer() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   fuzz::Input in(bytes, size);
-  const bool llama = in.below(2) == 1;
+  const unsigned mode = in.below(3);
+  if (mode == 2) {
+    fuzz::parse_words<Options>(in, declare_options);
+    return 0;
+  }
+  const bool llama = mode == 1;
   const auto path = folder().write("stories260K.safetensors", fuzz::checkpoint_of(in));
   static const auto pieces = folder().write("tok512.bin", tokenizer());
   fuzz::accepts([&] { speak(llama ? load_llama(folder().path()) : load_speaker(path)); });

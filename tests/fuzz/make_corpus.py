@@ -215,9 +215,19 @@ def lines(path):
     return "\n".join(text)
 
 
+def command_lines(target, words):
+    for i, line in enumerate(["", "--help", "--seed\n5\n--threads\n2", "--seed\n-1", "--batch\n1e3",
+                              "--nothing", "--json\n", *words]):
+        write(target, f"words_{i:02}", b"\2", line)
+
+
 if len(sys.argv) == 3 and sys.argv[1] == "lines":
     print(lines(sys.argv[2]), end="")
     sys.exit()
 for target in (safetensors, text, gzip_, vocab, bpe, pieces, numbers, page, trainer, translate,
                sentiment, generate, ops):
     target()
+command_lines("translate", ["--load\nx\n--text\na", "--hidden\n9223372036854775808",
+                            "--beam\n0", "--memory-limit\nmuch", "--attention\nnone\n--coverage"])
+command_lines("sentiment", ["--model\nbilstm+dot", "--model\nx", "--pooling\nmax\n--load\nx"])
+command_lines("generate", ["--width\n6\n--heads\n4", "--top-p\nnan", "--check", "--load\na"])

@@ -1,7 +1,9 @@
-// sentiment: a checkpoint that is loaded and used, reviews with labels, and words of a line.
+// sentiment: a checkpoint that is loaded and used, reviews with labels, words of a line, and a
+// command line.
 #include <fovea/core/random.h>
 
 #include "checkpoint_input.h"
+#include "command_line_input.h"
 #include "critic.h"
 #include "fuzz_target.h"
 #include "scratch.h"
@@ -43,6 +45,9 @@ void read(fuzz::Input& in) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   fuzz::Input in(bytes, size);
-  in.below(2) == 0 ? load(in) : read(in);
+  const unsigned mode = in.below(3);
+  if (mode == 0) load(in);
+  if (mode == 1) read(in);
+  if (mode == 2) fuzz::parse_words<Options>(in, declare_options);
   return 0;
 }
