@@ -168,6 +168,10 @@ void Rng::fill_normal(std::span<double> out, double mean, double std) {
 
 kernels::PhiloxOrigin Rng::reserve(std::int64_t words) {
   if (words < 0) value_error("Rng::reserve", "words = {}: must not be negative", words);
+  if (RefuseDropout::on()) [[unlikely]]
+    state_error("dropout",
+                "the model is in training mode during a validation: must be in evaluation mode: "
+                "call eval() before it and train() after it, or set TrainingTask::set_training");
   if (detail::rng_log) [[unlikely]]
     log_use();
   const std::uint64_t block = (state_.position + 1) / 2;

@@ -143,6 +143,23 @@ class ReplayRngs {
 
 }  // namespace detail
 
+/// While it lives, dropout (of any op, through Rng::reserve) is a StateError on this thread, which
+/// names the module: for validations, where a model in training mode would give noisy figures and
+/// move the generators of the training.
+class RefuseDropout {
+ public:
+  RefuseDropout() : before_(std::exchange(on_, true)) {}
+  ~RefuseDropout() { on_ = before_; }
+  RefuseDropout(const RefuseDropout&) = delete;
+  RefuseDropout& operator=(const RefuseDropout&) = delete;
+
+  static bool on() { return on_; }
+
+ private:
+  static inline thread_local constinit bool on_ = false;
+  bool before_;
+};
+
 /// The z below which a standard normal number lies with probability p: 0 < p < 1, relative error
 /// about 1e-15, the same bits everywhere. Rng::normal() is this function of a uniform number.
 double normal_quantile(double p);

@@ -1,4 +1,5 @@
 #include <fovea/core/autograd.h>
+#include <fovea/core/checksum.h>
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/safetensors.h>
@@ -22,6 +23,9 @@ using Json = nlohmann::json;
 
 constexpr std::string_view kOp = "safetensors";
 constexpr std::string_view kMetadata = "__metadata__";
+constexpr std::string_view kHeaderChecksum = "fovea.xxh64.header";
+constexpr std::string_view kTensorChecksums = "fovea.xxh64.tensors";
+constexpr std::string_view kNoChecksum = "0000000000000000";
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // as the reference implementation has it
 
@@ -33,6 +37,19 @@ constexpr TypeSize kTypes[] = {
     {"F64", 8},  {"F32", 4}, {"F16", 2},     {"BF16", 2},    {"I64", 8},    {"I32", 4},
     {"I16", 2},  {"I8", 1},  {"U64", 8},     {"U32", 4},     {"U16", 2},    {"U8", 1},
     {"BOOL", 1}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}};
+
+std::string checksum_text(std::string_view bytes) {
+  return fmt::format("{:016x}", checksum(bytes));
+}
+
+// Where the header's own checksum is in `bytes`; npos where it is not. In a text of the metadata
+// the quotes would be escaped.
+std::size_t header_checksum_at(std::string_view bytes) {
+  const std::string key = fmt::format(R"("{}":")", kHeaderChecksum);
+  const std::size_t at = bytes.find(key);
+  const bool inside = at != bytes.npos && bytes.size() - at >= key.size() + kNoChecksum.size();
+  return inside ? at + key.size() : bytes.npos;
+}
 
 constexpr DType kTensorTypes[] = {DType::f32, DType::f64, DType::i64, DType::boolean};
 
@@ -62,6 +79,37 @@ class HeaderParser {
 
   std::string source_;
 };
+
+// Takes the checksums out of the metadata, checks `before_data` by them and gives each entry its
+// own. `entries` are in the order of their bytes.
+void take_checksums(std::string_view before_data, const std::string& source, Metadata& metadata,
+                    std::vector<SafetensorsEntry>& entries) {
+  const auto header = metadata.extract(std::string(kHeaderChecksum));
+  const auto tensors = metadata.extract(std::string(kTensorChecksums));
+  if (header.empty() && tensors.empty()) return;
+  if (header.empty() || tensors.empty())
+    format_error(kOp, "{}: the metadata has '{}' without '{}': must have both or neither", source,
+                 header.empty() ? kTensorChecksums : kHeaderChecksum,
+                 header.empty() ? kHeaderChecksum : kTensorChecksums);
+  std::string zeroed(before_data);
+  if (const std::size_t at = header_checksum_at(zeroed); at != zeroed.npos)
+    zeroed.replace(at, kNoChecksum.size(), kNoChecksum);
+  const std::string found = checksum_text(zeroed);
+  if (header.mapped() != found)
+    format_error(kOp,
+                 "{}: the header's checksum is {}: must be {}: the file is damaged, or another "
+                 "program changed it and left '{}' in its metadata",
+                 source, found, header.mapped(), kHeaderChecksum);
+  std::string_view rest = tensors.mapped();
+  const std::size_t digits = kNoChecksum.size();
+  if (rest.size() != entries.size() * digits)
+    format_error(kOp, "{}: '{}' has {} characters: must have {} for each of {} tensors", source,
+                 kTensorChecksums, rest.size(), digits, entries.size());
+  for (SafetensorsEntry& entry : entries) {
+    entry.checksum = rest.substr(0, digits);
+    rest.remove_prefix(digits);
+  }
+}
 
 void HeaderParser::parse(std::string_view header, std::size_t data_size) {
   const Json root = parse_json(header);
@@ -197,6 +245,8 @@ SafetensorsFile SafetensorsFile::parse(std::string bytes, std::string source) {
                file.bytes_.size() - file.data_begin_);
   file.metadata_ = std::move(parser.metadata);
   file.entries_ = std::move(parser.entries);
+  take_checksums(std::string_view(file.bytes_).substr(0, file.data_begin_), file.source_,
+                 file.metadata_, file.entries_);
   return file;
 }
 
@@ -225,6 +275,10 @@ Tensor SafetensorsFile::tensor(std::string_view name) const {
   if (*dtype == DType::boolean &&
       !std::all_of(data.begin(), data.end(), [](char c) { return c == 0 || c == 1; }))
     format_error(kOp, "{}: '{}': a BOOL must be 0 or 1", source_, name);
+  if (!entry->checksum.empty())
+    if (const std::string found = checksum_text(data); found != entry->checksum)
+      format_error(kOp, "{}: the checksum of '{}' is {}: must be {}: its bytes are damaged",
+                   source_, name, found, entry->checksum);
   Tensor result = empty(Shape(entry->shape.begin(), entry->shape.end()), *dtype);
   if (!data.empty()) std::memcpy(result.raw_data(), data.data(), data.size());
   return result;
@@ -248,6 +302,11 @@ std::string_view safetensors_dtype(DType dtype) {
 
 namespace {
 
+std::string_view bytes_of(const Tensor& dense) {
+  return {reinterpret_cast<const char*>(dense.raw_data()),
+          static_cast<std::size_t>(dense.numel() * size_of(dense.dtype()))};
+}
+
 // The header's text, filled up with spaces so that the numbers begin aligned.
 std::string dump_header(const nlohmann::ordered_json& header) try {
   std::string text = header.dump();
@@ -259,7 +318,8 @@ std::string dump_header(const nlohmann::ordered_json& header) try {
 
 }  // namespace
 
-std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata) {
+std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata,
+                           SafetensorsOptions options) {
   check_defined("to_safetensors", tensors);
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -267,26 +327,37 @@ std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata
     return size_of(tensors[a].second.dtype()) > size_of(tensors[b].second.dtype());
   });
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header[std::string(kMetadata)] = metadata;
-  std::string data;
+  if (!metadata.empty() || options.checksums) header[std::string(kMetadata)] = metadata;
   std::set<std::string_view> names{kMetadata};
+  std::vector<Tensor> dense;
+  std::string checksums;
+  std::size_t data_size = 0;
   const NoGrad guard;
   for (const std::size_t i : order) {
     const auto& [name, tensor] = tensors[i];
     if (!names.insert(name).second) value_error(kOp, "the name '{}' is taken already", name);
-    const Tensor dense = tensor.contiguous();
-    const std::size_t begin = data.size();
-    data.append(reinterpret_cast<const char*>(dense.raw_data()),
-                static_cast<std::size_t>(dense.numel() * size_of(dense.dtype())));
-    header[name] = {{"dtype", safetensors_dtype(dense.dtype())},
-                    {"shape", std::vector(dense.shape().begin(), dense.shape().end())},
-                    {"data_offsets", {begin, data.size()}}};
+    dense.push_back(tensor.contiguous());
+    const std::string_view bytes = bytes_of(dense.back());
+    if (options.checksums) checksums += checksum_text(bytes);
+    header[name] = {{"dtype", safetensors_dtype(tensor.dtype())},
+                    {"shape", std::vector(tensor.shape().begin(), tensor.shape().end())},
+                    {"data_offsets", {data_size, data_size + bytes.size()}}};
+    data_size += bytes.size();
+  }
+  if (options.checksums) {
+    header[std::string(kMetadata)][std::string(kHeaderChecksum)] = kNoChecksum;
+    header[std::string(kMetadata)][std::string(kTensorChecksums)] = checksums;
   }
   const std::string text = dump_header(header);
   const std::uint64_t header_size = text.size();
-  std::string bytes(kLengthBytes, '\0');
-  std::memcpy(bytes.data(), &header_size, kLengthBytes);
-  return bytes + text + data;
+  std::string bytes;
+  bytes.reserve(kLengthBytes + text.size() + data_size);
+  bytes.append(reinterpret_cast<const char*>(&header_size), kLengthBytes);
+  bytes += text;
+  if (options.checksums)
+    bytes.replace(header_checksum_at(bytes), kNoChecksum.size(), checksum_text(bytes));
+  for (const Tensor& tensor : dense) bytes += bytes_of(tensor);
+  return bytes;
 }
 
 }  // namespace fovea

@@ -6,6 +6,13 @@
 //
 // https://github.com/huggingface/safetensors, "Format". A file is read only if all of it makes
 // sense: every byte belongs to exactly one entry, and every size follows from dtype and shape.
+//
+// save() adds two texts to the metadata, which other readers pass over:
+//   "fovea.xxh64.tensors"  checksum() of each tensor's bytes, 16 hex digits, in the order of the
+//   data "fovea.xxh64.header"   checksum() of all bytes before the data, these 16 digits read as
+//   zeros
+// A file that has them is checked, the header at once and a tensor when it is read; one without
+// them is read as it is. A program that changes such a file has to remove both.
 #pragma once
 
 #include <fovea/core/state.h>
@@ -23,6 +30,7 @@ struct SafetensorsEntry {
   std::string dtype;  ///< as in the file: "F32", "BF16"; a Tensor can hold F32, F64, I64 and BOOL
   std::vector<std::int64_t> shape;
   std::size_t begin = 0, end = 0;  ///< its bytes, counted from the end of the header
+  std::string checksum = {};       ///< 16 hex digits; empty: the file has no checksums
 };
 
 class SafetensorsFile {
@@ -33,12 +41,12 @@ class SafetensorsFile {
   static SafetensorsFile parse(std::string bytes, std::string source);
 
   const std::string& source() const { return source_; }
-  const Metadata& metadata() const { return metadata_; }
+  const Metadata& metadata() const { return metadata_; }  ///< without the checksums
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }  ///< as the bytes lie
   const SafetensorsEntry* find(std::string_view name) const;  ///< null where there is none
 
-  /// A copy of an entry's numbers. DTypeError for a dtype that a Tensor does not have, StateError
-  /// for a name that is not in the file.
+  /// A copy of an entry's values. DTypeError for a dtype that a Tensor does not have, StateError
+  /// for a name that is not in the file, FormatError for bytes that differ from their checksum.
   Tensor tensor(std::string_view name) const;
 
  private:
@@ -51,9 +59,14 @@ class SafetensorsFile {
   std::vector<SafetensorsEntry> entries_;
 };
 
+struct SafetensorsOptions {
+  bool checksums = false;  ///< in the metadata, as above
+};
+
 /// The bytes of a file. Wider types come first, so that every tensor lies aligned, else the list's
 /// order is kept. ValueError for a name that is given twice.
-std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata = {});
+std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata = {},
+                           SafetensorsOptions options = {});
 
 /// "F32" for f32, and so on.
 std::string_view safetensors_dtype(DType dtype);

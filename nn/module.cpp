@@ -54,15 +54,14 @@ const std::string* interned(const std::string& path) {
 // The tensors of a tree, each once, under its first name.
 NamedTensors tensors_of(Module& module, bool parameters, bool buffers) {
   NamedTensors list;
-  std::unordered_set<const TensorImpl*> seen;
   const Walker::OnTensor add = [&](const std::string& name, Tensor& value) {
-    if (seen.insert(value.impl()).second) list.emplace_back(name, value);
+    list.emplace_back(name, value);
   };
   Walker walker;
   if (parameters) walker.on_parameter = add;
   if (buffers) walker.on_buffer = add;
   walker.walk("", module);
-  return list;
+  return distinct("Module", list);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 using namespace fovea;
 using test::message_of;
@@ -153,6 +154,83 @@ TEST_CASE("safetensors: entries that make no sense") {
           "safetensors: F: 'w': shape holds " + bad + ": must be an integer from 0 to 2^63 - 1");
   CHECK(refusal(entry(R"("dtype":"U8","shape":[1],"data_offsets":[-1,0])", 1)) ==
         "safetensors: F: 'w': data_offsets holds -1: must be an integer from 0 to 2^63 - 1");
+}
+
+namespace {
+
+// Every kind of entry, a text to be escaped, and a name that pretends to be a checksum.
+std::string with_checksums() {
+  return to_safetensors({{"w", tensor({{1, 2, 3}, {4, 5, 6}})},
+                         {"empty", zeros({0, 4})},
+                         {"scalar", scalar(0.1, DType::f64)},
+                         {"mask", from_data(std::vector<bool>{true, false, true}, {3})},
+                         {R"(fovea.xxh64.header":"0)", tensor({7})}},
+                        {{"vocab", R"("fovea.xxh64.header":"0123456789abcdef")"}},
+                        {.checksums = true});
+}
+
+void read_all(const std::string& bytes) {
+  const SafetensorsFile file = SafetensorsFile::parse(bytes, "F");
+  for (const SafetensorsEntry& e : file.entries()) file.tensor(e.name);
+}
+
+}  // namespace
+
+TEST_CASE("safetensors: with checksums, any flipped bit of a file is found") {
+  const std::string whole = with_checksums();
+  read_all(whole);
+  for (std::size_t i = 0; i < whole.size(); ++i)
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string flipped = whole;
+      flipped[i] = static_cast<char>(flipped[i] ^ (1 << bit));
+      const std::string message = message_of<FormatError>([&] { read_all(flipped); });
+      CHECK_MESSAGE(message.rfind("safetensors: F: ", 0) == 0, "byte ", i, " bit ", bit, message);
+    }
+}
+
+TEST_CASE("safetensors: checksums are texts of the metadata that nobody else sees") {
+  const std::string whole = with_checksums();
+  const SafetensorsFile file = SafetensorsFile::parse(whole, "F");
+  CHECK(file.metadata() == Metadata{{"vocab", R"("fovea.xxh64.header":"0123456789abcdef")"}});
+  CHECK(file.find("w")->checksum.size() == 16);
+  std::uint64_t size = 0;
+  std::memcpy(&size, whole.data(), 8);
+  const auto header = nlohmann::json::parse(whole.substr(8, size));
+  for (const auto& [key, value] : header["__metadata__"].items()) CHECK(value.is_string());
+  CHECK(header["__metadata__"]["fovea.xxh64.tensors"].get<std::string>().size() == 5 * 16);
+}
+
+TEST_CASE("safetensors: a damaged tensor and a damaged header are named") {
+  std::string bytes =
+      to_safetensors({{"a", tensor({1})}, {"b", tensor({2})}}, {{"k", "v"}}, {.checksums = true});
+  std::string flipped = bytes;
+  flipped.back() = static_cast<char>(flipped.back() ^ 64);
+  const SafetensorsFile file = SafetensorsFile::parse(flipped, "F");
+  file.tensor("a");
+  CHECK(message_of<FormatError>([&] {
+          file.tensor("b");
+        }).rfind("safetensors: F: the checksum of 'b' is ", 0) == 0);
+  bytes.replace(bytes.find(R"("k":"v")"), 7, R"("k":"w")");
+  CHECK(refusal(bytes).rfind("safetensors: F: the header's checksum is ", 0) == 0);
+}
+
+TEST_CASE("safetensors: a file without checksums is read, one with half of them is not") {
+  std::string bytes = with_checksums();
+  const auto rename = [&](const std::string& key) {
+    const std::size_t at = bytes.find('"' + key + '"');  // the texts have it with escaped quotes
+    bytes.replace(at + 1, key.size(), std::string(key.size(), 'x'));
+  };
+  rename("fovea.xxh64.tensors");
+  CHECK(refusal(bytes) ==
+        "safetensors: F: the metadata has 'fovea.xxh64.header' without 'fovea.xxh64.tensors': must "
+        "have both or neither");
+  rename("fovea.xxh64.header");
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  read_all(bytes);
+  bytes = with_checksums();
+  rename("fovea.xxh64.header");
+  CHECK(refusal(bytes).rfind("safetensors: F: the metadata has 'fovea.xxh64.tensors' without ",
+                             0) == 0);
 }
 
 // Deep enough that anything which follows the nesting by recursion overflows the stack.

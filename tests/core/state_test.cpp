@@ -1,9 +1,12 @@
+#include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
+#include <fovea/core/files.h>
 #include <fovea/core/random.h>
 #include <fovea/core/safetensors.h>
 #include <fovea/core/state.h>
 #include <fovea/tests/support/compare.h>
 
+#include <cmath>
 #include <filesystem>
 #include <unistd.h>
 
@@ -103,6 +106,101 @@ TEST_CASE("state: a name that is listed twice, a type that no tensor has") {
         }) == "load_into: F: 'a' is I32 in the file and F32 here");
 }
 
+TEST_CASE("state: what save() writes has checksums, and a flipped bit names the tensor") {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("fovea_state_test_" + std::to_string(::getpid()) + ".flipped");
+  save(path, two_tensors(1));
+  std::string bytes = read_file(path);
+  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 4);
+  write_file_atomically(path, bytes);
+  const NamedTensors target = {{"w", zeros({2, 2})}, {"n", zeros({1}, DType::i64)}};
+  CHECK(message_of<FormatError>([&] { load_into(path, target); }).find("the checksum of 'w' is ") !=
+        std::string::npos);
+  CHECK(target[1].second.item<int64_t>() == 0);
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("state: tied tensors are found in a file under one of their names, or under both") {
+  const Tensor w = zeros({2}), other = zeros({1});
+  const NamedTensors model = {{"embedding", w}, {"head", w}, {"view", w.detach()}, {"b", other}};
+  load_into(file_with({{"head", tensor({1, 2})}, {"b", ones({1})}}), model);
+  CHECK(w.to_vector<float>() == std::vector<float>{1, 2});
+  load_into(file_with({{"embedding", tensor({3, 4})}, {"view", tensor({3, 4})}, {"b", ones({1})}}),
+            model);
+  CHECK(w.to_vector<float>() == std::vector<float>{3, 4});
+  CHECK(
+      message_of<StateError>([&] {
+        load_into(
+            file_with({{"embedding", tensor({5, 6})}, {"head", tensor({5, 7})}, {"b", zeros({1})}}),
+            model);
+      }) == "load_into: F: 'embedding' and 'head' differ in the file and are one tensor here");
+  CHECK(w.to_vector<float>() == std::vector<float>{3, 4});
+  CHECK(other.item() == 1);
+  CHECK(message_of<StateError>([&] {
+          load_into(file_with({{"b", ones({1})}}), model);
+        }) ==
+        "load_into: F: 'embedding' is missing in the file; 'head' is missing in the file; 'view' "
+        "is missing in the file");
+}
+
+TEST_CASE("state: distinct tensors, each under its first name") {
+  Tensor w = zeros({2, 2});
+  const Tensor alone = zeros({2, 2}), none = zeros({0}), nothing = zeros({0});
+  w.set_requires_grad();
+  const NamedTensors list = {{"view", w.detach()},
+                             {"w", w},
+                             {"alone", alone},
+                             {"tied", w},
+                             {"row", alias(w.detach(), {2}, {1})},
+                             {"none", none},
+                             {"nothing", nothing}};
+  const NamedTensors once = distinct("op", list);
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : once) names.push_back(name);
+  CHECK(names == std::vector<std::string>{"view", "alone", "row", "none", "nothing"});
+  CHECK(once[0].second.impl() == w.impl());  // the one that collects the gradient
+  CHECK(message_of<ValueError>([&] {
+          distinct("op", {{"a", w}, {"b", alone}, {"a", w}});
+        }) == "op: 'a' is listed twice");
+  CHECK(message_of<ValueError>([&] {
+          distinct("op", {{"a", Tensor()}});
+        }) == "op: 'a' is undefined: must be a tensor");
+  Tensor second = w.detach();
+  second.set_requires_grad();
+  CHECK(message_of<ValueError>([&] {
+          distinct("op", {{"a", w}, {"b", second}});
+        }) == "op: 'a' and 'b' are two leaves over the same memory: must be one tensor");
+}
+
+TEST_CASE("state: NaN and infinities are refused where that is asked for") {
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    Tensor values = zeros({3, 5000});
+    values.mutable_data<float>()[12345] = bad;
+    const NamedTensors model = {{"a", zeros({1})}, {"w", zeros({3, 5000})}};
+    const SafetensorsFile file = file_with({{"a", ones({1})}, {"w", values}});
+    CHECK(message_of<NonFiniteError>([&] { load_into(file, model, {.finite = true}); }) ==
+          fmt::format("load_into: F: 'w' holds {} at 12345: must be finite", bad));
+    CHECK(model[0].second.item() == 0);
+    load_into(file, model);  // a mask may hold them
+    CHECK(model[0].second.item() == 1);
+    load_into(file, model, {.finite = true});  // as this one does now
+  }
+}
+
+TEST_CASE("state: a check sees every tensor before one is written") {
+  const NamedTensors model = {{"a", zeros({1})}, {"b", zeros({1})}};
+  std::string seen;
+  const auto check = [&](const std::string& name, const Tensor& value) {
+    seen += name;
+    if (name == "b" && value.item() > 0) value_error("check", "b = {}", value.item());
+  };
+  CHECK(message_of<ValueError>([&] {
+          load_into(file_with({{"a", ones({1})}, {"b", ones({1})}}), model, {.check = check});
+        }) == "check: b = 1");
+  CHECK(seen == "ab");
+  CHECK(model[0].second.item() == 0);
+}
+
 TEST_CASE("state: lists are joined under prefixes") {
   NamedTensors all;
   append(all, "model", two_tensors(1));
@@ -127,4 +225,7 @@ TEST_CASE("state: a generator goes on where it was saved") {
         "rng_from_tensor: f32 (3,): must be i64 (3,)");
   CHECK(message_of<StateError>([&] { rng_from_tensor(other, zeros({2}, DType::i64)); }) ==
         "rng_from_tensor: i64 (2,): must be i64 (3,)");
+  CHECK(message_of<StateError>([&] {
+          rng_from_tensor(other, from_data(std::vector<int64_t>{1, 2, -3}, {3}));
+        }) == "rng_from_tensor: position = -3: must not be negative");
 }
