@@ -1,0 +1,74 @@
+#include <fovea/core/error.h>
+#include <fovea/core/file_lock.h>
+#include <fovea/core/files.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace fovea {
+namespace {
+
+// The holder writes its id just after it got the lock.
+std::string holder_of(int fd) {
+  constexpr int attempts = 100;
+  for (int i = 0; i < attempts; ++i) {
+    char text[32];
+    const ssize_t size = ::pread(fd, text, sizeof text, 0);
+    if (size > 0) return std::string(text, static_cast<std::size_t>(size - 1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return "of unknown id";
+}
+
+// Whether `name` still leads to the open file: its last holder removes it.
+bool is_current(int fd, const std::string& name) {
+  struct stat open_file, named;
+  return ::fstat(fd, &open_file) == 0 && ::stat(name.c_str(), &named) == 0 &&
+         open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
+}
+
+}  // namespace
+
+FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
+    : name_(OutputTarget(path, op).path.string() + ".lock") {
+  while (true) {
+    fd_ = ::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd_ < 0) raise<Error>(op, "{}: {}", name_, std::strerror(errno));
+    int failed = 0;
+    while ((failed = ::flock(fd_, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) continue;
+    if (failed && errno == EWOULDBLOCK) {
+      const std::string holder = holder_of(fd_);
+      ::close(std::exchange(fd_, -1));
+      state_error(op, "{} is in use by process {}: must end first", path.string(), holder);
+    }
+    if (failed || is_current(fd_, name_)) break;
+    ::close(fd_);
+  }
+  const std::string id = fmt::format("{}\n", ::getpid());
+  if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, id.data(), id.size(), 0) < 0) {
+    const int error = errno;
+    ::unlink(name_.c_str());
+    ::close(std::exchange(fd_, -1));
+    raise<Error>(op, "{}: {}", name_, std::strerror(error));
+  }
+}
+
+FileLock::~FileLock() {
+  if (fd_ < 0) return;
+  ::unlink(name_.c_str());  // before the lock ends: afterwards it may be another's file
+  ::close(fd_);
+}
+
+FileLock::FileLock(FileLock&& other) noexcept
+    : name_(std::move(other.name_)), fd_(std::exchange(other.fd_, -1)) {}
+
+}  // namespace fovea

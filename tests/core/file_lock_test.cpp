@@ -1,0 +1,86 @@
+#include <fovea/core/error.h>
+#include <fovea/core/file_lock.h>
+#include <fovea/core/files.h>
+#include <fovea/tests/support/compare.h>
+
+#include <csignal>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using test::message_of;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("fovea_lock_test_" + std::to_string(::getpid()));
+  Folder() { fs::create_directory(path); }
+  ~Folder() { fs::remove_all(path); }
+};
+
+}  // namespace
+
+TEST_CASE("file lock: a second one is refused with the process that holds the first") {
+  const Folder folder;
+  const fs::path path = folder.path / "model";
+  {
+    const FileLock lock("train", path);
+    CHECK(read_file(folder.path / "model.lock") == std::to_string(::getpid()) + "\n");
+    CHECK(message_of<StateError>([&] { FileLock("train", path); }) ==
+          "train: " + path.string() + " is in use by process " + std::to_string(::getpid()) +
+              ": must end first");
+    const FileLock other("train", folder.path / "other");
+  }
+  CHECK(fs::is_empty(folder.path));
+  const FileLock again("train", path);
+}
+
+TEST_CASE("file lock: the same file under another name, and a lock that was moved") {
+  const Folder folder;
+  write_file_atomically(folder.path / "model", "x");
+  fs::create_symlink("model", folder.path / "link");
+  std::optional<FileLock> lock(std::in_place, "train", folder.path / "link");
+  CHECK_THROWS_AS(FileLock("train", folder.path / "model"), StateError);
+  CHECK_THROWS_AS(FileLock("train", folder.path / "." / "model"), StateError);
+  std::optional<FileLock> moved(std::move(*lock));
+  lock.reset();
+  CHECK_THROWS_AS(FileLock("train", folder.path / "model"), StateError);
+  moved.reset();
+  const FileLock free("train", folder.path / "model");
+}
+
+TEST_CASE("file lock: a killed process leaves none") {
+  const Folder folder;
+  const fs::path path = folder.path / "model";
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const FileLock lock("train", path);
+    if (::write(ready[1], "x", 1) == 1) ::pause();
+    ::_exit(0);
+  }
+  char x;
+  REQUIRE(::read(ready[0], &x, 1) == 1);
+  CHECK(message_of<StateError>([&] { FileLock("train", path); }).find(std::to_string(child)) !=
+        std::string::npos);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  CHECK(fs::exists(folder.path / "model.lock"));
+  {
+    const FileLock lock("train", path);
+    CHECK(read_file(folder.path / "model.lock") == std::to_string(::getpid()) + "\n");
+  }
+  CHECK(fs::is_empty(folder.path));
+}
+
+TEST_CASE("file lock: a folder that is missing is named") {
+  CHECK(message_of<Error>([] { FileLock("train", "/nowhere/model"); }) ==
+        "train: /nowhere/model: No such file or directory");
+}
