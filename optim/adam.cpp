@@ -23,7 +23,7 @@ Adam::Adam(std::string kind, std::vector<ParameterGroup> groups, AdamOptions opt
       options_(options),
       decoupled_(decoupled),
       mean_(&add_memory("exp_avg")),
-      mean_square_(&add_memory("exp_avg_sq")) {
+      mean_square_(&add_memory("exp_avg_sq", /*never_negative=*/true)) {
   check_fraction("beta1", options.beta1);
   check_fraction("beta2", options.beta2);
   check_not_negative("eps", options.eps);

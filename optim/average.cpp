@@ -8,12 +8,11 @@
 
 namespace fovea::optim {
 WeightAverage::WeightAverage(const NamedTensors& model, double decay)
-    : model_(model), decay_(decay) {
+    : model_(distinct("WeightAverage", model)), decay_(decay) {
   if (!(decay >= 0 && decay < 1))
     value_error("WeightAverage", "decay = {}: must be in [0, 1)", decay);
-  check_defined("WeightAverage", model);
   const NoGrad guard;
-  for (const auto& [name, tensor] : model) average_.emplace_back(name, tensor.detach().clone());
+  for (const auto& [name, tensor] : model_) average_.emplace_back(name, tensor.detach().clone());
 }
 
 void WeightAverage::update(std::int64_t t) {

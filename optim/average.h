@@ -13,7 +13,8 @@ namespace fovea::optim {
 /// average Kingma, Ba: Adam, ICLR 2015, section 7.2.
 class WeightAverage {
  public:
-  /// Starts as a copy of the model. ValueError unless 0 <= d < 1.
+  /// Starts as a copy of the model; tied tensors are averaged once, under their first name.
+  /// ValueError unless 0 <= d < 1, and for a name that is listed twice.
   WeightAverage(const NamedTensors& model, double decay);
 
   /// After step t, where the model holds its own weights. ValueError for t < 0.

@@ -49,10 +49,10 @@ Tensor scaled(const Tensor& g, double factor) {
 
 double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptions options) {
   if (!(max_norm > 0)) value_error("clip_grad_norm", "max_norm = {}: must be above 0", max_norm);
-  check_defined("clip_grad_norm", parameters);
   const NoGrad guard;
+  const NamedTensors once = distinct("clip_grad_norm", parameters);
   double squares = 0;
-  for (const auto& [name, parameter] : parameters) {
+  for (const auto& [name, parameter] : once) {
     const Tensor g = parameter.grad();
     if (!g.defined()) continue;
     const double part = sum_of_squares(g);
@@ -63,18 +63,18 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptio
     squares += part;
   }
   const bool in_range = squares > 0x1p-900 && std::isfinite(squares);
-  const double norm = in_range ? std::sqrt(squares) : norm_by_largest(parameters);
+  const double norm = in_range ? std::sqrt(squares) : norm_by_largest(once);
   const double factor = max_norm / (norm + 1e-6);
   if (std::isfinite(norm) && factor < 1)
-    replace_gradients(parameters, [=](const Tensor& g) { return scaled(g, factor); });
+    replace_gradients(once, [=](const Tensor& g) { return scaled(g, factor); });
   return norm;
 }
 
 void clip_grad_value(const NamedTensors& parameters, double limit) {
   if (!(limit >= 0)) value_error("clip_grad_value", "limit = {}: must not be negative", limit);
-  check_defined("clip_grad_value", parameters);
   const NoGrad guard;
-  replace_gradients(parameters, [=](const Tensor& g) { return clamp(g, -limit, limit); });
+  replace_gradients(distinct("clip_grad_value", parameters),
+                    [=](const Tensor& g) { return clamp(g, -limit, limit); });
 }
 
 }  // namespace fovea::optim

@@ -10,7 +10,8 @@ struct ClipOptions {
 };
 
 /// Scales all gradients together so that their common Euclidean norm is at most max_norm, and
-/// returns the norm that they had. Parameters without a gradient do not count.
+/// returns the norm that they had. Parameters without a gradient do not count, tied ones count
+/// once. ValueError for a name that is listed twice.
 ///
 ///   n = sqrt(sum of all g^2),   g = g min(1, max_norm / (n + 1e-6))        the 1e-6 is PyTorch's
 ///

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
 namespace fovea::optim {
 
 std::vector<ParameterGroup> one_group(const NamedTensors& parameters) {
@@ -25,16 +27,17 @@ Optimizer::Optimizer(std::string kind, std::vector<ParameterGroup> groups, doubl
 void Optimizer::add_group(const ParameterGroup& group, double weight_decay) {
   check_not_negative("lr_scale", group.lr_scale);
   check_not_negative("weight_decay", weight_decay);
-  check_defined(kind_, group.parameters);
-  for (const auto& [name, parameter] : group.parameters) {
+  const std::size_t earlier = slots_.size();
+  for (const auto& [name, parameter] : distinct(kind_, group.parameters)) {
     if (!is_floating(parameter.dtype()))
       dtype_error(kind_, "'{}' is {}: must be f32 or f64", name, name_of(parameter.dtype()));
     if (parameter.requires_grad() && !parameter.is_leaf())
       state_error(kind_, "'{}' was computed by an op: only leaves can be trained", name);
-    for (const Slot& slot : slots_)
-      if (slot.name == name || slot.parameter.impl() == parameter.impl())
-        value_error(kind_, "'{}' and '{}' are the same parameter or have the same name", slot.name,
-                    name);
+    for (std::size_t i = 0; i < earlier; ++i)
+      if (slots_[i].name == name || slots_[i].parameter.impl() == parameter.impl())
+        value_error(kind_,
+                    "'{}' and '{}' of two groups are the same parameter or have the same name",
+                    slots_[i].name, name);
     slots_.push_back({name, parameter, group.lr_scale, weight_decay});
   }
 }
@@ -72,8 +75,31 @@ NamedTensors Optimizer::state() const {
   return list;
 }
 
-std::vector<Tensor>& Optimizer::add_memory(std::string name) {
-  std::vector<Tensor>& tensors = memories_.emplace_back(Memory{std::move(name), {}}).tensors;
+void Optimizer::check_state(std::string_view source, const std::string& name, const Tensor& value,
+                            std::int64_t steps) const {
+  const auto refuse = [&](std::size_t i, const auto& number, std::string_view rule) {
+    state_error(kind_, "{}: {}[{}] = {}: must be {}", source, name, i, number, rule);
+  };
+  if (value.dtype() == DType::i64) {
+    const auto counts = value.to_vector<std::int64_t>();
+    for (std::size_t i = 0; i < counts.size(); ++i)
+      if (counts[i] < 0 || counts[i] > steps)
+        refuse(i, counts[i], fmt::format("from 0 to {}, the steps of the training", steps));
+    return;
+  }
+  bool never_negative = name == "lr";
+  for (const Memory& memory : memories_)
+    never_negative |= memory.never_negative && name.starts_with(memory.name + ".");
+  const auto numbers = value.to_vector<double>();
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (!std::isfinite(numbers[i])) refuse(i, numbers[i], "finite");
+    if (never_negative && numbers[i] < 0) refuse(i, numbers[i], "at least 0");
+  }
+}
+
+std::vector<Tensor>& Optimizer::add_memory(std::string name, bool never_negative) {
+  std::vector<Tensor>& tensors =
+      memories_.emplace_back(Memory{std::move(name), {}, never_negative}).tensors;
   for (const Slot& slot : slots_)
     tensors.push_back(zeros(slot.parameter.shape(), slot.parameter.dtype()));
   return tensors;

@@ -12,11 +12,13 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fovea::optim {
 
-/// Parameters that are treated alike.
+/// Parameters that are treated alike. Tied ones, listed under several names, are trained once,
+/// under the first; ValueError for one that is in two groups, and for a name that is listed twice.
 struct ParameterGroup {
   NamedTensors parameters;
   double lr_scale = 1;                      ///< this group's rate is lr_scale times the optimiser's
@@ -48,6 +50,12 @@ class Optimizer {
   /// tensors themselves: load_into(file, optimizer.state()) restores the optimiser, bit for bit.
   NamedTensors state() const;
 
+  /// StateError "kind: source: name = value: must be ..." where `value` cannot be what state()
+  /// calls `name` after `steps` steps of a training: NaN, a negative mean of squares, too many
+  /// updates.
+  void check_state(std::string_view source, const std::string& name, const Tensor& value,
+                   std::int64_t steps) const;
+
  protected:
   /// `kind` is the optimiser's name in errors.
   Optimizer(std::string kind, std::vector<ParameterGroup> groups, double lr, double weight_decay);
@@ -63,7 +71,7 @@ class Optimizer {
   virtual void update(Tensor& w, const Update& u) = 0;
 
   /// Zeros for every parameter, as a part of state() under `name`.
-  std::vector<Tensor>& add_memory(std::string name);
+  std::vector<Tensor>& add_memory(std::string name, bool never_negative = false);
 
   /// ValueError "kind: what = value: must be ..." where `value` is not in the range, or is NaN.
   void check_not_negative(const char* what, double value) const;
@@ -81,6 +89,7 @@ class Optimizer {
   struct Memory {
     std::string name;
     std::vector<Tensor> tensors;  // one for each slot
+    bool never_negative;
   };
   void add_group(const ParameterGroup& group, double weight_decay);
 

@@ -57,6 +57,27 @@ TEST_CASE("model and average change places, and back; both keep their bits") {
   CHECK(average.state()[0].second.to_vector<float>() == averaged);
 }
 
+TEST_CASE("a tensor under two names is averaged once, and comes back from swap()") {
+  Tensor w = from_data(std::vector<double>{1, -2}, {2});
+  WeightAverage tied({{"embedding", w}, {"head", w}, {"view", w.detach()}}, 0.5);
+  WeightAverage single({{"w", w}}, 0.5);
+  CHECK(tied.state().size() == 1);
+  for (int t = 5; t < 8; ++t) {
+    w.copy_from(from_data(std::vector<double>{t * 1.0, t * 3.0}, {2}));
+    tied.update(t);
+    single.update(t);
+  }
+  const auto averaged = single.state()[0].second.to_vector<double>();
+  CHECK(tied.state()[0].second.to_vector<double>() == averaged);
+  const auto now = w.to_vector<double>();
+  tied.swap();
+  CHECK(w.to_vector<double>() == averaged);
+  tied.swap();
+  CHECK(w.to_vector<double>() == now);
+  CHECK_THROWS_WITH_AS(WeightAverage({{"w", w}, {"w", zeros({1})}}, 0.5),
+                       doctest::Contains("WeightAverage: 'w' is listed twice"), ValueError);
+}
+
 TEST_CASE("steps are counted from 0") {
   WeightAverage average({}, 0.5);
   CHECK_THROWS_WITH_AS(average.update(-10),

@@ -47,6 +47,23 @@ TEST_CASE("clip_grad_norm: a gradient that somebody else holds is not written to
   CHECK(gradient_of(p, 0) == gradient_of(p, 1));
 }
 
+TEST_CASE("clipping: a parameter under two names is clipped once") {
+  const Tensor w = with_gradient(tensor({3, 4}));
+  const NamedTensors tied = {{"embedding", w}, {"head", w}, {"view", w.detach()}};
+  CHECK(optim::clip_grad_norm(tied, 2.5) == 5);
+  CHECK(gradient_of(tied, 0)[0] == doctest::Approx(1.5).epsilon(1e-6));
+  CHECK(optim::clip_grad_norm({{"view", w.detach()}, {"w", w}}, 1) ==
+        doctest::Approx(2.5).epsilon(1e-6));
+  CHECK(gradient_of(tied, 0)[0] == doctest::Approx(0.6).epsilon(1e-6));
+  optim::clip_grad_value(tied, 0.7);
+  CHECK(gradient_of(tied, 0)[1] == 0.7f);
+  const NamedTensors twice = {{"w", w}, {"w", with_gradient(tensor({1}))}};
+  CHECK(message_of<ValueError>([&] { optim::clip_grad_norm(twice, 1); }) ==
+        "clip_grad_norm: 'w' is listed twice");
+  CHECK(message_of<ValueError>([&] { optim::clip_grad_value(twice, 1); }) ==
+        "clip_grad_value: 'w' is listed twice");
+}
+
 TEST_CASE("clip_grad_norm: squares neither overflow nor vanish") {
   CHECK(optim::clip_grad_norm({{"a", with_gradient(tensor({3e30f, 4e30f}))}}, 1) ==
         doctest::Approx(5e30).epsilon(1e-6));

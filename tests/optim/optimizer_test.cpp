@@ -136,6 +136,45 @@ TEST_CASE("optimizers: a parameter without a gradient is left alone, and so is i
   }
 }
 
+TEST_CASE("optimizers: a parameter under two names is updated once") {
+  for (const Maker& make : makers) {
+    const NamedTensors single = {{"w", two_parameters()[0].second}};
+    const Tensor w = two_parameters()[0].second;
+    const NamedTensors tied = {{"w", w}, {"head", w}};
+    const auto one = make(single), two = make(tied);
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      give_gradients(single, i);
+      give_gradients({tied[0]}, i);
+      one->step();
+      two->step();
+    }
+    CHECK(w.to_vector<float>() == single[0].second.to_vector<float>());
+    check_same_numbers(one->state(), two->state());
+  }
+}
+
+TEST_CASE("optimizers: a state that no training reaches is refused") {
+  const NamedTensors p = two_parameters();
+  const optim::Adam adam(p);
+  const auto message = [&](const std::string& name, const Tensor& value) {
+    return message_of<StateError>([&] { adam.check_state("F", name, value, 10); });
+  };
+  const auto steps = [](std::int64_t n) { return from_data(std::vector<std::int64_t>{3, n}, {2}); };
+  adam.check_state("F", "steps", steps(10), 10);
+  for (const std::int64_t n : {std::int64_t{-1}, std::int64_t{11}, std::int64_t{1} << 62})
+    CHECK(message("steps", steps(n)) == fmt::format("Adam: F: steps[1] = {}: must be from 0 to 10, "
+                                                    "the steps of the training",
+                                                    n));
+  CHECK(message("lr", full({1}, -1, DType::f64)) == "Adam: F: lr[0] = -1: must be at least 0");
+  CHECK(message("lr", full({1}, NAN, DType::f64)) == "Adam: F: lr[0] = nan: must be finite");
+  CHECK(message("exp_avg.w", tensor({1, NAN})) == "Adam: F: exp_avg.w[1] = nan: must be finite");
+  adam.check_state("F", "exp_avg.w", tensor({1, -2}), 10);
+  CHECK(message("exp_avg_sq.w", tensor({1, -2})) ==
+        "Adam: F: exp_avg_sq.w[1] = -2: must be at least 0");
+  CHECK(message("exp_avg_sq.w", tensor({INFINITY})) ==
+        "Adam: F: exp_avg_sq.w[0] = inf: must be finite");
+}
+
 TEST_CASE("optimizers: state names") {
   const NamedTensors p = {{"a.weight", leaf(ones({2}))}};
   const auto names_of = [](const optim::Optimizer& optimizer) {
@@ -217,11 +256,11 @@ TEST_CASE("optimizers: what cannot be trained is named") {
   CHECK(message_of<ValueError>([&] { optim::Adam(NamedTensors{}); }) ==
         "Adam: there are no parameters");
   CHECK(message_of<ValueError>([&] {
-          optim::Adam(NamedTensors{{"a", w}, {"b", w}});
-        }) == "Adam: 'a' and 'b' are the same parameter or have the same name");
+          optim::Adam(std::vector<optim::ParameterGroup>{{{{"a", w}}}, {{{"b", w}}}});
+        }) == "Adam: 'a' and 'b' of two groups are the same parameter or have the same name");
   CHECK(message_of<ValueError>([&] {
           optim::Adam(NamedTensors{{"a", w}, {"a", leaf(ones({1}))}});
-        }) == "Adam: 'a' and 'a' are the same parameter or have the same name");
+        }) == "Adam: 'a' is listed twice");
   CHECK(message_of<DTypeError>([&] {
           optim::Adam(NamedTensors{{"i", zeros({1}, DType::i64)}});
         }) == "Adam: 'i' is i64: must be f32 or f64");
