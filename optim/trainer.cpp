@@ -1,177 +1,25 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/files.h>
-#include <fovea/core/safetensors.h>
 #include <fovea/core/sizes.h>
 #include <fovea/optim/average.h>
 #include <fovea/optim/clip.h>
+#include <fovea/optim/interrupt.h>
 #include <fovea/optim/trainer.h>
+#include <fovea/optim/trainer_detail.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace fovea::optim {
 namespace {
 
+using namespace detail;
 using Clock = std::chrono::steady_clock;
-
-// --- Ctrl-C --------------------------------------------------------------------------------------
-
-volatile std::sig_atomic_t interrupted = 0;
-
-extern "C" void note_interrupt(int) {
-  interrupted = 1;
-  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the program at once
-}
-
-// While it lives, SIGINT becomes a flag; then the handler from before is back.
-class InterruptGuard {
- public:
-  explicit InterruptGuard(bool on) : on_(on) {
-    interrupted = 0;
-    if (on_) before_ = std::signal(SIGINT, note_interrupt);
-  }
-  ~InterruptGuard() {
-    if (on_) std::signal(SIGINT, before_ == SIG_ERR ? SIG_DFL : before_);
-  }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
- private:
-  bool on_;
-  void (*before_)(int) = SIG_DFL;
-};
-
-// --- the place in a training, as tensors ---------------------------------------------------------
-
-// What a checkpoint needs besides the model, the optimiser and the generators.
-struct Place {
-  std::int64_t epoch = 0, batch = 0, batches = 0, step = 0, tokens = 0, since_best = 0;
-  double seconds = 0, running_loss = 0, best = std::numeric_limits<double>::quiet_NaN();
-};
-
-constexpr std::int64_t Place::*place_counts[] = {&Place::epoch, &Place::batch,  &Place::batches,
-                                                 &Place::step,  &Place::tokens, &Place::since_best};
-constexpr double Place::*place_figures[] = {&Place::seconds, &Place::running_loss, &Place::best};
-
-constexpr std::int64_t Progress::*progress_counts[] = {&Progress::epoch, &Progress::batch,
-                                                       &Progress::batches, &Progress::step};
-constexpr double Progress::*progress_figures[] = {
-    &Progress::loss,       &Progress::gradient_norm, &Progress::learning_rate,
-    &Progress::seconds,    &Progress::seconds_left,  &Progress::tokens_per_second,
-    &Progress::validation, &Progress::best};
-
-// Records as rows of a matrix, a column for each of their fields.    (rows, fields)
-template <class T, class Record, std::size_t N>
-Tensor to_tensor(const std::vector<Record>& rows, T Record::*const (&fields)[N]) {
-  std::vector<T> numbers;
-  for (const Record& row : rows)
-    for (const auto field : fields) numbers.push_back(row.*field);
-  return from_data(numbers, {std::ssize(rows), static_cast<std::int64_t>(N)});
-}
-
-template <class T, class Record, std::size_t N>
-void from_tensor(const Tensor& tensor, T Record::*const (&fields)[N], std::vector<Record>& rows) {
-  rows.resize(static_cast<std::size_t>(tensor.dim(0)));
-  const std::vector<T> numbers = tensor.to_vector<T>();
-  auto number = numbers.begin();
-  for (Record& row : rows)
-    for (const auto field : fields) row.*field = *number++;
-}
-
-// Numbers that load_into() can fill, with the bits of what they were made from.
-struct PlaceTensors {
-  Tensor counts, figures, history_counts, history_figures;
-
-  PlaceTensors(const Place& place, const std::vector<Progress>& history)
-      : counts(to_tensor(std::vector{place}, place_counts)),
-        figures(to_tensor(std::vector{place}, place_figures)),
-        history_counts(to_tensor(history, progress_counts)),
-        history_figures(to_tensor(history, progress_figures)) {}
-
-  NamedTensors named() const {
-    return {{"place.counts", counts},
-            {"place.figures", figures},
-            {"history.counts", history_counts},
-            {"history.figures", history_figures}};
-  }
-
-  Place place() const {
-    std::vector<Place> one;
-    from_tensor(counts, place_counts, one);
-    from_tensor(figures, place_figures, one);
-    return one[0];
-  }
-
-  std::vector<Progress> history() const {
-    std::vector<Progress> rows;
-    from_tensor(history_counts, progress_counts, rows);
-    from_tensor(history_figures, progress_figures, rows);
-    return rows;
-  }
-};
-
-// --- the log -------------------------------------------------------------------------------------
-
-// A number that JSON can hold; it has no NaN.
-std::string number_or(const char* nothing, double value) {
-  return std::isfinite(value) ? fmt::format("{:.6g}", value) : nothing;
-}
-
-std::string csv_log(const std::vector<Progress>& history) {
-  std::string text =
-      "epoch,step,seconds,loss,learning_rate,gradient_norm,tokens_per_second,validation\n";
-  for (const Progress& p : history)
-    text += fmt::format("{},{},{:.3f},{:.6g},{:.6g},{:.6g},{:.1f},{}\n", p.epoch + 1, p.step,
-                        p.seconds, p.loss, p.learning_rate, p.gradient_norm, p.tokens_per_second,
-                        number_or("", p.validation));
-  return text;
-}
-
-std::string json_log(const std::vector<Progress>& history) {
-  std::string text;
-  for (const Progress& p : history)
-    text += fmt::format(
-        R"({{"epoch": {}, "step": {}, "seconds": {:.3f}, "loss": {:.6g}, )"
-        R"("learning_rate": {:.6g}, "gradient_norm": {:.6g}, "tokens_per_second": {:.1f}, )"
-        R"("validation": {}}})"
-        "\n",
-        p.epoch + 1, p.step, p.seconds, p.loss, p.learning_rate, p.gradient_norm,
-        p.tokens_per_second, number_or("null", p.validation));
-  return text;
-}
-
-// --- metadata that differs -----------------------------------------------------------------------
-
-// "its options: seed is 3, not 4": of two JSON objects, the members that differ.
-std::string difference(const std::string& key, const std::string& theirs, const std::string& ours) {
-  using nlohmann::json;
-  const json a = json::parse(theirs, nullptr, /*allow_exceptions=*/false);
-  const json b = json::parse(ours, nullptr, /*allow_exceptions=*/false);
-  if (!a.is_object() || !b.is_object()) {
-    constexpr std::size_t shown = 60;  // a vocabulary is long
-    if (theirs.size() > shown || ours.size() > shown) return fmt::format("its {} is another", key);
-    return fmt::format("its {} is '{}', not '{}'", key, theirs, ours);
-  }
-  json members = a;
-  members.update(b);
-  std::string text = fmt::format("its {}: ", key);
-  const char* between = "";
-  for (const auto& [name, value] : members.items()) {
-    const std::string was = a.contains(name) ? a[name].dump() : "missing";
-    const std::string is = b.contains(name) ? b[name].dump() : "missing";
-    if (was == is) continue;
-    text += fmt::format("{}{} is {} in it, {} here", between, name, was, is);
-    between = "; ";
-  }
-  return text;
-}
-
-// --- the loop ------------------------------------------------------------------------------------
 
 class Run {
  public:
@@ -179,11 +27,15 @@ class Run {
       const std::function<void(const Progress&)>& report)
       : task_(task), options_(options), report_(report), log_(options.log) {
     if (options_.average != 0) average_.emplace(task_.model, options_.average);
+    for (const auto& [name, tensor] : task_.model)
+      if (non_finite(tensor).empty()) finite_.emplace_back(name, tensor);
   }
 
   TrainingResult operator()() {
-    if (options_.resume) restore();
     const InterruptGuard guard(options_.catch_interrupt);
+    if (options_.resume) restore();
+    set_training(true);
+    if (due() && !measured()) validate_again();
     while (!ended()) advance();
     finish();
     return result_;
@@ -191,9 +43,11 @@ class Run {
 
  private:
   bool ended() {
-    if (place_.epoch >= options_.max_epochs) {
+    if (abandoned_) {
+      result_.stopped_by = StoppedBy::interrupt;
+    } else if (place_.epoch >= options_.max_epochs) {
       result_.stopped_by = StoppedBy::epochs;
-    } else if (interrupted) {
+    } else if (interrupt_signal() != 0) {
       result_.stopped_by = StoppedBy::interrupt;
     } else if (place_.seconds >= options_.max_seconds) {
       result_.stopped_by = StoppedBy::time;
@@ -205,30 +59,33 @@ class Run {
     return true;
   }
 
-  // One step, and what is due after it.
-  void advance() {
-    if (place_.batch == 0) place_.batches = batches_of(place_.epoch);
-    step();
-    const bool epoch_ends = place_.batch == place_.batches;
-    const bool due =
-        options_.validate_every > 0 ? place_.step % options_.validate_every == 0 : epoch_ends;
-    if (due) validate();
-    if (report_) report_(result_.last);
-    if (epoch_ends) {
-      ++place_.epoch;
-      place_.batch = 0;
-    }
-    if (due || epoch_ends) save_last();
+  // Whether the steps made so far end with a validation.
+  bool due() const { return place_.step > 0 && due_after(place_.step, place_.batch == 0); }
+  bool due_after(std::int64_t step, bool epoch_ends) const {
+    return options_.validate_every > 0 ? step % options_.validate_every == 0 : epoch_ends;
+  }
+  // Whether that validation has been made.
+  bool measured() const {
+    return !result_.history.empty() && result_.history.back().step == place_.step;
   }
 
-  std::int64_t batches_of(std::int64_t epoch) const {
-    const std::int64_t batches = task_.batches(epoch);
-    if (batches < 1)
-      value_error("train", "epoch {} has {} batches: at least one is needed", epoch, batches);
-    return batches;
+  // The run before was ended in this validation.
+  void validate_again() {
+    validate();
+    if (report_) report_(result_.last);
+    save_last();
+  }
+
+  // One step, and what is due after it.
+  void advance() {
+    step();
+    if (due()) validate();
+    if (report_) report_(result_.last);
+    if (due() || place_.batch == 0 || save_is_due()) save_last();
   }
 
   void step() {
+    if (place_.batch == 0) place_.batches = batches_of(task_, place_.epoch);
     const auto start = Clock::now();
     Optimizer& optimizer = *task_.optimizer;
     if (task_.learning_rate) optimizer.set_lr(task_.learning_rate(place_.step));
@@ -236,11 +93,13 @@ class Run {
     const TrainingTask::Loss loss = task_.loss(place_.epoch, place_.batch);
     const auto value = loss.value.item<double>();
     check_finite("loss", value);
+    if (loss.weight < 0)
+      value_error("train", "the loss's weight = {}: must not be negative", loss.weight);
     loss.value.backward();
-    double norm = 0;
+    place_.gradient_norm = 0;
     if (options_.clip_norm > 0) {
-      norm = clip_grad_norm(task_.model, options_.clip_norm);
-      check_finite("gradient's norm", norm);
+      place_.gradient_norm = clip_grad_norm(task_.model, options_.clip_norm);
+      check_finite("gradient's norm", place_.gradient_norm);
     }
     optimizer.step();
     if (average_) average_->update(place_.step);
@@ -250,9 +109,13 @@ class Run {
         place_.step == 0 ? value : memory * place_.running_loss + (1 - memory) * value;
     place_.tokens += loss.weight;
     ++place_.step;
-    ++place_.batch;
+    if (++place_.batch == place_.batches) {
+      ++place_.epoch;
+      place_.batch = 0;
+    }
     place_.seconds += std::chrono::duration<double>(Clock::now() - start).count();
-    result_.last = progress(norm);
+    if (place_.step == 1) place_.training = training_id(task_, options_.metadata);
+    result_.last = progress();
   }
 
   void check_finite(const char* what, double value) const {
@@ -263,16 +126,20 @@ class Run {
                             what, place_.step, place_.epoch, place_.batch, value);
   }
 
-  Progress progress(double gradient_norm) const {
-    const double done = static_cast<double>(place_.epoch) +
-                        static_cast<double>(place_.batch) / static_cast<double>(place_.batches);
+  // After the last step, which belongs to the epoch before if that one is complete.
+  Progress progress() const {
+    const bool complete = place_.batch == 0;
+    const std::int64_t epoch = place_.epoch - complete;
+    const std::int64_t batch = complete ? place_.batches : place_.batch;
+    const double done = static_cast<double>(epoch) +
+                        static_cast<double>(batch) / static_cast<double>(place_.batches);
     const double to_do = static_cast<double>(options_.max_epochs) - done;
-    return {.epoch = place_.epoch,
-            .batch = place_.batch,
+    return {.epoch = epoch,
+            .batch = batch,
             .batches = place_.batches,
             .step = place_.step,
             .loss = place_.running_loss,
-            .gradient_norm = gradient_norm,
+            .gradient_norm = place_.gradient_norm,
             .learning_rate = task_.optimizer->lr(),
             .tokens_per_second = static_cast<double>(place_.tokens) / place_.seconds,
             .seconds = place_.seconds,
@@ -281,59 +148,86 @@ class Run {
             .best = place_.best};
   }
 
-  // Adds a row to the history, with a validation if there is one.
+  // Adds a row to the history, with a validation if there is one. A validation that a signal ended
+  // leaves no trace: the next run makes it.
   void validate() {
     if (task_.validate) {
-      const NoGrad guard;
-      const AverageInPlace in_place(average_);
-      const double figure = result_.last.validation = task_.validate();
-      place_.since_best = better(figure) ? 0 : place_.since_best + 1;
-      if (better(figure) || figure == place_.best) {
-        place_.best = figure;
-        if (!options_.best.empty()) save(options_.best, task_.model, options_.metadata);
-      }
-      result_.last.best = place_.best;
+      if (!saved_once_ || save_is_due()) save_last();
+      if (!measure()) return;
     }
     result_.history.push_back(result_.last);
-    if (!options_.log.empty())
-      log_.write(options_.log.extension() == ".csv" ? csv_log(result_.history)
-                                                    : json_log(result_.history));
+    if (!options_.log.empty()) log_.write(log_text(result_.history, options_.log));
   }
 
-  // While it lives, the model has its average's numbers.
-  class AverageInPlace {
+  // False if a signal ended it.
+  bool measure() try {
+    const NoGrad guard;
+    const ModelForValidation model(*this);
+    double figure = 0;
+    {
+      const RefuseDropout no_dropout;
+      figure = task_.validate();
+    }
+    count(figure);
+    return true;
+  } catch (const Interrupted&) {
+    if (interrupt_signal() == 0) throw;  // not by our guard
+    abandoned_ = true;
+    return false;
+  }
+
+  void count(double figure) {
+    result_.last.validation = figure;
+    const bool better = is_better(figure, place_.best, options_.higher_is_better);
+    place_.since_best = better ? 0 : place_.since_best + 1;
+    if (better || figure == place_.best) {
+      place_.best = figure;
+      if (!options_.best.empty())
+        save_finite(options_.best, task_.model,
+                    with_training_id(options_.metadata, place_.training));
+    }
+    result_.last.best = place_.best;
+  }
+
+  // While it lives, the model is in evaluation mode and has its average's values.
+  class ModelForValidation {
    public:
-    explicit AverageInPlace(std::optional<WeightAverage>& average) : average_(average) {
-      if (average_) average_->swap();
+    explicit ModelForValidation(Run& run) : run_(run) {
+      if (run_.average_) run_.average_->swap();
+      run_.set_training(false);
     }
-    ~AverageInPlace() {
-      if (average_) average_->swap();
+    ~ModelForValidation() {
+      run_.set_training(true);
+      if (run_.average_) run_.average_->swap();
     }
-    AverageInPlace(const AverageInPlace&) = delete;
-    AverageInPlace& operator=(const AverageInPlace&) = delete;
+    ModelForValidation(const ModelForValidation&) = delete;
+    ModelForValidation& operator=(const ModelForValidation&) = delete;
 
    private:
-    std::optional<WeightAverage>& average_;
+    Run& run_;
   };
 
-  bool better(double figure) const {
-    if (std::isnan(place_.best)) return !std::isnan(figure);
-    return options_.higher_is_better ? figure > place_.best : figure < place_.best;
+  void set_training(bool on) const {
+    if (task_.set_training) task_.set_training(on);
   }
 
   void finish() {
     // Time runs out anywhere, and validate_every need not divide the steps: the last ones count
     // too. After an interrupt nobody wants to wait, and the next run goes on from here.
-    const bool measured = !result_.history.empty() && result_.history.back().step == place_.step;
-    const bool interrupt = result_.stopped_by == StoppedBy::interrupt;
-    if (!measured && !interrupt && place_.step > 0) {
+    if (result_.stopped_by != StoppedBy::interrupt && !measured() && place_.step > 0) {
+      save_last();
       validate();
+      if (abandoned_) result_.stopped_by = StoppedBy::interrupt;
       if (report_) report_(result_.last);
     }
     save_last();
+    const bool interrupted = result_.stopped_by == StoppedBy::interrupt;
+    if (interrupted) result_.signal = interrupt_signal();
     if (!options_.best.empty() && !std::isnan(place_.best)) {
-      load_into(options_.best, task_.model);
-    } else if (average_ && !interrupt) {
+      const SafetensorsFile best = SafetensorsFile::read(options_.best);
+      check_is_ours(best, place_.training, options_);
+      load_into(best, task_.model);
+    } else if (average_ && !interrupted) {
       average_->swap();
     }
     result_.tokens = place_.tokens;
@@ -342,8 +236,8 @@ class Run {
   // --- checkpoints -------------------------------------------------------------------------------
 
   // The tensors of `last`. The place and the generators are copies, all else is what is trained.
-  NamedTensors everything(const PlaceTensors& place, const NamedTensors& generators) const {
-    NamedTensors all = place.named();
+  NamedTensors everything(const NamedTensors& place, const NamedTensors& generators) const {
+    NamedTensors all = place;
     append(all, "model", task_.model);
     append(all, "optimizer", task_.optimizer->state());
     append(all, "generator", generators);
@@ -358,68 +252,123 @@ class Run {
     return states;
   }
 
-  void save_last() const {
+  bool save_is_due() const {
+    return std::chrono::duration<double>(Clock::now() - saved_at_).count() >= options_.save_every;
+  }
+
+  void save_last() {
     if (options_.last.empty()) return;
-    save(options_.last, everything({place_, result_.history}, generators()), options_.metadata);
+    const auto rows = std::ssize(result_.history);
+    if (saved_once_ && saved_step_ == place_.step && saved_rows_ == rows) return;  // is there
+    save_finite(options_.last, everything(to_tensors(place_, result_.history), generators()),
+                options_.metadata);
+    saved_once_ = true;
+    saved_step_ = place_.step;
+    saved_rows_ = rows;
+    saved_at_ = Clock::now();
+  }
+
+  // A file of NaN would replace the last good one.
+  void save_finite(const std::filesystem::path& path, const NamedTensors& tensors,
+                   const Metadata& metadata) const {
+    for (const auto& [name, tensor] : finite_)
+      if (const std::string bad = non_finite(tensor); !bad.empty())
+        raise<NonFiniteError>("train", "'{}' holds {} after step {}: {} is not written", name, bad,
+                              place_.step, path.string());
+    save(path, tensors, metadata);
   }
 
   void restore() {
     const SafetensorsFile file = SafetensorsFile::read(options_.last);
-    check_same_training(file.metadata());
-    const PlaceTensors place({}, std::vector<Progress>(rows_of_history(file)));
+    check_same_training(file, options_.metadata);
+    const Position at = read_position(file, task_, options_);
+    NamedTensors place = to_tensors(at.place, at.history);
+    read_again(file, place);
     const NamedTensors states = generators();
-    load_into(file, everything(place, states));
+    load_into(file, everything(place, states),
+              {.finite = true, .check = [&](const std::string& name, const Tensor& value) {
+                 check_tensor(file.source(), name, value, at.place.step);
+               }});
     for (std::size_t i = 0; i < states.size(); ++i)
       rng_from_tensor(*task_.generators[i], states[i].second);
-    place_ = place.place();
-    result_.history = place.history();
-    if (!result_.history.empty()) result_.last = result_.history.back();
-    check_same_batches();
-    check_best_is_there();
-  }
-
-  static std::size_t rows_of_history(const SafetensorsFile& file) {
-    const SafetensorsEntry* entry = file.find("history.counts");
-    return entry && !entry->shape.empty() ? static_cast<std::size_t>(entry->shape[0]) : 0;
-  }
-
-  // Other numbers of the same shapes would load, and mean nothing.
-  void check_same_training(const Metadata& theirs) const {
-    for (const auto& [key, ours] : options_.metadata) {
-      const auto found = theirs.find(key);
-      const std::string value = found == theirs.end() ? "" : found->second;
-      if (value != ours)
-        state_error("train", "{} is of another training: {}", options_.last.string(),
-                    difference(key, value, ours));
+    place_ = at.place;
+    result_.history = at.history;
+    if (measured()) {
+      result_.last = result_.history.back();
+    } else if (place_.step > 0) {
+      result_.last = progress();
     }
+    check_best();
+    forget_final_validation();
   }
 
-  void check_same_batches() const {
-    if (place_.batch == 0) return;
-    const std::int64_t batches = batches_of(place_.epoch);
-    if (batches != place_.batches)
-      state_error("train", "{} stopped at batch {} of {}, and epoch {} has {} now",
-                  options_.last.string(), place_.batch, place_.batches, place_.epoch, batches);
+  // For load_into(): targets of the file's own shapes, since repeated rows were dropped, and none
+  // for what older checkpoints lack.
+  static void read_again(const SafetensorsFile& file, NamedTensors& place) {
+    std::erase_if(place, [&](const auto& entry) { return !file.find(entry.first); });
+    for (auto& [name, tensor] : place) tensor = file.tensor(name);
+  }
+
+  void check_tensor(const std::string& source, const std::string& name, const Tensor& value,
+                    std::int64_t steps) const {
+    constexpr std::string_view optimizer = "optimizer.", generator = "generator.";
+    if (name.starts_with(optimizer))
+      task_.optimizer->check_state(source, name.substr(optimizer.size()), value, steps);
+    if (name.starts_with(generator))
+      if (const auto words = value.to_vector<std::int64_t>(); words[2] < 0)
+        state_error("train", "{}: {}: position = {}: must not be negative", source, name, words[2]);
   }
 
   // It is wanted at the end, hours from now.
-  void check_best_is_there() const {
-    if (!options_.best.empty() && !std::isnan(place_.best) &&
-        !std::filesystem::exists(options_.best))
+  void check_best() const {
+    if (options_.best.empty() || std::isnan(place_.best)) return;
+    if (!std::filesystem::exists(options_.best))
       state_error("train", "{} is missing: the best model before {} was written",
                   options_.best.string(), options_.last.string());
+    check_is_ours(SafetensorsFile::read(options_.best), place_.training, options_);
+  }
+
+  // The row of a validation that was made only because the run ended: a run that goes on does not
+  // have it.
+  void forget_final_validation() {
+    if (!measured() || due() || ended()) return;
+    result_.history.pop_back();
+    if (place_.since_best > 0) --place_.since_best;
   }
 
   const TrainingTask& task_;
   const TrainerOptions& options_;
   const std::function<void(const Progress&)>& report_;
+  GrowingText log_;
   Place place_;
   TrainingResult result_;
   std::optional<WeightAverage> average_;
-  GrowingText log_;
+  NamedTensors finite_;     // what was finite at the start: not, say, a mask of infinities
+  bool abandoned_ = false;  // a validation, by a signal
+  bool saved_once_ = false;
+  std::int64_t saved_step_ = 0, saved_rows_ = 0;
+  Clock::time_point saved_at_ = Clock::now();
 };
 
+void check_options(const TrainerOptions& o) {
+  checked_range("train", "max_epochs", o.max_epochs, 0);
+  checked_range("train", "validate_every", o.validate_every, 0);
+  checked_range("train", "patience", o.patience, 0);
+  for (const auto& [name, value] : {std::pair("max_seconds", o.max_seconds),
+                                    {"clip_norm", o.clip_norm},
+                                    {"save_every", o.save_every}})
+    if (!(value >= 0)) value_error("train", "{} = {}: must be at least 0", name, value);
+  if (o.resume && o.last.empty())
+    value_error("train", "resume needs the path of the last checkpoint");
+}
+
 }  // namespace
+
+TrainingLock::TrainingLock(const std::filesystem::path& best, const std::filesystem::path& last) {
+  for (const std::filesystem::path* path : {&best, &last})
+    if (!path->empty() && !(path == &last && best == last) && !OutputTarget(*path, "train").stream)
+      locks_.emplace_back("train", *path);
+}
 
 TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                      const std::function<void(const Progress&)>& report) {
@@ -429,11 +378,9 @@ TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                 !task.optimizer ? "an optimizer"
                 : !task.batches ? "batches"
                                 : "a loss");
-  checked_range("train", "max_epochs", options.max_epochs, 0);
-  checked_range("train", "validate_every", options.validate_every, 0);
-  checked_range("train", "patience", options.patience, 0);
-  if (options.resume && options.last.empty())
-    value_error("train", "resume needs the path of the last checkpoint");
+  check_options(options);
+  std::optional<TrainingLock> lock;
+  if (!options.lock) lock.emplace(options.best, options.last);
   return Run(task, options, report)();
 }
 

@@ -1,5 +1,6 @@
 // The loop that people write again and again: epochs of batches, validation, early stopping, best
-// and last checkpoint, exact resumption, a log, and a polite end on Ctrl-C.
+// and last checkpoint, exact resumption, a log, and an end that saves on Ctrl-C, SIGTERM and
+// SIGHUP.
 //
 // The trainer knows no model: it is given named tensors, an optimiser and three functions.
 //
@@ -8,6 +9,7 @@
 //       {.max_epochs = 10, .best = "model.safetensors"});
 #pragma once
 
+#include <fovea/core/file_lock.h>
 #include <fovea/core/random.h>
 #include <fovea/core/state.h>
 #include <fovea/optim/optimizer.h>
@@ -36,7 +38,23 @@ struct TrainingTask {
   /// Of one batch, in training mode. To resume exactly, it must follow from its two arguments, the
   /// model and the generators alone.
   std::function<Loss(std::int64_t epoch, std::int64_t batch)> loss = {};
-  std::function<double()> validate = {};  ///< runs under NoGrad; empty: no validation
+  /// Runs under NoGrad; empty: no validation. The model must be in evaluation mode: dropout is a
+  /// StateError here, on this thread. A long one calls check_interrupt() (optim/interrupt.h) now
+  /// and then, so that Ctrl-C need not wait for its end.
+  std::function<double()> validate = {};
+  /// Called with true before the first step and after each validation, with false before one:
+  /// [&](bool on) { model.train(on); }. Without it, `loss` and `validate` have to do that.
+  std::function<void(bool on)> set_training = {};
+};
+
+/// Locks of the files that a training writes, FILE.lock beside each. StateError with the process id
+/// of the training that has them. Not locked: "", and what is no regular file.
+class TrainingLock {
+ public:
+  TrainingLock(const std::filesystem::path& best, const std::filesystem::path& last);
+
+ private:
+  std::vector<FileLock> locks_;
 };
 
 struct TrainerOptions {
@@ -50,10 +68,13 @@ struct TrainerOptions {
   bool higher_is_better = false;    ///< of the validation's figure
   std::filesystem::path best = {};  ///< the best model so far, of equals the last; empty: not kept
   std::filesystem::path last = {};  ///< all that resuming needs; empty: not kept
+  double save_every = 600;          ///< seconds between two writings of `last`, at most
   Metadata metadata = {};           ///< goes into both; a checkpoint resumed from must agree
   bool resume = false;              ///< go on from `last`
   std::filesystem::path log = {};   ///< .csv, or JSON lines otherwise; empty: none
-  bool catch_interrupt = true;      ///< Ctrl-C ends the run after the current step
+  /// Ctrl-C, SIGTERM or SIGHUP end the run after the current step (optim/interrupt.h).
+  bool catch_interrupt = true;
+  const TrainingLock* lock = nullptr;  ///< that the caller holds; null: train() takes one
 };
 
 /// What is known after a step.
@@ -76,23 +97,28 @@ enum class StoppedBy { epochs, time, patience, interrupt };
 
 struct TrainingResult {
   StoppedBy stopped_by = StoppedBy::epochs;
+  int signal = 0;  ///< the number of the one that interrupted the training
   Progress last;
   std::int64_t tokens = 0;        ///< the sum of the losses' weights, over all runs
   std::vector<Progress> history;  ///< at each validation (without one: epoch's end), over all runs
 };
 
-/// Trains until an end is reached. With `best`, the model ends with its best numbers, else with its
+/// Trains until an end is reached. With `best`, the model ends with its best values, else with its
 /// last ones, or their average if there is one (after an interrupt always the last). `report` is
 /// called after each step, and once more if the last one is validated only because it is the last;
-/// the trainer itself prints nothing. `last` is written with each row of the history and at the
-/// end.
+/// the trainer itself prints nothing. `last` is written with each row of the history, before the
+/// first validation, every `save_every` seconds and at the end; what was at `best` and `last`
+/// before is replaced. A model that has become NaN or infinite is not saved.
 ///
-/// Resuming gives the same numbers, bit for bit, as never having stopped; only max_epochs,
-/// max_seconds and patience may be others than before.
+/// Resuming gives the same values and rows, bit for bit, as never having stopped; only max_epochs,
+/// max_seconds, patience and save_every may be others than before. The validation that a run makes
+/// only because it ends counts for `best`; a run that goes on from there drops its row.
 ///
-/// ValueError for a task that lacks a part, or an epoch without batches. StateError, FormatError
-/// where the checkpoint does not fit. NonFiniteError for a loss or a gradient norm that is not
-/// finite: it names the step, and the model is as it was before it.
+/// ValueError for a task that lacks a part, options out of range, or an epoch without batches.
+/// StateError, FormatError where the checkpoint does not fit or holds what no training of this task
+/// can reach, where `best` is not the file that this training wrote, and where another training
+/// writes these files. NonFiniteError for a loss or a gradient norm that is not finite: it names
+/// the step, and the model is as it was before it.
 TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                      const std::function<void(const Progress&)>& report = {});
 

@@ -1,102 +1,23 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
-#include <fovea/core/ops/dropout.h>
-#include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/loss.h>
-#include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
-#include <fovea/core/random.h>
-#include <fovea/core/safetensors.h>
-#include <fovea/optim/adam.h>
-#include <fovea/optim/trainer.h>
 #include <fovea/tests/support/compare.h>
+#include <fovea/tests/support/toy_training.h>
 
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
 #include <limits>
-#include <optional>
-#include <unistd.h>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
 using namespace fovea;
 using namespace fovea::optim;
-using test::message_of;
+using namespace fovea::test;
 
 namespace {
-
-namespace fs = std::filesystem;
-
-// A folder that is gone again after the test.
-class Folder {
- public:
-  Folder() : path_(fs::temp_directory_path() / fmt::format("trainer_test.{}", getpid())) {
-    fs::remove_all(path_);
-    fs::create_directory(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  fs::path operator/(const char* name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-Tensor leaf(Tensor values) { return values.set_requires_grad(); }
-
-constexpr std::int64_t batches_per_epoch = 5;
-
-// A small net with dropout, Adam and a schedule: all that can go wrong on resuming.
-struct Toy {
-  Rng rng{3};
-  NamedTensors model{{"w", leaf(randn({6, 8}, rng))}, {"v", leaf(randn({8, 2}, rng))}};
-  Adam adam{model, {.lr = 1e-2}};
-  std::optional<std::int64_t> interrupt_at, infinite_at;  // steps
-  std::int64_t steps = 0, validations = 0;
-  std::vector<double> figures;  // what the validations give, the last one again and again
-
-  Tensor loss(std::int64_t epoch, std::int64_t batch) {
-    Rng data(static_cast<std::uint64_t>(100 * epoch + batch));
-    const Tensor x = randn({4, 6}, data), y = randn({4, 2}, data);
-    const Tensor hidden = dropout(tanh(matmul(x, model[0].second)), 0.3, rng);
-    return mse_loss(matmul(hidden, model[1].second), y);
-  }
-
-  TrainingTask task() {
-    TrainingTask t{.model = model, .optimizer = &adam};
-    t.learning_rate = cosine(1e-2, 15, 1e-3);
-    t.generators = {&rng};
-    t.batches = [](std::int64_t) { return batches_per_epoch; };
-    t.loss = [this](std::int64_t epoch, std::int64_t batch) -> TrainingTask::Loss {
-      if (steps == interrupt_at) std::raise(SIGINT);
-      const bool infinite = steps++ == infinite_at;
-      const Tensor value = loss(epoch, batch);
-      return {infinite ? value / 0.0 : value, 10};
-    };
-    t.validate = [this] {
-      const auto i = static_cast<std::size_t>(validations++);
-      return figures.empty() ? 1.0 : figures[std::min(i, figures.size() - 1)];
-    };
-    return t;
-  }
-};
-
-TrainerOptions resumable(const fs::path& folder) {
-  return {.max_epochs = 3,
-          .clip_norm = 1,
-          .average = 0.8,
-          .validate_every = 4,
-          .best = folder / "best",
-          .last = folder / "last",
-          .metadata = {{"task", "toy"}},
-          .log = folder / "log.csv"};
-}
 
 void start(const fs::path& folder, std::optional<std::int64_t> interrupt_at) {
   Toy toy;
@@ -104,20 +25,6 @@ void start(const fs::path& folder, std::optional<std::int64_t> interrupt_at) {
   const TrainingResult result = train(toy.task(), resumable(folder));
   CHECK(result.stopped_by == (interrupt_at ? StoppedBy::interrupt : StoppedBy::epochs));
   if (interrupt_at) CHECK(result.last.step == *interrupt_at + 1);
-}
-
-// Everything in a checkpoint but times, as text that shows every bit.
-std::string numbers_of(const fs::path& checkpoint) {
-  const SafetensorsFile file = SafetensorsFile::read(checkpoint);
-  std::string text;
-  for (const SafetensorsEntry& entry : file.entries()) {
-    if (entry.name == "place.figures" || entry.name == "history.figures") continue;
-    text += entry.name;
-    for (const double x : file.tensor(entry.name).to_vector<double>())
-      text += fmt::format(" {:a}", x);
-    text += '\n';
-  }
-  return text;
 }
 
 // Runs one test case of this program in a process of its own.
@@ -149,7 +56,7 @@ TEST_CASE("trainer: resume in the folder FOVEA_TEST_FOLDER" * doctest::skip()) {
 TEST_CASE("trainer: n steps, a new process and n more give the bits of 2n steps at once") {
   const Folder whole;
   start(whole.path(), {});
-  const std::string wanted = numbers_of(whole / "last");
+  const std::string wanted = values_of(whole / "last");
   const std::string log = read_file(whole / "log.csv");
   // Before the first validation, in the middle of an epoch, at its end, and at the very end.
   for (const std::int64_t stop : {0, 6, 9, 13}) {
@@ -157,8 +64,8 @@ TEST_CASE("trainer: n steps, a new process and n more give the bits of 2n steps 
     fs::create_directory(whole / "parts");
     start(whole / "parts", stop);
     CHECK(run_process("trainer: resume in the folder*", whole / "parts") == 0);
-    CHECK(numbers_of(whole / "parts" / "last") == wanted);
-    CHECK(numbers_of(whole / "parts" / "best") == numbers_of(whole / "best"));
+    CHECK(values_of(whole / "parts" / "last") == wanted);
+    CHECK(values_of(whole / "parts" / "best") == values_of(whole / "best"));
     const std::string parts_log = read_file(whole / "parts" / "log.csv");
     CHECK(std::count(parts_log.begin(), parts_log.end(), '\n') == 5);
     CHECK(parts_log.substr(0, parts_log.find('\n')) == log.substr(0, log.find('\n')));
@@ -169,9 +76,9 @@ TEST_CASE("trainer: n steps, a new process and n more give the bits of 2n steps 
 TEST_CASE("trainer: resuming what is finished changes nothing") {
   const Folder folder;
   start(folder.path(), {});
-  const std::string before = numbers_of(folder / "last");
+  const std::string before = values_of(folder / "last");
   CHECK(run_process("trainer: resume in the folder*", folder.path()) == 0);
-  CHECK(numbers_of(folder / "last") == before);
+  CHECK(values_of(folder / "last") == before);
 }
 
 TEST_CASE("trainer: ends after max_epochs, and reports every step") {
@@ -313,6 +220,23 @@ TEST_CASE("trainer: a gradient that is not finite does too, where gradients are 
   CHECK(message.starts_with("train: the gradient's norm of step 0 (epoch 0, batch 0) is "));
 }
 
+TEST_CASE("trainer: SIGTERM and SIGHUP end the run after the step too") {
+  for (const int signal : {SIGTERM, SIGHUP}) {
+    const Folder folder;
+    Toy toy;
+    TrainingTask task = toy.task();
+    task.loss = [&](std::int64_t epoch, std::int64_t batch) -> TrainingTask::Loss {
+      if (toy.steps++ == 3) std::raise(signal);
+      return {toy.loss(epoch, batch), 10};
+    };
+    const TrainingResult result = train(task, {.last = folder / "last"});
+    CHECK(result.stopped_by == StoppedBy::interrupt);
+    CHECK(result.signal == signal);
+    CHECK(result.last.step == 4);
+    CHECK(fs::exists(folder / "last"));
+  }
+}
+
 TEST_CASE("trainer: SIGINT ends the run after the step, and the old handler is back") {
   static volatile std::sig_atomic_t seen = 0;
   const auto before = std::signal(SIGINT, [](int) { seen = seen + 1; });
@@ -336,6 +260,47 @@ TEST_CASE("trainer: SIGINT ends the run after the step, and the old handler is b
   CHECK(result.stopped_by == StoppedBy::epochs);
   CHECK(seen == 3);
   std::signal(SIGINT, before);
+}
+
+TEST_CASE("trainer: options out of range") {
+  Toy toy;
+  const auto message = [&](const TrainerOptions& options) {
+    return message_of<ValueError>([&] { train(toy.task(), options); });
+  };
+  CHECK(message({.max_seconds = NAN}) == "train: max_seconds = nan: must be at least 0");
+  CHECK(message({.clip_norm = -1}) == "train: clip_norm = -1: must be at least 0");
+  CHECK(message({.save_every = NAN}) == "train: save_every = nan: must be at least 0");
+  TrainingTask task = toy.task();
+  task.loss = [&](std::int64_t, std::int64_t) -> TrainingTask::Loss {
+    return {toy.loss(0, 0), -2};
+  };
+  CHECK(message_of<ValueError>([&] { train(task, {}); }) ==
+        "train: the loss's weight = -2: must not be negative");
+}
+
+TEST_CASE("trainer: a validation with dropout is refused, and names how to end that") {
+  Toy toy;
+  TrainingTask task = toy.task();
+  task.validate = [&] { return toy.loss(0, 0).item<double>(); };
+  const std::string message = message_of<StateError>([&] { train(task, {.max_epochs = 1}); });
+  CHECK(
+      message.starts_with("dropout: the model is in training mode during a validation: must be "));
+  CHECK(toy.steps == batches_per_epoch);
+  CHECK_FALSE(RefuseDropout::on());
+}
+
+TEST_CASE("trainer: set_training is called around each validation, whatever happens there") {
+  Toy toy;
+  std::string modes;
+  TrainingTask task = toy.task();
+  task.set_training = [&](bool on) { modes += on ? 't' : 'e'; };
+  task.validate = [&] {
+    modes += 'v';
+    if (++toy.validations == 3) value_error("validate", "too hard");
+    return 1.0;
+  };
+  CHECK_THROWS_AS(train(task, {.max_epochs = 9}), ValueError);
+  CHECK(modes == "tevtevtevt");
 }
 
 TEST_CASE("trainer: errors") {

@@ -1,0 +1,56 @@
+// Parts of the trainer: the place in a training as tensors, what a checkpoint may hold, the log.
+#pragma once
+
+#include <fovea/core/safetensors.h>
+#include <fovea/optim/trainer.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fovea::optim::detail {
+
+/// What a checkpoint needs besides the model, the optimizer, the average and the generators.
+struct Place {
+  std::int64_t epoch = 0, batch = 0, batches = 0, step = 0, tokens = 0, since_best = 0;
+  double seconds = 0, running_loss = 0, best = std::numeric_limits<double>::quiet_NaN();
+  double gradient_norm = 0;   ///< of the last step
+  std::int64_t training = 0;  ///< training_id(); 0: before the first step, or an older checkpoint's
+};
+
+/// The place as tensors that load_into() can fill, with the bits of what they were made from.
+NamedTensors to_tensors(const Place& place, const std::vector<Progress>& history);
+
+struct Position {
+  Place place;
+  std::vector<Progress> history;
+};
+
+/// The place in a checkpoint. StateError "train: FILE: number = value: must be ..." for every
+/// number that no training of this task and these options can reach.
+Position read_position(const SafetensorsFile& file, const TrainingTask& task,
+                       const TrainerOptions& options);
+
+/// ValueError for an epoch without batches.
+std::int64_t batches_of(const TrainingTask& task, std::int64_t epoch);
+
+/// Whether a validation figure is better than the best so far, which NaN stands for none of.
+bool is_better(double figure, double best, bool higher_is_better);
+
+/// StateError that names the metadata in which `file` differs from `ours`.
+void check_same_training(const SafetensorsFile& file, const Metadata& ours);
+
+/// A number that tells a training from others of the same names and shapes: a checksum of model,
+/// optimizer and metadata after the first step, when seeds, data and options have had an effect.
+std::int64_t training_id(const TrainingTask& task, const Metadata& metadata);
+
+/// The metadata by which `best` is recognized; none for id 0.
+Metadata with_training_id(Metadata metadata, std::int64_t id);
+
+/// StateError unless `file` is a `best` of this training. Any file is, for id 0.
+void check_is_ours(const SafetensorsFile& best, std::int64_t id, const TrainerOptions& options);
+
+/// The history as the log's format wants it.
+std::string log_text(const std::vector<Progress>& history, const std::filesystem::path& log);
+
+}  // namespace fovea::optim::detail

@@ -1,0 +1,145 @@
+// What a run that goes on gives, and whose files it goes on from.
+#include <fovea/core/error.h>
+#include <fovea/core/files.h>
+#include <fovea/optim/interrupt.h>
+#include <fovea/tests/support/compare.h>
+#include <fovea/tests/support/toy_training.h>
+
+#include <cmath>
+#include <csignal>
+
+#include <doctest/doctest.h>
+
+using namespace fovea;
+using namespace fovea::test;
+
+// --- a run that goes on
+// ----------------------------------------------------------------------------
+
+TEST_CASE("trainer: a validation that a signal ends is made by the next run") {
+  const Folder whole("checkpoint_whole"), folder("checkpoint_test");
+  const auto figure = [](Toy& toy) { return std::abs(toy.model[0].second.to_vector<float>()[0]); };
+  const auto run = [&](const fs::path& path, bool goes_on, int signal) {
+    Toy toy;
+    TrainingTask task = toy.task();
+    task.validate = [&, signal] {
+      if (signal != 0) std::raise(signal);
+      check_interrupt();
+      return figure(toy);
+    };
+    TrainerOptions options = resumable(path);
+    options.resume = goes_on;
+    return train(task, options);
+  };
+  const TrainingResult wanted = run(whole.path(), false, 0);
+  bool goes_on = false;
+  for (const int signal : {SIGTERM, SIGHUP, SIGINT}) {  // the first validation, again and again
+    const TrainingResult result = run(folder.path(), goes_on, signal);
+    CHECK(result.stopped_by == StoppedBy::interrupt);
+    CHECK(result.signal == signal);
+    CHECK(result.history.empty());
+    CHECK(result.last.step == 4);
+    goes_on = true;
+  }
+  const TrainingResult result = run(folder.path(), true, 0);
+  CHECK(result.history.size() == wanted.history.size());
+  CHECK(values_of(folder / "last") == values_of(whole / "last"));
+  CHECK(values_of(folder / "best") == values_of(whole / "best"));
+}
+
+TEST_CASE("trainer: killed in the final validation, each resume gives the undisturbed rows") {
+  const Folder whole("checkpoint_whole"), folder("checkpoint_test");
+  Toy toy;
+  train(toy.task(), resumable(whole.path()));
+  for (int i = 0; i < 3; ++i) {
+    Toy killed;
+    TrainingTask task = killed.task();
+    const auto validate = task.validate;
+    task.validate = [&] {
+      if (killed.steps == (i == 0 ? 15 : 0)) value_error("kill", "now");  // the final validation
+      return validate();
+    };
+    TrainerOptions options = resumable(folder.path());
+    options.resume = i > 0;
+    CHECK_THROWS_AS(train(task, options), ValueError);
+  }
+  const TrainingResult result = resume(folder.path());
+  REQUIRE(result.history.size() == 4);
+  CHECK(result.history[3].step == 15);
+  CHECK(result.history[3].batch == 5);
+  CHECK(values_of(folder / "last") == values_of(whole / "last"));
+}
+
+TEST_CASE("trainer: a run that goes on drops the row that it had only because it ended") {
+  const Folder whole("checkpoint_whole"), folder("checkpoint_test");
+  Toy toy;
+  train(toy.task(), resumable(whole.path()));
+  TrainerOptions options = resumable(folder.path());
+  for (const std::int64_t epochs : {1, 2, 3}) {
+    Toy part;
+    options.max_epochs = epochs;
+    const TrainingResult result = train(part.task(), options);
+    CHECK(result.history.back().step == 5 * epochs);
+    options.resume = true;
+  }
+  CHECK(values_of(folder / "last") == values_of(whole / "last"));
+  Toy again;  // nothing more to do: the row stays
+  CHECK(train(again.task(), options).history.size() == 4);
+}
+
+// --- whose files they are
+// --------------------------------------------------------------------------
+
+TEST_CASE("trainer: a best model of another training is refused") {
+  const Folder folder("checkpoint_test"), other("checkpoint_other");
+  stop_in_the_middle(folder.path());
+  Toy toy;
+  toy.adam.set_lr(1);  // the same names, shapes and seed
+  TrainingTask task = toy.task();
+  task.learning_rate = {};
+  train(task, resumable(other.path()));
+  fs::copy_file(other / "best", folder / "best", fs::copy_options::overwrite_existing);
+  const std::string message = message_of<StateError>([&] { resume(folder.path()); });
+  CHECK(message.starts_with("train: " + (folder / "best").string() + ": training_id = '"));
+  CHECK(message.ends_with("it is not the best model of the training in " +
+                          (folder / "last").string()));
+}
+
+TEST_CASE("trainer: two runs of one training write the same best model, and it is theirs") {
+  const Folder folder("checkpoint_test"), other("checkpoint_other");
+  stop_in_the_middle(folder.path());
+  stop_in_the_middle(other.path());
+  CHECK(read_file(folder / "best") == read_file(other / "best"));
+  fs::copy_file(other / "best", folder / "best", fs::copy_options::overwrite_existing);
+  CHECK(resume(folder.path()).last.step == 15);
+}
+
+TEST_CASE("trainer: a second training of the same files is refused while the first runs") {
+  const Folder folder("checkpoint_test");
+  Toy toy;
+  TrainingTask task = toy.task();
+  std::vector<std::string> messages;
+  task.validate = [&] {
+    Toy second;
+    const TrainerOptions same = resumable(folder.path());
+    TrainerOptions only_last{.last = same.last}, only_best{.best = same.best};
+    for (const TrainerOptions& options : {same, only_last, only_best})
+      messages.push_back(message_of<StateError>([&] { train(second.task(), options); }));
+    CHECK(second.steps == 0);
+    return 1.0;
+  };
+  train(task, resumable(folder.path()));
+  REQUIRE(messages.size() >= 3);
+  const std::string held = fmt::format(" is in use by process {}: must end first", getpid());
+  CHECK(messages[0] == "train: " + (folder / "best").string() + held);
+  CHECK(messages[1] == "train: " + (folder / "last").string() + held);
+  CHECK(messages[2] == "train: " + (folder / "best").string() + held);
+  for (const auto& entry : fs::directory_iterator(folder.path()))
+    CHECK(entry.path().extension() != ".lock");
+
+  const TrainingLock lock(folder / "best", folder / "last");  // of the caller
+  TrainerOptions options = resumable(folder.path());
+  options.lock = &lock;
+  Toy third;
+  CHECK(train(third.task(), options).last.step == 15);
+}
