@@ -1,6 +1,7 @@
 #include "characters.h"
 
 #include <fovea/core/autograd.h>
+#include <fovea/core/checksum.h>
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
@@ -141,6 +142,26 @@ Speaker new_speaker(const Options& options, const std::string& text) {
 
 namespace {
 
+fovea::Metadata metadata_of(const Speaker& speaker) {
+  return {{"format", "fovea.generate"},
+          {"model", to_json(speaker.model->options()).dump()},
+          {"characters", speaker.vocab_json}};
+}
+
+// Another training's values would load, and mean something else.
+std::string described(const Options& o, const Ids& text) {
+  const std::string_view bytes(reinterpret_cast<const char*>(text.data()),
+                               text.size() * sizeof(Ids::value_type));
+  return nlohmann::json{{"seed", o.seed},
+                        {"steps", o.steps},
+                        {"batch", o.batch},
+                        {"context", o.context},
+                        {"lr", o.lr},
+                        {"dropout", o.dropout},
+                        {"text", fmt::format("{:016x}", fovea::checksum(bytes))}}
+      .dump();
+}
+
 // All that the trainer is given. With `text` in characters, of which the last tenth is not trained
 // on.
 class Course {
@@ -160,11 +181,19 @@ class Course {
         .optimizer = &adam_,
         .learning_rate = optim::sequential({{warm_up, optim::linear(0, options.lr, warm_up)}},
                                            optim::cosine(options.lr, falling, 0.05 * options.lr)),
+        .generators = {speaker.rng.get()},
         .batches = [per_epoch](std::int64_t) { return per_epoch; },
         .loss = [this, per_epoch](std::int64_t epoch,
                                   std::int64_t number) { return loss(epoch * per_epoch + number); },
-        .validate = [this] { return validation_loss(); }};
-    trainer = {.max_epochs = epochs, .clip_norm = 1.0};
+        .validate = [this] { return validation_loss(); },
+        .set_training = [this](bool on) { model_.train(on); }};
+    trainer = {.max_epochs = epochs,
+               .clip_norm = 1.0,
+               .save_every = options.save_every,
+               .metadata = metadata_of(speaker),
+               .resume = options.resume};
+    trainer.metadata["training"] = described(options, all);
+    if (!options.save.empty()) trainer.last = options.last();
     if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
   }
   Course(const Course&) = delete;
@@ -201,8 +230,10 @@ nn::inspect::CostLedger forecast(const Options& options, const std::string& text
                            course.task.validate);
 }
 
-Learned teach(Speaker& speaker, const Options& options, const std::string& text) {
+Learned teach(Speaker& speaker, const Options& options, const std::string& text,
+              const optim::TrainingLock* lock) {
   Course course(speaker, options, speaker.encode(text));
+  course.trainer.lock = lock;
   support::Profiling profiling(options.profile);
   const optim::TrainingResult result =
       optim::train(profiling.watch(course.task), course.trainer, support::Display("loss", 3));
@@ -214,14 +245,11 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text)
               static_cast<double>(result.tokens) / std::max(1e-9, result.last.seconds),
           .steps = result.last.step,
           .peak_bytes = fovea::memory_stats().peak_bytes,
-          .interrupted = result.stopped_by == optim::StoppedBy::interrupt};
+          .signal = result.signal};
 }
 
 void save_speaker(Speaker& speaker, const std::filesystem::path& path) {
-  fovea::save(path, speaker.model->state(),
-              {{"format", "fovea.generate"},
-               {"model", to_json(speaker.model->options()).dump()},
-               {"characters", speaker.vocab_json}});
+  fovea::save(path, speaker.model->state(), metadata_of(speaker));
 }
 
 Speaker load_speaker(const std::filesystem::path& path) {
@@ -231,6 +259,9 @@ Speaker load_speaker(const std::filesystem::path& path) {
   if (!metadata.contains("format") || metadata.at("format") != "fovea.generate" ||
       !metadata.contains("model") || !metadata.contains("characters"))
     fovea::format_error("generate", "{}: no model that --save wrote", path.string());
+  if (file.find("place.counts"))
+    fovea::format_error("generate", "{} is for --resume: the model is in the file without '.last'",
+                        path.string());
   const support::SavedOptions saved(file, "model");
   const auto size = [&](const char* key, const ranges::Integers& range) {
     return saved.number<std::int64_t>(key, range);
@@ -250,7 +281,7 @@ Speaker load_speaker(const std::filesystem::path& path) {
       file, [&](fovea::Rng& unused) { return nn::TransformerLM(o, unused).state(); });
   Speaker speaker = make_speaker(o, 0, vocab);
   speaker.vocab_json = metadata.at("characters");
-  fovea::load_into(file, speaker.model->state());
+  fovea::load_into(file, speaker.model->state(), {.finite = true});
   speaker.model->eval();
   return speaker;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fovea/nn/inspect/cost.h>
+#include <fovea/optim/trainer.h>
 
 #include <cmath>
 
@@ -15,7 +16,7 @@ struct Learned {
   double characters_per_second = 0;  // while training
   std::int64_t steps = 0;
   std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training, before and after
-  bool interrupted = false;                              // by Ctrl-C
+  int signal = 0;                                        // that interrupted it
 };
 
 /// A text, of which the last tenth is for validation.
@@ -25,8 +26,9 @@ std::string training_text(const Options& options);
 Speaker new_speaker(const Options& options, const std::string& text);
 /// What a training step will take, and a validation. Nothing is trained.
 fovea::nn::inspect::CostLedger forecast(const Options& options, const std::string& text);
-/// Trains it with live progress on standard error.
-Learned teach(Speaker& speaker, const Options& options, const std::string& text);
+/// Trains it with live progress on standard error. lock: of the files to write, if it is held.
+Learned teach(Speaker& speaker, const Options& options, const std::string& text,
+              const fovea::optim::TrainingLock* lock = nullptr);
 
 void save_speaker(Speaker& speaker, const std::filesystem::path& path);
 Speaker load_speaker(const std::filesystem::path& path);

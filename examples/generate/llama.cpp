@@ -126,7 +126,7 @@ Speaker load_llama(const fs::path& folder) {
     return by_llama_name(model);
   });
   speaker.model = std::make_unique<nn::TransformerLM>(options, *speaker.rng);
-  fovea::load_into(file, by_llama_name(*speaker.model));
+  fovea::load_into(file, by_llama_name(*speaker.model), {.finite = true});
   speaker.model->eval();
   speaker.model->name_tree();
   if (pieces->size() != speaker.model->options().vocab)

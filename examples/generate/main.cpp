@@ -19,6 +19,7 @@
 #include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/nn/inspect/terminal.h>
+#include <fovea/optim/interrupt.h>
 
 #include <iostream>
 #include <sstream>
@@ -145,11 +146,13 @@ Speaker make_speaker(const Options& options, const std::string& text, Learned& l
   Speaker speaker = new_speaker(options, text);
   std::cerr << fmt::format("{} characters of text, {} parameters\n", text.size(),
                            speaker.model->parameter_count());
-  learned = teach(speaker, options, text);
+  const fovea::optim::InterruptGuard guard;  // until it is saved
+  const fovea::optim::TrainingLock lock =
+      support::begin_training(options.save, options.last(), options.resume);
+  learned = teach(speaker, options, text, &lock);
   std::cerr << fmt::format("validation loss {:.3f} after {} steps in {:.1f} s\n", learned.loss,
                            learned.steps, learned.seconds);
   if (!options.save.empty()) {
-    support::keep_earlier(options.save, {});
     save_speaker(speaker, options.save);
     support::say_written(options.save, "the model, for --load");
   }
@@ -176,9 +179,10 @@ int run(Options options) {
     std::cout << check_llama(speaker, options.data) << '\n';
     return 0;
   }
-  if (learned.interrupted) {
-    std::cerr << fmt::format("interrupted after step {}\n", learned.steps);
-    return support::interrupted_exit_code;
+  if (learned.signal != 0) {
+    support::say_how_to_go_on(learned.steps, options.save.empty() ? "" : options.last(),
+                              options.resume_command);
+    return support::interrupted_exit_code(learned.signal);
   }
   // A guess among the alphabet's 25 letters and signs costs 3.2.
   if (options.smoke && !(learned.loss < 1.2))

@@ -18,7 +18,10 @@ void add_model_options(support::CommandLine& line, Options& o) {
              "with a folder `checkpoints` that has them");
   group.file("--text", o.text, "FILE", "learn this text, character by character");
   group.file("--load", o.load, "FILE", "a model that --save wrote");
-  group.file("--save", o.save, "FILE", "where the trained model goes");
+  group.file("--save", o.save, "FILE",
+             "where the trained model goes; all that going on needs is in\n"
+             "FILE.last, also after Ctrl-C. What an earlier training left there\n"
+             "becomes *.old, *.old.2, ...");
   group.flag("--check", o.check,
              "compare with stories260K.reference.txt: logits to 1e-4, 64\n"
              "greedy tokens exactly; exit code 1 if they differ");
@@ -39,6 +42,9 @@ void add_training_options(support::CommandLine& line, Options& o) {
   group.number("--batch", o.batch, ranges::batch, "N", "rows in a batch");
   group.number("--lr", o.lr, ranges::rate, "X", "learning rate at the start");
   group.number("--dropout", o.dropout, ranges::probability, "P", "probability");
+  group.flag("--resume", o.resume, "go on from FILE.last");
+  group.number("--save-every", o.save_every, ranges::seconds_or_none, "S",
+               "seconds between two writings of FILE.last, at most");
   support::add_memory_options(group, o.memory);
 }
 
@@ -68,7 +74,8 @@ std::vector<Rule> rules_of(const Options& o) {
   return {{o.load.empty(), "only without --load", "--data"},
           {o.trains(), "only without --load and --data, which train nothing",
            "--text --save --steps --max-seconds --layers --width --heads --context --window "
-           "--batch --lr --dropout --dry-run --memory-limit --smoke"},
+           "--batch --lr --dropout --resume --save-every --dry-run --memory-limit --smoke"},
+          {!o.save.empty(), "only with --save", "--resume --save-every"},
           {!o.data.empty(), "only with --data", "--check --endless"},
           {!o.check, "only without --check, which compares and says nothing",
            "--prompt --tokens --temperature --top-k --top-p --seed --endless --json --report "
@@ -107,8 +114,15 @@ Options parse_options(int argc, char** argv) {
       "  generate --load model.safetensors --prompt 'ROMEO:' --temperature 0.8");
   declare_options(line, o);
   line.parse_or_exit(argc, argv);
-  support::check_outputs(
-      {{"--save", o.save}, {"--json", o.json}, {"--report", o.report}, {"--profile", o.profile}},
-      {{"--text", o.text}, {"--load", o.load}});
+  o.resume_command = support::resume_command(argc, argv);
+  const std::filesystem::path last = o.save.empty() ? "" : o.last();
+  support::NamedPaths outputs = support::outputs_of_training(o.save, last);
+  outputs.insert(outputs.end(),
+                 {{"--json", o.json}, {"--report", o.report}, {"--profile", o.profile}});
+  support::NamedPaths inputs{{"--text", o.text}, {"--load", o.load}};
+  if (!o.resume)
+    for (const support::NamedPath& earlier : support::names_of_earlier(o.save, last))
+      inputs.push_back(earlier);
+  support::check_outputs(outputs, inputs);
   return o;
 }

@@ -25,7 +25,10 @@ struct Options {
   double lr = 8e-3;
   double dropout = 0;
   support::MemoryOptions memory;
-  std::int64_t window = 64;  // keys that a character sees; 0: all before it
+  bool resume = false;
+  double save_every = 600;     // seconds
+  std::string resume_command;  // what a shell would be given to go on after an interrupt
+  std::int64_t window = 64;    // keys that a character sees; 0: all before it
 
   // what is said
   std::string prompt;
@@ -38,6 +41,7 @@ struct Options {
   std::filesystem::path json, report, profile;
   bool check = false, smoke = false;
 
+  std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it
   bool trains() const { return data.empty() && load.empty(); }
 };
 

@@ -4,6 +4,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/safetensors.h>
 #include <fovea/examples/support/checkpoint.h>
+#include <fovea/optim/interrupt.h>
 
 #include <cmath>
 
@@ -114,7 +115,7 @@ Critic Critic::load(const std::filesystem::path& path, fovea::Rng& rng) {
   support::compare_tensors(
       file, [&](fovea::Rng& unused) { return Classifier(options, V, unused).state(); });
   critic.model_ = std::make_unique<Classifier>(options, V, rng);
-  fovea::load_into(file, critic.model_->state());
+  fovea::load_into(file, critic.model_->state(), {.finite = true});
   return critic;
 }
 
@@ -154,6 +155,7 @@ std::vector<double> Critic::log_odds(const std::vector<data::Tokens>& texts) con
   }
   std::vector<double> odds(texts.size());
   for (const data::Ids& rows : data::sorted_batches(lengths, 64)) {
+    fovea::optim::check_interrupt();
     std::vector<const EncodedText*> here;
     for (const std::int64_t row : rows) here.push_back(&encoded[static_cast<std::size_t>(row)]);
     const std::vector<double> logits = (*model_)(batch(here)).to_vector<double>();  // (B, 2)

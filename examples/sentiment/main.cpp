@@ -26,8 +26,11 @@
 #include <fovea/examples/support/forecast.h>
 #include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
+#include <fovea/optim/interrupt.h>
 
+#include <cmath>
 #include <iostream>
+#include <optional>
 #include <unistd.h>
 
 #include "report.h"
@@ -137,16 +140,20 @@ int train_and_use(Options options) {
   std::cerr << fmt::format("{}: {} training sentences, {} parameters, model: {}, pooling: {}\n",
                            options.task(), corpus.train.size(), critic.model().parameter_count(),
                            options.model.model, options.model.pooling);
-  if (!options.save.empty() && !options.resume) support::keep_earlier(options.save, options.last());
-  const optim::TrainingResult result = teach(critic, corpus, examples, options, rng);
+  std::optional<optim::InterruptGuard> guard(std::in_place);  // until all is saved
+  const optim::TrainingLock lock =
+      support::begin_training(options.save, options.last(), options.resume);
+  const optim::TrainingResult result = teach(critic, corpus, examples, options, rng, &lock);
   const std::int64_t peak_bytes = fovea::memory_stats().peak_bytes;
-  if (!options.save.empty()) critic.save(options.save);
+  // Else the trainer has written it, with what --resume knows it by.
+  if (!options.save.empty() && std::isnan(result.last.best)) critic.save(options.save);
   if (!options.curve.empty()) write_curve(result, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
     support::say_how_to_go_on(result.last.step, options.save.empty() ? "" : options.last(),
                               options.resume_command);
-    return support::interrupted_exit_code;
+    return support::interrupted_exit_code(result.signal);
   }
+  guard.reset();
   use(critic, corpus, options,
       {.seconds = result.last.seconds,
        .tokens_per_second = result.last.tokens_per_second,

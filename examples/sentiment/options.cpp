@@ -58,8 +58,11 @@ void add_training_options(support::CommandLine& line, Options& o) {
   group.number("--seed", o.seed, ranges::seed, "N", "of everything random");
   group.file("--save", o.save, "FILE",
              "the best model goes here [DATA-MODEL.safetensors]; all that\n"
-             "going on needs is in FILE.last, also after Ctrl-C");
+             "going on needs is in FILE.last, also after Ctrl-C. What an\n"
+             "earlier training left there becomes *.old, *.old.2, ...");
   group.flag("--resume", o.resume, "go on from FILE.last");
+  group.number("--save-every", o.save_every, ranges::seconds_or_none, "S",
+               "seconds between two writings of FILE.last, at most");
   group.file("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
   group.file("--curve", o.curve, "FILE", "how it learned, as SVG");
   group.file("--profile", o.profile, "FILE",
@@ -96,14 +99,15 @@ std::vector<Rule> rules_of(const Options& o) {
   return {{o.trains(), "only without --load, which trains nothing",
            "--phrases --model --pooling --embed --hidden --layers --heads --dropout --min-count "
            "--epochs --max-seconds --patience --batch --lr --weight-decay --word-dropout "
-           "--label-smoothing --average --clip --seed --save --resume --log --curve --profile "
+           "--label-smoothing --average --clip --seed --save --resume --save-every --log --curve "
+           "--profile "
            "--recompute --dry-run --memory-limit --smoke"},
           {!o.data.empty(), "only with --data DIR: phrases are SST-2's", "--phrases"},
           {layered, "only with recurrent models and transformer", "--hidden --layers"},
           {heads, "only with selfattention, +selfattention and transformer", "--heads"},
           {parts.recurrent(), "only with recurrent models", "--recompute"},
           {!o.smoke || !o.save.empty(), "with --smoke only with --save: else nothing is kept",
-           "--resume"},
+           "--resume --save-every"},
           {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
            "--text --input --output --report --json"},
           {!o.input.empty(), "only with --input", "--output"}};

@@ -51,6 +51,7 @@ struct Options {
   double clip = 1.0;
   int threads = 0;
   bool resume = false;
+  double save_every = 600;  // seconds
   bool smoke = false;
   support::MemoryOptions memory;
 
@@ -58,7 +59,7 @@ struct Options {
   std::filesystem::path save, load, input, output, json, report, log, curve, profile;
   std::vector<std::string> text;
 
-  std::string resume_command;  // what a shell would be given to go on after Ctrl-C
+  std::string resume_command;  // what a shell would be given to go on after an interrupt
 
   bool trains() const { return load.empty(); }
   std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it

@@ -60,6 +60,7 @@ optim::TrainerOptions trainer_options(const Critic& critic, const Options& optio
                           .average = options.average,
                           .patience = options.patience,
                           .higher_is_better = true,
+                          .save_every = options.save_every,
                           .metadata = critic.metadata(),
                           .resume = options.resume,
                           .log = options.log};
@@ -99,7 +100,8 @@ class Course {
             .generators = {&rng},
             .batches = [this](std::int64_t epoch) { return std::ssize(epochs_.at(epoch)); },
             .loss = [this](std::int64_t epoch, std::int64_t number) { return loss(epoch, number); },
-            .validate = [&] { return measure(critic, corpus.validation).accuracy; }};
+            .validate = [&] { return measure(critic, corpus.validation).accuracy; },
+            .set_training = [&](bool on) { critic.model().train(on); }};
   }
   Course(const Course&) = delete;
   Course& operator=(const Course&) = delete;
@@ -167,8 +169,10 @@ fovea::nn::inspect::CostLedger forecast(const data::Vocab& vocab, const Corpus& 
 }
 
 optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Examples& examples,
-                            const Options& options, fovea::Rng& rng) {
+                            const Options& options, fovea::Rng& rng,
+                            const optim::TrainingLock* lock) {
   Course course(critic, corpus, examples, options, rng);
+  course.trainer.lock = lock;
   support::Profiling profiling(options.profile);
   optim::TrainingResult result =
       optim::train(profiling.watch(course.task), course.trainer, support::Display("accuracy"));

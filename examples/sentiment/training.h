@@ -31,9 +31,11 @@ struct Examples {
 fovea::nn::inspect::CostLedger forecast(const fovea::nn::data::Vocab& vocab, const Corpus& corpus,
                                         const Examples& examples, const Options& options);
 
-/// Trains with live progress on standard error. examples: the corpus's training text.
+/// Trains with live progress on standard error. lock: of the files to write, if it is held.
+/// examples: the corpus's training text.
 fovea::optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Examples& examples,
-                                   const Options& options, fovea::Rng& rng);
+                                   const Options& options, fovea::Rng& rng,
+                                   const fovea::optim::TrainingLock* lock = nullptr);
 
 /// Accuracy and loss on these reviews.
 Figures measure(const Critic& critic, const Reviews& reviews);

@@ -67,7 +67,7 @@ inline constexpr Integers beam{1, 1000};
 inline constexpr Reals probability{0, 0.9};  // of dropout and smoothing
 inline constexpr Reals weight{0, 1e9};       // of a part of the loss, and bounds of norms
 inline constexpr Reals rate{0, 1000, true};  // of learning
-inline constexpr Reals seconds{0, 1e9, true};
+inline constexpr Reals seconds{0, 1e9, true}, seconds_or_none{0, 1e9};
 
 }  // namespace ranges
 }  // namespace support

@@ -1,6 +1,7 @@
 #include <fovea/core/files.h>
 #include <fovea/examples/support/training.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <sstream>
@@ -51,14 +52,31 @@ void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
   std::cerr << '\n';
 }
 
+int interrupted_exit_code(int signal) { return 128 + signal; }
+
 void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last) {
-  for (const std::filesystem::path& given : {model, last}) {
-    if (given.empty() || !std::filesystem::is_regular_file(given)) continue;
-    const std::filesystem::path path = std::filesystem::canonical(given);  // a link stays a link
-    const std::string old = path.string() + ".old";
-    fovea::rename_file(path, old);
-    std::cerr << fmt::format("{} of an earlier training is now {}\n", path.string(), old);
+  namespace fs = std::filesystem;
+  std::vector<fs::path> earlier;
+  for (const fs::path& given : {model, last})
+    if (!given.empty() && fs::is_regular_file(given))
+      earlier.push_back(fs::canonical(given));  // a link stays a link
+  // Both get the same ending, the first that neither has.
+  std::string ending = ".old";
+  const auto is_taken = [&](const fs::path& path) { return fs::exists(path.string() + ending); };
+  for (int n = 2; std::any_of(earlier.begin(), earlier.end(), is_taken); ++n)
+    ending = fmt::format(".old.{}", n);
+  for (const fs::path& path : earlier) {
+    fovea::rename_file(path, path.string() + ending);
+    std::cerr << fmt::format("{0} of an earlier training is now {0}{1}\n", path.string(), ending);
   }
+}
+
+optim::TrainingLock begin_training(const std::filesystem::path& model,
+                                   const std::filesystem::path& last, bool resume) {
+  if (model.empty()) return {"", ""};
+  optim::TrainingLock lock(model, last);
+  if (!resume) keep_earlier(model, last);
+  return lock;
 }
 
 void say_written(const std::filesystem::path& path, const std::string& what) {

@@ -42,17 +42,23 @@ class Display {
   double next_ = 0;
 };
 
-constexpr int interrupted_exit_code = 130;  ///< as a shell reports it
-
 const char* name_of(fovea::optim::StoppedBy reason);
 
-/// After Ctrl-C. last: what --resume reads; empty: nothing was kept
+/// As a shell reports a program that a signal ended: 128 + its number.
+int interrupted_exit_code(int signal);
+
+/// After Ctrl-C, SIGTERM or SIGHUP. last: what --resume reads; empty: nothing was kept
 void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
                       const std::string& resume_command);
 
-/// Before a new training: what an earlier one left at `model` and `last` is renamed to *.old, so
-/// that nothing is overwritten unasked. Says so.
+/// Before a new training: what an earlier one left at `model` and `last` is renamed to *.old, or
+/// *.old.2 and so on where that exists, so that nothing is overwritten unasked. Says so.
 void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
+
+/// The files of a training that begins: locked against a second one, and for a new one cleared by
+/// keep_earlier(). An empty model: nothing is written, and nothing locked.
+fovea::optim::TrainingLock begin_training(const std::filesystem::path& model,
+                                          const std::filesystem::path& last, bool resume);
 
 void say_written(const std::filesystem::path& path, const std::string& what);
 

@@ -22,8 +22,11 @@
 #include <fovea/examples/support/program.h>
 #include <fovea/examples/support/training.h>
 #include <fovea/nn/inspect/terminal.h>
+#include <fovea/optim/interrupt.h>
 
+#include <cmath>
 #include <iostream>
+#include <optional>
 #include <unistd.h>
 
 #include "report.h"
@@ -201,16 +204,20 @@ int train_and_use(Options options) {
   std::cerr << fmt::format("{}: {} training pairs, {} of {} parameters\n", options.task.name(),
                            corpus.train.size(), name_of(translator.model()),
                            translator.model().module().parameter_count());
-  if (!options.save.empty() && !options.resume) support::keep_earlier(options.save, options.last());
-  const optim::TrainingResult result = teach(translator, corpus, pairs, options, rng);
+  std::optional<optim::InterruptGuard> guard(std::in_place);  // until all is saved
+  const optim::TrainingLock lock =
+      support::begin_training(options.save, options.last(), options.resume);
+  const optim::TrainingResult result = teach(translator, corpus, pairs, options, rng, &lock);
   const std::int64_t peak_bytes = fovea::memory_stats().peak_bytes;
-  if (!options.save.empty()) translator.save(options.save);
+  // Else the trainer has written it, with what --resume knows it by.
+  if (!options.save.empty() && std::isnan(result.last.best)) translator.save(options.save);
   if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
     support::say_how_to_go_on(result.last.step, options.save.empty() ? "" : options.last(),
                               options.resume_command);
-    return support::interrupted_exit_code;
+    return support::interrupted_exit_code(result.signal);
   }
+  guard.reset();
   use(translator, corpus, options,
       {.seconds = result.last.seconds,
        .tokens_per_second = result.last.tokens_per_second,

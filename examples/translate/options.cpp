@@ -92,8 +92,11 @@ void add_training_options(support::CommandLine& line, Options& o) {
   group.number("--clip", o.clip, ranges::weight, "X", "gradient norm at most; 0: any");
   group.file("--save", o.save, "FILE",
              "the best model goes here [TASK.safetensors]; all that\n"
-             "going on needs is in FILE.last, also after Ctrl-C");
+             "going on needs is in FILE.last, also after Ctrl-C. What an\n"
+             "earlier training left there becomes *.old, *.old.2, ...");
   group.flag("--resume", o.resume, "go on from FILE.last");
+  group.number("--save-every", o.save_every, ranges::seconds_or_none, "S",
+               "seconds between two writings of FILE.last, at most");
   group.file("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
   group.file("--curve", o.curve, "FILE", "how it learned, as SVG [curve.svg]");
   group.file("--profile", o.profile, "FILE",
@@ -163,7 +166,8 @@ std::vector<Rule> rules_of(const Options& o) {
        "--model --embed --dropout --attention --attention-weights --coverage --input-feeding "
        "--hidden --layers --heads --ffn --attention-dropout "
        "--epochs --max-seconds --batch --batch-tokens --lr --schedule --warmup --average "
-       "--label-smoothing --clip --save --resume --log --curve --profile --dry-run --memory-limit "
+       "--label-smoothing --clip --save --resume --save-every --log --curve --profile --dry-run "
+       "--memory-limit "
        "--smoke --coverage-loss --guided-alignment --recompute --guided-weight"},
       {!o.data.empty(), "only with --data: dates have no languages, and are read by characters",
        "--source --target --bpe --bpe-merges"},
@@ -181,7 +185,7 @@ std::vector<Rule> rules_of(const Options& o) {
       {!o.guided_alignment.empty(), "only with --guided-alignment", "--guided-weight"},
       {o.batch == 0, "only without --batch", "--batch-tokens"},
       {!o.smoke || !o.save.empty(), "with --smoke only with --save: else nothing is kept",
-       "--resume"},
+       "--resume --save-every"},
       {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
        "--text --input --output --target-text --align --align-weights --heatmap --report --json "
        "--beam --length-penalty --max-length --n-best --keep-unknown"},

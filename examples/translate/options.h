@@ -65,6 +65,7 @@ struct Options {
   bool recompute = false;                  // the rnn's encoder keeps less for the backward
   int threads = 0;
   bool resume = false;
+  double save_every = 600;  // seconds
   std::filesystem::path log;
 
   // search
@@ -82,7 +83,7 @@ struct Options {
   bool smoke = false;
   support::MemoryOptions memory;
 
-  std::string resume_command;  // what a shell would be given to go on after Ctrl-C
+  std::string resume_command;  // what a shell would be given to go on after an interrupt
 
   bool trains() const { return load.empty(); }
   bool aligns() const { return !(align.empty() && align_weights.empty()); }

@@ -6,6 +6,7 @@
 #include <fovea/examples/support/training.h>
 #include <fovea/nn/data/bleu.h>
 #include <fovea/optim/adam.h>
+#include <fovea/optim/interrupt.h>
 
 #include <algorithm>
 #include <cmath>
@@ -34,6 +35,7 @@ optim::TrainerOptions trainer_options(const Translator& translator, const Option
   optim::TrainerOptions t{.max_epochs = options.epochs,
                           .clip_norm = options.clip,
                           .higher_is_better = true,
+                          .save_every = options.save_every,
                           .metadata = translator.metadata(),
                           .resume = options.resume,
                           .log = options.log};
@@ -102,7 +104,8 @@ class Course {
             .loss = [this, smoothing = options.label_smoothing](
                         std::int64_t epoch,
                         std::int64_t number) { return loss(epoch, number, smoothing); },
-            .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); }};
+            .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); },
+            .set_training = [&](bool on) { translator.model().module().train(on); }};
   }
   Course(const Course&) = delete;
   Course& operator=(const Course&) = delete;
@@ -165,8 +168,10 @@ fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& co
 }
 
 optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Pairs& pairs,
-                            const Options& options, fovea::Rng& rng) {
+                            const Options& options, fovea::Rng& rng,
+                            const optim::TrainingLock* lock) {
   Course course(translator, corpus, pairs, options, rng);
+  course.trainer.lock = lock;
   support::Profiling profiling(options.profile);
   optim::TrainingResult result =
       optim::train(profiling.watch(course.task), course.trainer, support::Display(corpus.metric));
@@ -193,6 +198,7 @@ double mean_loss(const Translator& translator, const data::ParallelText& text) {
   double sum = 0;
   std::int64_t tokens = 0;
   for (const data::Ids& rows : data::sorted_batches(pairs.lengths, Translator::search_batch)) {
+    optim::check_interrupt();
     const data::TranslationBatch batch = pairs.batch(rows);
     const std::int64_t here = target_tokens(batch);
     sum += static_cast<double>(here) * translator.loss(batch, 0.0).item<double>();

@@ -35,9 +35,11 @@ fovea::nn::data::BucketOptions bucket_options(const Options& options);
 fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& corpus,
                                         const Pairs& pairs, const Options& options);
 
-/// Trains with live progress on standard error. pairs: the corpus's training text.
+/// Trains with live progress on standard error. lock: of the files to write, if it is held. pairs:
+/// the corpus's training text.
 fovea::optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Pairs& pairs,
-                                   const Options& options, fovea::Rng& rng);
+                                   const Options& options, fovea::Rng& rng,
+                                   const fovea::optim::TrainingLock* lock = nullptr);
 
 /// Per cent: exact matches, or BLEU on the tokenised text.
 double score(const Translator& translator, const Corpus& corpus,

@@ -9,6 +9,7 @@
 #include <fovea/core/ragged.h>
 #include <fovea/core/safetensors.h>
 #include <fovea/nn/attention/alignment.h>
+#include <fovea/optim/interrupt.h>
 
 #include <algorithm>
 #include <numeric>
@@ -135,7 +136,7 @@ Translator Translator::load(const std::filesystem::path& path, fovea::Rng& rng) 
   support::compare_tensors(
       file, [&](fovea::Rng& unused) { return Model::make(options, unused)->module().state(); });
   Translator t(std::move(task), std::move(speller), Model::make(options, rng));
-  fovea::load_into(file, t.model().module().state());
+  fovea::load_into(file, t.model().module().state(), {.finite = true});
   return t;
 }
 
@@ -259,6 +260,7 @@ std::vector<std::vector<Translation>> Translator::translate(
   }
   std::vector<std::vector<Translation>> results(lines.size());
   for (const data::Ids& rows : search_batches(lengths, options.beam)) {
+    fovea::optim::check_interrupt();
     const auto found = search(sources, rows, options);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto row = static_cast<std::size_t>(rows[i]);

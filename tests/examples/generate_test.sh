@@ -62,6 +62,11 @@ an_interrupted_training_is_kept() {
   contains messages 'wrote stop.st'
   contains messages 'interrupted after step'
   works --load stop.st --tokens 5
+  refuses 1 'is for --resume' --load stop.st.last
+  refuses 1 'is of another training: its training: ' --text text.txt --steps 300 --context 16 \
+    --width 8 --heads 1 --batch 2 --save stop.st --resume
+  refuses 2 '--resume: only with --save' --text text.txt --resume
+  refuses 2 '--resume: only without --load' --load stop.st --resume
 }
 
 seeds_and_sampling() {
@@ -135,6 +140,11 @@ else
   a_text_is_learned_and_kept
   one_step_is_a_training
   an_interrupted_training_is_kept
-seeds_and_sampling
+  small='--text text.txt --steps 2000 --context 16 --width 8 --heads 1 --batch 2 --dropout 0.1
+    --tokens 5'
+  signals_save $small
+  trainings_share_a_name $small
+  damaged_models_are_refused model.st --tokens 5
+  seeds_and_sampling
   what_is_wrong_is_named
 fi

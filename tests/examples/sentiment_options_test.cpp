@@ -42,6 +42,7 @@ TEST_CASE("sentiment: every option in every mode") {
                           {"--seed", training},
                           {"--save", training},
                           {"--resume", "DFRTAPY"},
+                          {"--save-every", "DFRTAPY"},
                           {"--log", training},
                           {"--curve", training},
                           {"--profile", training},

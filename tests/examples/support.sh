@@ -51,20 +51,94 @@ same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 lines_of() { wc -l <"$1" | tr -d ' '; }
 has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
 
-# interrupt ARGUMENT...: Ctrl-C as soon as the first validation is there. (The first line is about
-# the data, before the handler is set.)
-interrupt() {
+# start ARGUMENT...: in the background, as $process, until the first validation is there. (The first
+# line is about the data, before the handlers are set.) A shell's background jobs ignore Ctrl-C.
+start() {
   : >messages  # it still has the validations of the run before
-  "$program" "$@" >output 2>messages &
+  env --default-signal=INT "$program" "$@" >output 2>messages &
   process=$!
   until grep -q 'validation' messages; do
-    kill -0 $process 2>/dev/null || fail 'ended before it could be interrupted'
+    kill -0 $process 2>/dev/null || fail "ended before its first validation: $*"
     sleep 0.02
   done
-  kill -INT $process
+}
+
+# ended_by SIGNAL CODE ARGUMENT...
+ended_by() {
+  signal=$1 wanted=$2
+  shift 2
+  start "$@"
+  kill -$signal $process
   code=0
   wait $process || code=$?
-  [ "$code" = 130 ] || fail "exit code $code after an interrupt"
+  [ "$code" = $wanted ] || fail "exit code $code after SIG$signal"
+}
+
+interrupt() { ended_by INT 130 "$@"; }
+
+# signals_save ARGUMENT...: a training that is ended by a signal goes on to the file of one that is
+# not, and a signal that is ignored, as by nohup, ends nothing.
+signals_save() {
+  works "$@" --save undisturbed.st
+  for ending in 'TERM 143' 'HUP 129' 'INT 130'; do
+    name=${ending% *}.st
+    ended_by $ending "$@" --save $name
+    contains messages "To go on:"
+    [ ! -e $name.lock ] || fail "left $name.lock"
+    command=$(tail -n 1 messages)
+    eval "$command" >output 2>messages || fail "the command to go on: $command"
+    same_file undisturbed.st $name
+  done
+  (
+    trap '' HUP
+    start "$@" --save ignored.st
+    kill -HUP $process
+    wait $process || fail 'ended by a signal that is ignored'
+  ) || exit 1
+  same_file undisturbed.st ignored.st
+}
+
+# trainings_share_a_name ARGUMENT...: at once they do not, and one after the other keeps all models.
+trainings_share_a_name() {
+  start "$@" --save shared.st
+  first=$process
+  refuses 1 "shared.st is in use by process $first: must end first" "$@" --save shared.st
+  refuses 1 "is in use by process $first: must end first" "$@" --save shared.st --resume
+  kill -TERM $first
+  wait $first || true
+  for n in '' .2 .3; do
+    cp shared.st copy$n.st
+    works "$@" --save shared.st
+    contains messages "shared.st of an earlier training is now"
+    same_file shared.st.old$n copy$n.st
+    [ -f shared.st.last.old$n ] || fail "no shared.st.last.old$n"
+  done
+  same_file shared.st.old copy.st
+}
+
+# write_bytes FILE FROM_END: overwrites bytes of the file with those of standard input.
+write_bytes() {
+  dd of="$1" bs=1 seek=$(($(wc -c <"$1") - $2)) conv=notrunc 2>/dev/null
+}
+
+without_checksums() { LC_ALL=C sed 's/fovea\.xxh64/fovea.other/g'; }
+
+# damaged_models_are_refused MODEL ARGUMENT...: --load refuses a flipped bit, and NaN and infinite
+# weights, also in a file that has no checksums.
+damaged_models_are_refused() {
+  model=$1
+  shift
+  cp "$model" damaged.st
+  last=$(tail -c 1 damaged.st | od -An -tu1 | tr -d ' ')
+  printf "\\$(printf %o $((last ^ 1)))" | write_bytes damaged.st 1
+  refuses 1 "damaged.st: the checksum of '" --load damaged.st "$@"
+  without_checksums <"$model" >plain.st
+  works --load plain.st "$@"
+  for bytes in '\000\000\300\177' '\000\000\200\177' '\000\000\200\377'; do
+    printf "$bytes" | write_bytes plain.st 4
+    refuses 1 ': must be finite' --load plain.st "$@"
+    contains messages "plain.st: '"
+  done
 }
 
 # has_profile FILE: the trace, and in `messages` the table of the last run.

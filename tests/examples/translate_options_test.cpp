@@ -54,6 +54,7 @@ TEST_CASE("translate: every option in every mode") {
                           {"--clip", training},
                           {"--save", training},
                           {"--resume", "DTRMNGY"},
+                          {"--save-every", "DTRMNGY"},
                           {"--log", training},
                           {"--curve", training},
                           {"--profile", training},
