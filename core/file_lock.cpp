@@ -38,10 +38,17 @@ bool is_current(int fd, const std::string& name) {
 
 }  // namespace
 
+std::filesystem::path lock_path(std::string_view op, const std::filesystem::path& path) {
+  const OutputTarget target(path, op);
+  return target.path.parent_path() / (short_name(target.path) + ".lock");
+}
+
 FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
-    : name_(OutputTarget(path, op).path.string() + ".lock") {
+    : name_(lock_path(op, path).string()) {
   while (true) {
-    fd_ = ::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    do {
+      fd_ = ::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    } while (fd_ < 0 && errno == EINTR);
     if (fd_ < 0) raise<Error>(op, "{}: {}", name_, std::strerror(errno));
     int failed = 0;
     while ((failed = ::flock(fd_, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) continue;

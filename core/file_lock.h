@@ -7,7 +7,10 @@
 
 namespace fovea {
 
-/// Holds `path` + ".lock" by flock(2) until it goes out of scope; the file holds this process's id
+/// `path` + ".lock", of a link its target's, and short_name() in it (core/files.h).
+std::filesystem::path lock_path(std::string_view op, const std::filesystem::path& path);
+
+/// Holds lock_path(path) by flock(2) until it goes out of scope; the file holds this process's id
 /// and is removed at the end. A crash leaves the file but not the lock: the next one takes it over.
 /// Advisory, and without effect where the file system has no locks.
 class FileLock {

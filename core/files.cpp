@@ -103,18 +103,8 @@ fs::path folder_of(const fs::path& path) {
 
 constexpr std::size_t suffix_size = 6;
 
-// ".fovea-NAME-", and six characters follow. A long name would become too long: its hash stands for
-// it.
-std::string temporary_prefix(const fs::path& path) {
-  constexpr std::size_t longest = 100;
-  std::string name = path.filename().string();
-  if (name.size() > longest) {
-    std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-    for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-    name = fmt::format("{:016x}", hash);
-  }
-  return ".fovea-" + name + "-";
-}
+// ".fovea-NAME-", and six characters follow.
+std::string temporary_prefix(const fs::path& path) { return ".fovea-" + short_name(path) + "-"; }
 
 std::string random_suffix(unsigned attempt) {
   constexpr std::string_view digits = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -290,6 +280,15 @@ OutputTarget::OutputTarget(const fs::path& name, std::string_view op) : path(nam
 bool OutputTarget::same_file(const OutputTarget& other) const {
   return exists == other.exists && device_ == other.device_ && inode_ == other.inode_ &&
          (exists || path.filename() == other.path.filename());
+}
+
+std::string short_name(const fs::path& path) {
+  constexpr std::size_t longest = 100;
+  const std::string name = path.filename().string();
+  if (name.size() <= longest) return name;
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return fmt::format("{:016x}", hash);
 }
 
 std::string read_file(const fs::path& path) {

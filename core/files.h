@@ -24,6 +24,10 @@ std::string read_standard_input();
 /// (see OutputTarget) is written to and never replaced.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
+/// The file's name, or a hash of it where it is longer than 100 bytes: for the names of files that
+/// belong to it, which would become too long.
+std::string short_name(const std::filesystem::path& path);
+
 /// Gives a file another name in its folder, also after a power cut.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 

@@ -1,4 +1,5 @@
 #include <fovea/core/error.h>
+#include <fovea/core/file_lock.h>
 #include <fovea/core/files.h>
 #include <fovea/examples/support/output.h>
 
@@ -56,15 +57,19 @@ NamedPaths names_of_earlier(const fs::path& model, const fs::path& last) {
 void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs) {
   for (const NamedPath& output : outputs)
     if (!output.path.empty()) check_one(output);
-  NamedPaths standard;
+  NamedPaths in_use;
   std::vector<std::pair<const char*, const char*>> descriptors{
       {"standard output", "/proc/self/fd/1"}, {"standard error", "/proc/self/fd/2"}};
   for (const NamedPath& input : inputs)
     if (input.path == "-") descriptors.emplace_back(input.option.c_str(), "/proc/self/fd/0");
+  for (const NamedPath& output : outputs)  // those of a training are locked
+    if (output.read_again && !output.path.empty())
+      in_use.push_back(
+          {"the lock of " + output.option, fovea::lock_path(output.option, output.path)});
   for (const auto& [name, path] : descriptors)
-    if (std::error_code ignored; fs::exists(path, ignored)) standard.push_back({name, path});
+    if (std::error_code ignored; fs::exists(path, ignored)) in_use.push_back({name, path});
   std::vector<Known> known;
-  add_known(standard, known);
+  add_known(in_use, known);
   add_known(inputs, known);
   const std::size_t first_output = known.size();
   add_known(outputs, known);

@@ -84,3 +84,11 @@ TEST_CASE("file lock: a folder that is missing is named") {
   CHECK(message_of<Error>([] { FileLock("train", "/nowhere/model"); }) ==
         "train: /nowhere/model: No such file or directory");
 }
+
+TEST_CASE("file lock: names as long as the file system allows have locks of their own") {
+  const Folder folder;
+  const fs::path model = folder.path / std::string(250, 'm');
+  const FileLock lock("train", model), last("train", model.string() + ".last");
+  CHECK(lock_path("train", model) != lock_path("train", model.string() + ".last"));
+  CHECK_THROWS_AS(FileLock("train", model), StateError);
+}

@@ -135,7 +135,8 @@ Subject subject_named(const std::string& name) {
              "--save",    model_name,
              "--json",    "figures.json",
              "--report",  "report.html"},
-            {model_name, "figures.json", "report.html"}};
+            {model_name, last_name, "figures.json", "report.html"},
+            true};
   throw std::runtime_error("no program " + name);
 }
 
