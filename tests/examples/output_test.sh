@@ -70,7 +70,7 @@ input_is_checked() {
   fails 'folder: Is a directory' "$translate" --load dates.st --input lines.txt \
     --target-text folder --align links.txt
   fails 'folder: Is a directory' "$generate" --text folder
-  fails 'folder: Is a directory' "$translate" --load folder --text a
+  fails 'folder: must be a regular file' "$translate" --load folder --text a
 }
 
 # Each option once to a pipe, to an appended file and to a device.
