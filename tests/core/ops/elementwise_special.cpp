@@ -66,7 +66,6 @@ Real silu_slope(Real x) {
   return sigmoid_of(x) * (1 + x * sigmoid_of(-x));
 }
 Real softplus_of(Real x) { return x > 60 ? x : std::log1p(std::exp(x)); }
-Real same(Real x) { return x; }
 
 // The cdf is formed as 1 + erf, and the derivatives of tanh and sigmoid from the output: errors are
 // of eps, not of the result.
