@@ -56,7 +56,7 @@ using Reals = Range<double>;
 
 inline constexpr Range<std::uint64_t> seed{0, std::numeric_limits<std::uint64_t>::max()};
 inline constexpr Range<int> threads{1, 256};
-inline constexpr Integers width{1, 65'536}, layers{1, 128}, heads{1, 1024};
+inline constexpr Integers width{1, 1'048'576}, layers{1, 128}, heads{1, 1024};
 inline constexpr Integers length{1, 65'536};    // tokens in a row
 inline constexpr Integers window{0, 65'536};    // tokens that are seen; 0: all
 inline constexpr Integers batch{1, 1'000'000};  // sentences
