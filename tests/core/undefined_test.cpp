@@ -44,8 +44,8 @@ std::string before_colon(const std::string& message) {
 
 // The names that only a check that came too late gives.
 bool is_accessor(const std::string& op) {
-  static const std::set<std::string> accessors{"shape", "strides", "rank",  "dim",
-                                               "data",  "alias",   "empty", "dispatch_all"};
+  static const std::set<std::string> accessors{
+      "shape", "strides", "rank", "dim", "data", "alias", "empty", "numbers_of", "dispatch_all"};
   return accessors.contains(op);
 }
 

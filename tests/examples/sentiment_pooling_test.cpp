@@ -78,10 +78,10 @@ TEST_CASE("every word that counts and every parameter gets a gradient, and none 
     x.values.set_requires_grad();
     sum(square(pool(x))).backward();
     CHECK(total_of(x.values.grad()) > 0);  // false for NaN
-    for (const auto& [name, value] : pool.parameters()) {
-      CAPTURE(name);
-      REQUIRE(value.grad().defined());
-      CHECK(total_of(value.grad()) > 0);
+    for (const auto& parameter : pool.parameters()) {
+      CAPTURE(parameter.first);
+      REQUIRE(parameter.second.grad().defined());
+      CHECK(total_of(parameter.second.grad()) > 0);
     }
   }
 }

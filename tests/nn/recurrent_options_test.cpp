@@ -262,7 +262,8 @@ TEST_CASE("forget_bias is added to the start of bias_ih's f, and to nothing else
     LSTM plain(options, first), net(raised, second);
     const NamedTensors before = plain.parameters(), after = net.parameters();
     for (std::size_t i = 0; i < before.size(); ++i) {
-      const auto& [name, value] = after[i];
+      const std::string& name = after[i].first;
+      const Tensor& value = after[i].second;
       CAPTURE(name);
       const Tensor change = value.detach() - before[i].second.detach();
       Tensor expected = zeros(change.shape());

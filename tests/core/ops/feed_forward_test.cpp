@@ -50,10 +50,11 @@ constexpr std::int64_t kSizes[][2] = {{1, 1}, {3, 5}, {8, 40}, {64, 777}, {128, 
 TEST_CASE("feed_forward: one pass gives the definition's numbers, for few rows and for many") {
   const NoGrad guard;
   Rng rng(2);
-  for (const auto& [C, F] : kSizes)
+  for (const auto& size : kSizes)
     for (const Activation f : kActivations)
       for (const bool bias : {true, false})
         for (const std::int64_t rows : {1, 2, 5, 8, 9}) {
+          const std::int64_t C = size[0], F = size[1];  // clang 14 captures no structured binding
           CAPTURE(C);
           CAPTURE(F);
           CAPTURE(rows);

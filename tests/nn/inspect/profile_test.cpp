@@ -314,8 +314,9 @@ TEST_CASE("the trace: well formed, slices nest, and their times are the tables'"
   }
   CHECK(names == 2);
   CHECK(threads.size() == 2);
-  for (auto& [thread, slices] : threads) {
-    CAPTURE(thread);
+  for (auto& entry : threads) {
+    CAPTURE(entry.first);
+    auto& slices = entry.second;
     // Two slices of a thread lie one in the other or apart; 1 ps of rounding.
     std::sort(slices.begin(), slices.end(), [](const Slice& a, const Slice& b) {
       return a.begin != b.begin ? a.begin < b.begin : a.end > b.end;
