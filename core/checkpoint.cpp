@@ -1,5 +1,6 @@
 // Backwards that run a forward again: checkpoint(), and the slow twin's way to second derivatives.
 #include <fovea/core/autograd.h>
+#include <fovea/core/diagnose.h>
 #include <fovea/core/observe.h>
 #include <fovea/core/random.h>
 
@@ -90,6 +91,7 @@ Tensor checkpoint(const std::function<Tensor(std::span<const Tensor>)>& f,
     const std::vector<Tensor> arguments = detached_leaves(inputs);
     const Tensor recorded = f(arguments);
     for (Tensor& leaf : other_leaves(recorded, arguments)) all.push_back(std::move(leaf));
+    if (autograd_mode.audit) autograd_mode.audit->forget_leaves(arguments);
     y = numbers_of(recorded);
     generators = log.used();
   }

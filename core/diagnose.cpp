@@ -152,6 +152,13 @@ void GradientAudit::note_leaves(const OpInfo* op, std::span<const detail::Input>
   }
 }
 
+void GradientAudit::forget_leaves(std::span<const Tensor> leaves) {
+  std::erase_if(leaves_, [&](const Use& use) {
+    return std::any_of(leaves.begin(), leaves.end(),
+                       [&](const Tensor& x) { return x.impl()->node == use.leaf; });
+  });
+}
+
 std::vector<GradientAudit::Finding> GradientAudit::findings(
     std::span<const std::pair<std::string, Tensor>> parameters) const {
   check_defined("GradientAudit", parameters);

@@ -1,5 +1,6 @@
 // checkpoint() gives what the function gives, gradients included, and keeps less.
 #include <fovea/core/autograd.h>
+#include <fovea/core/diagnose.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/dropout.h>
 #include <fovea/core/ops/elementwise.h>
@@ -245,6 +246,20 @@ TEST_CASE("random functions are computed again from the same draws") {
         },
         {x});
   }
+}
+
+TEST_CASE("a gradient audit sees the parameters inside, and not what stands in for the inputs") {
+  const Tensor x = random_leaf({4, 3}, 1), w = random_leaf({3, 3}, 3);
+  const Function f = [&w](std::span<const Tensor> in) { return tanh(matmul(in[0], w)); };
+  const GradientAudit audit;
+  const Tensor h = x * 2.0;
+  sum(checkpoint(f, {&h, 1})).backward();
+  using Named = std::vector<std::pair<std::string, Tensor>>;
+  CHECK(audit.report(Named{{"x", x}, {"w", w}}) ==
+        "every parameter got a finite, non-zero gradient\n");
+  CHECK(audit.report(Named{{"x", x}}) ==
+        "a leaf (3, 3) that matmul uses is not among the parameters: does visit() name its "
+        "module?\n");
 }
 
 TEST_CASE("two generators, the second derivative, and a recomputation that throws") {

@@ -181,7 +181,7 @@ TEST_CASE("what a backward computes is no path that was cut") {
   const GradientAudit audit;
   const Tensor unused = a * b;
   (a * a * a).backward();
-  const Named parameters{{"b", b}};
+  const Named parameters{{"a", a}, {"b", b}};
   CHECK(audit.report(parameters) == "b: no gradient: the loss does not depend on it\n");
 }
 

@@ -200,7 +200,9 @@ TEST_CASE("every parameter and the initial state get a gradient") {
     const GradientAudit audit;
     const auto out = (*net)(random_batch({4, 0, 3}, 3), initial);
     (sum(square(out.states.values)) + sum(square(out.last))).backward();
-    CHECK(audit.report(net->parameters()) == "every parameter got a finite, non-zero gradient\n");
+    NamedTensors leaves = net->parameters();
+    leaves.emplace_back("initial", initial);
+    CHECK(audit.report(leaves) == "every parameter got a finite, non-zero gradient\n");
     CHECK(initial.grad().shape() == initial.shape());
   }
 }
