@@ -99,7 +99,8 @@ TEST_CASE("the audit reports leaves that are not among the parameters, with thei
   const GradientAudit audit;
   {
     const ModuleTrail trail(&path);
-    sum(tanh(w * constant) + b + b * b).backward();
+    const Tensor h = tanh(w * constant) + b;  // before b * b, which operands' order would not say
+    sum(h + b * b).backward();
   }
   CHECK(audit.report(Named{{"w", w}, {"b", b}}) ==
         "every parameter got a finite, non-zero gradient\n");

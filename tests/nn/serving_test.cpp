@@ -23,7 +23,7 @@ namespace {
 constexpr std::int64_t layers = 2;
 
 TransformerLM make_model() {
-  Rng rng(1);
+  static Rng rng(1);  // outlives the models; nothing is drawn in eval()
   TransformerLM model({.vocab = 11, .d_model = 16, .nhead = 2, .num_layers = layers, .max_len = 32},
                       rng);
   model.name_tree("lm");
