@@ -354,9 +354,9 @@ void check_options(const TrainerOptions& o) {
   checked_range("train", "max_epochs", o.max_epochs, 0);
   checked_range("train", "validate_every", o.validate_every, 0);
   checked_range("train", "patience", o.patience, 0);
-  for (const auto& [name, value] : {std::pair("max_seconds", o.max_seconds),
-                                    {"clip_norm", o.clip_norm},
-                                    {"save_every", o.save_every}})
+  for (const auto& [name, value] :
+       {std::pair("max_seconds", o.max_seconds), std::pair("clip_norm", o.clip_norm),
+        std::pair("save_every", o.save_every)})
     if (!(value >= 0)) value_error("train", "{} = {}: must be at least 0", name, value);
   if (o.resume && o.last.empty())
     value_error("train", "resume needs the path of the last checkpoint");

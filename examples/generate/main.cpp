@@ -156,6 +156,7 @@ Speaker make_speaker(const Options& options, const std::string& text, Learned& l
     save_speaker(speaker, options.save);
     support::say_written(options.save, "the model, for --load");
   }
+  if (learned.signal == 0) learned.signal = fovea::optim::interrupt_signal();  // it came late
   return speaker;
 }
 

@@ -217,6 +217,8 @@ int train_and_use(Options options) {
                               options.resume_command);
     return support::interrupted_exit_code(result.signal);
   }
+  // All is saved: one that came too late for the training ends the program now.
+  if (const int signal = optim::interrupt_signal()) return support::interrupted_exit_code(signal);
   guard.reset();
   use(translator, corpus, options,
       {.seconds = result.last.seconds,
