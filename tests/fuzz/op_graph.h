@@ -79,16 +79,15 @@ class OpGraph : OpGraphBase {
       if (shape[d] == -1 && d >= added) full[d] = own;
       valid = valid && (own == 1 || own == full[d]);
     }
-    const auto n = valid ? count_of(full) : std::nullopt;
+    const std::int64_t n = valid ? count_of(full).value_or(-1) : -1;
     const Shape given(shape.begin(), shape.end());
-    if (n &&
-        *n > kMostElements) {  // a view without memory of its own: no error, nothing to compare
+    if (n > kMostElements) {  // a view without memory of its own: no error, nothing to compare
       const Tensor y = expand(x.tensor, given);
-      if (y.numel() != *n) throw std::logic_error("expand: numel");
+      if (y.numel() != n) throw std::logic_error("expand: numel");
       return;
     }
     std::optional<Expected> expected;
-    if (n)
+    if (n >= 0)
       expected = gathered(x.expected, full, [&](const Sizes& i, Sizes& from) {
         for (std::size_t d = 0; d < from.size(); ++d)
           from[d] = x.expected.shape[d] == 1 ? 0 : i[d + added];
