@@ -155,7 +155,8 @@ TEST_CASE_FIXTURE(Fixture, "keys shared by heads are keys repeated for each") {
       concat({grouped.q_proj_weight, repeated(grouped.k_proj_weight.detach()),
               repeated(grouped.v_proj_weight.detach())},
              0));
-  full.out_proj = grouped.out_proj;
+  full.out_proj.weight.copy_from(grouped.out_proj.weight);
+  full.out_proj.bias.copy_from(grouped.out_proj.bias);
   CHECK(max_difference(grouped(x), full(x)) <= 1e-5);
 }
 
