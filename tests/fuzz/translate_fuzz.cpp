@@ -31,7 +31,12 @@ void load(fuzz::Input& in) {
 
 void read(fuzz::Input& in) {
   static const data::ParallelText pairs{{"a b c", "d"}, {"x", "y z"}};
-  static const Speller speller({pairs, {}, {}, data::Unit::words, "bleu"}, Options{});
+  static const Speller speller = [] {
+    Options options;
+    options.min_count = 1;
+    options.max_vocab = 100;
+    return Speller({pairs, {}, {}, data::Unit::words, "bleu"}, options);
+  }();
   const auto path = folder().write("links", in.rest());
   std::vector<Links> links;
   if (!fuzz::accepts([&] { links = read_links(path, speller, pairs); })) return;
