@@ -2,6 +2,7 @@
 // flush to zero (core/denormals.h).
 #include <fovea/core/autograd.h>
 #include <fovea/core/denormals.h>
+#include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/norm.h>
 #include <fovea/core/random.h>
