@@ -319,7 +319,7 @@ TEST_CASE("built-in changes that do not fit") {
           ScoreMod::alibi(zeros({2, 2}));
         }) == "ScoreMod::alibi: slopes (2, 2): they must be (H)");
   CHECK(message_of<ValueError>([] { alibi_slopes(0); }) ==
-        "alibi_slopes: 0 heads: there must be one");
+        "alibi_slopes: H = 0: must be from 1 to 1048576");
   CHECK(message_of<ShapeError>([] { ScoreMod::t5_bias(zeros({8})); }) ==
         "ScoreMod::t5_bias: table (8,): it must be (num_buckets, H)");
   CHECK(message_of<ValueError>([] {
