@@ -20,7 +20,7 @@ what_training_takes_is_told_before() {
   for line in 'layers.1' 'optimizer state' 'saved for the backward' 'room here'; do
     contains output "$line"
   done
-  stays_below 300000 --dry-run --memory-limit 900TB --width 65536 --context 1024
+  stays_below 150000 --dry-run --memory-limit 900TB --width 65536 --context 1024
   contains output 'optimizer state'
   refuses 1 'and --memory-limit is 20.0 MB: it must fit' --memory-limit 20MB --save refused.st
   contains messages '--context '

@@ -213,9 +213,9 @@ what_training_takes_is_told_before() {
     contains output "$line"
   done
   for model in '--model bilstm+additive --hidden 65536' '--model transformer --embed 65536' \
-    '--model bigru --embed 100000 --hidden 100000'; do
+    '--model bigru --embed 65536 --hidden 65536'; do
     # shellcheck disable=SC2086
-    stays_below 300000 --dry-run --memory-limit 900TB $model
+    stays_below 150000 --dry-run --memory-limit 900TB $model
     contains output 'optimizer state'
   done
   refuses 1 'and --memory-limit is 200 kB: it must fit' --memory-limit 200kB

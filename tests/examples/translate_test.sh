@@ -406,10 +406,10 @@ what_training_takes_is_told_before() {
     contains output "$line"
   done
   lacks messages 'training pairs'
-  for model in '--hidden 100000' '--model transformer --embed 65536 --ffn 262144' \
+  for model in '--hidden 65536' '--model transformer --embed 65536 --ffn 65536' \
     '--attention multihead --hidden 65536 --heads 16'; do
     # shellcheck disable=SC2086
-    stays_below 300000 --dry-run --memory-limit 900TB $model
+    stays_below 150000 --dry-run --memory-limit 900TB $model
     contains output 'optimizer state'
   done
   refuses 1 'and --memory-limit is 1.00 MB: it must fit' --memory-limit 1MB
