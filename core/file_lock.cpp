@@ -29,6 +29,14 @@ std::string holder_of(int fd) {
   return "of unknown id";
 }
 
+// Repeats a call that a signal interrupts.
+template <class Call>
+auto retried(const Call& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
 // Whether `name` still leads to the open file: its last holder removes it.
 bool is_current(int fd, const std::string& name) {
   struct stat open_file, named;
@@ -47,11 +55,10 @@ FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
     : name_(lock_path(op, path).string()) {
   while (true) {
     do {
-      fd_ = ::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+      fd_ = retried([&] { return ::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666); });
     } while (fd_ < 0 && errno == EINTR);
     if (fd_ < 0) raise<Error>(op, "{}: {}", name_, std::strerror(errno));
-    int failed = 0;
-    while ((failed = ::flock(fd_, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) continue;
+    const bool failed = retried([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0;
     if (failed && errno == EWOULDBLOCK) {
       const std::string holder = holder_of(fd_);
       ::close(std::exchange(fd_, -1));
@@ -61,7 +68,8 @@ FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
     ::close(fd_);
   }
   const std::string id = fmt::format("{}\n", ::getpid());
-  if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, id.data(), id.size(), 0) < 0) {
+  if (retried([&] { return ::ftruncate(fd_, 0); }) != 0 ||
+      retried([&] { return ::pwrite(fd_, id.data(), id.size(), 0); }) < 0) {
     const int error = errno;
     ::unlink(name_.c_str());
     ::close(std::exchange(fd_, -1));
