@@ -1,6 +1,6 @@
 #!/bin/sh
-# output_test.sh TRANSLATE SENTIMENT GENERATE EXAMPLE... [-- LENGTH]: standard output and input that
-# fail, and outputs that are not plain files. One folder for all, removed at the end.
+# output_test.sh TRANSLATE SENTIMENT GENERATE EXAMPLE... [LENGTH]: standard output and input that
+# fail, and outputs that are not plain files. All tests use one folder, which is removed at the end.
 set -eu
 translate=$1 sentiment=$2 generate=$3
 program=$translate

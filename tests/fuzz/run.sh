@@ -7,9 +7,9 @@ shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -gt 0 ] || set -- $(cd "$here" && ls ./*_fuzz.cpp | sed 's|./\(.*\)_fuzz.cpp|\1|')
 
-# No reader may take more memory or time than this for an input of a kB. Without entropic scheduling
-# a target of microseconds runs 1.3 times as often.
-limits='-rss_limit_mb=2048 -malloc_limit_mb=512 -timeout=10'
+# The file limits: no reader may take more memory or time for an input of a kB. Without entropic
+# scheduling a target of microseconds runs 1.3 times as often.
+limits=$(cat "$here/limits")
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 failed=
 for target; do
