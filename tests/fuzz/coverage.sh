@@ -1,6 +1,7 @@
 #!/bin/sh
-# coverage.sh: line coverage of the readers by the unit tests and the fuzz corpora, with clang's
-# source-based coverage. Prints a table; fails below 95 %.
+# coverage.sh: line coverage of the library's readers by the unit tests and the fuzz corpora, with
+# clang's source-based coverage. Prints a table; fails below 95 %. The programs' readers and
+# optim/trainer_place.cpp are not measured.
 set -eu
 cd "$(dirname "$0")/../.."
 build=build/coverage least=95
