@@ -40,24 +40,44 @@ auto retried(const Call& call) {
 // Whether `name` still leads to the open file: its last holder removes it.
 bool is_current(int fd, const std::string& name) {
   struct stat open_file, named;
-  return ::fstat(fd, &open_file) == 0 && ::stat(name.c_str(), &named) == 0 &&
+  return ::fstat(fd, &open_file) == 0 && ::lstat(name.c_str(), &named) == 0 &&
          open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
+}
+
+// A lock file is empty, or holds a process id and a line end.
+bool is_lock_file(int fd) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return false;
+  char text[32];
+  const ssize_t size = ::pread(fd, text, sizeof text, 0);
+  if (size <= 0) return size == 0;
+  const std::string_view line(text, static_cast<std::size_t>(size));
+  return line.size() > 1 && line.size() < sizeof text &&
+         line.find_first_not_of("0123456789") == line.size() - 1 && line.back() == '\n';
+}
+
+[[noreturn]] void refuse_other_file(std::string_view op, const std::string& name) {
+  state_error(op, "{} is no lock file: must be empty or hold a process id", name);
 }
 
 }  // namespace
 
 std::filesystem::path lock_path(std::string_view op, const std::filesystem::path& path) {
   const OutputTarget target(path, op);
-  return target.path.parent_path() / (short_name(target.path) + ".lock");
+  return target.path.parent_path() / (".fovea-" + short_name(target.path) + ".lock");
 }
 
 FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
-    : name_(lock_path(op, path).string()) {
+    : name_(lock_path(op, path).string()), owner_(::getpid()) {
   while (true) {
-    do {
-      fd_ = retried([&] { return ::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666); });
-    } while (fd_ < 0 && errno == EINTR);
+    constexpr int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    fd_ = retried([&] { return ::open(name_.c_str(), flags, 0666); });
+    if (fd_ < 0 && (errno == ELOOP || errno == EISDIR)) refuse_other_file(op, name_);
     if (fd_ < 0) raise<Error>(op, "{}: {}", name_, std::strerror(errno));
+    if (!is_lock_file(fd_)) {
+      ::close(std::exchange(fd_, -1));
+      refuse_other_file(op, name_);
+    }
     const bool failed = retried([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0;
     if (failed && errno == EWOULDBLOCK) {
       const std::string holder = holder_of(fd_);
@@ -67,7 +87,7 @@ FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
     if (failed || is_current(fd_, name_)) break;
     ::close(fd_);
   }
-  const std::string id = fmt::format("{}\n", ::getpid());
+  const std::string id = fmt::format("{}\n", owner_);
   if (retried([&] { return ::ftruncate(fd_, 0); }) != 0 ||
       retried([&] { return ::pwrite(fd_, id.data(), id.size(), 0); }) < 0) {
     const int error = errno;
@@ -79,11 +99,12 @@ FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
 
 FileLock::~FileLock() {
   if (fd_ < 0) return;
-  ::unlink(name_.c_str());  // before the lock ends: afterwards it may be another's file
+  // Before the lock ends: afterwards it may be another's file. A forked child holds no lock.
+  if (::getpid() == owner_ && is_current(fd_, name_)) ::unlink(name_.c_str());
   ::close(fd_);
 }
 
 FileLock::FileLock(FileLock&& other) noexcept
-    : name_(std::move(other.name_)), fd_(std::exchange(other.fd_, -1)) {}
+    : name_(std::move(other.name_)), owner_(other.owner_), fd_(std::exchange(other.fd_, -1)) {}
 
 }  // namespace fovea

@@ -4,18 +4,22 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 
 namespace fovea {
 
-/// `path` + ".lock", of a link its target's, and short_name() in it (core/files.h).
+/// ".fovea-NAME.lock" in the folder of `path`, of a link its target's; NAME is short_name(path)
+/// (core/files.h).
 std::filesystem::path lock_path(std::string_view op, const std::filesystem::path& path);
 
 /// Holds lock_path(path) by flock(2) until it goes out of scope; the file holds this process's id
 /// and is removed at the end. A crash leaves the file but not the lock: the next one takes it over.
-/// Advisory, and without effect where the file system has no locks.
+/// Advisory, and without effect where the file system has no locks. A copy in a forked child holds
+/// no lock, and removes nothing.
 class FileLock {
  public:
-  /// StateError in the name of `op` with the id of the process that holds it.
+  /// StateError in the name of `op` with the id of the process that holds it, or where the name is
+  /// that of a file that is no lock file, which stays as it is.
   FileLock(std::string_view op, const std::filesystem::path& path);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;
@@ -23,6 +27,7 @@ class FileLock {
 
  private:
   std::string name_;
+  pid_t owner_;
   int fd_ = -1;
 };
 

@@ -171,7 +171,8 @@ void remove_abandoned(const fs::path& path) {
   if (!entries) return;  // a folder that can be written to and not listed
   while (const dirent* entry = ::readdir(entries.get())) {
     const std::string_view name = entry->d_name;
-    if (name.size() == prefix.size() + suffix_size && name.starts_with(prefix))
+    if (name.size() == prefix.size() + suffix_size && name.starts_with(prefix) &&
+        name.find('.', prefix.size()) == name.npos)  // not ".fovea-NAME-x.lock"
       remove_if_abandoned(folder / name);
   }
 }

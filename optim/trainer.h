@@ -47,8 +47,8 @@ struct TrainingTask {
   std::function<void(bool on)> set_training = {};
 };
 
-/// Locks of the files that a training writes, FILE.lock beside each. StateError with the process id
-/// of the training that has them. Not locked: "", and what is no regular file.
+/// Locks of the files that a training writes, .fovea-FILE.lock beside each. StateError with the
+/// process id of the training that has them. Not locked: "", and what is no regular file.
 class TrainingLock {
  public:
   TrainingLock(const std::filesystem::path& best, const std::filesystem::path& last);

@@ -31,7 +31,7 @@ TEST_CASE("file lock: a second one is refused with the process that holds the fi
   const fs::path path = folder.path / "model";
   {
     const FileLock lock("train", path);
-    CHECK(read_file(folder.path / "model.lock") == std::to_string(::getpid()) + "\n");
+    CHECK(read_file(folder.path / ".fovea-model.lock") == std::to_string(::getpid()) + "\n");
     CHECK(message_of<StateError>([&] { FileLock("train", path); }) ==
           "train: " + path.string() + " is in use by process " + std::to_string(::getpid()) +
               ": must end first");
@@ -72,10 +72,10 @@ TEST_CASE("file lock: a killed process leaves none") {
         std::string::npos);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
-  CHECK(fs::exists(folder.path / "model.lock"));
+  CHECK(fs::exists(folder.path / ".fovea-model.lock"));
   {
     const FileLock lock("train", path);
-    CHECK(read_file(folder.path / "model.lock") == std::to_string(::getpid()) + "\n");
+    CHECK(read_file(folder.path / ".fovea-model.lock") == std::to_string(::getpid()) + "\n");
   }
   CHECK(fs::is_empty(folder.path));
 }
@@ -91,4 +91,57 @@ TEST_CASE("file lock: names as long as the file system allows have locks of thei
   const FileLock lock("train", model), last("train", model.string() + ".last");
   CHECK(lock_path("train", model) != lock_path("train", model.string() + ".last"));
   CHECK_THROWS_AS(FileLock("train", model), StateError);
+}
+
+TEST_CASE("file lock: a file of that name that is no lock file is refused and stays") {
+  const Folder folder;
+  const fs::path path = folder.path / "model", name = folder.path / ".fovea-model.lock";
+  const std::string message =
+      "train: " + name.string() + " is no lock file: must be empty or hold a process id";
+  for (const char* text : {"a user's notes\n", "12", "\n", "12\n13\n", "12 \n"}) {
+    CAPTURE(text);
+    write_file_atomically(name, text);
+    CHECK(message_of<StateError>([&] { FileLock("train", path); }) == message);
+    CHECK(read_file(name) == text);
+  }
+  fs::remove(name);
+  write_file_atomically(folder.path / "notes", "");
+  fs::create_symlink("notes", name);
+  CHECK(message_of<StateError>([&] { FileLock("train", path); }) == message);
+  CHECK(fs::is_symlink(name));
+  CHECK(read_file(folder.path / "notes") == "");
+  fs::remove(name);
+  fs::create_directory(name);
+  CHECK(message_of<StateError>([&] { FileLock("train", path); }) == message);
+}
+
+TEST_CASE("file lock: a user's NAME.lock stays as it is") {
+  const Folder folder;
+  write_file_atomically(folder.path / "model.lock", "notes");
+  { const FileLock lock("train", folder.path / "model"); }
+  CHECK(read_file(folder.path / "model.lock") == "notes");
+}
+
+TEST_CASE("file lock: what a killed process left is taken over, whatever the length of its id") {
+  const Folder folder;
+  for (const char* text : {"", "1\n", "4194304\n"}) {
+    write_file_atomically(folder.path / ".fovea-model.lock", text);
+    const FileLock lock("train", folder.path / "model");
+    CHECK(read_file(folder.path / ".fovea-model.lock") == std::to_string(::getpid()) + "\n");
+  }
+}
+
+TEST_CASE("file lock: a forked child does not remove its parent's lock") {
+  const Folder folder;
+  std::optional<FileLock> lock(std::in_place, "train", folder.path / "model");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    lock.reset();
+    ::_exit(0);
+  }
+  ::waitpid(child, nullptr, 0);
+  CHECK(fs::exists(folder.path / ".fovea-model.lock"));
+  CHECK_THROWS_AS(FileLock("train", folder.path / "model"), StateError);
+  lock.reset();
+  CHECK(fs::is_empty(folder.path));
 }

@@ -137,8 +137,8 @@ outputs_are_files_of_their_own() {
   echo model >m.st
   refused_before_training 'the earlier file of --save' $train --save m.st --log m.st.old
   [ "$(cat m.st)" = model ] || fail 'a refused training moved the earlier model'
-  refused_before_training 'the lock of --save' $train --save m.st --log m.st.lock
-  refused_before_training 'the lock of the checkpoint' $train --save m.st --json ./m.st.last.lock
+  refused_before_training 'the lock of --save' $train --save m.st --log .fovea-m.st.lock
+  refused_before_training 'the lock of the checkpoint' $train --save m.st --json ./.fovea-m.st.last.lock
   refused_before_training 'the file of standard output' $train --log output
   cp lines.txt in.txt
   fails '--output: ./in.txt is the file of --input' "$translate" --load dates.st --input in.txt \

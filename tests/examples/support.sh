@@ -84,7 +84,7 @@ signals_save() {
     name=${ending% *}.st
     ended_by $ending "$@" --save $name
     contains messages "To go on:"
-    [ ! -e $name.lock ] || fail "left $name.lock"
+    [ ! -e .fovea-$name.lock ] || fail "left .fovea-$name.lock"
     command=$(tail -n 1 messages)
     eval "$command" >output 2>messages || fail "the command to go on: $command"
     same_file undisturbed.st $name
