@@ -275,8 +275,8 @@ Tensor kl_div(const Tensor& input, const Tensor& target, const KlDivOptions& opt
   constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
   Tensor losses;
   if (options.log_target) {
-    const Tensor zero = eq(target, minus_infinity);
-    losses = exp(target) * (where(zero, 0.0, target) - where(zero, 0.0, input));
+    const Tensor p = exp(target), zero = eq(p, 0.0);  // finite targets underflow as well
+    losses = p * (where(zero, 0.0, target) - where(zero, 0.0, input));
   } else {
     const Tensor both_zero = logical_and(eq(target, 0.0), eq(input, minus_infinity));
     losses = target * log_of(target) - target * where(both_zero, 0.0, input);

@@ -159,7 +159,8 @@ const bool elements_added = add_special_cases({
           return kl_div(x, t, {.log_target = true, .reduction = Reduction::none});
         },
         [](Real x, Real t) { return weighed(std::exp(t), t == -kInf ? 0 : t - x); },
-        [](Real, Real t) { return -std::exp(t); }, kLogProbabilities, {0, -0.5L, -50, -kInf}),
+        [](Real, Real t) { return -std::exp(t); }, kLogProbabilities,
+        {0, -0.5L, -50, -1e5L, -kInf}),
     element_case(
         "smooth_l1_loss",
         [](const Tensor& x, const Tensor& t) { return smooth_l1_loss(x, t, 1, Reduction::none); },

@@ -259,6 +259,10 @@ TEST_CASE("kl_div: by hand, 0 log 0 = 0, and the same for log targets") {
   const Tensor soft = tensor({{0.9f, 0.1f}, {0.5f, 0.5f}});
   CHECK(max_difference(kl_div(input, log(soft), {.log_target = true, .reduction = Reduction::none}),
                        kl_div(input, soft, {.reduction = Reduction::none})) <= 1e-6);
+  // A probability that underflows to 0 counts as 0.
+  CHECK(kl_div(tensor({-inf, -inf}), tensor({-200, -inf}),
+               {.log_target = true, .reduction = Reduction::none})
+            .to_vector<float>() == std::vector<float>{0, 0});
   CHECK(message_of<ShapeError>([] {
           kl_div(scalar(0), scalar(1), {.reduction = Reduction::batchmean});
         }) == "kl_div: input (): batchmean needs a batch axis");
