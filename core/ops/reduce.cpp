@@ -1,10 +1,13 @@
 #include <fovea/core/autograd.h>
+#include <fovea/core/kernels/parallel.h>
 #include <fovea/core/kernels/reduce.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace fovea {
@@ -198,6 +201,34 @@ Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
       });
 }
 
+namespace {
+
+// From this size on the rounding of a log-sum-exp is a considerable factor of exp(x - y).
+constexpr double kLargeShift = 1024;
+
+bool any_large(const Tensor& shift) {
+  if (kernels::loops_left_out) return false;
+  const Tensor dense = numbers_of(shift).contiguous();
+  return dispatch_float(shift.dtype(), "logsumexp", [&]<class T>() {
+    const T* const values = dense.data<T>();
+    return std::any_of(values, values + dense.numel(), [](T v) {
+      return std::isfinite(v) && std::abs(v) >= static_cast<T>(kLargeShift);
+    });
+  });
+}
+
+// exp(x - shift); rows of a large shift, which was rounded, are divided by their sums.
+Tensor probabilities(const Tensor& x, const Tensor& shift) {
+  const Tensor p = exp(x - shift);
+  if (!any_large(shift)) return p;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const Tensor size = abs(numbers_of(shift));
+  const Tensor large = logical_and(size >= kLargeShift, size < infinity);
+  return p / where(large, sum_to(p, shift.shape()), 1.0);
+}
+
+}  // namespace
+
 // y = log sum exp x,   dx = dy exp(x - y);   keeps x and y
 Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
   const Reduction r = plan("logsumexp", x, axes, keepdim);
@@ -212,7 +243,7 @@ Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
         // Where y = -inf every x is -inf, and exp(x - 0) is the 0 that is wanted.
         const Tensor top = reshape(result, kept);
         const Tensor shift = where(eq(top, -std::numeric_limits<double>::infinity()), 0.0, top);
-        return Grads(reshape(dy, kept) * exp(x - shift));
+        return Grads(reshape(dy, kept) * probabilities(x, shift));
       });
 }
 

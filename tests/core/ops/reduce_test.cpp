@@ -148,6 +148,15 @@ TEST_CASE("logsumexp: large numbers, infinities, and rows of -inf") {
   CHECK(max_difference(dx, f64({0.5, 0.5, 0, 0, 3, 0}, {3, 2})) <= 1e-12);
 }
 
+TEST_CASE("logsumexp: the gradient of a large row sums to 1 though its value was rounded") {
+  for (const float size : {1e4F, 1e8F, -1e8F, 3e38F}) {
+    CAPTURE(size);
+    const Tensor dx =
+        weighted_gradient([](const Tensor& t) { return logsumexp(t, 1); }, full({1, 4}, size));
+    CHECK(max_difference(dx, full({1, 4}, 0.25)) <= 1e-6);
+  }
+}
+
 TEST_CASE("cumsum along any axis") {
   const Tensor x = f64({1, 2, 3, 4, 5, 6}, {2, 3});
   CHECK(values(cumsum(x, 1)) == Numbers{1, 3, 6, 4, 9, 15});
