@@ -39,6 +39,8 @@ void layer_norm_backward_wide(const T* x, const T* g, T r, const T* dy, int64_t 
                               T* db);
 template <class T>
 void rms_norm_wide(const T* x, const T* g, T eps, int64_t C, T* y, T* r);
+template <class T>
+void rms_norm_backward_wide(const T* x, const T* g, const T* dy, int64_t C, T* dx, T* dg);
 
 // Elements of scratch that either backward needs.
 int64_t norm_partial_size(int64_t rows, int64_t C);

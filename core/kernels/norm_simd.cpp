@@ -1,6 +1,8 @@
 #include <fovea/core/kernels/norm.h>
 #include <fovea/core/kernels/row_sums.h>
 
+#include <limits>
+
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
@@ -87,6 +89,10 @@ void rms_norm_backward(const T* x, const T* g, const T* r, const T* dy, int64_t 
   const T n = static_cast<T>(C);
   for (int64_t row = 0; row < rows; ++row, x += C, dy += C, dx += C) {
     const T scale = r[row];
+    if (scale < std::numeric_limits<T>::min()) [[unlikely]] {  // denormal: eps does not count here
+      rms_norm_backward_wide(x, g, dy, C, dx, dg);
+      continue;
+    }
     T sum_dh = 0;
 #pragma omp simd reduction(+ : sum_dh)
     for (int64_t c = 0; c < C; ++c) {

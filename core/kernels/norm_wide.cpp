@@ -75,10 +75,29 @@ void rms_norm_wide(const T* x, const T* g, T eps, int64_t C, T* y, T* r) {
   *r = static_cast<T>(scale);
 }
 
+template <class T>
+void rms_norm_backward_wide(const T* x, const T* g, const T* dy, int64_t C, T* dx, T* dg) {
+  using W = Wide<T>;
+  const W n = static_cast<W>(C);
+  W squares = 0, sum_dh = 0;
+  for (int64_t c = 0; c < C; ++c) squares += static_cast<W>(x[c]) * static_cast<W>(x[c]);
+  const W scale = 1 / std::sqrt(squares / n);
+  for (int64_t c = 0; c < C; ++c) {
+    const W h = static_cast<W>(x[c]) * scale;
+    sum_dh += static_cast<W>(g[c]) * dy[c] * h;
+    dg[c] += static_cast<T>(dy[c] * h);
+  }
+  for (int64_t c = 0; c < C; ++c) {
+    const W h = static_cast<W>(x[c]) * scale, d = static_cast<W>(g[c]) * dy[c];
+    dx[c] = static_cast<T>(scale * (d - h * (sum_dh / n)));
+  }
+}
+
 #define FOVEA_NORM_WIDE(T)                                                                      \
   template void layer_norm_wide(const T*, const T*, const T*, T, int64_t, T*, T*, T*);          \
   template void layer_norm_backward_wide(const T*, const T*, T, const T*, int64_t, T*, T*, T*); \
-  template void rms_norm_wide(const T*, const T*, T, int64_t, T*, T*);
+  template void rms_norm_wide(const T*, const T*, T, int64_t, T*, T*);                          \
+  template void rms_norm_backward_wide(const T*, const T*, const T*, int64_t, T*, T*);
 FOVEA_NORM_WIDE(float)
 FOVEA_NORM_WIDE(double)
 #undef FOVEA_NORM_WIDE

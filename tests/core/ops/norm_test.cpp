@@ -113,6 +113,14 @@ TEST_CASE("norms: no rows still give the weights a gradient, of zeros") {
   CHECK(got[3].to_vector<float>() == std::vector<float>(3, 0));
 }
 
+TEST_CASE("rms_norm: a row whose 1 / rms is denormal still gives the weight its gradient") {
+  const Tensor x = full({2, 8}, 3e38), w = ones({8}).set_requires_grad();
+  const Tensor y = rms_norm(x, w);
+  CHECK(max_difference(y, ones({2, 8})) <= 1e-6);
+  sum(y).backward();
+  CHECK(max_difference(w.grad(), full({8}, 2)) <= 1e-6);
+}
+
 TEST_CASE("norms: errors") {
   CHECK(message_of<ShapeError>([] { layer_norm(scalar(1)); }) ==
         "layer_norm: x (): there is no last axis to normalise over");
