@@ -178,9 +178,11 @@ void check(const BeamOptions& o, std::int64_t B) {
                 "max_lengths has {} lengths: must have none, or one for each of {} "
                 "sentences",
                 o.max_lengths.size(), B);
-  if (o.min_rows < 1) value_error("beam_search", "min_rows = {}: must be 1 or more", o.min_rows);
+  check_sizes("beam_search", {{"min_rows", o.min_rows}});
   for (const std::int64_t length : o.max_lengths)
-    if (length < 1) value_error("beam_search", "max_lengths: {}: must be 1 or more", length);
+    check_sizes("beam_search", {{"max_lengths", length}});
+  if (!std::isfinite(o.length_penalty))
+    value_error("beam_search", "length_penalty = {}: must be finite", o.length_penalty);
 }
 
 // The logits of one step as log-probabilities.    (B K, V)

@@ -35,8 +35,9 @@ using DecodeStep = std::function<Tensor(const Tensor& ids, std::vector<Tensor>& 
 /// better hypothesis before, then to the smaller token, so the result is reproducible.
 /// state: first axis B (one hypothesis a sentence); the search repeats it K times.
 /// Length normalisation: Wu et al. 2016, Google's Neural Machine Translation System, section 7,
-/// with length^alpha. ValueError for options out of range (beam and max_length end at 2^30), for
-/// more hypotheses than memory holds and for logits that are all NaN; ShapeError.
+/// with length^alpha. ValueError for options out of range (beam, lengths and min_rows end at 2^30;
+/// alpha is finite), for more hypotheses than memory holds and for logits that are all NaN;
+/// ShapeError.
 std::vector<std::vector<Hypothesis>> beam_search(const DecodeStep& step, std::vector<Tensor> state,
                                                  std::int64_t B, const BeamOptions& options);
 

@@ -7,6 +7,7 @@
 #include <fovea/tests/support/compare.h>
 
 #include <algorithm>
+#include <limits>
 
 #include <doctest/doctest.h>
 
@@ -213,7 +214,21 @@ TEST_CASE("every sentence has its own greatest length") {
   };
   CHECK(error({1, 2, 3}) ==
         "beam_search: max_lengths has 3 lengths: must have none, or one for each of 2 sentences");
-  CHECK(error({1, 0}) == "beam_search: max_lengths: 0: must be 1 or more");
+  CHECK(error({1, 0}) == "beam_search: max_lengths = 0: must be from 1 to 1073741824");
+}
+
+TEST_CASE("beam_search: options that overflow or are no numbers") {
+  const auto error = [](const BeamOptions& options) {
+    return message_of<ValueError>([&] { beam_search(model, sentences({1}), 1, options); });
+  };
+  CHECK(error({.max_lengths = {std::numeric_limits<std::int64_t>::max()}}) ==
+        "beam_search: max_lengths = 9223372036854775807: must be from 1 to 1073741824");
+  CHECK(error({.min_rows = std::int64_t{1} << 62}) ==
+        "beam_search: min_rows = 4611686018427387904: must be from 1 to 1073741824");
+  CHECK(error({.length_penalty = std::numeric_limits<double>::infinity()}) ==
+        "beam_search: length_penalty = inf: must be finite");
+  CHECK(error({.length_penalty = std::numeric_limits<double>::quiet_NaN()}) ==
+        "beam_search: length_penalty = nan: must be finite");
 }
 
 TEST_CASE("sentences that are done leave the batch") {
