@@ -3,15 +3,23 @@
 #include <fovea/core/ops/finite.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace fovea::detail {
 
 bool all_finite(const Tensor& x) {
   if (kernels::loops_left_out) return true;
   const Tensor dense = x.is_contiguous() ? x : numbers_of(x).contiguous();
-  return dispatch_float(x.dtype(), "all_finite", [&]<class T>() {
-    return kernels::all_finite(dense.data<T>(), dense.numel());
+  constexpr std::int64_t grain = 32768;
+  std::atomic<bool> finite{true};
+  dispatch_float(x.dtype(), "all_finite", [&]<class T>() {
+    const T* const values = dense.data<T>();
+    kernels::parallel_for(dense.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
+      if (!kernels::all_finite(values + begin, end - begin))
+        finite.store(false, std::memory_order_relaxed);
+    });
   });
+  return finite;
 }
 
 bool all_zero(const Tensor& x) {
