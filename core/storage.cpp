@@ -9,6 +9,7 @@
 #include <limits>
 #include <mutex>
 #include <new>
+#include <pthread.h>
 #include <sys/sysinfo.h>
 #include <utility>
 #include <vector>
@@ -128,7 +129,13 @@ struct GlobalPool {
 };
 
 GlobalPool& global_pool() {
-  static GlobalPool* pool = new GlobalPool;
+  static GlobalPool* pool = [] {
+    auto* made = new GlobalPool;
+    // Held across fork(): the child would wait forever for a thread that it does not have.
+    const auto unlock = [] { global_pool().mutex.unlock(); };
+    pthread_atfork([] { global_pool().mutex.lock(); }, unlock, unlock);
+    return made;
+  }();
   return *pool;
 }
 

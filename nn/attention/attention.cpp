@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <pthread.h>
 #include <thread>
 #include <vector>
 
@@ -23,7 +24,13 @@ struct Watches {
 };
 
 Watches& watches() {
-  static auto* instance = new Watches;  // never destroyed: a static model may outlive it
+  static Watches* instance = [] {
+    auto* made = new Watches;  // never destroyed: a static model may outlive it
+    // Held across fork(): the child would wait forever for a thread that it does not have.
+    const auto unlock = [] { watches().mutex.unlock(); };
+    pthread_atfork([] { watches().mutex.lock(); }, unlock, unlock);
+    return made;
+  }();
   return *instance;
 }
 

@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include <doctest/doctest.h>
@@ -66,4 +67,12 @@ TEST_CASE("a child may ask for threads or for pinned ones, and have children of 
           return exit_code_of_child([&] { return max_difference(work(), expected) == 0; }) == 0;
         }) == 0);
   CHECK(num_threads() == 4);
+}
+
+TEST_CASE("a child allocates, whatever another thread of the parent was allocating") {
+  const std::jthread allocating([](const std::stop_token& stop) {
+    while (!stop.stop_requested()) empty({1 << 16});
+  });
+  for (int i = 0; i < 50; ++i)
+    REQUIRE(exit_code_of_child([] { return empty({1 << 18}).numel() == 1 << 18; }) == 0);
 }
