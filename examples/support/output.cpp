@@ -3,6 +3,9 @@
 #include <fovea/core/files.h>
 #include <fovea/examples/support/output.h>
 
+#include <algorithm>
+
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace support {
@@ -44,13 +47,28 @@ NamedPaths outputs_of_training(const fs::path& model, const fs::path& last) {
   return outputs;
 }
 
+std::vector<EarlierFile> earlier_files(const fs::path& model, const fs::path& last) {
+  std::vector<EarlierFile> files;
+  if (model.empty()) return files;
+  std::error_code error;
+  for (const fs::path& given : {model, last})
+    if (!given.empty() && fs::is_regular_file(given, error))
+      if (const fs::path path = fs::canonical(given, error); !error)  // a link stays a link
+        files.push_back({path, {}});
+  std::string ending = ".old";
+  const auto is_taken = [&](const EarlierFile& file) {
+    return fs::exists(fs::symlink_status(file.path.string() + ending, error));
+  };
+  for (int n = 2; std::any_of(files.begin(), files.end(), is_taken); ++n)
+    ending = fmt::format(".old.{}", n);
+  for (EarlierFile& file : files) file.backup = file.path.string() + ending;
+  return files;
+}
+
 NamedPaths names_of_earlier(const fs::path& model, const fs::path& last) {
   NamedPaths names;
-  if (model.empty()) return names;
-  std::error_code ignored;
-  for (const fs::path& path : {model, last})
-    if (fs::is_regular_file(path, ignored))
-      names.push_back({"the earlier file of --save", path.string() + ".old"});
+  for (const EarlierFile& file : earlier_files(model, last))
+    names.push_back({"the earlier file of --save", file.backup});
   return names;
 }
 

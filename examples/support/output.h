@@ -20,7 +20,16 @@ using NamedPaths = std::vector<NamedPath>;
 /// What a training writes for `--save model`: the model, and `last` where there is one.
 NamedPaths outputs_of_training(const std::filesystem::path& model,
                                const std::filesystem::path& last);
-/// The names *.old that a new training gives to earlier files.
+
+/// A file that an earlier training left, with links followed, and its name from now on.
+struct EarlierFile {
+  std::filesystem::path path, backup;
+};
+/// What a new training renames: both files get the same ending, the first of .old, .old.2 and so on
+/// that neither has.
+std::vector<EarlierFile> earlier_files(const std::filesystem::path& model,
+                                       const std::filesystem::path& last);
+/// Their backups, which no output may overwrite.
 NamedPaths names_of_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
 
 /// Error where an output cannot be written (see fovea::check_writable), before hours are spent on

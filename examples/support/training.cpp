@@ -1,7 +1,8 @@
 #include <fovea/core/files.h>
+#include <fovea/examples/support/output.h>
 #include <fovea/examples/support/training.h>
+#include <fovea/nn/inspect/terminal.h>
 
-#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <sstream>
@@ -13,6 +14,14 @@ namespace data = fovea::nn::data;
 namespace optim = fovea::optim;
 
 namespace support {
+namespace {
+
+// A name may hold control characters, which would drive the terminal.
+std::string shown(const std::string& text) {
+  return fovea::nn::inspect::terminal_text(text, STDERR_FILENO);
+}
+
+}  // namespace
 
 const std::vector<data::Ids>& Epochs::at(std::int64_t epoch) {
   if (epoch != epoch_) {
@@ -48,26 +57,18 @@ void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
                       const std::string& resume_command) {
   std::cerr << fmt::format("\ninterrupted after step {}", step);
   if (!last.empty())
-    std::cerr << fmt::format("; {} has all of it. To go on:\n  {}", last.string(), resume_command);
+    std::cerr << fmt::format("; {} has all of it. To go on:\n  {}", shown(last.string()),
+                             shown(resume_command));
   std::cerr << '\n';
 }
 
 int interrupted_exit_code(int signal) { return 128 + signal; }
 
 void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last) {
-  namespace fs = std::filesystem;
-  std::vector<fs::path> earlier;
-  for (const fs::path& given : {model, last})
-    if (!given.empty() && fs::is_regular_file(given))
-      earlier.push_back(fs::canonical(given));  // a link stays a link
-  // Both get the same ending, the first that neither has.
-  std::string ending = ".old";
-  const auto is_taken = [&](const fs::path& path) { return fs::exists(path.string() + ending); };
-  for (int n = 2; std::any_of(earlier.begin(), earlier.end(), is_taken); ++n)
-    ending = fmt::format(".old.{}", n);
-  for (const fs::path& path : earlier) {
-    fovea::rename_file(path, path.string() + ending);
-    std::cerr << fmt::format("{0} of an earlier training is now {0}{1}\n", path.string(), ending);
+  for (const auto& [path, backup] : earlier_files(model, last)) {
+    fovea::rename_file(path, backup);
+    std::cerr << fmt::format("{} of an earlier training is now {}\n", shown(path.string()),
+                             shown(backup.string()));
   }
 }
 
@@ -80,7 +81,7 @@ optim::TrainingLock begin_training(const std::filesystem::path& model,
 }
 
 void say_written(const std::filesystem::path& path, const std::string& what) {
-  std::cerr << fmt::format("wrote {}: {}\n", path.string(), what);
+  std::cerr << fmt::format("wrote {}: {}\n", shown(path.string()), what);
 }
 
 data::Lines read_input(const std::filesystem::path& input) {

@@ -136,7 +136,17 @@ outputs_are_files_of_their_own() {
   done
   echo model >m.st
   refused_before_training 'the earlier file of --save' $train --save m.st --log m.st.old
+  echo older >m.st.old
+  ln -s m.st linked.st
+  for any in "$train" "$sentiment --epochs 1" "$generate --steps 1"; do
+    for name in m.st linked.st; do
+      refused_before_training 'the earlier file of --save' $any --save $name --json m.st.old.2
+    done
+  done
+  ln -s nowhere m.st.old.2
+  refused_before_training 'the earlier file of --save' $train --save m.st --log m.st.old.3
   [ "$(cat m.st)" = model ] || fail 'a refused training moved the earlier model'
+  rm m.st.old m.st.old.2 linked.st
   refused_before_training 'the lock of --save' $train --save m.st --log .fovea-m.st.lock
   refused_before_training 'the lock of the checkpoint' $train --save m.st --json ./.fovea-m.st.last.lock
   refused_before_training 'the file of standard output' $train --log output
