@@ -20,9 +20,10 @@ struct Declared {
   enum class Kind : std::uint8_t { flag, integer, real, bytes, choice, text, file };
   CLI::Option* option;
   Kind kind;
-  std::string example;             ///< a value that is accepted; empty for a flag
-  std::string min = {}, max = {};  ///< of integers and reals
-  bool above = false;              ///< min itself is refused
+  std::string example;                      ///< a value that is accepted; empty for a flag
+  std::string min = {}, max = {};           ///< of integers and reals
+  bool above = false;                       ///< min itself is refused
+  std::function<std::string()> value = {};  ///< of integers and reals: the current value
 };
 
 class CommandLine;
@@ -46,6 +47,7 @@ class Group {
     added.min = fmt::format("{}", range.min);
     added.max = added.example = fmt::format("{}", range.max);
     added.above = range.above;
+    added.value = [&value] { return fmt::format("{}", value); };
   }
   /// As "800MB" or "2GiB".
   void bytes(const std::string& name, std::int64_t& value, const std::string& kind,

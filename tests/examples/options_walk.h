@@ -25,7 +25,7 @@ std::string refusal(const Words& arguments) {
   try {
     line.parse(arguments);
   } catch (const CLI::ParseError& error) {
-    return std::string(error.what()).empty() ? "refused without a word" : error.what();
+    return std::string(error.what()).empty() ? "refused without a message" : error.what();
   }
   return "";
 }
@@ -51,7 +51,7 @@ inline Words hostile_numbers(const support::Declared& option) {
 }
 
 /// Every option was declared with its kind; numbers out of their range, and what is no number, are
-/// refused with the option's name; both ends of the range are read.
+/// refused with the option's name; both ends of the range are accepted and stored.
 template <class Options>
 void check_numbers(std::size_t at_least) {
   Options o;
@@ -85,6 +85,8 @@ void check_numbers(std::size_t at_least) {
       support::CommandLine fresh("");
       declare_options(fresh, read);
       CHECK_NOTHROW(fresh.app.parse(Words{text, name}));  // the last word first
+      for (const support::Declared& stored : fresh.options)
+        if (stored.value && stored.option->get_name() == name) CHECK(stored.value() == text);
     }
   }
   CHECK(numbers >= at_least);
