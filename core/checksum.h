@@ -1,4 +1,4 @@
-// A checksum that tells a damaged file from a whole one. No protection against forgery.
+// A checksum that detects damaged files. No protection against forgery.
 #pragma once
 
 #include <cstdint>

@@ -61,7 +61,7 @@ class GradientAudit {
   // Called by record().
   void note_cut(const OpInfo* op, std::span<const detail::Input> inputs);
   void note_leaves(const OpInfo* op, std::span<const detail::Input> inputs);
-  void forget_leaves(std::span<const Tensor> leaves);  ///< that stand in for inner tensors
+  void forget_leaves(std::span<const Tensor> leaves);  ///< placeholders for inner tensors
 
  private:
   struct Cut {

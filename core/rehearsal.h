@@ -7,11 +7,11 @@
 //
 // While it lives, ops on this thread check their arguments, allocate, record and free as always, on
 // real shapes, but the loops of the kernels are left out, and storages are address space that
-// nobody touches, but for the page with their header: floats read as zeros, except those made from
-// data; integers and bools that were set, copied or converted to each other are real, so that ids
-// and masks are what they are. What it counts is therefore what the real step counts, to the byte,
-// where sizes do not depend on computed numbers (masked_select; clipping, which copies a gradient
-// only if there is something to clip).
+// is never accessed, except the page with their header: floats read as zeros, except those made
+// from data; integers and bools that were set, copied or converted to each other are real, so that
+// ids and masks are what they are. What it counts is therefore what the real step counts, to the
+// byte, where sizes do not depend on computed numbers (masked_select; clipping, which copies a
+// gradient only if there is something to clip).
 //
 // Not taken: a small step measured and extrapolated. Sizes that depend on several lengths, blocks
 // that depend on the batch and caches that fill once must then be guessed apart; here they happen.

@@ -11,7 +11,7 @@ namespace fovea {
 
 inline constexpr int kMaxRank = 8;
 
-/// The most elements that a tensor can have, a view too: what 48 bits of an address can tell apart.
+/// The most elements that a tensor can have, a view too: as many as addresses of 48 bits.
 inline constexpr std::int64_t kMaxNumel = std::int64_t{1} << 48;
 
 /// A short list of int64: the sizes of a tensor, or its strides (in elements).

@@ -64,7 +64,7 @@ Metadata load_into(const SafetensorsFile& file, const NamedTensors& tensors,
 void check_fits(const SafetensorsFile& file, const NamedTensors& tensors, LoadOptions options = {});
 
 /// A generator's place as i64 (3): seed, stream, position. So it takes part in save and load_into.
-/// StateError for a position of 2^63 or more: nobody took that many draws.
+/// StateError for a position of 2^63 or more, which no generator reaches.
 Tensor rng_to_tensor(const Rng& rng);
 void rng_from_tensor(Rng& rng, const Tensor& state);
 

@@ -175,8 +175,8 @@ FreeList GlobalPool::cut_slab(int index) {
   return list;
 }
 
-// Slabs that are all free become large blocks again. Walks every free small block of this thread
-// and of nobody: only done where the heap would have to give memory back.
+// Slabs that are all free become large blocks again. Visits every free small block of this thread
+// and of no thread: only done where the heap would have to return memory to the system.
 void GlobalPool::free_slabs() {
   for (int i = 0; i < kSmallClasses; ++i) {
     give_list(i, thread_cache.free[static_cast<std::size_t>(i)]);
@@ -305,7 +305,7 @@ Storage* Storage::make(std::size_t bytes) {
 }
 
 void Storage::destroy() noexcept {
-  if (promised_) [[unlikely]]
+  if (reserved_only_) [[unlikely]]
     return Rehearsal::destroy(this);
   const std::size_t bytes = bytes_;
   count(-static_cast<std::int64_t>(bytes), 0);

@@ -74,14 +74,14 @@ class alignas(64) Storage {
   }
 
  private:
-  friend class Rehearsal;  // makes storages that are promised only
+  friend class Rehearsal;  // makes storages without memory (address space only)
 
-  Storage(std::size_t bytes, bool promised) : promised_(promised), bytes_(bytes) {}
+  Storage(std::size_t bytes, bool reserved_only) : reserved_only_(reserved_only), bytes_(bytes) {}
   void destroy() noexcept;
 
   RefCount refs_;
   std::atomic<std::uint32_t> version_{0};
-  bool promised_;
+  bool reserved_only_;
   std::size_t bytes_;
 };
 

@@ -55,7 +55,7 @@ struct TensorImpl : Pooled {
   Shape shape;
   Strides strides;
 
-  // These stand in tensor.cpp: Node is incomplete here.
+  // Defined in tensor.cpp: Node is incomplete here.
   constexpr TensorImpl() noexcept;  ///< of undefined tensors
   /// Dense; `numel` is that of `shape`.
   TensorImpl(const Shape& shape, std::int64_t numel, DType dtype, Ref<Storage> storage,

@@ -7,8 +7,8 @@ namespace fovea::optim {
 
 /// While the first of them lives, SIGINT, SIGTERM and SIGHUP are noted instead of ending the
 /// program, and a second signal ends it at once. (Not within 0.1 s: timeout(1) and a closing
-/// terminal send theirs twice.) A signal that is ignored already, as nohup arranges, stays ignored.
-/// At the end the handlers from before are back and what was noted is forgotten.
+/// terminal send a signal twice.) A signal that is ignored already, as nohup arranges, stays
+/// ignored. At the end the handlers from before are back and what was noted is forgotten.
 class InterruptGuard {
  public:
   explicit InterruptGuard(bool on = true);

@@ -29,7 +29,7 @@ void softmax(int64_t S, const bool* keep, T* row) {
   T top = -infinity<T>;
   for (int64_t s = 0; s < S; ++s)
     if ((!keep || keep[s]) && !(row[s] <= top))
-      top = row[s];                  // a NaN becomes the top and stays seen
+      top = row[s];                  // a NaN becomes the top and remains it
   if (top == -infinity<T>) top = 0;  // nothing, or only -inf, is kept: exp(-inf) is 0
   T sum = 0;
   for (int64_t s = 0; s < S; ++s) {

@@ -40,15 +40,15 @@ Softmax softmax_with_sink(const Tensor& scores, const Tensor& kept, const Tensor
   if (sink.defined()) top = maximum(top, numbers_of(sink));
   top = where(eq(top, minus_infinity), 0.0, top);  // a row that keeps nothing
   Tensor e = exp(masked - top);                    // (B, H, T, S); 0 where nothing is kept
-  const bool spoiled = kept.defined() && !detail::all_finite(top);  // by a NaN or inf that is kept
-  if (spoiled) e = where(kept, e, 0.0);
+  const bool non_finite = kept.defined() && !detail::all_finite(top);  // a NaN or inf that is kept
+  if (non_finite) e = where(kept, e, 0.0);
   Tensor total = sum(e, -1, true);  // (B, H, T, 1)
   if (sink.defined()) total = total + exp(sink - top);
   const Tensor empty_row = eq(total, 0.0);
   const Tensor safe = where(empty_row, 1.0, total);
   const Tensor lse = where(empty_row, minus_infinity, log(safe) + top);
   const Tensor weights = e / safe;
-  return {spoiled ? where(kept, weights, 0.0) : weights, squeeze(lse, -1)};
+  return {non_finite ? where(kept, weights, 0.0) : weights, squeeze(lse, -1)};
 }
 
 // 1 / (1 - p) where a weight stays, else 0: (B, H, T, S). The word of (b, h, t, s) is number

@@ -129,8 +129,8 @@ Tensor linear_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   if (mask.keeps_all() || detail::all_finite(sums)) return result(sums);
   // A query that keeps a NaN has no gradient: a 0 from its output would become one, for all it
   // keeps.
-  const Tensor spoiled = ne(sum(numbers_of(sums) * 0.0, -1, true), 0.0);  // (B, T, 1)
-  return where(spoiled, numbers_of(result(sums)), result(where(spoiled, 0.0, sums)));
+  const Tensor non_finite = ne(sum(numbers_of(sums) * 0.0, -1, true), 0.0);  // (B, T, 1)
+  return where(non_finite, numbers_of(result(sums)), result(where(non_finite, 0.0, sums)));
 }
 
 Tensor linear_attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,

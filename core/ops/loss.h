@@ -2,7 +2,7 @@
 //
 // Classes are on the last axis: logits (N.., V) with targets (N..), where PyTorch has (N, V, d..)
 // with (N, d..). Logits (B, V, T) from PyTorch need transpose(logits, 1, 2) first. Without it the
-// shapes do not fit and the op throws, except where V = T: then no shape tells the two apart, and
+// shapes do not fit and the op throws, except where V = T: then the shapes do not differ, and
 // the loss is taken over the wrong axis.
 #pragma once
 

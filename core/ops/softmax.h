@@ -14,7 +14,7 @@ Tensor softmax(const Tensor& x, std::int64_t axis = -1);
 Tensor softmax_reference(const Tensor& x, std::int64_t axis = -1);
 
 /// y = x - log sum exp(x) along `axis`: log(softmax(x)) without its overflow and underflow. An
-/// entry of -inf has y = -inf, and does not spoil the others; NaN as for softmax.
+/// entry of -inf has y = -inf, and does not change the others; NaN as for softmax.
 Tensor log_softmax(const Tensor& x, std::int64_t axis = -1);
 Tensor log_softmax_reference(const Tensor& x, std::int64_t axis = -1);
 

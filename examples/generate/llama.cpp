@@ -78,7 +78,7 @@ fovea::NamedTensors by_llama_name(nn::TransformerLM& model) {
 constexpr support::Range<std::int64_t> any_place{0, 1'000'000'000};
 constexpr support::Range<double> any_logit{-1e30, 1e30};
 
-// The words of a line behind its kind, as numbers. where: "file:line"
+// The words of a line after its kind, as numbers. where: "file:line"
 template <class T>
 std::vector<T> numbers(std::istringstream& line, const support::Range<T>& range,
                        const std::string& where) {

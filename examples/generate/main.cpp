@@ -102,7 +102,7 @@ Speech speak(const Speaker& speaker, const Options& options) {
                             [](const std::string& text) {
                               std::cout << inspect::terminal_text(text, STDOUT_FILENO)
                                         << std::flush;
-                              support::check_standard_output();  // nobody reads on
+                              support::check_standard_output();  // ends if the reader is gone
                             });
   std::cout << '\n';
   std::cerr << fmt::format("{} tokens, {:.0f} tokens/s\n", speech.new_tokens,

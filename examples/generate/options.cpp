@@ -49,7 +49,7 @@ void add_training_options(support::CommandLine& line, Options& o) {
 }
 
 void add_speech_options(support::CommandLine& line, Options& o) {
-  Group group(line, "What it says");
+  Group group(line, "Generation");
   group.text("--prompt", o.prompt, "TEXT", "it goes on from here");
   group.number("--tokens", o.tokens, ranges::count_or_none, "N", "new tokens at most");
   group.number("--temperature", o.sampling.temperature, {0, 1000}, "X",
@@ -68,7 +68,7 @@ void add_speech_options(support::CommandLine& line, Options& o) {
   group.flag("--smoke", o.smoke, "80 steps of training at most; fails unless it learned");
 }
 
-// What goes together: the one place that says which options mean nothing beside others.
+// The only list of options that have no effect together with others.
 std::vector<Rule> rules_of(const Options& o) {
   const bool samples = o.sampling.temperature > 0;
   return {{o.load.empty(), "only without --load", "--data"},

@@ -26,7 +26,7 @@ void add_model_options(support::CommandLine& line, Options& o) {
   group.text("--pooling", m.pooling, "KIND",
              "of a sentence's states to one: last (recurrent: where each direction ends),\n"
              "mean, max, or attention by a learned query, additive but for +dot [last for\n"
-             "recurrent alone, attention behind + and for selfattention, else mean]");
+             "recurrent alone, attention after + and for selfattention, else mean]");
   group.number("--embed", m.embed, ranges::width, "N",
                "embedding width; this and the rest: by model and data");
   group.number("--hidden", m.hidden, ranges::width, "N",
@@ -90,7 +90,7 @@ void add_use_options(support::CommandLine& line, Options& o) {
                "[1 for built-in reviews, else one a processor]; any gives the same results");
 }
 
-// What goes together: the one place that says which options mean nothing beside others.
+// The only list of options that have no effect together with others.
 std::vector<Rule> rules_of(const Options& o) {
   const ModelParts parts = parts_of(o.model.model);
   const bool layered = parts.recurrent() || parts.base == Base::transformer;

@@ -66,7 +66,7 @@ struct Options {
   std::string task() const { return data.empty() ? "reviews" : "sst2"; }
 };
 
-/// Declares the options, to be read into `o`, and what goes together.
+/// Declares the options, to be read into `o`, and the rules for combinations of options.
 void declare_options(support::CommandLine& line, Options& o);
 
 /// Reads the command line; prints help or an error and exits where that is called for.

@@ -15,7 +15,7 @@ fovea::SafetensorsFile read_checkpoint(const std::filesystem::path& path,
   std::error_code none;
   if (std::filesystem::exists(path, none) && !std::filesystem::is_regular_file(path, none))
     fovea::raise<fovea::Error>("load", "{}: must be a regular file", path.string());
-  std::string bytes = fovea::read_file(path);  // an error about the file itself speaks for itself
+  std::string bytes = fovea::read_file(path);  // its errors name the file
   try {
     return fovea::SafetensorsFile::parse(std::move(bytes), path.string());
   } catch (const fovea::FormatError& error) {

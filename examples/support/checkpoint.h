@@ -35,7 +35,7 @@ fovea::nn::data::Vocab read_vocab(const fovea::SafetensorsFile& file, const std:
 /// of what is missing, of another type or out of its range.
 class SavedOptions {
  public:
-  /// source: stands for the file in errors
+  /// source: the name of the file in errors
   SavedOptions(const std::string& json, std::string source);
   SavedOptions(const fovea::SafetensorsFile& file, const std::string& key)
       : SavedOptions(metadata_text(file, key), file.source()) {}

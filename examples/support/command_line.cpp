@@ -10,7 +10,7 @@ namespace support {
 
 namespace {
 
-// "" would stand for an option that was not given.
+// "" would mean that the option was not given.
 const CLI::Validator not_empty(
     [](std::string& text) { return text.empty() ? "'': must be a name" : ""; }, "");
 

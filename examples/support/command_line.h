@@ -29,7 +29,7 @@ struct Declared {
 class CommandLine;
 
 /// Options under one heading of --help, which shows the default (where the value is one that the
-/// option accepts) and the range. `kind` stands for the value in --help.
+/// option accepts) and the range. `kind` is the name of the value in --help.
 class Group {
  public:
   Group(CommandLine& line, std::string heading) : line_(line), heading_(std::move(heading)) {}
@@ -76,15 +76,15 @@ class Group {
   std::string heading_;
 };
 
-/// A row of the table of what goes together: while `holds` is false, its options mean nothing and
-/// are refused, "--a, --b: WHEN".
+/// A rule for combinations of options: while `holds` is false, its options have no effect and are
+/// refused, "--a, --b: WHEN".
 struct Rule {
   bool holds;
   std::string when;     ///< "only with --input"
   std::string options;  ///< their names, a blank between two
 };
 
-/// A program's options, and what goes together.
+/// A program's options, and the rules for their combinations.
 class CommandLine {
  public:
   explicit CommandLine(const std::string& description) : app(description) {}

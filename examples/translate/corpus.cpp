@@ -22,7 +22,7 @@ data::ParallelText read_pair(const fs::path& source, const fs::path& target) {
   return text;
 }
 
-const std::string preprocessing = ".lc.norm.tok.";  // behind Multi30k's names
+const std::string preprocessing = ".lc.norm.tok.";  // after Multi30k's names
 
 struct Split {
   std::string multi30k, plain;

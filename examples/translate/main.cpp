@@ -104,7 +104,7 @@ data::ParallelText pairs_to_align(const Translator& translator, const Options& o
     data::ParallelText pairs{input, support::read_input(options.target_text)};
     if (pairs.source.size() != pairs.target.size())
       fovea::value_error("--target-text",
-                         "{} has {} lines, and --input {}: line by line they belong",
+                         "{} has {} lines: must have {}, the number of lines of --input",
                          options.target_text.string(), pairs.target.size(), pairs.source.size());
     return pairs;
   }

@@ -153,7 +153,7 @@ void add_use_options(support::CommandLine& line, Options& o) {
                "[1 for dates, one a processor for text]; any number gives the same results");
 }
 
-// What goes together: the one place that says which options mean nothing beside others.
+// The only list of options that have no effect together with others.
 std::vector<Rule> rules_of(const Options& o) {
   const bool rnn = o.model == "rnn";
   const bool attends = !(o.trains() && rnn && o.attention == "none");

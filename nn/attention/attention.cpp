@@ -20,7 +20,7 @@ struct Watch {
 struct Watches {
   std::mutex mutex;
   std::vector<Watch> all;
-  std::atomic<std::size_t> count{0};  // where it is 0, nobody needs the mutex
+  std::atomic<std::size_t> count{0};  // 0: no thread needs the mutex
 };
 
 Watches& watches() {

@@ -22,9 +22,9 @@ struct AttentionCall {
 
 class Attention;
 
-/// Is told of the calls of the mechanisms that it watches, on the thread that called watch(): other
-/// threads may use the same model meanwhile, and their calls are not reported. It sees values, and
-/// changes none.
+/// Is notified of the calls of the mechanisms that it watches, on the thread that called watch():
+/// other threads may use the same model meanwhile, and their calls are not reported. It sees
+/// values, and changes none.
 class AttentionObserver {
  public:
   virtual ~AttentionObserver() = default;
@@ -35,7 +35,7 @@ class AttentionObserver {
 class Attention : public Module {
  public:
   Attention() = default;
-  Attention(Attention&& other) noexcept : Module(std::move(other)) {}  // observers stay behind
+  Attention(Attention&& other) noexcept : Module(std::move(other)) {}  // observers are not moved
   Attention& operator=(Attention&& other) noexcept {
     Module::operator=(std::move(other));
     return *this;

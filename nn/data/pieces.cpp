@@ -113,7 +113,7 @@ const std::string& Pieces::piece(std::int64_t id) const {
   return pieces_[static_cast<std::size_t>(id)].text;
 }
 
-// A byte that is no character's piece stands for itself, and is part of no longer piece.
+// A byte that is no character's piece is a piece of its own, and is part of no longer piece.
 bool Pieces::is_text(std::int64_t id) const { return id != unk && !byte_of(piece(id)); }
 
 std::int64_t Pieces::find(std::string_view text) const {

@@ -135,7 +135,7 @@ Json json_of(const ReportSentence& sentence) {
   return json;
 }
 
-// JSON as it may stand in a <script>: no text can end the element, begin a comment, or be an end of
+// JSON that is safe in a <script>: no text can end the element, begin a comment, or be an end of
 // line of JavaScript. Bytes that are no UTF-8 become "�".
 std::string script_text(const Json& json) {
   constexpr std::pair<std::string_view, std::string_view> escapes[] = {{"<", "\\u003c"},

@@ -1,4 +1,4 @@
-// The command line of the bench `length`: numbers, and what goes together.
+// The command line of the bench `length`: numbers, and combinations of options.
 #include <fovea/tests/examples/options_walk.h>
 
 #include "options.h"

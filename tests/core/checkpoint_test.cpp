@@ -248,7 +248,7 @@ TEST_CASE("random functions are computed again from the same draws") {
   }
 }
 
-TEST_CASE("a gradient audit sees the parameters inside, and not what stands in for the inputs") {
+TEST_CASE("a gradient audit sees the parameters inside, and not the placeholders of the inputs") {
   const Tensor x = random_leaf({4, 3}, 1), w = random_leaf({3, 3}, 3);
   const Function f = [&w](std::span<const Tensor> in) { return tanh(matmul(in[0], w)); };
   const GradientAudit audit;

@@ -240,7 +240,7 @@ TEST_CASE("masks for sizes that cannot be") {
   CHECK_THROWS_AS(Mask::prefix_lm({kMost}).to_tensor(1, 2, 2), ValueError);
 }
 
-TEST_CASE("numbers of threads") {
+TEST_CASE("thread counts") {
   const int before = num_threads();
   for (const int n : {100000, 0, -1, std::numeric_limits<int>::min()})
     CHECK(message_of<ValueError>([n] { set_num_threads(n); }) ==

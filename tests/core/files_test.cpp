@@ -135,7 +135,7 @@ TEST_CASE("files: a name may be as long as the file system allows") {
     CHECK(message_of<Error>([&] { write(path); }).find("File name too long") != std::string::npos);
 }
 
-TEST_CASE("files: an open descriptor is written to, behind what is there") {
+TEST_CASE("files: an open descriptor is written to, after its content") {
   const Folder folder;
   const fs::path path = folder.path / "appended";
   write_file_atomically(path, "old ");

@@ -188,7 +188,7 @@ TEST_CASE("safetensors: with checksums, any flipped bit of a file is found") {
     }
 }
 
-TEST_CASE("safetensors: checksums are texts of the metadata that nobody else sees") {
+TEST_CASE("safetensors: checksums are in the metadata of the file, not in metadata()") {
   const std::string whole = with_checksums();
   const SafetensorsFile file = SafetensorsFile::parse(whole, "F");
   CHECK(file.metadata() == Metadata{{"vocab", R"("fovea.xxh64.header":"0123456789abcdef")"}});

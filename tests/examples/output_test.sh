@@ -44,7 +44,7 @@ every_program_checks_its_output() {
 }
 
 # Nothing that is opened later becomes standard output: the file has what belongs into it alone.
-a_closed_output_spoils_no_file() {
+a_closed_output_changes_no_file() {
   "$translate" --load dates.st --text '3 may 1979' --json sound.json >output
   fails 'Bad file descriptor' "$translate" --load dates.st --text '3 may 1979' \
     --json closed.json >&-
@@ -54,7 +54,7 @@ a_closed_output_spoils_no_file() {
   same_file a.txt b.txt
 }
 
-# A long text is not made for nobody.
+# Generation ends when its output has no reader.
 an_endless_text_ends_with_its_reader() {
   fails 'standard output: No space left' "$generate" --load letters.st --tokens 100000000 >/dev/full
 }
@@ -218,7 +218,7 @@ printf '3 may 1979\nnot bad\n' >lines.txt
 "$generate" --steps 5 --save letters.st --tokens 5 >output 2>messages
 
 every_program_checks_its_output "$@"
-a_closed_output_spoils_no_file
+a_closed_output_changes_no_file
 an_endless_text_ends_with_its_reader
 input_is_checked
 streams_are_written_to

@@ -98,7 +98,8 @@ signals_save() {
   same_file undisturbed.st ignored.st
 }
 
-# trainings_share_a_name ARGUMENT...: at once they do not, and one after the other keeps all models.
+# trainings_share_a_name ARGUMENT...: a second one at the same time is refused; one after the other
+# they keep all models.
 trainings_share_a_name() {
   start "$@" --save shared.st
   first=$process

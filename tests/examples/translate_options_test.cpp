@@ -1,4 +1,4 @@
-// The command line of translate: numbers, and what goes together.
+// The command line of translate: numbers, and combinations of options.
 #include "options.h"
 #include "options_walk.h"
 

@@ -309,7 +309,7 @@ targets_are_forced() {
   has_lines found.links 4  # of its own translations
   works --load de-en.safetensors --data text --align test.links
   has_lines test.links 20
-  refuses 1 '--target-text: one.en has 1 lines, and --input 4' --load de-en.safetensors \
+  refuses 1 '--target-text: one.en has 1 lines: must have 4, the number of lines of --input' --load de-en.safetensors \
     --input de.txt --target-text one.en --align x
   refuses 2 '--target-text' --load de-en.safetensors --target-text en.txt --align x
   refuses 2 '--target-text: only with --align' --load de-en.safetensors --input de.txt \

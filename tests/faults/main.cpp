@@ -1,5 +1,5 @@
 // Trains with one of the programs again and again, each time with another fault, and asks after
-// each whether every file is whole, whether the program told of what failed, and whether the next
+// each whether every file is whole, whether the program reported the failure, and whether the next
 // run ends as if nothing had happened: same model, same checkpoint, same log, no temporary file.
 //
 //   faults PROGRAM PATH INJECTION [--stride N] [--kills N] [--seed N]
@@ -141,7 +141,7 @@ class Harness {
   void check_files(const std::string& what) {
     if (const std::string broken = what_is_broken(subject_, folder_); !broken.empty())
       wrong(what, broken, {});
-    // What is not complete is nobody else's to read.
+    // Other users must not read an incomplete file.
     if (what.ends_with("(write)") || what.ends_with("(fsync)"))
       for (const std::string& name : temporary_files(folder_))
         if (const fs::path path = folder_ / name; fs::file_size(path) > 0)

@@ -24,7 +24,7 @@ std::string repeated(const std::string& text, int times) {
   return all;
 }
 
-// Of each line the columns whose names do not tell of time.
+// The columns of each line, except times.
 std::string without_times(const std::string& csv) {
   std::istringstream lines(csv);
   std::string kept;
@@ -41,7 +41,7 @@ std::string without_times(const std::string& csv) {
   return kept;
 }
 
-// All tensors but those of figures, which tell of time, and the metadata that is no checksum.
+// All tensors except figures, which have times, and the metadata that is no checksum.
 std::string without_times(const fovea::SafetensorsFile& file) {
   std::string kept;
   for (const fovea::SafetensorsEntry& entry : file.entries()) {

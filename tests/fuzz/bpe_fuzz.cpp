@@ -44,7 +44,7 @@ void check_line(const Bpe& bpe, std::string_view line) {
       fuzz::require(bpe.encode_word(word) == reference_pieces(bpe.merges(), word),
                     "the pieces of the definition");
   const bool marked = std::any_of(words.begin(), words.end(), [](const std::string& word) {
-    return word.ends_with("@@");  // cannot be told from a piece
+    return word.ends_with("@@");  // looks like a piece
   });
   const std::string joined = Bpe::join(bpe.encode(line));
   fuzz::require(marked || joined == detokenize(words, Unit::words), "pieces join to the words");

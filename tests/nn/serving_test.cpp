@@ -135,7 +135,7 @@ TEST_CASE("a probe that another thread ends, and one that outlives its model") {
   std::thread([&] { (*model)(tokens(1)); }).join();
   CHECK(probe->layers()[0].calls.size() == 1);
   std::thread([&] { probe.reset(); }).join();
-  (*model)(tokens(1));  // nobody is told
+  (*model)(tokens(1));  // no observer is left
 
   inspect::AttentionProbe last(*model);
   model.reset();

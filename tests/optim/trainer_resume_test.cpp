@@ -105,7 +105,7 @@ TEST_CASE("trainer: a best model of another training is refused") {
                           (folder / "last").string()));
 }
 
-TEST_CASE("trainer: two runs of one training write the same best model, and it is theirs") {
+TEST_CASE("trainer: two runs of one training write the same best model, and accept it") {
   const Folder folder("checkpoint_test"), other("checkpoint_other");
   stop_in_the_middle(folder.path());
   stop_in_the_middle(other.path());

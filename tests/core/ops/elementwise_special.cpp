@@ -22,7 +22,7 @@ std::vector<std::vector<Reals>> single(const Reals& numbers) {
   return rows;
 }
 
-// y = f(x), dx = dy slope(x). The derivative at NaN is not promised.
+// y = f(x), dx = dy slope(x). The derivative at NaN is unspecified.
 SpecialCase unary(std::string op, std::function<Tensor(const Tensor&)> op_f, Scalar f, Scalar slope,
                   Bounds value = {}, Bounds derivative = {}, const Reals& extra = {}) {
   Reals numbers = special_numbers();

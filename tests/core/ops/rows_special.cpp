@@ -201,7 +201,7 @@ bool has_nan(const Reals& x) {
   return std::any_of(x.begin(), x.end(), [](Real v) { return std::isnan(v); });
 }
 
-// Probabilities of the kept entries. Empty: NaN, or 0 where `zeros` is promised.
+// Probabilities of the kept entries. Empty: NaN, or 0 where `zeros` is set.
 Reals softmax_of(const Reals& x, bool zeros) {
   const Real top = largest(x);
   if (has_nan(x) || top == -kInf) return Reals(x.size(), has_nan(x) || !zeros ? kNaN : 0);
@@ -260,8 +260,8 @@ Reals sparse_of(const Reals& x, Real scale, int power) {
   }
   return row(low);
 }
-// Nothing is promised of the gradient of a row that is NaN.
-Expected without_spoiled_gradient(Expected e) {
+// The gradient of a row that is NaN is unspecified.
+Expected without_nan_gradient(Expected e) {
   if (has_nan(e.value)) e.gradients.clear();
   return e;
 }
@@ -269,7 +269,7 @@ Expected sparsemax_row(const Reals& x, const Reals& dy, Real eps) {
   const Reals y = sparse_of(x, 1, 1);
   Reals w;
   for (const Real v : y) w.push_back(v > 1e-15L ? 1 : 0);
-  return without_spoiled_gradient(mapped(y, w, dy, eps));
+  return without_nan_gradient(mapped(y, w, dy, eps));
 }
 Expected entmax_row(const Reals& x, const Reals& dy, Real eps) {
   const Reals y = sparse_of(x, 0.5L, 2);
@@ -277,7 +277,7 @@ Expected entmax_row(const Reals& x, const Reals& dy, Real eps) {
   for (const Real v : y) w.push_back(std::sqrt(v));
   Expected e = mapped(y, w, dy, eps);
   for (Real& error : e.gradient_errors[0]) error = 64 * std::sqrt(eps);  // sqrt(y) near the border
-  return without_spoiled_gradient(e);
+  return without_nan_gradient(e);
 }
 
 // Every third entry is dropped.

@@ -29,7 +29,7 @@ struct SpecialCase {
   std::function<Expected(const std::vector<Reals>& x, const Reals& dy, Real eps)> expected;
   /// rows[r][i]: row r of input i. All rows of an input have one length.
   std::vector<std::vector<Reals>> rows;
-  bool of_elements = false;  ///< rows of one number, f32 and f64 each with numbers of their own
+  bool of_elements = false;  ///< rows of one number, with different values for f32 and f64
 };
 
 bool add_special_cases(std::vector<SpecialCase> cases);

@@ -241,7 +241,7 @@ TEST_CASE("the quick learner finds what counting again after every merge finds")
 TEST_CASE("a word's pieces are those of the definition, whatever the order of the rules") {
   Draw draw;
   for (int round = 0; round < 300; ++round) {
-    // Rules in random order: a rule may stand before those that make its pieces.
+    // Rules in random order: a rule may precede those that make its pieces.
     std::vector<Bpe::Merge> merges;
     for (std::uint32_t n = 1 + draw(12); n > 0; --n)
       merges.emplace_back(draw.word(2, 1 + draw(3)),
