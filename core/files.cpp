@@ -127,7 +127,7 @@ class TemporaryFile {
       fd_ = open_file(name_, O_WRONLY | O_CREAT | O_EXCL, mode);
       if (!fd_.is_open() && errno == EEXIST) continue;
       if (!fd_.is_open()) system_error(op, path);
-      // Whoever removes files of the dead may have met it before it was locked: then it is gone.
+      // Another process may have removed it as abandoned before it was locked: then try again.
       if (lock() && linked()) return;
     }
   }
@@ -157,7 +157,7 @@ class TemporaryFile {
   bool renamed_ = false;
 };
 
-// Nobody holds the lock of a file whose writer was killed.
+// No process holds the lock of a file whose writer was killed.
 void remove_if_abandoned(const fs::path& path) {
   const Descriptor fd = open_file(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
   if (fd.is_open() && retried([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) == 0)
@@ -230,7 +230,7 @@ void replace_file(const OutputTarget& target, std::string_view bytes, std::strin
   sync_folder(folder_of(target.path), fd, op);
 }
 
-// --- what a name stands for ----------------------------------------------------------------------
+// --- the target of a name ------------------------------------------------------------------------
 
 // Links in /proc are not names of files: /proc/self/fd/1 leads to an open file, or to "pipe:[7]".
 bool in_proc(const fs::path& path) {

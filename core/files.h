@@ -54,7 +54,7 @@ class GrowingText {
 /// Removes temporary files of killed processes. `op` begins the error's text.
 void check_writable(const std::filesystem::path& path, std::string_view op = "check_writable");
 
-/// What the name of an output stands for. Error where links form a loop or the system refuses.
+/// The target of the name of an output. Error where links form a loop or the system refuses.
 struct OutputTarget {
   explicit OutputTarget(const std::filesystem::path& name, std::string_view op = "output");
 

@@ -34,13 +34,13 @@ Position read_position(const SafetensorsFile& file, const TrainingTask& task,
 /// ValueError for an epoch without batches.
 std::int64_t batches_of(const TrainingTask& task, std::int64_t epoch);
 
-/// Whether a validation figure is better than the best so far, which NaN stands for none of.
+/// Whether a validation figure is better than the best so far; NaN: no figure yet.
 bool is_better(double figure, double best, bool higher_is_better);
 
-/// StateError that names the metadata in which `file` differs from `ours`.
-void check_same_training(const SafetensorsFile& file, const Metadata& ours);
+/// StateError that names the metadata in which `file` differs from `expected`.
+void check_same_training(const SafetensorsFile& file, const Metadata& expected);
 
-/// A number that tells a training from others of the same names and shapes: a checksum of model,
+/// An id that distinguishes trainings with the same names and shapes: a checksum of model,
 /// optimizer and metadata after the first step, when seeds, data and options have had an effect.
 std::int64_t training_id(const TrainingTask& task, const Metadata& metadata);
 
@@ -50,7 +50,7 @@ Metadata with_training_id(Metadata metadata, std::int64_t id);
 /// StateError unless `file` is a `best` of this training. Any file is, for id 0.
 void check_is_ours(const SafetensorsFile& best, std::int64_t id, const TrainerOptions& options);
 
-/// The history as the log's format wants it.
+/// The history in the log's format.
 std::string log_text(const std::vector<Progress>& history, const std::filesystem::path& log);
 
 }  // namespace fovea::optim::detail

@@ -50,7 +50,7 @@ Tensor to_tensor(const std::vector<Record>& rows, const Field<Record, T> (&field
   return from_data(values, {std::ssize(rows), static_cast<std::int64_t>(N)});
 }
 
-// Checks the numbers of one file.
+// Checks the values of one file.
 class Reader {
  public:
   explicit Reader(const SafetensorsFile& file) : file_(file) {}
@@ -183,14 +183,16 @@ void check_place(const Reader& reader, const Place& place, const std::vector<Pro
 }
 
 // "its options: seed is 3, not 4": of two JSON objects, the members that differ.
-std::string difference(const std::string& key, const std::string& theirs, const std::string& ours) {
+std::string difference(const std::string& key, const std::string& found,
+                       const std::string& expected) {
   using nlohmann::json;
-  const json a = json::parse(theirs, nullptr, /*allow_exceptions=*/false);
-  const json b = json::parse(ours, nullptr, /*allow_exceptions=*/false);
+  const json a = json::parse(found, nullptr, /*allow_exceptions=*/false);
+  const json b = json::parse(expected, nullptr, /*allow_exceptions=*/false);
   if (!a.is_object() || !b.is_object()) {
     constexpr std::size_t shown = 60;  // a vocabulary is long
-    if (theirs.size() > shown || ours.size() > shown) return fmt::format("its {} is another", key);
-    return fmt::format("its {} is '{}', not '{}'", key, theirs, ours);
+    if (found.size() > shown || expected.size() > shown)
+      return fmt::format("its {} is another", key);
+    return fmt::format("its {} is '{}', not '{}'", key, found, expected);
   }
   json members = a;
   members.update(b);
@@ -256,13 +258,13 @@ bool is_better(double figure, double best, bool higher_is_better) {
 }
 
 // Other values of the same shapes would load, and mean nothing.
-void check_same_training(const SafetensorsFile& file, const Metadata& ours) {
-  for (const auto& [key, value] : ours) {
-    const auto found = file.metadata().find(key);
-    const std::string theirs = found == file.metadata().end() ? "" : found->second;
-    if (theirs != value)
+void check_same_training(const SafetensorsFile& file, const Metadata& expected) {
+  for (const auto& [key, value] : expected) {
+    const auto entry = file.metadata().find(key);
+    const std::string found = entry == file.metadata().end() ? "" : entry->second;
+    if (found != value)
       state_error("train", "{} is of another training: {}", file.source(),
-                  difference(key, theirs, value));
+                  difference(key, found, value));
   }
 }
 
@@ -289,12 +291,12 @@ Metadata with_training_id(Metadata metadata, std::int64_t id) {
 void check_is_ours(const SafetensorsFile& best, std::int64_t id, const TrainerOptions& options) {
   if (id == 0) return;
   const Metadata wanted = with_training_id({}, id);
-  const auto found = best.metadata().find(kTrainingId);
-  const std::string theirs = found == best.metadata().end() ? "" : found->second;
-  if (theirs != wanted.at(kTrainingId))
+  const auto entry = best.metadata().find(kTrainingId);
+  const std::string found = entry == best.metadata().end() ? "" : entry->second;
+  if (found != wanted.at(kTrainingId))
     state_error(
         "train", "{}: {} = '{}': must be '{}': it is not the best model of {}", best.source(),
-        kTrainingId, theirs, wanted.at(kTrainingId),
+        kTrainingId, found, wanted.at(kTrainingId),
         options.last.empty() ? "this training" : "the training in " + options.last.string());
 }
 

@@ -13,8 +13,8 @@ FOVEA_INLINE bool in_range(T square) {
   return (square > low) & (square < 1 / low);
 }
 
-// Whether the rounding error of the mean, some 2^-22 of it, stays small beside what it is divided
-// by.
+// Whether the rounding error of the mean, some 2^-22 of it, stays small relative to what it is
+// divided by.
 template <class T>
 FOVEA_INLINE bool mean_is_exact(T mean, T variance, T eps) {
   const T square = mean * mean;

@@ -43,7 +43,7 @@ void layer_norm_wide(const T* x, const T* g, const T* b, T eps, int64_t C, T* y,
   *r = static_cast<T>(scale);
 }
 
-// Where r is so small that it has lost digits, eps does not count beside the variance.
+// Where r is so small that it has lost digits, eps is negligible relative to the variance.
 template <class T>
 void layer_norm_backward_wide(const T* x, const T* g, T r, const T* dy, int64_t C, T* dx, T* dg,
                               T* db) {

@@ -42,7 +42,8 @@ Tensor row_sizes(const Tensor& x, double eps) {
 }
 
 // x as the norm sees it: h has mean square 1 (and, centred, mean 0); r is what it was scaled by.
-// Centred twice: what the rounding of a large mean leaves would count beside a small deviation.
+// Centred twice: what the rounding of a large mean leaves would not be negligible for small
+// deviations.
 struct Normalized {
   Tensor h;  // (..., C)
   Tensor r;  // (..., 1)

@@ -195,7 +195,7 @@ Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
   const double n = static_cast<double>(block.sizes.reduced);
   return record<"var">(
       std::move(y), {x}, [x = keep(x), kept = r.kept, n, correction](const Tensor& dy, Wanted) {
-        // Centred twice: the rounding of a large mean would count beside small deviations.
+        // Centred twice: the rounding of a large mean would not be negligible for small deviations.
         const Tensor near = x - mean_to(x, kept), centred = near - mean_to(near, kept);
         return Grads(reshape(dy, kept) * centred * (2.0 / std::max(0.0, n - correction)));
       });

@@ -69,7 +69,7 @@ TEST_CASE("text memory: a line of 50 MB takes the text and the line") {
   CHECK(multiple(std::string(25'000'000, 'x') + '\n' + std::string(25'000'000, 'y')) < 2.01);
 }
 
-TEST_CASE("text memory: lines take 32 bytes each beside their characters") {
+TEST_CASE("text memory: lines take 32 bytes each plus their characters") {
   CHECK(multiple(std::string(5'000'000, '\n')) < 33.01);
   CHECK(multiple(repeated("0123456789\n", 5'000'000)) < 5);
   CHECK(multiple(repeated(std::string(99, 'x') + '\n', 5'000'000)) < 2.5);
