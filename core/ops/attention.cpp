@@ -259,6 +259,7 @@ Tensor attention_head_mean(const Tensor& query, const Tensor& key, const Mask& m
   AttentionOptions before_dropout = options;
   before_dropout.dropout = 0;
   const AttentionShape n = detail::check_attention(query, key, key, before_dropout);
+  check_defined(op, "logsumexp", logsumexp);
   if (!(logsumexp.shape() == Shape{n.B, n.H, n.T}))
     shape_error(op, "logsumexp {} for q {}: it must be (B, H, T)", logsumexp.shape().str(),
                 query.shape().str());

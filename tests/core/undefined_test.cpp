@@ -17,10 +17,12 @@
 #include <fovea/core/ops/recurrent.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/rope.h>
+#include <fovea/core/ops/scan.h>
 #include <fovea/core/ops/score_mod_lambda.h>
 #include <fovea/core/ops/softmax.h>
 #include <fovea/core/ops/sparse_softmax.h>
 #include <fovea/core/ops/step_linear.h>
+#include <fovea/core/ops/straight_through.h>
 #include <fovea/core/random.h>
 #include <fovea/core/safetensors.h>
 #include <fovea/core/state.h>
@@ -213,8 +215,27 @@ TEST_CASE("layers' ops, attention, losses and updates") {
       {"sum_of_squares: x is undefined", [&] { sum_of_squares(none); }},
   });
   Rng rng(1);
-  CHECK(message_of<StateError>([&] { dropout(none, 0.5, rng, false); }) ==
-        "dropout: x is undefined");
+  check_messages({
+      {"dropout: x is undefined", [&] { dropout(none, 0.5, rng, false); }},
+      {"relu_dropout: x is undefined", [&] { relu_dropout(none, 0.5, rng); }},
+      {"polar: radius is undefined", [&] { polar(none, w); }},
+      {"polar: angle is undefined", [&] { polar(w, none); }},
+      {"elu_feature: x is undefined", [&] { elu_feature(none); }},
+      {"straight_through: hard is undefined", [&] { straight_through(none, w); }},
+      {"straight_through: soft is undefined", [&] { straight_through(w, none); }},
+      {"linear_attention: q is undefined",
+       [&] {
+         linear_attention_weights(none, ones({1, 2, 2}), Mask::causal(), 0, 1);
+       }},
+      {"scaled_dot_product_attention: k is undefined",
+       [&] { attention_weights(x, none, Mask::none(), {}, 0, 1); }},
+      {"scaled_dot_product_attention: q is undefined",
+       [&] {
+         attention_head_mean(none, x, Mask::none(), {}, ones({1, 1, 2}));
+       }},
+      {"attention_head_mean: logsumexp is undefined",
+       [&] { attention_head_mean(x, x, Mask::none(), {}, none); }},
+  });
 }
 
 TEST_CASE("members of an undefined tensor") {
