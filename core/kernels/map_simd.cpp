@@ -3,6 +3,7 @@
 #include <fovea/core/kernels/map.h>
 #include <fovea/core/kernels/vecmath.h>
 
+#include <type_traits>
 #include <utility>
 
 namespace fovea::kernels::FOVEA_ISA {
@@ -56,6 +57,10 @@ FOVEA_INLINE T exponent_slope(T dy, T a, T b) {
   const bool vanishes = ((a == 0) & (b >= 0)) | ((a == infinity<T>)&(b < 0));
   return vanishes ? T{0} : dy * power(a, b) * log(a);
 }
+
+// The type that + - * are computed in: int64 wraps, which only unsigned integers may.
+template <class T>
+using Wrapping = std::conditional_t<std::is_same_v<T, int64_t>, std::uint64_t, T>;
 
 // ---- The formulas, one a line ------------------------------------------------------------------
 //
@@ -111,10 +116,11 @@ FOVEA_INLINE T gradient(T dy, T k, T a, T b) {
 // y = f(a, b)
 template <Binary f, class T>
 FOVEA_INLINE T value(T a, T b) {
+  using W = Wrapping<T>;
   switch (f) {
-    case Binary::add:     return a + b;
-    case Binary::sub:     return a - b;
-    case Binary::mul:     return a * b;
+    case Binary::add:     return static_cast<T>(W(a) + W(b));
+    case Binary::sub:     return static_cast<T>(W(a) - W(b));
+    case Binary::mul:     return static_cast<T>(W(a) * W(b));
     case Binary::maximum: return ((a > b) | (a != a)) ? a : b;
     case Binary::minimum: return ((a < b) | (a != a)) ? a : b;
     case Binary::div:     return a / b;

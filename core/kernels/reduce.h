@@ -48,9 +48,11 @@ void cumsum(const T* x, ReduceSizes sizes, bool reverse, T* y);
 
 // ---- The loops, one build per instruction set --------------------------------------------------
 
-// The type that a long sum of T is kept in.
+// The type that a long sum of T is kept in, and that of a short one. Integers wrap: unsigned.
 template <class T>
-using Total = std::conditional_t<std::is_integral_v<T>, int64_t, double>;
+using Total = std::conditional_t<std::is_integral_v<T>, std::uint64_t, double>;
+template <class T>
+using ShortTotal = std::conditional_t<std::is_integral_v<T>, std::uint64_t, T>;
 
 // What is summed, x being a number and c the centre of its row or column.
 enum class Term { x, squared_deviation, exp_deviation };  // x, (x - c)^2, exp(x - c)

@@ -8,13 +8,13 @@ namespace {
 // ---- Sums --------------------------------------------------------------------------------------
 
 template <Term term, class T>
-FOVEA_INLINE T value(T x, [[maybe_unused]] T c) {
+FOVEA_INLINE ShortTotal<T> value(T x, [[maybe_unused]] T c) {
   if constexpr (term == Term::squared_deviation) {
     return (x - c) * (x - c);
   } else if constexpr (term == Term::exp_deviation) {
     return exp(x - c);
   } else {
-    return x;
+    return static_cast<ShortTotal<T>>(x);
   }
 }
 
@@ -24,7 +24,8 @@ Total<T> sum_row(const T* x, int64_t n, T c) {
   Total<T> total = 0;
   for (int64_t begin = 0; begin < n; begin += run) {
     const int64_t length = begin + run < n ? run : n - begin;
-    total += row_sum<T>(length, [&](int64_t i) { return value<term>(x[begin + i], c); });
+    total +=
+        row_sum<ShortTotal<T>>(length, [&](int64_t i) { return value<term>(x[begin + i], c); });
   }
   return total;
 }
@@ -35,7 +36,7 @@ template <Term term, class T>
 void sum_columns(const T* x, int64_t rows, int64_t stride, int64_t columns, const T* c,
                  Total<T>* totals) {
   constexpr int64_t run_rows = 32;
-  T run[column_tile];
+  ShortTotal<T> run[column_tile];
   for (int64_t j = 0; j < columns; ++j) totals[j] = 0;
   for (int64_t begin = 0; begin < rows; begin += run_rows) {
     const int64_t end = begin + run_rows < rows ? begin + run_rows : rows;

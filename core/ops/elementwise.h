@@ -1,6 +1,7 @@
 // Elementwise ops. Operands of different shapes are broadcast by NumPy's rule (aligned at the
 // right, a size of 1 stretches); their dtypes must agree. Numbers are given as double and take the
-// tensor's dtype. Gradients exist for f32 and f64; + - * maximum minimum also take i64.
+// tensor's dtype. Gradients exist for f32 and f64; + - * maximum minimum also take i64,
+// in which + - * wrap, as PyTorch's do.
 //
 // Where a function has a corner, the derivative there is PyTorch's choice, stated beside it.
 // NaN in, NaN out: maximum, minimum, relu and clamp do not swallow it.

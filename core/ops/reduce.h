@@ -19,7 +19,7 @@ class Axes : public Dims {
   Axes(std::initializer_list<int64_t> axes) : Dims(axes) {}
 };
 
-/// Of bool: how many are true, as i64. Of nothing: 0.
+/// Of bool: how many are true, as i64. Of nothing: 0. Sums of i64 wrap, as PyTorch's do.
 Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 
 /// f32 and f64. Of nothing: NaN.

@@ -73,6 +73,16 @@ TEST_CASE("arithmetic of tensors and numbers") {
   CHECK(near(pow(a, b), {1, 32, std::pow(3.0, -6.0)}));
 }
 
+TEST_CASE("i64: + - * and negation wrap") {
+  constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min(),
+                         most = std::numeric_limits<std::int64_t>::max();
+  const Tensor a = i64({most, least, 1}), b = i64({1, -1, 1});
+  CHECK((a + b).to_vector<std::int64_t>() == std::vector<std::int64_t>{least, most, 2});
+  CHECK((b - a).to_vector<std::int64_t>() == std::vector<std::int64_t>{1 - most, most, 0});
+  CHECK((a * i64({2, 2, 2})).to_vector<std::int64_t>() == std::vector<std::int64_t>{-2, 0, 2});
+  CHECK((-a).to_vector<std::int64_t>() == std::vector<std::int64_t>{-most, least, -1});
+}
+
 TEST_CASE("i64: + - * maximum minimum, and whole numbers only") {
   const Tensor a = i64({1, 2, 3}), b = i64({4, -5, 6});
   CHECK((a + b).dtype() == DType::i64);

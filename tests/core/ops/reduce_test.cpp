@@ -157,6 +157,17 @@ TEST_CASE("logsumexp: the gradient of a large row sums to 1 though its value was
   }
 }
 
+TEST_CASE("sums of i64 wrap") {
+  constexpr int64_t least = std::numeric_limits<int64_t>::min(),
+                    most = std::numeric_limits<int64_t>::max();
+  const Tensor x = from_data(std::vector<int64_t>{most, 1, 1, least, least, 0}, {3, 2});
+  using Integers = std::vector<int64_t>;
+  CHECK(sum(x).item<int64_t>() == least + 1);
+  CHECK(sum(x, 0).to_vector<int64_t>() == Integers{0, least + 1});
+  CHECK(sum(x, 1).to_vector<int64_t>() == Integers{least, least + 1, least});
+  CHECK(cumsum(x, 0).to_vector<int64_t>() == Integers{most, 1, least, least + 1, 0, least + 1});
+}
+
 TEST_CASE("cumsum along any axis") {
   const Tensor x = f64({1, 2, 3, 4, 5, 6}, {2, 3});
   CHECK(values(cumsum(x, 1)) == Numbers{1, 3, 6, 4, 9, 15});
