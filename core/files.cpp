@@ -1,5 +1,6 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
+#include <fovea/core/storage.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,7 +11,9 @@
 #include <fcntl.h>
 #include <iostream>
 #include <memory>
+#include <new>
 #include <optional>
+#include <stdexcept>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -77,10 +80,15 @@ bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-std::string read_all(int fd, const fs::path& name) {
-  struct stat info;
-  if (::fstat(fd, &info) != 0) system_error("read_file", name);
-  const std::size_t expected = S_ISREG(info.st_mode) ? static_cast<std::size_t>(info.st_size) : 0;
+void check_size(std::size_t size, std::size_t limit, const fs::path& name) {
+  if (size > limit)
+    raise<Error>("read_file", "{}: size = {} bytes: must be at most {}", name.string(), size,
+                 limit);
+}
+
+std::string read_to_end(int fd, std::size_t expected, const fs::path& name) {
+  const std::size_t limit = expected > 0 ? system_memory() : most_stream_bytes;
+  check_size(expected, limit, name);
   std::string bytes(expected + 1, '\0');
   std::size_t size = 0;
   while (true) {  // a pipe has no size, and a file may grow: read until there is no more
@@ -90,9 +98,34 @@ std::string read_all(int fd, const fs::path& name) {
     if (got < 0) system_error("read_file", name);
     if (got == 0) break;
     size += static_cast<std::size_t>(got);
+    check_size(size, limit, name);
   }
   bytes.resize(size);
   return bytes;
+}
+
+std::string read_all(int fd, const fs::path& name) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0) system_error("read_file", name);
+  const std::size_t expected = S_ISREG(info.st_mode) ? static_cast<std::size_t>(info.st_size) : 0;
+  try {
+    return read_to_end(fd, expected, name);
+  } catch (const std::bad_alloc&) {
+    system_error("read_file", name, ENOMEM);
+  } catch (const std::length_error&) {
+    system_error("read_file", name, ENOMEM);
+  }
+}
+
+// Such as /dev/zero, which has no end, or a disk.
+void check_no_device(int fd, const fs::path& name) {
+  struct stat info, null;
+  if (::fstat(fd, &info) != 0 || !(S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode))) return;
+  const bool is_null = ::stat("/dev/null", &null) == 0 && S_ISCHR(null.st_mode) &&
+                       S_ISCHR(info.st_mode) && info.st_rdev == null.st_rdev;
+  if (!is_null && ::isatty(fd) == 0)
+    raise<Error>("read_file", "{} is a device: must be a file, a pipe or a terminal",
+                 name.string());
 }
 
 // --- temporary files -----------------------------------------------------------------------------
@@ -293,8 +326,9 @@ std::string short_name(const fs::path& path) {
 }
 
 std::string read_file(const fs::path& path) {
-  const Descriptor fd = open_file(path, O_RDONLY);
+  const Descriptor fd = open_file(path, O_RDONLY | O_NOCTTY);
   if (!fd.is_open()) system_error("read_file", path);
+  check_no_device(fd.get(), path);
   return read_all(fd.get(), path);
 }
 

@@ -1,6 +1,7 @@
 // Whole files in and out, so that a reader never sees half a file.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -8,10 +9,16 @@
 
 namespace fovea {
 
-/// The bytes of a file. Error names the path and what the system said.
+/// Bytes that are read at most of what has no size: a pipe, a terminal, a file in /proc.
+constexpr std::size_t most_stream_bytes = std::size_t{1} << 30;
+
+/// The bytes of a file. Error names the path and what the system said, or the limit: a file must
+/// not be larger than system_memory(), a stream than most_stream_bytes. A device is refused unless
+/// it is a terminal or /dev/null.
 std::string read_file(const std::filesystem::path& path);
 
-/// All of standard input, to its end. Error where it is closed or cannot be read.
+/// All of standard input, to its end, within the same limits. Error where it is closed or cannot be
+/// read. It may be any device.
 std::string read_standard_input();
 
 /// Replaces or makes `path`: afterwards it holds all of `bytes`, also after a power cut, or (Error)

@@ -84,8 +84,11 @@ Unit unit_named(std::string_view name) {
 
 Lines read_lines(std::istream& in, std::string_view name, Utf8 utf8) {
   std::string bytes;
-  for (std::array<char, 1 << 16> part; in.read(part.data(), part.size()) || in.gcount() > 0;)
+  for (std::array<char, 1 << 16> part; in.read(part.data(), part.size()) || in.gcount() > 0;) {
     bytes.append(part.data(), static_cast<std::size_t>(in.gcount()));
+    if (bytes.size() > most_stream_bytes)
+      format_error("read_lines", "{}: must be at most {} bytes", name, most_stream_bytes);
+  }
   if (in.bad()) format_error("read_lines", "{}: reading failed", name);
   return split_lines(bytes, name, utf8);
 }

@@ -38,6 +38,7 @@ enum class Utf8 : std::uint8_t { strict, lenient };
 Lines read_lines(const std::filesystem::path& file, Utf8 utf8 = Utf8::strict);
 
 /// The same from a stream, such as standard input; `name` stands for the file in errors.
+/// At most most_stream_bytes (core/files.h).
 Lines read_lines(std::istream& in, std::string_view name, Utf8 utf8 = Utf8::strict);
 
 /// Two texts of equally many lines, of which line i of one translates line i of the other.

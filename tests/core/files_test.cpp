@@ -1,5 +1,6 @@
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
+#include <fovea/core/storage.h>
 #include <fovea/tests/support/compare.h>
 
 #include <atomic>
@@ -75,6 +76,24 @@ TEST_CASE("files: errors name the path and the reason") {
         "write_file_atomically: " + missing.string() + ": No such file or directory");
   CHECK(message_of<Error>([&] { read_file(folder.path); }) ==
         "read_file: " + folder.path.string() + ": Is a directory");
+}
+
+TEST_CASE("files: devices without an end and files larger than the memory are refused") {
+  const Folder folder;
+  for (const std::string device : {"/dev/zero", "/dev/urandom", "/dev/full"})
+    CHECK(message_of<Error>([&] { read_file(device); }) ==
+          "read_file: " + device + " is a device: must be a file, a pipe or a terminal");
+  fs::create_symlink("/dev/zero", folder.path / "link");
+  CHECK_THROWS_AS(read_file(folder.path / "link"), Error);
+  CHECK(read_file("/dev/null") == "");
+  CHECK(read_file("/proc/self/stat") != "");  // without a size
+
+  const fs::path sparse = folder.path / "sparse";
+  write_file_atomically(sparse, "x");
+  fs::resize_file(sparse, system_memory() + 1);
+  CHECK(message_of<Error>([&] { read_file(sparse); }) ==
+        "read_file: " + sparse.string() + ": size = " + std::to_string(system_memory() + 1) +
+            " bytes: must be at most " + std::to_string(system_memory()));
 }
 
 TEST_CASE("files: a failed write leaves nothing behind and the old content in place") {

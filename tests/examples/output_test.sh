@@ -70,6 +70,10 @@ input_is_checked() {
   fails 'folder: Is a directory' "$translate" --load dates.st --input lines.txt \
     --target-text folder --align links.txt
   fails 'folder: Is a directory' "$generate" --text folder
+  fails '/dev/zero is a device' "$generate" --text /dev/zero
+  fails '/dev/zero is a device' "$sentiment" --load bow.st --input /dev/zero
+  fails '/dev/zero is a device' "$translate" --load dates.st --input lines.txt \
+    --target-text /dev/zero --align links.txt
   fails 'folder: must be a regular file' "$translate" --load folder --text a
 }
 

@@ -129,6 +129,8 @@ TEST_CASE("text: files that are not there, or are folders") {
   const std::string missing = (folder.path() / "missing.de").string();
   CHECK(message_of<fovea::Error>([&] { read_lines(missing); }) ==
         "read_file: " + missing + ": No such file or directory");
+  CHECK(message_of<fovea::Error>([&] { read_lines("/dev/zero"); }) ==
+        "read_file: /dev/zero is a device: must be a file, a pipe or a terminal");
   CHECK(message_of<fovea::Error>([&] { read_lines(folder.path()); }) ==
         "read_file: " + folder.path().string() + ": Is a directory");
   const fs::path bad = folder.write("bad.en", "\xFF\n");
