@@ -81,7 +81,8 @@ std::vector<Rule> rules_of(const Options& o) {
            "--prompt --tokens --temperature --top-k --top-p --seed --endless --json --report "
            "--profile"},
           {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
-           "--prompt --tokens --temperature --top-k --top-p --json --report"},
+           "--prompt --tokens --temperature --top-k --top-p --json --report --save --resume "
+           "--save-every --profile"},
           {!o.smoke, "only without --smoke, which sets them", "--steps"},
           {samples, "only with a --temperature above 0", "--top-k --top-p"},
           {samples || o.trains(), "only with a --temperature above 0", "--seed"}};

@@ -109,7 +109,8 @@ std::vector<Rule> rules_of(const Options& o) {
           {!o.smoke || !o.save.empty(), "with --smoke only with --save: else nothing is kept",
            "--resume --save-every"},
           {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
-           "--text --input --output --report --json"},
+           "--text --input --output --report --json --save --resume --save-every --log --curve "
+           "--profile"},
           {!o.input.empty(), "only with --input", "--output"}};
 }
 

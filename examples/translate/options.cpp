@@ -188,7 +188,8 @@ std::vector<Rule> rules_of(const Options& o) {
        "--resume --save-every"},
       {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
        "--text --input --output --target-text --align --align-weights --heatmap --report --json "
-       "--beam --length-penalty --max-length --n-best --keep-unknown"},
+       "--beam --length-penalty --max-length --n-best --keep-unknown "
+       "--save --resume --save-every --log --curve --profile"},
       {!o.input.empty(), "only with --input", "--output --target-text"},
       {!forced, "only without --target-text", "--output"},
       {o.aligns(), "only with --align or --align-weights", "--target-text"},

@@ -18,7 +18,8 @@ TEST_CASE("sentiment: every option in every mode") {
                                       {'L', {"--load", "x"}},
                                       {'X', {"--load", "x", "--text", "a"}},
                                       {'I', {"--load", "x", "--input", "i"}}};
-  const std::string training = "DFRTAPYS", done = "DFRTAPSLXI", all = "DFRTAPYSLXI";
+  const std::string training = "DFRTAPYS", trained = "DFRTAPS", done = "DFRTAPSLXI",
+                    all = "DFRTAPYSLXI";
   const walk::Table table{{"--data", all},
                           {"--phrases", "F"},
                           {"--model", training},
@@ -40,12 +41,12 @@ TEST_CASE("sentiment: every option in every mode") {
                           {"--average", training},
                           {"--clip", training},
                           {"--seed", training},
-                          {"--save", training},
-                          {"--resume", "DFRTAPY"},
-                          {"--save-every", "DFRTAPY"},
-                          {"--log", training},
-                          {"--curve", training},
-                          {"--profile", training},
+                          {"--save", trained},
+                          {"--resume", "DFRTAP"},
+                          {"--save-every", "DFRTAP"},
+                          {"--log", trained},
+                          {"--curve", trained},
+                          {"--profile", trained},
                           {"--recompute", "RP"},
                           {"--dry-run", training},
                           {"--memory-limit", training},
