@@ -40,8 +40,9 @@ struct AttentionResult {
 /// or infinity in a key or value reaches only the queries that keep it, forward and backward; such
 /// a query, if a loss does not use it (dy = 0), gives no gradient. q, k and v may be strided views;
 /// the output lies in memory as q does. The second derivative goes through attention_reference.
-/// The backward takes the weights as exp(score - logsumexp): of scores of about 1024 and more
-/// (f32), whose logsumexp is rounded, gradients have a relative error of up to eps |logsumexp|.
+/// The backward takes the weights as exp(score - logsumexp), with a rounded logsumexp: they are
+/// wrong by a factor of up to about exp(eps |logsumexp|), so f32 needs scores well below 1e6. The
+/// same holds for attention_head_mean.
 /// ShapeError, DTypeError, ValueError (dropout outside [0, 1) or without rng).
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                     const Mask& mask = Mask::none(),
