@@ -11,6 +11,9 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
 
 #include <doctest/doctest.h>
 
@@ -242,4 +245,32 @@ TEST_CASE("masks that differ between heads, and strict ones") {
         }) ==
         "Mask::strict: batch row 1, head 0, query 0 of 5 keeps none of 5 keys: each query must "
         "keep one");
+}
+
+TEST_CASE("a child of fork() watches, whatever another thread of the parent was watching") {
+  struct Nothing final : nn::AttentionObserver {
+    void see(const nn::Attention&, const nn::AttentionCall&) override {}
+  };
+  Rng rng(1);
+  const auto layer =
+      nn::make_attention("dot", {.query_dim = C, .key_dim = C, .attention_dim = C}, rng);
+  const std::jthread watching([&](const std::stop_token& stop) {
+    Nothing observer;
+    while (!stop.stop_requested()) {
+      layer->watch(observer);
+      layer->unwatch(observer);
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(60);
+      Nothing observer;
+      layer->watch(observer);
+      _exit(0);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    REQUIRE(status == 0);
+  }
 }
