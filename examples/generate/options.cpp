@@ -12,7 +12,7 @@ using support::Rule;
 namespace ranges = support::ranges;
 
 void add_model_options(support::CommandLine& line, Options& o) {
-  Group group(line, "What speaks");
+  Group group(line, "Model");
   group.file("--data", o.data, "DIR",
              "folder with stories260K.safetensors and tok512.bin, or\n"
              "with a folder `checkpoints` that has them");
@@ -61,7 +61,8 @@ void add_speech_options(support::CommandLine& line, Options& o) {
   group.number("--seed", o.seed, ranges::seed, "N", "of everything random");
   group.flag("--endless", o.endless, "go on where a story ends");
   group.file("--json", o.json, "FILE", "the text and every figure");
-  group.file("--report", o.report, "FILE", "where each token looked, as an HTML page to explore");
+  group.file("--report", o.report, "FILE",
+             "attention weights of each token: an interactive HTML page");
   group.file("--profile", o.profile, "FILE",
              "where the time of some steps of training goes, or of a loaded model's\n"
              "tokens: a table, and a trace (JSON) for ui.perfetto.dev");

@@ -83,7 +83,7 @@ void add_use_options(support::CommandLine& line, Options& o) {
   group.file("--output", o.output, "FILE",
              "a probability of praise for each line of it [standard output]");
   group.file("--report", o.report, "FILE",
-             "a page to explore: which words decided, and where attention looked;\n"
+             "an HTML page: which words decided, and attention weights;\n"
              "of the lines of --text and --input, or of test sentences");
   group.file("--json", o.json, "FILE", "every final figure");
   group.number("--threads", o.threads, ranges::threads, "N",

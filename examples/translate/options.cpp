@@ -127,16 +127,16 @@ void add_use_options(support::CommandLine& line, Options& o) {
   group.file("--target-text", o.target_text, "FILE",
              "what --input is to become, line by line: forced, for --align");
   group.file("--align", o.align, "FILE",
-             "where each target token looked most, as links SOURCE-TARGET:\n"
+             "each target token's largest weight, as links SOURCE-TARGET:\n"
              "of --input and --target-text, of --input or --text and the\n"
              "translations found, or of the test set");
   group.file("--align-weights", o.align_weights, "FILE",
              "the same as all weights, a JSON object a line");
   group.file("--heatmap", o.heatmap, "FILE",
-             "where it looked, as SVG [attention.svg after training]:\n"
+             "attention weights, as SVG [attention.svg after training]:\n"
              "for the first line of --text, --input or the test set");
   group.file("--report", o.report, "FILE",
-             "a page to explore where every layer looked, as HTML:\n"
+             "attention weights of every layer, as interactive HTML page:\n"
              "for the first lines of --text, --input or the test set");
   group.file("--json", o.json, "FILE", "every final figure");
   group.number("--beam", o.beam, ranges::beam, "N",
