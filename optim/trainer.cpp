@@ -159,21 +159,26 @@ class Run {
     if (!options_.log.empty()) log_.write(log_text(result_.history, options_.log));
   }
 
-  // False if a signal ended it.
-  bool measure() try {
-    const NoGrad guard;
-    const ModelForValidation model(*this);
-    double figure = 0;
-    {
-      const RefuseDropout no_dropout;
-      figure = task_.validate();
+  // False if a signal ended it. The next run repeats it, with the same random numbers.
+  bool measure() {
+    std::vector<RngState> before;
+    for (const Rng* rng : task_.generators) before.push_back(rng->state());
+    try {
+      const NoGrad guard;
+      const ModelForValidation model(*this);
+      double figure = 0;
+      {
+        const RefuseDropout no_dropout;
+        figure = task_.validate();
+      }
+      count(figure);
+      return true;
+    } catch (const Interrupted&) {
+      if (interrupt_signal() == 0) throw;  // not by our guard
+      for (std::size_t i = 0; i < before.size(); ++i) task_.generators[i]->set_state(before[i]);
+      abandoned_ = true;
+      return false;
     }
-    count(figure);
-    return true;
-  } catch (const Interrupted&) {
-    if (interrupt_signal() == 0) throw;  // not by our guard
-    abandoned_ = true;
-    return false;
   }
 
   void count(double figure) {
@@ -222,7 +227,6 @@ class Run {
     }
     save_last();
     const bool interrupted = result_.stopped_by == StoppedBy::interrupt;
-    if (interrupted) result_.signal = interrupt_signal();
     if (!options_.best.empty() && !std::isnan(place_.best)) {
       const SafetensorsFile best = SafetensorsFile::read(options_.best);
       check_is_ours(best, place_.training, options_);
@@ -231,6 +235,7 @@ class Run {
       average_->swap();
     }
     result_.tokens = place_.tokens;
+    result_.signal = interrupt_signal();  // one that came after the last step counts too
   }
 
   // --- checkpoints -------------------------------------------------------------------------------

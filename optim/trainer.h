@@ -97,7 +97,9 @@ enum class StoppedBy { epochs, time, patience, interrupt };
 
 struct TrainingResult {
   StoppedBy stopped_by = StoppedBy::epochs;
-  int signal = 0;  ///< the number of the one that interrupted the training
+  /// Signal noted during the run, 0 for none. It may have come after the last step, while the files
+  /// were written: then stopped_by is not StoppedBy::interrupt.
+  int signal = 0;
   Progress last;
   std::int64_t tokens = 0;        ///< the sum of the losses' weights, over all runs
   std::vector<Progress> history;  ///< at each validation (without one: epoch's end), over all runs
@@ -111,8 +113,10 @@ struct TrainingResult {
 /// before is replaced. A model that has become NaN or infinite is not saved.
 ///
 /// Resuming gives the same values and rows, bit for bit, as never having stopped; only max_epochs,
-/// max_seconds, patience and save_every may be others than before. The validation that a run makes
-/// only because it ends counts for `best`; a run that goes on from there drops its row.
+/// max_seconds, patience and save_every may be others than before. One exception: the validation
+/// that a run makes only because it ends. A run that goes on from there drops its row, but the
+/// model stays `best` if its figure was as good as the best so far, and patience counts from it if
+/// it was better.
 ///
 /// ValueError for a task that lacks a part, options out of range, or an epoch without batches.
 /// StateError, FormatError where the checkpoint does not fit or holds what no training of this task

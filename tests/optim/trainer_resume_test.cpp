@@ -47,6 +47,42 @@ TEST_CASE("trainer: a validation that a signal ends is made by the next run") {
   CHECK(values_of(folder / "best") == values_of(whole / "best"));
 }
 
+TEST_CASE("trainer: a validation that a signal ends leaves the generators as they were") {
+  const Folder whole("checkpoint_whole"), folder("checkpoint_test");
+  const auto run = [](const fs::path& path, bool goes_on, std::int64_t interrupted) {
+    Toy toy;
+    TrainingTask task = toy.task();
+    task.validate = [&, interrupted] {
+      const double figure = toy.rng.uniform();
+      if (++toy.validations == interrupted) std::raise(SIGTERM);
+      check_interrupt();
+      return figure;
+    };
+    TrainerOptions options = resumable(path);
+    options.resume = goes_on;
+    return train(task, options);
+  };
+  run(whole.path(), false, 0);
+  const TrainingResult ended = run(folder.path(), false, 2);
+  CHECK(ended.stopped_by == StoppedBy::interrupt);
+  CHECK(ended.last.step == 8);
+  CHECK(run(folder.path(), true, 0).history.size() == 4);
+  CHECK(values_of(folder / "last") == values_of(whole / "last"));
+  CHECK(values_of(folder / "best") == values_of(whole / "best"));
+}
+
+TEST_CASE("trainer: a signal that comes after the last step is in the result") {
+  Toy toy;
+  TrainingTask task = toy.task();
+  task.validate = [] {
+    std::raise(SIGTERM);
+    return 1.0;
+  };
+  const TrainingResult result = train(task, {.max_epochs = 1});
+  CHECK(result.stopped_by == StoppedBy::epochs);
+  CHECK(result.signal == SIGTERM);
+}
+
 TEST_CASE("trainer: killed in the final validation, each resume gives the undisturbed rows") {
   const Folder whole("checkpoint_whole"), folder("checkpoint_test");
   Toy toy;
@@ -85,6 +121,26 @@ TEST_CASE("trainer: a run that goes on drops the row that it had only because it
   CHECK(values_of(folder / "last") == values_of(whole / "last"));
   Toy again;  // nothing more to do: the row stays
   CHECK(train(again.task(), options).history.size() == 4);
+}
+
+TEST_CASE("trainer: the final validation of a run counts for best and patience if it was better") {
+  const Folder folder("checkpoint_test");
+  TrainerOptions options = resumable(folder.path());
+  options.max_epochs = 1;
+  Toy first;
+  first.figures = {3, 2};  // after steps 4 and 5
+  train(first.task(), options);
+  options.max_epochs = 3;
+  options.patience = 2;
+  options.resume = true;
+  Toy rest;
+  rest.figures = {2.5};
+  const TrainingResult result = train(rest.task(), options);
+  CHECK(result.stopped_by == StoppedBy::patience);
+  CHECK(result.last.best == 2);
+  REQUIRE(result.history.size() == 3);
+  CHECK(result.history[1].step == 8);
+  CHECK(result.history[2].step == 12);
 }
 
 // --- whose files they are
