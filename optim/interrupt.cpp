@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdint>
 #include <ctime>
+#include <mutex>
 
 namespace fovea::optim {
 namespace {
@@ -16,7 +17,8 @@ std::atomic<std::int64_t> noted_at = 0;  // milliseconds
 static_assert(std::atomic<int>::is_always_lock_free &&
               std::atomic<std::int64_t>::is_always_lock_free);  // else no handler may use them
 
-int guards = 0;  // how many are alive
+std::mutex guards_mutex;  // of the two below
+int guards = 0;           // how many are alive
 struct sigaction before[std::size(signals)];
 
 std::int64_t milliseconds_now() {
@@ -41,7 +43,9 @@ extern "C" void note_signal(int signal) {
 }  // namespace
 
 InterruptGuard::InterruptGuard(bool on) : on_(on) {
-  if (!on_ || guards++ > 0) return;
+  if (!on_) return;
+  const std::lock_guard lock(guards_mutex);
+  if (guards++ > 0) return;
   noted = 0;
   for (std::size_t i = 0; i < std::size(signals); ++i) {
     sigaction(signals[i], nullptr, &before[i]);
@@ -55,7 +59,9 @@ InterruptGuard::InterruptGuard(bool on) : on_(on) {
 }
 
 InterruptGuard::~InterruptGuard() {
-  if (!on_ || --guards > 0) return;
+  if (!on_) return;
+  const std::lock_guard lock(guards_mutex);
+  if (--guards > 0) return;
   for (std::size_t i = 0; i < std::size(signals); ++i)
     if (before[i].sa_handler != SIG_IGN) sigaction(signals[i], &before[i], nullptr);
   noted = 0;

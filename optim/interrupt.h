@@ -9,6 +9,7 @@ namespace fovea::optim {
 /// program, and a second signal ends it at once. (Not within 0.1 s: timeout(1) and a closing
 /// terminal send a signal twice.) A signal that is ignored already, as nohup arranges, stays
 /// ignored. At the end the handlers from before are back and what was noted is forgotten.
+/// Guards may live on several threads.
 class InterruptGuard {
  public:
   explicit InterruptGuard(bool on = true);

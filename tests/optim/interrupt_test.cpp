@@ -4,6 +4,7 @@
 #include <csignal>
 #include <functional>
 #include <sys/wait.h>
+#include <thread>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,4 +97,16 @@ TEST_CASE("interrupt: an inner guard changes nothing, one that is off neither") 
   }
   CHECK(interrupt_signal() == 0);
   std::signal(SIGTERM, before);
+}
+
+TEST_CASE("interrupt: guards of two threads restore the handler") {
+  const auto before = std::signal(SIGTERM, SIG_DFL);
+  const auto make_guards = [] {
+    for (int i = 0; i < 5000; ++i) const InterruptGuard guard;
+  };
+  std::thread other(make_guards);
+  make_guards();
+  other.join();
+  const bool restored = std::signal(SIGTERM, before) == SIG_DFL;
+  CHECK(restored);
 }
