@@ -1,5 +1,6 @@
 #include <fovea/core/checksum.h>
 #include <fovea/core/error.h>
+#include <fovea/core/sizes.h>
 #include <fovea/optim/trainer_detail.h>
 
 #include <algorithm>
@@ -101,20 +102,38 @@ void drop_repeated(std::vector<Progress>& history) {
   history.erase(std::unique(history.begin(), history.end(), same), history.end());
 }
 
-// steps: made before each epoch, up to that of the place
+// The steps made before an epoch, for epochs that do not decrease: no table of all epochs, whose
+// number the file gives.
+class StepsBefore {
+ public:
+  explicit StepsBefore(const TrainingTask& task) : task_(task) {}
+
+  // Stops at the first epoch that more than `most` steps lead to.
+  std::int64_t operator()(std::int64_t epoch, std::int64_t most) {
+    for (; epoch_ < epoch && steps_ <= most; ++epoch_)
+      steps_ = checked_add("train", steps_, batches_of(task_, epoch_));
+    return steps_;
+  }
+
+ private:
+  const TrainingTask& task_;
+  std::int64_t epoch_ = 0, steps_ = 0;
+};
+
 void check_row(const Reader& reader, const Progress& row, const Progress& before,
-               const Place& place, const std::vector<std::int64_t>& steps, std::size_t index) {
+               const Place& place, const TrainingTask& task, StepsBefore& steps_before,
+               std::size_t index) {
   const auto name = [&](const char* field) { return fmt::format("history[{}].{}", index, field); };
   reader.range<std::int64_t>(name("step"), row.step, before.step + 1, place.step);
   reader.range<std::int64_t>(name("epoch"), row.epoch, before.epoch, place.epoch);
-  const auto epoch = static_cast<std::size_t>(row.epoch);
   const std::int64_t batches =
-      row.epoch < place.epoch ? steps[epoch + 1] - steps[epoch] : place.batches;
+      row.epoch < place.epoch ? batches_of(task, row.epoch) : place.batches;
   if (row.batches != batches)
-    reader.refuse(name("batches"), row.batches, fmt::format("{}, as of epoch {}", batches, epoch));
-  if (row.batch != row.step - steps[epoch])
-    reader.refuse(name("batch"), row.batch,
-                  fmt::format("{}, by its step and epoch", row.step - steps[epoch]));
+    reader.refuse(name("batches"), row.batches,
+                  fmt::format("{}, as of epoch {}", batches, row.epoch));
+  const std::int64_t batch = row.step - steps_before(row.epoch, place.step);
+  if (row.batch != batch)
+    reader.refuse(name("batch"), row.batch, fmt::format("{}, by its step and epoch", batch));
   reader.range<std::int64_t>(name("batch"), row.batch, 1, row.batches);
   reader.finite(name("loss"), row.loss);
   reader.not_negative(name("gradient_norm"), row.gradient_norm);
@@ -125,16 +144,17 @@ void check_row(const Reader& reader, const Progress& row, const Progress& before
   reader.not_negative(name("tokens_per_second"), row.tokens_per_second);
 }
 
-// Where in its epochs the training is. Gives the steps made before each epoch.
-std::vector<std::int64_t> check_steps(const Reader& reader, const Place& place,
-                                      const TrainingTask& task, const TrainerOptions& options,
-                                      const std::string& source) {
+// Where in its epochs the training is.
+void check_steps(const Reader& reader, const Place& place, const TrainingTask& task,
+                 const TrainerOptions& options, const std::string& source) {
   constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-  constexpr std::int64_t enough = 1'000'000;  // a bound for the sum below
+  // Bounds for the sum over epochs below: with most_epochs it takes seconds.
+  constexpr std::int64_t enough = 1'000'000, most_epochs = std::int64_t{1} << 32;
   reader.range<std::int64_t>("step", place.step, 0, most);
-  reader.range<std::int64_t>("epoch", place.epoch, 0,
-                             std::min(place.step, std::max(options.max_epochs, enough)),
-                             ", by its steps and max_epochs");
+  reader.range<std::int64_t>(
+      "epoch", place.epoch, 0,
+      std::min({place.step, std::max(options.max_epochs, enough), most_epochs}),
+      ", by its steps and max_epochs");
   if (place.batch != 0) {
     const std::int64_t batches = batches_of(task, place.epoch);
     if (batches != place.batches)
@@ -148,16 +168,13 @@ std::vector<std::int64_t> check_steps(const Reader& reader, const Place& place,
       reader.refuse("batches", place.batches,
                     fmt::format("{}, the batches of epoch {}", batches, place.epoch - 1));
   }
-  std::vector<std::int64_t> before{0};
-  for (std::int64_t epoch = 0; epoch < place.epoch && before.back() <= place.step; ++epoch)
-    before.push_back(before.back() + batches_of(task, epoch));
-  const std::int64_t steps = before.back() + place.batch;
+  const std::int64_t steps =
+      checked_add("train", StepsBefore(task)(place.epoch, place.step), place.batch);
   if (steps != place.step)
     reader.refuse(
         "step", place.step,
         fmt::format("{}{}, the batches of {} epochs and {} more",
                     steps > place.step ? "at least " : "", steps, place.epoch, place.batch));
-  return before;
 }
 
 void check_place(const Reader& reader, const Place& place, const std::vector<Progress>& history,
@@ -234,11 +251,11 @@ Position read_position(const SafetensorsFile& file, const TrainingTask& task,
   reader.read("history.figures", progress_figures, at.history);
   const std::int64_t validations = std::ssize(at.history);
   drop_repeated(at.history);
-  const std::vector<std::int64_t> steps =
-      check_steps(reader, at.place, task, options, file.source());
+  check_steps(reader, at.place, task, options, file.source());
+  StepsBefore steps_before(task);
   Progress before;
   for (std::size_t i = 0; i < at.history.size(); ++i) {
-    check_row(reader, at.history[i], before, at.place, steps, i);
+    check_row(reader, at.history[i], before, at.place, task, steps_before, i);
     before = at.history[i];
   }
   check_place(reader, at.place, at.history, validations, options);

@@ -128,6 +128,34 @@ TEST_CASE("trainer: the rows of a checkpoint's history are checked, number by nu
               .starts_with(fmt::format(": history[0].{} = -1: must be ", figures[i])));
 }
 
+TEST_CASE("trainer: a place after more epochs or steps than can be counted is refused at once") {
+  const Folder folder("checkpoint_test");
+  stop_in_the_middle(folder.path());
+  const Content content = content_of(folder / "last");
+  const auto message = [&](std::int64_t epoch, std::int64_t batches, std::int64_t step) {
+    const std::int64_t counts[] = {epoch, 0, batches, step};  // epoch, batch, batches, step
+    for (std::size_t i = 0; i < 4; ++i) set(content, "place.counts", i, counts[i]);
+    save(folder / "last", content.tensors, content.metadata);
+    Toy toy;
+    TrainingTask task = toy.task();
+    task.batches = [&](std::int64_t) { return batches; };
+    TrainerOptions options = resumable(folder.path());
+    options.resume = true;
+    options.max_epochs = huge;
+    return message_of<Error>([&] { train(task, options); });
+  };
+  CHECK(message(huge, 1, huge) ==
+        fmt::format("train: {}: epoch = {}: must be from 0 to 4294967296, by its steps and "
+                    "max_epochs",
+                    (folder / "last").string(), huge));
+  CHECK(message(2, huge, std::numeric_limits<std::int64_t>::max()) ==
+        fmt::format("train: {0} + {0}: must be below 2^63", huge));
+  CHECK(message(100'000, 1, 100'001) ==
+        fmt::format("train: {}: step = 100001: must be 100000, the batches of 100000 epochs and 0 "
+                    "more",
+                    (folder / "last").string()));
+}
+
 TEST_CASE("trainer: a matrix of other sizes is refused before anything is reserved for it") {
   const Folder folder("checkpoint_test");
   stop_in_the_middle(folder.path());
