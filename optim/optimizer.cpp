@@ -21,6 +21,7 @@ Optimizer::Optimizer(std::string kind, std::vector<ParameterGroup> groups, doubl
   for (const ParameterGroup& group : groups)
     add_group(group, group.weight_decay.value_or(weight_decay));
   if (slots_.empty()) value_error(kind_, "there are no parameters");
+  check_groups();
   steps_ = zeros({static_cast<std::int64_t>(slots_.size())}, DType::i64);
 }
 
@@ -40,6 +41,17 @@ void Optimizer::add_group(const ParameterGroup& group, double weight_decay) {
                     slots_[i].name, name);
     slots_.push_back({name, parameter, group.lr_scale, weight_decay});
   }
+}
+
+// A memory that two groups have would be updated twice in a step.
+void Optimizer::check_groups() const {
+  NamedTensors all;
+  for (const Slot& slot : slots_) all.emplace_back(slot.name, slot.parameter);
+  const NamedTensors once = distinct(kind_, all);
+  if (once.size() == all.size()) return;
+  std::size_t i = 0;  // the first that is left out
+  while (i < once.size() && once[i].first == all[i].first) ++i;
+  value_error(kind_, "'{}' is over the memory of a parameter of another group", all[i].first);
 }
 
 void Optimizer::zero_grad() {

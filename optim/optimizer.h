@@ -18,7 +18,8 @@
 namespace fovea::optim {
 
 /// Parameters that are treated alike. Tied ones, listed under several names, are trained once,
-/// under the first; ValueError for one that is in two groups, and for a name that is listed twice.
+/// under the first; ValueError for one that is in two groups, also as another tensor over the same
+/// memory, and for a name that is listed twice.
 struct ParameterGroup {
   NamedTensors parameters;
   double lr_scale = 1;                      ///< this group's rate is lr_scale times the optimiser's
@@ -92,6 +93,7 @@ class Optimizer {
     bool never_negative;
   };
   void add_group(const ParameterGroup& group, double weight_decay);
+  void check_groups() const;
 
   std::vector<Slot> slots_;
   std::deque<Memory> memories_;  // a deque: references to its members stay good

@@ -258,6 +258,16 @@ TEST_CASE("optimizers: what cannot be trained is named") {
   CHECK(message_of<ValueError>([&] {
           optim::Adam(std::vector<optim::ParameterGroup>{{{{"a", w}}}, {{{"b", w}}}});
         }) == "Adam: 'a' and 'b' of two groups are the same parameter or have the same name");
+  const Tensor other = leaf(ones({1}));
+  CHECK(message_of<ValueError>([&] {
+          optim::Adam(std::vector<optim::ParameterGroup>{{{{"a", other}, {"b", w}}},
+                                                         {{{"view", w.detach()}}}});
+        }) == "Adam: 'view' is over the memory of a parameter of another group");
+  Tensor second = w.detach();
+  second.set_requires_grad();
+  CHECK(message_of<ValueError>([&] {
+          optim::SGD(std::vector<optim::ParameterGroup>{{{{"a", w}}}, {{{"b", second}}}});
+        }) == "SGD: 'a' and 'b' are two leaves over the same memory: must be one tensor");
   CHECK(message_of<ValueError>([&] {
           optim::Adam(NamedTensors{{"a", w}, {"a", leaf(ones({1}))}});
         }) == "Adam: 'a' is listed twice");
