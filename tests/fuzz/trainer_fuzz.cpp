@@ -85,7 +85,11 @@ std::vector<float> resumed(const std::string& last) {
   options.resume = true;
   options.max_seconds = 0.01;  // a place that is far from the end
   bool started = false;
-  course.task.batches = [&](std::int64_t) { return started = true, std::int64_t{2}; };
+  const auto loss = course.task.loss;
+  course.task.loss = [&](std::int64_t epoch, std::int64_t batch) {
+    started = true;
+    return loss(epoch, batch);
+  };
   const bool done = fuzz::accepts([&] { optim::train(course.task, options); });
   fuzz::require(done || started || course.weight.to_vector<float>() == before,
                 "a checkpoint that is refused changes no weight");
