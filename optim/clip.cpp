@@ -53,9 +53,11 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptio
   const NoGrad guard;
   const NamedTensors once = distinct("clip_grad_norm", parameters);
   double squares = 0;
+  bool exact = true;  // no f64 gradient: squares of f32 values neither overflow nor vanish
   for (const auto& [name, parameter] : once) {
     const Tensor g = parameter.grad();
     if (!g.defined()) continue;
+    exact &= g.dtype() == DType::f32;
     const double part = sum_of_squares(g);
     if (options.error_if_nonfinite && !std::isfinite(part) &&
         !std::isfinite(largest_gradient({{name, parameter}})))
@@ -64,7 +66,7 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptio
     squares += part;
   }
   // In a dry run all sums are 0: it takes the usual path.
-  const bool in_range = Rehearsal::on() || (squares > 0x1p-900 && std::isfinite(squares));
+  const bool in_range = exact || Rehearsal::on() || (squares > 0x1p-900 && std::isfinite(squares));
   const double norm = in_range ? std::sqrt(squares) : norm_by_largest(once);
   const double factor = max_norm / (norm + 1e-6);
   if (std::isfinite(norm) && factor < 1)

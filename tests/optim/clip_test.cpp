@@ -1,4 +1,5 @@
 #include <fovea/core/error.h>
+#include <fovea/core/observe.h>
 #include <fovea/core/tensor.h>
 #include <fovea/optim/clip.h>
 #include <fovea/tests/support/compare.h>
@@ -69,6 +70,24 @@ TEST_CASE("clip_grad_norm: squares neither overflow nor vanish") {
         doctest::Approx(5e30).epsilon(1e-6));
   CHECK(optim::clip_grad_norm({{"a", with_gradient(tensor({3e-30f, 4e-30f}))}}, 1) ==
         doctest::Approx(5e-30).epsilon(1e-6));
+}
+
+TEST_CASE("clip_grad_norm: f32 gradients are read once, whatever their values") {
+  struct Names : OpObserver {
+    void see(const SeenOp& op) noexcept override { seen.emplace_back(op.name); }
+    std::vector<std::string> seen;
+  } names;
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float value : {0.0f, infinity, std::nanf("")}) {
+    const NamedTensors p = {{"a", with_gradient(tensor({0, value}))}};
+    names.seen.clear();
+    const ObserveOps observe(names);
+    const double norm = optim::clip_grad_norm(p, 1);
+    CHECK((std::isnan(value) ? std::isnan(norm) : norm == value));
+    CHECK(names.seen == std::vector<std::string>{"sum_of_squares"});
+  }
+  const NamedTensors zero = {{"a", with_gradient(zeros({2}, DType::f64))}};
+  CHECK(optim::clip_grad_norm(zero, 1) == 0);
 }
 
 TEST_CASE("clip_grad_norm: f64 and f32 gradients at the ends of their range") {
