@@ -143,6 +143,7 @@ void GradientAudit::note_cut(const OpInfo* op, std::span<const detail::Input> in
 }
 
 void GradientAudit::note_leaves(const OpInfo* op, std::span<const detail::Input> inputs) {
+  if (!grad_enabled()) return;  // a model that is only evaluated: the loss does not depend on it
   for (const detail::Input& input : inputs) {
     if (!input.tensor->defined() || !input.tensor->requires_grad()) continue;
     const Ref<Node>& node = input.tensor->impl()->node;

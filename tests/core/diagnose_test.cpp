@@ -110,6 +110,22 @@ TEST_CASE("the audit reports leaves that are not among the parameters, with thei
   CHECK(audit.findings({}).size() == 2);
 }
 
+TEST_CASE("the audit does not report leaves that were used under NoGrad only") {
+  const Tensor w = leaf({1, 2}), teacher = leaf({3, 4});
+  const GradientAudit audit;
+  const auto evaluated = [&] {
+    const NoGrad guard;
+    return tanh(teacher);
+  };
+  sum(w * evaluated()).backward();
+  CHECK(audit.findings(Named{{"w", w}}).empty());
+  sum(w * teacher).backward();
+  const auto findings = audit.findings(Named{{"w", w}});
+  REQUIRE(findings.size() == 1);
+  CHECK(findings[0].kind == Kind::unlisted);
+  CHECK(findings[0].cut_by == "mul");
+}
+
 TEST_CASE("the audit names the parameter and the op that cut the path") {
   const Tensor used = leaf({1}), detached = leaf({2}), ungraded = leaf({3}), unused = leaf({4}),
                zero = leaf({5}), infinite = leaf({0}), counted = leaf({6});
