@@ -41,7 +41,7 @@ std::string without_times(const std::string& csv) {
   return kept;
 }
 
-// All tensors except figures, which have times, and the metadata that is no checksum.
+// All tensors except figures, which have times, and the metadata.
 std::string without_times(const fovea::SafetensorsFile& file) {
   std::string kept;
   for (const fovea::SafetensorsEntry& entry : file.entries()) {
@@ -51,8 +51,7 @@ std::string without_times(const fovea::SafetensorsFile& file) {
     kept.append(reinterpret_cast<const char*>(tensor.raw_data()),
                 static_cast<std::size_t>(tensor.numel() * size_of(tensor.dtype())));
   }
-  for (const auto& [key, value] : file.metadata())
-    if (key.find("checksum") == std::string::npos) kept += key + ": " + value + "\n";
+  for (const auto& [key, value] : file.metadata()) kept += key + ": " + value + "\n";
   return kept;
 }
 
