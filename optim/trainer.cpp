@@ -384,6 +384,7 @@ TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                 : !task.batches ? "batches"
                                 : "a loss");
   check_options(options);
+  check_files(options);
   std::optional<TrainingLock> lock;
   if (!options.lock) lock.emplace(options.best, options.last);
   return Run(task, options, report)();

@@ -118,7 +118,8 @@ struct TrainingResult {
 /// model stays `best` if its figure was as good as the best so far, and patience counts from it if
 /// it was better.
 ///
-/// ValueError for a task that lacks a part, options out of range, or an epoch without batches.
+/// ValueError for a task that lacks a part, options out of range, an epoch without batches, or one
+/// file for two of best, last and log. Error where one of them cannot be written.
 /// StateError, FormatError where the checkpoint does not fit or holds what no training of this task
 /// can reach, where `best` is not the file that this training wrote, and where another training
 /// writes these files. NonFiniteError for a loss or a gradient norm that is not finite: it names

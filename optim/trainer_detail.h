@@ -50,6 +50,9 @@ Metadata with_training_id(Metadata metadata, std::int64_t id);
 /// StateError unless `file` is a `best` of this training. Any file is, for id 0.
 void check_is_ours(const SafetensorsFile& best, std::int64_t id, const TrainerOptions& options);
 
+/// ValueError where two of best, last and log are one file, Error where one cannot be written.
+void check_files(const TrainerOptions& options);
+
 /// The history in the log's format.
 std::string log_text(const std::vector<Progress>& history, const std::filesystem::path& log);
 

@@ -1,5 +1,6 @@
 #include <fovea/core/checksum.h>
 #include <fovea/core/error.h>
+#include <fovea/core/files.h>
 #include <fovea/core/sizes.h>
 #include <fovea/optim/trainer_detail.h>
 
@@ -7,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -315,6 +317,22 @@ void check_is_ours(const SafetensorsFile& best, std::int64_t id, const TrainerOp
         "train", "{}: {} = '{}': must be '{}': it is not the best model of {}", best.source(),
         kTrainingId, found, wanted.at(kTrainingId),
         options.last.empty() ? "this training" : "the training in " + options.last.string());
+}
+
+void check_files(const TrainerOptions& options) {
+  const std::pair<const char*, const std::filesystem::path*> files[] = {
+      {"best", &options.best}, {"last", &options.last}, {"log", &options.log}};
+  std::vector<std::pair<const char*, OutputTarget>> known;
+  for (const auto& [name, path] : files) {
+    if (path->empty()) continue;
+    check_writable(*path, "train");
+    const OutputTarget target(*path, "train");
+    for (const auto& [other, earlier] : known)
+      if (target.same_file(earlier) && !(target.stream && earlier.stream))
+        value_error("train", "{} = {} is the file of {} too: must be another file", name,
+                    path->string(), other);
+    known.emplace_back(name, target);
+  }
 }
 
 }  // namespace fovea::optim::detail

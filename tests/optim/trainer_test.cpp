@@ -278,6 +278,30 @@ TEST_CASE("trainer: options out of range") {
         "train: the loss's weight = -2: must not be negative");
 }
 
+TEST_CASE("trainer: best, last and log are three files, which can be written") {
+  const Folder folder;
+  Toy toy;
+  const fs::path file = folder / "file", same = folder.path() / "." / "file";
+  const auto message = [&](const TrainerOptions& options) {
+    return message_of<ValueError>([&] { train(toy.task(), options); });
+  };
+  const auto rule = [&](const char* name, const char* other) {
+    return "train: " + std::string(name) + " = " + same.string() + " is the file of " + other +
+           " too: must be another file";
+  };
+  CHECK(message({.best = file, .last = same}) == rule("last", "best"));
+  CHECK(message({.best = file, .log = same}) == rule("log", "best"));
+  CHECK(message({.last = file, .log = same}) == rule("log", "last"));
+  fs::create_directory(folder / "folder");
+  for (const TrainerOptions& options :
+       {TrainerOptions{.best = folder / "folder"}, TrainerOptions{.last = folder / "folder"},
+        TrainerOptions{.log = folder / "folder"}})
+    CHECK(message_of<Error>([&] { train(toy.task(), options); }) ==
+          "train: " + (folder / "folder").string() + ": Is a directory");
+  CHECK(toy.steps == 0);
+  CHECK_FALSE(fs::exists(file));
+}
+
 TEST_CASE("trainer: a validation with dropout is refused, and names how to end that") {
   Toy toy;
   TrainingTask task = toy.task();
