@@ -18,12 +18,15 @@ using fovea::nn::data::Pieces;
 
 namespace {
 
+constexpr const char* weights_name = "stories260K.safetensors";
+constexpr const char* pieces_name = "tok512.bin";
+constexpr const char* reference_name = "stories260K.reference.txt";
+
 fs::path folder_of_weights(const fs::path& folder) {
-  constexpr const char* name = "stories260K.safetensors";
   for (const fs::path& where : {folder, folder / "checkpoints"})
-    if (fs::exists(where / name)) return where;
+    if (fs::exists(where / weights_name)) return where;
   fovea::raise<fovea::Error>("weights", "neither {0} nor {0}/checkpoints has {1}", folder.string(),
-                             name);
+                             weights_name);
 }
 
 nn::TransformerLMOptions options_of(const fovea::SafetensorsFile& file) {
@@ -114,10 +117,19 @@ double compare_logits(const Speaker& speaker, std::istringstream& line, const st
 
 }  // namespace
 
+std::vector<fs::path> llama_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  if (folder.empty()) return files;
+  for (const fs::path& where : {folder, folder / "checkpoints"})
+    for (const char* name : {weights_name, pieces_name, reference_name})
+      files.push_back(where / name);
+  return files;
+}
+
 Speaker load_llama(const fs::path& folder) {
   const fs::path where = folder_of_weights(folder);
-  const auto file = support::read_checkpoint(where / "stories260K.safetensors", "llama2.c");
-  const auto pieces = std::make_shared<Pieces>(Pieces::read(where / "tok512.bin"));
+  const auto file = support::read_checkpoint(where / weights_name, "llama2.c");
+  const auto pieces = std::make_shared<Pieces>(Pieces::read(where / pieces_name));
   Speaker speaker;
   speaker.rng = std::make_shared<fovea::Rng>(1);
   const nn::TransformerLMOptions options = options_of(file);
@@ -145,7 +157,7 @@ Speaker load_llama(const fs::path& folder) {
 
 std::string check_llama(const Speaker& speaker, const fs::path& folder) {
   constexpr double bound = 1e-4;
-  const fs::path path = folder_of_weights(folder) / "stories260K.reference.txt";
+  const fs::path path = folder_of_weights(folder) / reference_name;
   std::istringstream text(fovea::read_file(path));
   nn::LmCache cache = speaker.model->make_cache(1);
   Ids greedy;

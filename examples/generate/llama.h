@@ -2,8 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "speaker.h"
+
+/// The files of a folder that load_llama() and check_llama() may read; none for "".
+std::vector<std::filesystem::path> llama_files(const std::filesystem::path& folder);
 
 /// Reads DIR/stories260K.safetensors and DIR/tok512.bin, or those in DIR/checkpoints.
 Speaker load_llama(const std::filesystem::path& folder);

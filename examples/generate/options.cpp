@@ -3,6 +3,7 @@
 #include <fovea/examples/support/command_line.h>
 #include <fovea/examples/support/output.h>
 
+#include "llama.h"
 #include <fmt/format.h>
 
 namespace {
@@ -121,7 +122,9 @@ Options parse_options(int argc, char** argv) {
   support::NamedPaths outputs = support::outputs_of_training(o.save, last);
   outputs.insert(outputs.end(),
                  {{"--json", o.json}, {"--report", o.report}, {"--profile", o.profile}});
-  support::NamedPaths inputs{{"--text", o.text}, {"--load", o.load}};
+  support::NamedPaths inputs{{"--text", o.text}};
+  for (const support::NamedPath& file : support::files_of_model(o.load)) inputs.push_back(file);
+  for (const std::filesystem::path& path : llama_files(o.data)) inputs.push_back({"--data", path});
   if (!o.resume)
     for (const support::NamedPath& earlier : support::names_of_earlier(o.save, last))
       inputs.push_back(earlier);

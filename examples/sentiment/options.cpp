@@ -261,7 +261,8 @@ void check_outputs(const Options& o) {
                                  {"--log", o.log},
                                  {"--curve", o.curve},
                                  {"--profile", o.profile}});
-  support::NamedPaths inputs{{"--load", o.load}, {"--input", o.input}};
+  support::NamedPaths inputs{{"--input", o.input}};
+  for (const support::NamedPath& file : support::files_of_model(o.load)) inputs.push_back(file);
   if (o.trains() && !o.resume)
     for (const support::NamedPath& earlier : support::names_of_earlier(o.save, o.last()))
       inputs.push_back(earlier);

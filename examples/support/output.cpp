@@ -72,6 +72,15 @@ NamedPaths names_of_earlier(const fs::path& model, const fs::path& last) {
   return names;
 }
 
+NamedPaths files_of_model(const fs::path& model) {
+  if (model.empty()) return {};
+  NamedPaths names{{"--load", model}};
+  const fs::path last = model.string() + ".last";
+  std::error_code ignored;
+  if (fs::exists(last, ignored)) names.push_back({"the checkpoint of --load", last});
+  return names;
+}
+
 void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs) {
   for (const NamedPath& output : outputs)
     if (!output.path.empty()) check_one(output);

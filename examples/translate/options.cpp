@@ -343,7 +343,8 @@ void check_outputs(const Options& o) {
   if (o.trains() && !o.resume)
     for (const support::NamedPath& earlier : support::names_of_earlier(o.save, o.last()))
       inputs.push_back(earlier);
-  for (const std::filesystem::path& path : o.load) inputs.push_back({"--load", path});
+  for (const std::filesystem::path& model : o.load)
+    for (const support::NamedPath& file : support::files_of_model(model)) inputs.push_back(file);
   for (const std::filesystem::path& path : corpus_files(o)) inputs.push_back({"--data", path});
   support::check_outputs(outputs, inputs);
 }

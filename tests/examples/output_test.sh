@@ -154,6 +154,20 @@ outputs_are_files_of_their_own() {
   refused_before_training 'the lock of --save' $train --save m.st --log .fovea-m.st.lock
   refused_before_training 'the lock of the checkpoint' $train --save m.st --json ./.fovea-m.st.last.lock
   refused_before_training 'the file of standard output' $train --log output
+  fails '--json: dates.st.last is the file of the checkpoint of --load' "$translate" \
+    --load dates.st --text a --json dates.st.last
+  fails '--output: bow.st.last is the file of the checkpoint of --load' "$sentiment" \
+    --load bow.st --input lines.txt --output bow.st.last
+  fails '--json: letters.st.last is the file of the checkpoint of --load' "$generate" \
+    --load letters.st --json letters.st.last
+  mkdir -p weights/checkpoints
+  for name in stories260K.safetensors tok512.bin stories260K.reference.txt; do
+    for folder in weights weights/checkpoints; do
+      echo a >$folder/$name
+      fails "--json: ./$folder/$name is the file of --data" "$generate" --data weights \
+        --json ./$folder/$name
+    done
+  done
   cp lines.txt in.txt
   fails '--output: ./in.txt is the file of --input' "$translate" --load dates.st --input in.txt \
     --output ./in.txt
