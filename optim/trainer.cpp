@@ -235,6 +235,7 @@ class Run {
       average_->swap();
     }
     result_.tokens = place_.tokens;
+    result_.metadata = with_training_id(options_.metadata, place_.training);
     result_.signal = interrupt_signal();  // one that came after the last step counts too
   }
 
@@ -303,7 +304,7 @@ class Run {
     } else if (place_.step > 0) {
       result_.last = progress();
     }
-    check_best();
+    check_models();
     forget_final_validation();
   }
 
@@ -324,8 +325,10 @@ class Run {
         state_error("train", "{}: {}: position = {}: must not be negative", source, name, words[2]);
   }
 
-  // It is wanted at the end, hours from now.
-  void check_best() const {
+  // They are wanted at the end, hours from now.
+  void check_models() const {
+    if (!options_.model_file.empty() && std::filesystem::exists(options_.model_file))
+      check_is_ours(SafetensorsFile::read(options_.model_file), place_.training, options_);
     if (options_.best.empty() || std::isnan(place_.best)) return;
     if (!std::filesystem::exists(options_.best))
       state_error("train", "{} is missing: the best model before {} was written",

@@ -72,6 +72,9 @@ struct TrainerOptions {
   Metadata metadata = {};           ///< goes into both; a checkpoint resumed from must agree
   bool resume = false;              ///< go on from `last`
   std::filesystem::path log = {};   ///< .csv, or JSON lines otherwise; empty: none
+  /// Where the caller saves the trained model with TrainingResult::metadata, if not at `best`:
+  /// resuming refuses a file there that this training did not write. Empty: nowhere.
+  std::filesystem::path model_file = {};
   /// Ctrl-C, SIGTERM or SIGHUP end the run after the current step (optim/interrupt.h).
   bool catch_interrupt = true;
   const TrainingLock* lock = nullptr;  ///< that the caller holds; null: train() takes one
@@ -101,7 +104,8 @@ struct TrainingResult {
   /// were written: then stopped_by is not StoppedBy::interrupt.
   int signal = 0;
   Progress last;
-  std::int64_t tokens = 0;        ///< the sum of the losses' weights, over all runs
+  std::int64_t tokens = 0;  ///< the sum of the losses' weights, over all runs
+  Metadata metadata;  ///< of the options, and the id by which a file of this training is known
   std::vector<Progress> history;  ///< at each validation (without one: epoch's end), over all runs
 };
 
@@ -121,9 +125,9 @@ struct TrainingResult {
 /// ValueError for a task that lacks a part, options out of range, an epoch without batches, or one
 /// file for two of best, last and log. Error where one of them cannot be written.
 /// StateError, FormatError where the checkpoint does not fit or holds what no training of this task
-/// can reach, where `best` is not the file that this training wrote, and where another training
-/// writes these files. NonFiniteError for a loss or a gradient norm that is not finite: it names
-/// the step, and the model is as it was before it.
+/// can reach, where `best` or `model_file` is not a file that this training wrote, and where
+/// another training writes these files. NonFiniteError for a loss or a gradient norm that is not
+/// finite: it names the step, and the model is as it was before it.
 TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                      const std::function<void(const Progress&)>& report = {});
 

@@ -47,8 +47,8 @@ std::int64_t training_id(const TrainingTask& task, const Metadata& metadata);
 /// The metadata by which `best` is recognized; none for id 0.
 Metadata with_training_id(Metadata metadata, std::int64_t id);
 
-/// StateError unless `file` is a `best` of this training. Any file is, for id 0.
-void check_is_ours(const SafetensorsFile& best, std::int64_t id, const TrainerOptions& options);
+/// StateError unless `file` is a model that this training wrote. Any file is, for id 0.
+void check_is_ours(const SafetensorsFile& file, std::int64_t id, const TrainerOptions& options);
 
 /// ValueError where two of best, last and log are one file, Error where one cannot be written.
 void check_files(const TrainerOptions& options);

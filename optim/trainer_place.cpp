@@ -307,15 +307,15 @@ Metadata with_training_id(Metadata metadata, std::int64_t id) {
   return metadata;
 }
 
-void check_is_ours(const SafetensorsFile& best, std::int64_t id, const TrainerOptions& options) {
+void check_is_ours(const SafetensorsFile& file, std::int64_t id, const TrainerOptions& options) {
   if (id == 0) return;
   const Metadata wanted = with_training_id({}, id);
-  const auto entry = best.metadata().find(kTrainingId);
-  const std::string found = entry == best.metadata().end() ? "" : entry->second;
+  const auto entry = file.metadata().find(kTrainingId);
+  const std::string found = entry == file.metadata().end() ? "" : entry->second;
   if (found != wanted.at(kTrainingId))
     state_error(
-        "train", "{}: {} = '{}': must be '{}': it is not the best model of {}", best.source(),
-        kTrainingId, found, wanted.at(kTrainingId),
+        "train", "{}: {} = '{}': must be '{}': it is not a model of {}", file.source(), kTrainingId,
+        found, wanted.at(kTrainingId),
         options.last.empty() ? "this training" : "the training in " + options.last.string());
 }
 

@@ -193,7 +193,10 @@ class Course {
                .metadata = metadata_of(speaker),
                .resume = options.resume};
     trainer.metadata["training"] = described(options, all);
-    if (!options.save.empty()) trainer.last = options.last();
+    if (!options.save.empty()) {
+      trainer.last = options.last();
+      trainer.model_file = options.save;
+    }
     if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
   }
   Course(const Course&) = delete;
@@ -245,11 +248,15 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text,
               static_cast<double>(result.tokens) / std::max(1e-9, result.last.seconds),
           .steps = result.last.step,
           .peak_bytes = fovea::memory_stats().peak_bytes,
-          .signal = result.signal};
+          .signal = result.signal,
+          .metadata = result.metadata};
 }
 
-void save_speaker(Speaker& speaker, const std::filesystem::path& path) {
-  fovea::save(path, speaker.model->state(), metadata_of(speaker));
+void save_speaker(Speaker& speaker, const std::filesystem::path& path,
+                  const fovea::Metadata& training) {
+  fovea::Metadata metadata = metadata_of(speaker);
+  metadata.insert(training.begin(), training.end());
+  fovea::save(path, speaker.model->state(), metadata);
 }
 
 Speaker load_speaker(const std::filesystem::path& path) {

@@ -17,6 +17,7 @@ struct Learned {
   std::int64_t steps = 0;
   std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training, before and after
   int signal = 0;                                        // that interrupted it
+  fovea::Metadata metadata = {};                         // by which its model is known
 };
 
 /// A text, of which the last tenth is for validation.
@@ -30,5 +31,7 @@ fovea::nn::inspect::CostLedger forecast(const Options& options, const std::strin
 Learned teach(Speaker& speaker, const Options& options, const std::string& text,
               const fovea::optim::TrainingLock* lock = nullptr);
 
-void save_speaker(Speaker& speaker, const std::filesystem::path& path);
+/// training: Learned::metadata, of a model that was just trained
+void save_speaker(Speaker& speaker, const std::filesystem::path& path,
+                  const fovea::Metadata& training = {});
 Speaker load_speaker(const std::filesystem::path& path);

@@ -153,7 +153,7 @@ Speaker make_speaker(const Options& options, const std::string& text, Learned& l
   std::cerr << fmt::format("validation loss {:.3f} after {} steps in {:.1f} s\n", learned.loss,
                            learned.steps, learned.seconds);
   if (!options.save.empty()) {
-    save_speaker(speaker, options.save);
+    save_speaker(speaker, options.save, learned.metadata);
     support::say_written(options.save, "the model, for --load");
   }
   if (learned.signal == 0) learned.signal = fovea::optim::interrupt_signal();  // it came late

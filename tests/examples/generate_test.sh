@@ -65,6 +65,14 @@ an_interrupted_training_is_kept() {
   refuses 1 'is for --resume' --load stop.st.last
   refuses 1 'is of another training: its training: ' --text text.txt --steps 300 --context 16 \
     --width 8 --heads 1 --batch 2 --save stop.st --resume
+  mv stop.st ours.st
+  for other in model.st text.txt; do
+    cp $other stop.st
+    refuses 1 'stop.st' --text text.txt --steps 20000 --context 16 --width 8 --heads 1 --batch 2 \
+      --save stop.st --resume
+    same_file $other stop.st
+  done
+  mv ours.st stop.st
   refuses 2 '--resume: only with --save' --text text.txt --resume
   refuses 2 '--resume: only without --load' --load stop.st --resume
 }

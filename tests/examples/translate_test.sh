@@ -157,7 +157,7 @@ another_best_model_is_no_resuming() {
   interrupt --epochs 1 --save mine.st --seed 3
   works --epochs 1 --save other.st --seed 3 --lr 1e-3
   cp other.st mine.st
-  refuses 1 'it is not the best model of the training in mine.st.last' --epochs 1 --save mine.st \
+  refuses 1 'it is not a model of the training in mine.st.last' --epochs 1 --save mine.st \
     --seed 3 --resume
   printf '\377' | write_bytes mine.st.last 100
   refuses 1 'mine.st.last: the checksum of ' --epochs 1 --save mine.st --seed 3 --resume

@@ -157,8 +157,31 @@ TEST_CASE("trainer: a best model of another training is refused") {
   fs::copy_file(other / "best", folder / "best", fs::copy_options::overwrite_existing);
   const std::string message = message_of<StateError>([&] { resume(folder.path()); });
   CHECK(message.starts_with("train: " + (folder / "best").string() + ": training_id = '"));
-  CHECK(message.ends_with("it is not the best model of the training in " +
-                          (folder / "last").string()));
+  CHECK(message.ends_with("it is not a model of the training in " + (folder / "last").string()));
+}
+
+TEST_CASE("trainer: the caller's model file must be of this training to be replaced") {
+  const Folder folder("checkpoint_test");
+  TrainerOptions options = resumable(folder.path());
+  options.best = "";
+  options.model_file = folder / "model";
+  const auto run = [&] {
+    Toy toy;
+    return train(toy.task(), options);
+  };
+  const TrainingResult first = run();
+  CHECK(first.metadata.at("task") == "toy");
+  options.resume = true;
+  CHECK(run().metadata == first.metadata);  // there is no file yet
+  const Toy toy;
+  save(options.model_file, toy.model, first.metadata);
+  CHECK(run().metadata == first.metadata);
+  save(options.model_file, toy.model, options.metadata);
+  CHECK(message_of<StateError>(run).starts_with("train: " + options.model_file.string() +
+                                                ": training_id = '': must be '"));
+  write_file_atomically(options.model_file, "notes");
+  CHECK_THROWS_AS(run(), FormatError);
+  CHECK(read_file(options.model_file) == "notes");
 }
 
 TEST_CASE("trainer: two runs of one training write the same best model, and accept it") {
