@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <thread>
@@ -44,13 +45,15 @@ bool is_current(int fd, const std::string& name) {
          open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
 }
 
-// A lock file is empty, or holds a process id and a line end.
-bool is_lock_file(int fd) {
+// A lock file is empty, or holds a process id and a line end. Nothing where the system refuses.
+std::optional<bool> is_lock_file(int fd) {
   struct stat info;
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return false;
+  if (::fstat(fd, &info) != 0) return std::nullopt;
+  if (!S_ISREG(info.st_mode)) return false;
   char text[32];
-  const ssize_t size = ::pread(fd, text, sizeof text, 0);
-  if (size <= 0) return size == 0;
+  const ssize_t size = retried([&] { return ::pread(fd, text, sizeof text, 0); });
+  if (size < 0) return std::nullopt;
+  if (size == 0) return true;
   const std::string_view line(text, static_cast<std::size_t>(size));
   return line.size() > 1 && line.size() < sizeof text &&
          line.find_first_not_of("0123456789") == line.size() - 1 && line.back() == '\n';
@@ -74,9 +77,11 @@ FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
     fd_ = retried([&] { return ::open(name_.c_str(), flags, 0666); });
     if (fd_ < 0 && (errno == ELOOP || errno == EISDIR)) refuse_other_file(op, name_);
     if (fd_ < 0) raise<Error>(op, "{}: {}", name_, std::strerror(errno));
-    if (!is_lock_file(fd_)) {
+    if (const std::optional<bool> is_ours = is_lock_file(fd_); !is_ours.value_or(false)) {
+      const int error = errno;
       ::close(std::exchange(fd_, -1));
-      refuse_other_file(op, name_);
+      if (is_ours) refuse_other_file(op, name_);
+      raise<Error>(op, "{}: {}", name_, std::strerror(error));
     }
     const bool failed = retried([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0;
     if (failed && errno == EWOULDBLOCK) {
