@@ -31,7 +31,7 @@ std::vector<EarlierFile> earlier_files(const std::filesystem::path& model,
                                        const std::filesystem::path& last);
 /// Their backups, which no output may overwrite.
 NamedPaths names_of_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
-/// The file that --load names, and the checkpoint FILE.last beside it; none for "".
+/// The file that --load names, and its checkpoint FILE.last where there is one; none for "".
 NamedPaths files_of_model(const std::filesystem::path& model);
 
 /// Error where an output cannot be written (see fovea::check_writable), before hours are spent on
