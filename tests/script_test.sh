@@ -27,6 +27,7 @@ refused() {
 }
 
 refused --asan more
+refused --asan-short more
 refused --tsan -D
 refused --fuzz
 refused --fuzz 1s
