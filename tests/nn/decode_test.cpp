@@ -33,7 +33,8 @@ Tensor model(const Tensor& ids, std::vector<Tensor>& state) {
   std::vector<float> logits;
   for (std::int64_t i = 0; i < ids.numel(); ++i) {
     std::int64_t& prefix = next.mutable_data<std::int64_t>()[i];
-    prefix = 4 * prefix + ids.data<std::int64_t>()[i];
+    prefix = static_cast<std::int64_t>(4 * static_cast<std::uint64_t>(prefix)) +
+             ids.data<std::int64_t>()[i];  // wraps for long sentences
     for (const float logit : logits_after(prefix)) logits.push_back(logit);
   }
   state[0] = next;
