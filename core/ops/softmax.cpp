@@ -133,8 +133,8 @@ Tensor masked_softmax(const Tensor& x, const Mask& mask) {
   return masked_softmax(x, kept_scores(x, mask));
 }
 
-// The largest of what is kept is subtracted. Where nothing is kept, e = 0 throughout; divided by 1
-// instead of by its sum it stays zero.
+// The largest score that the mask keeps is subtracted. Where nothing is kept, e = 0 throughout;
+// divided by 1 instead of by its sum it stays zero.
 Tensor masked_softmax_reference(const Tensor& x, const Tensor& keep, std::int64_t axis) {
   const Tensor kept = kept_entries(x, keep);
   constexpr double minus_infinity = -std::numeric_limits<double>::infinity();

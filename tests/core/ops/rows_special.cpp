@@ -303,9 +303,10 @@ Expected masked_row(const Reals& all, const Reals& dy, Real eps) {
 }
 std::vector<Reals> rows_for_mask(std::size_t n) {
   std::vector<Reals> rows = all_rows(n);
-  rows.push_back(with(wave(n, 1), 2, kNaN));      // dropped
-  rows.push_back(with(wave(n, 1), 2, kInf));      // dropped
-  rows.push_back(with(wave(n, 1, -1e4L), 2, 0));  // dropped, and far above what is kept
+  rows.push_back(with(wave(n, 1), 2, kNaN));  // dropped
+  rows.push_back(with(wave(n, 1), 2, kInf));  // dropped
+  rows.push_back(
+      with(wave(n, 1, -1e4L), 2, 0));  // dropped, and far above those that the mask keeps
   return rows;
 }
 
