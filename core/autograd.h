@@ -295,8 +295,7 @@ struct OpNode final : Node {
 template <class Edges, class F>
 void record_node(const OpInfo* op, std::span<Tensor> outputs, std::span<const Input> inputs, F&& f,
                  Edges edges) {
-  const bool wants = any_requires_grad(inputs);
-  if (wants && grad_enabled()) {
+  if (grad_enabled() && any_requires_grad(inputs)) {
     auto* node =
         new OpNode<std::decay_t<F>, Edges>(op, std::forward<F>(f), outputs[0], std::move(edges));
     auto owner = Ref<Node>::adopt(node);  // until the outputs own it
@@ -306,7 +305,7 @@ void record_node(const OpInfo* op, std::span<Tensor> outputs, std::span<const In
     attach(outputs[0], std::move(owner), 0);
   }
   if (autograd_mode.watched) [[unlikely]]
-    after_forward(op, outputs, inputs, wants && !grad_enabled());
+    after_forward(op, outputs, inputs, !grad_enabled() && any_requires_grad(inputs));
 }
 
 }  // namespace detail

@@ -2,6 +2,7 @@
 #include <fovea/core/accumulate.h>
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
+#include <fovea/core/kernels/float_mode.h>
 #include <fovea/core/observe.h>
 
 namespace fovea {
@@ -91,6 +92,7 @@ class Walk {
   }
 
   void run() {
+    const kernels::FloatMode mode;
     // Every consumer of a node stands behind it in order_.
     while (!order_.empty()) {
       Node& node = *order_.back();

@@ -62,7 +62,7 @@ void* from_system(std::size_t bytes) {
 // next list.
 struct FreeBlock {
   FreeBlock* next;
-  FreeBlock* next_list;
+  FreeBlock* next_list;  // this and length: of the first block of a list in the global pool
   std::size_t length;
 };
 
@@ -71,7 +71,8 @@ struct FreeList {
   std::size_t length = 0;
 
   void push(void* data) {
-    first = new (data) FreeBlock{first, nullptr, 0};
+    auto* block = new (data) FreeBlock;
+    block->next = std::exchange(first, block);
     ++length;
   }
   void* pop() {
@@ -247,7 +248,8 @@ constexpr std::size_t kCacheBytes = std::size_t{256}
                                     << 10;  // what a thread keeps of a class at most
 
 // The thread's first block, or one too many, or one of its last.
-[[gnu::noinline]] void free_slowly(int index, std::size_t capacity, void* data) {
+[[gnu::noinline]] void free_slowly(int index, void* data) {
+  const std::size_t capacity = GlobalPool::capacity_of(index);
   FreeList one;
   FreeList* cached = cached_list(index);
   FreeList& list = cached ? *cached : one;
@@ -271,9 +273,7 @@ constexpr std::size_t kCacheBytes = std::size_t{256}
 }
 
 // The class of `bytes` <= kSmall.
-int small_class(std::size_t bytes) {
-  return static_cast<int>((std::max<std::size_t>(bytes, 1) - 1) / kGrain);
-}
+int small_class(std::size_t bytes) { return static_cast<int>((bytes - (bytes > 0)) / kGrain); }
 
 }  // namespace
 
@@ -289,11 +289,10 @@ void pool_free(void* data, std::size_t bytes) noexcept {
   if (kSanitized) return std::free(data);
   if (bytes > kSmall) return free_large(data);
   const int index = small_class(bytes);
-  const std::size_t capacity = GlobalPool::capacity_of(index);
   FreeList& list = thread_cache.free[static_cast<std::size_t>(index)];
   const bool open = thread_cache.state == ThreadCache::State::open;
-  if (open && list.length * capacity < kCacheBytes) return list.push(data);
-  free_slowly(index, capacity, data);
+  if (open && list.length * GlobalPool::capacity_of(index) < kCacheBytes) return list.push(data);
+  free_slowly(index, data);
 }
 
 Storage* Storage::make(std::size_t bytes) {

@@ -108,10 +108,12 @@ bool is_dense(const Loop<N>& loop) {
   return dense;
 }
 
-// fn(operands..., result, n) for [begin, end) of the index space; `k` numbers the operands.
+// fn(operands..., result, n) for [begin, end) of the index space; `k` numbers the operands. Out of
+// line: its buffers would cost the dense case a large stack frame.
 template <class Fn, class Result, class... T, int... k>
-void map_staged(std::integer_sequence<int, k...>, const Loop<sizeof...(T)>& loop, int64_t begin,
-                int64_t end, Fn fn, Result* result, const T*... operands) {
+[[gnu::noinline]] void map_staged(std::integer_sequence<int, k...>, const Loop<sizeof...(T)>& loop,
+                                  int64_t begin, int64_t end, Fn fn, Result* result,
+                                  const T*... operands) {
   const auto& inner = loop.axes[loop.rank - 1].strides;
   std::tuple<Stage<T>...> stages{Stage<T>(operands, inner[k])...};
   for_each_run(loop, begin, end, [&](int64_t position, int64_t n, const int64_t* offsets) {
@@ -119,9 +121,10 @@ void map_staged(std::integer_sequence<int, k...>, const Loop<sizeof...(T)>& loop
   });
 }
 
-// fn(operands..., result, n) over the whole index space, which is cut by its size alone.
+// Over the whole index space, which is cut by its size alone.
 template <class Fn, class Result, class... T>
-void map(const Loop<sizeof...(T)>& loop, Fn fn, Result* result, const T*... operands) {
+[[gnu::noinline]] void map_in_chunks(const Loop<sizeof...(T)>& loop, Fn fn, Result* result,
+                                     const T*... operands) {
   const bool dense = is_dense(loop);
   parallel_for(loop.total(), grain, [&](int64_t begin, int64_t end) {
     if (dense) {
@@ -131,6 +134,14 @@ void map(const Loop<sizeof...(T)>& loop, Fn fn, Result* result, const T*... oper
       map_staged(numbers, loop, begin, end, fn, result, operands...);
     }
   });
+}
+
+// fn(operands..., result, n) over the whole index space.
+template <class Fn, class Result, class... T>
+void map(const Loop<sizeof...(T)>& loop, Fn fn, Result* result, const T*... operands) {
+  const int64_t n = loop.rank == 0 ? 1 : loop.axes[0].size;
+  if (n > grain || !is_dense(loop)) return map_in_chunks(loop, fn, result, operands...);
+  one_chunk(n, [&] { fn(operands..., result, n); });
 }
 
 template <class Enum>
@@ -143,6 +154,7 @@ constexpr int index_of(Enum f) {
 template <class T>
 void unary(Unary f, const T* x, T* y, int64_t n, UnaryArgs args) {
   const auto fn = static_cast<const FloatMaps<T>&>(table()).unary[index_of(f)];
+  if (n <= grain) return one_chunk(n, [&] { fn(x, y, n, args); });
   parallel_for(n, grain,
                [&](int64_t begin, int64_t end) { fn(x + begin, y + begin, end - begin, args); });
 }

@@ -53,6 +53,14 @@ void run_queue(const Queue& queue, TaskFn fn, void* f);
 bool in_parallel();
 }  // namespace detail
 
+// f(), as parallel_for runs a single chunk of n elements: for small ops, where it costs less.
+template <class F>
+[[gnu::always_inline]] inline void one_chunk(int64_t n, F&& f) {
+  if (n <= 0 || loops_left_out) return;
+  const FloatMode mode;
+  f();
+}
+
 // Calls f(begin, end) once for every chunk [i * grain, min(n, (i + 1) * grain)), grain >= 1.
 // Runs on the calling thread, chunk after chunk, when there is a single chunk, one thread, or when
 // called from inside another parallel_for. If chunks throw, the exception of the first of them (in

@@ -126,14 +126,14 @@ Tensor gradient(BinaryGradient f, const Tensor& dy, const Tensor& a, const Tenso
 }
 
 // The operands' shapes, to which gradients are summed back. Where both have the result's shape, as
-// nearly all do, there is no sum and they are not kept.
+// nearly all do, there is no sum and they are not kept. Empty where nothing is recorded.
 class Shapes {
  public:
   // Of an op of two operands: equal ones have the result's shape.
   Shapes(const Tensor& x, const Tensor& y) : Shapes(x, y, x.impl()->shape) {}
   // Of an op whose result may be larger than both, since a third operand is broadcast with them.
   Shapes(const Tensor& x, const Tensor& y, const Shape& result) {
-    if (!(x.impl()->shape == result && y.impl()->shape == result))
+    if (grad_enabled() && !(x.impl()->shape == result && y.impl()->shape == result))
       pair_.reset(new Pair{{}, x.shape(), y.shape()});
   }
   Tensor sum_to_a(Tensor da) const { return pair_ ? sum_to(da, pair_->a) : std::move(da); }
