@@ -26,7 +26,8 @@ double largest_gradient(const NamedTensors& parameters) {
     const Tensor g = parameter.grad();
     if (!g.defined() || g.numel() == 0) continue;
     const double size = max(abs(g)).item<double>();
-    if (!(size <= top)) top = size;
+    if (std::isnan(size)) return size;
+    top = std::max(top, size);
   }
   return top;
 }

@@ -120,6 +120,10 @@ TEST_CASE("clip_grad_norm: a norm that is not finite changes nothing, or is an e
   const NamedTensors q = {{"a", with_gradient(tensor({std::nanf(""), 1}))}};
   CHECK(std::isnan(optim::clip_grad_norm(q, 1)));
   CHECK(gradient_of(q, 0)[1] == 1);
+  const NamedTensors f64 = {
+      {"a", with_gradient(full({1}, std::nan(""), DType::f64))},  // not hidden by the next one
+      {"b", with_gradient(full({1}, 2, DType::f64))}};
+  CHECK(std::isnan(optim::clip_grad_norm(f64, 1)));
 }
 
 TEST_CASE("clip_grad_value: each element is moved into the interval") {
