@@ -103,6 +103,7 @@ signals_save() {
 trainings_share_a_name() {
   start "$@" --save shared.st
   first=$process
+  mv messages first_messages  # it goes on writing there
   refuses 1 "shared.st is in use by process $first: must end first" "$@" --save shared.st
   refuses 1 "is in use by process $first: must end first" "$@" --save shared.st --resume
   kill -TERM $first

@@ -2,7 +2,7 @@
 # run.sh BUILD [KILLS]: every fault of every call of each program's training, and SIGKILL at KILLS
 # random moments of each [400].
 set -eu
-build=$1 kills=${2:-400} code=0
+build=$(cd "$1" && pwd) kills=${2:-400} code=0
 for program in translate sentiment generate; do
   "$build/tests/faults/faults" $program "$build/examples/$program" \
     "$build/tests/faults/libfault_injection.so" --kills "$kills" || code=1
