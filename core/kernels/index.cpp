@@ -37,8 +37,9 @@ int64_t first_outside(const int64_t* index, int64_t n, int64_t size) {
 
 template <class T>
 void select_rows(const T* x, const int64_t* index, IndexSizes s, T* y) {
+  const int64_t rows = s.inner == 0 ? 0 : s.outer * s.count;  // empty rows may be 2^48
   const int64_t grain = std::max<int64_t>(1, parallel_grain / std::max<int64_t>(1, s.inner));
-  parallel_for(s.outer * s.count, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t from = row / s.count * s.size + index[row % s.count];
       std::copy_n(x + from * s.inner, s.inner, y + row * s.inner);

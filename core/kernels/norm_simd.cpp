@@ -34,7 +34,8 @@ void layer_norm(const T* x, const T* g, const T* b, T eps, int64_t rows, int64_t
     for (int64_t c = 0; c < C; ++c) y[c] = g[c] * ((x[c] - mean) * scale) + b[c];
     mu[row] = mean;
     r[row] = scale;
-    if (!(in_range(var + eps) & mean_is_exact(mean, var, eps))) [[unlikely]]
+    const bool exact = mean_is_exact(mean, var, eps);
+    if (!(in_range(var + eps) && exact)) [[unlikely]]
       layer_norm_wide(x, g, b, eps, C, y, mu + row, r + row);
   }
 }

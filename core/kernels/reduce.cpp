@@ -228,6 +228,7 @@ void smallest(const T* x, ReduceSizes sizes, T* y, int64_t* index) {
 
 template <class T>
 void cumsum(const T* x, ReduceSizes sizes, bool reverse, T* y) {
+  if (sizes.reduced == 0) return;  // empty columns may be 2^48
   const int64_t step = reverse ? -sizes.inner : sizes.inner;
   for_parts(sizes, std::max<int64_t>(1, sizes.reduced), [&](const Part& part) {
     const int64_t first_row = reverse ? sizes.reduced - 1 : 0;

@@ -2,6 +2,8 @@
 #include <fovea/core/kernels/attention.h>
 #include <fovea/core/ops/attention_parts.h>
 
+#include <algorithm>
+
 namespace fovea::detail {
 namespace {
 
@@ -108,10 +110,18 @@ class Problems {
   std::vector<kernels::AttentionProblem<T>> all_;
 };
 
+// Whether nothing is written: such a batch may have 2^48 rows.
+template <class Nothing>
+bool all_parts(const std::vector<AttentionPart>& parts, Nothing nothing) {
+  return std::all_of(parts.begin(), parts.end(),
+                     [&](const AttentionPart& part) { return nothing(part.n); });
+}
+
 }  // namespace
 
 void run_forward(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
                  DType dtype) {
+  if (all_parts(parts, [](const AttentionShape& n) { return n.T == 0; })) return;
   dispatch_float(dtype, "scaled_dot_product_attention", [&]<class T>() {
     const Problems<T> problems(parts, settings, {});
     kernels::attention_forward(problems.all());
@@ -129,6 +139,9 @@ void run_head_mean(const AttentionPart& part, const AttentionSettings& settings,
 
 void run_backward(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
                   const std::vector<AttentionPartGrads>& grads, DType dtype) {
+  if (all_parts(parts,
+                [](const AttentionShape& n) { return n.T == 0 && (n.S == 0 || n.D + n.E == 0); }))
+    return;
   dispatch_float(dtype, "scaled_dot_product_attention", [&]<class T>() {
     const Problems<T> problems(parts, settings, grads);
     std::vector<kernels::AttentionGradients<T>> places;

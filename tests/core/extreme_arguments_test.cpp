@@ -2,7 +2,14 @@
 // result.
 #include <fovea/core/autograd.h>
 #include <fovea/core/mask.h>
+#include <fovea/core/ops/attention.h>
+#include <fovea/core/ops/elementwise.h>
+#include <fovea/core/ops/index.h>
+#include <fovea/core/ops/layout.h>
+#include <fovea/core/ops/matmul.h>
+#include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/score_mod.h>
+#include <fovea/core/ops/softmax.h>
 #include <fovea/core/ragged.h>
 #include <fovea/core/random.h>
 #include <fovea/core/sizes.h>
@@ -278,4 +285,25 @@ TEST_CASE("checked arithmetic of sizes") {
   CHECK(message_of<ValueError>([] { checked_vector<double>("f", "n", kMost); }) ==
         "f: n = 9223372036854775807: must fit into memory");
   CHECK(checked_vector("f", "n", 3, 1.5) == std::vector<double>{1.5, 1.5, 1.5});
+}
+
+TEST_CASE("tensors without elements cost nothing, whatever their other sizes") {
+  constexpr std::int64_t n = std::int64_t{1} << 40;
+  const auto leaf = [](const Shape& shape) { return empty(shape).set_requires_grad(); };
+  const Tensor index = from_data(std::vector<std::int64_t>{0, 2}, {2});
+  const std::vector<Tensor> results = {
+      index_select(leaf({n, 3, 0}), 1, index),
+      cumsum(leaf({n, 0}), 1),
+      cumsum(leaf({n, 0}), 0),
+      softmax(leaf({n, 0}), -1),
+      concat({leaf({n, 0}), leaf({n, 0})}, 1),
+      expand(leaf({1, 0}), {n, 0}).contiguous(),
+      leaf({n, 0}) + leaf({1, 1}),
+      matmul(leaf({n, 0, 3}), leaf({n, 3, 0})),
+      scaled_dot_product_attention(leaf({n, 1, 0, 4}), leaf({n, 1, 0, 4}), leaf({n, 1, 0, 4})),
+  };
+  for (const Tensor& y : results) {
+    CHECK(y.numel() == 0);
+    y.backward(empty(y.shape()));
+  }
 }
