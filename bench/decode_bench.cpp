@@ -1,5 +1,5 @@
-// Greedy decoding, one text, with a cache of keys and values: the same work as peers/gpt_peer.cpp,
-// from the same weights. Compare the two with bench/compare.
+// Greedy decoding of one text with a key-value cache: the same work as peers/decode_peer.cpp,
+// with the same weights. Compare with bench/compare.
 #include <fovea/bench/support/checks.h>
 #include <fovea/bench/support/gpt.h>
 #include <fovea/bench/support/sgemm.h>
@@ -28,7 +28,8 @@ void decode(benchmark::State& state) {
   state.counters["result_tokens"] = digest(tokens);
   state.counters["result_count"] = static_cast<double>(tokens.size());
   const NoGrad guard;
-  const Tensor logits = model(from_data(tokens, {1, new_tokens}));  // of the same text, at once
+  // The logits of the same text in one forward pass.
+  const Tensor logits = model(from_data(tokens, {1, new_tokens}));
   state.counters["result_logits"] = bench::norm(logits);
   bench::time(state, decode_gflop(), [&] { benchmark::DoNotOptimize(generated()); });
   state.counters["tokens_per_second"] = benchmark::Counter(

@@ -1,4 +1,4 @@
-// What denormal inputs cost: the same ops on normal numbers, on denormals, and on denormals without
+// Cost of denormal inputs: the same ops on normal values, on denormals, and on denormals without
 // flush to zero (core/denormals.h).
 #include <fovea/core/autograd.h>
 #include <fovea/core/denormals.h>

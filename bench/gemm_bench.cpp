@@ -1,9 +1,9 @@
-// Rates of our matrix product beside OpenBLAS's, in GFLOP/s (2 M N K a product), for the shapes of
-// the translation model and for squares.
+// Speed of fovea's matrix product and of OpenBLAS, in GFLOP/s (2 M N K per product), for the shapes
+// of the translation model and for square matrices.
 //
 //   ./gemm_bench                               all shapes, one thread and all threads
-//   ./gemm_bench --benchmark_filter=1792       some
-#include <fovea/core/kernels/blas.h>
+//   ./gemm_bench --benchmark_filter=1792       some of them
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/parallel.h>
 
 #include <string>

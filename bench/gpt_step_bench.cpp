@@ -1,5 +1,5 @@
-// A training step of a small language model (pre-norm, tied read-out, AdamW): the same work as
-// peers/gpt_step_peer.cpp, from the same start. Compare the two with bench/compare.
+// A training step of a small language model (pre-norm, tied output layer, AdamW): the same work as
+// peers/gpt_step_peer.cpp, with the same initial weights. Compare with bench/compare.
 #include <fovea/bench/support/checks.h>
 #include <fovea/bench/support/gpt.h>
 #include <fovea/bench/support/sgemm.h>

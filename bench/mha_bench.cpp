@@ -1,6 +1,6 @@
-// Multi-head self-attention as a layer, forward and backward: the same work as peers/mha_peer.cpp.
-// mha/weights also wants the weights' mean over the heads, here from a probe: it makes the scores
-// once more, and what that costs is the difference from mha/plain. Compare with bench/compare.
+// A multi-head self-attention layer, forward and backward: the same work as peers/mha_peer.cpp.
+// mha/weights also computes the mean of the weights over the heads, here with a probe, which
+// recomputes the scores; its cost is the difference from mha/plain. Compare with bench/compare.
 #include <fovea/bench/support/checks.h>
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/support/start.h>
@@ -34,7 +34,7 @@ class Pass {
     if (weights) probe_.emplace(layer_, "**", nn::inspect::ProbeOptions{.head_mean = true});
   }
 
-  /// The gradients by the input and by every weight, the output, and the weights if wanted.
+  /// Gradients of the input and of every weight, the output, and the attention weights if enabled.
   std::vector<Tensor> step() {
     const Tensor y = layer_(x_);
     std::vector<Tensor> all = grad({&y, 1}, inputs_, {&dy_, 1});

@@ -1,4 +1,4 @@
-// What an op costs: a chain of 1,000 small ops on 1 and on 64 elements, as peers/overhead_peer.cpp.
+// Overhead per op: a chain of 1,000 small ops on 1 and 64 elements, as in peers/overhead_peer.cpp.
 #include <fovea/bench/workloads.h>
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>

@@ -1,5 +1,5 @@
-// Recurrent layers, forward and backward, on batches of equal and of unequal lengths: the same work
-// as peers/recurrent_peer.cpp. Compare the two with bench/compare.
+// Recurrent layers, forward and backward, on batches of equal and of different lengths: the same
+// work as peers/recurrent_peer.cpp. Compare with bench/compare.
 #include <fovea/bench/support/checks.h>
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/workloads.h>
@@ -17,7 +17,7 @@ namespace {
 using namespace fovea;
 using namespace workloads::recurrent;
 
-// Whether a batch of unequal lengths runs packed or filled up with zeros to the longest.
+// Whether a batch of different lengths is packed or padded with zeros.
 enum class Way { packed, padded };
 
 Tensor numbers(const std::string& name, const Shape& shape, float its_bound) {
@@ -25,7 +25,7 @@ Tensor numbers(const std::string& name, const Shape& shape, float its_bound) {
                    shape);
 }
 
-// Zeros behind the short sequences, as rows of a batch of equal lengths.
+// Pads with zeros to a batch of equal lengths.
 Ragged padded(const Ragged& x) {
   const Tensor all = pad(x);  // (B, T, C)
   return {reshape(all, {all.dim(0) * all.dim(1), all.dim(2)}),
@@ -50,7 +50,7 @@ class Pass {
     }
   }
 
-  /// The states, and the gradients by the input and by every weight.
+  /// The states, and the gradients of the input and of every weight.
   std::vector<Tensor> step() const {
     const Tensor states = net_(x_).states.values;
     std::vector<Tensor> all = grad({&states, 1}, inputs_, {&dy_.values, 1});

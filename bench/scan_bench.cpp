@@ -1,5 +1,5 @@
-// What a recurrence costs that is linear in its state: the scan beside its twin in plain ops, and
-// layers of minGRU and LRU beside the GRU, forward and backward.
+// Cost of linear recurrences: the scan and its reference implementation in elementary ops, and
+// layers of minGRU, minLSTM, LRU and GRU, forward and backward.
 //   B sequences of T steps, H wide
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/reduce.h>
@@ -19,7 +19,7 @@ using namespace fovea;
 
 constexpr std::int64_t H = 128;
 
-// Each row's numbers, of a size that keeps the states about 1.
+// Random values scaled so that the states are about 1.
 struct Coefficients {
   explicit Coefficients(std::int64_t rows) {
     Rng rng(1);
@@ -29,11 +29,11 @@ struct Coefficients {
   Tensor a, b;
 };
 
-// y is made by `f` anew in each round, and walked back from its sum.
+// Forward with `f` and backward from the sum of y, in each round.
 template <class F>
 void time_training(benchmark::State& state, std::int64_t rows, const F& f) {
   for (auto _ : state) sum(f()).backward();
-  state.SetItemsProcessed(state.iterations() * rows);  // steps of sequences
+  state.SetItemsProcessed(state.iterations() * rows);  // time steps of all sequences
 }
 
 void time_scan(benchmark::State& state, decltype(linear_recurrence)* recurrence) {
@@ -70,7 +70,7 @@ void sizes(benchmark::internal::Benchmark* bench) {
 constexpr nn::GRUOptions gru_options{.input_size = H, .hidden_size = H};
 constexpr nn::MinRecurrentOptions min_options{.input_size = H, .hidden_size = H};
 
-// The twin's gradient of each row is a tensor of all rows: its time grows with their square.
+// In the reference, the gradient of each row is a tensor of all rows: quadratic time.
 void small_sizes(benchmark::internal::Benchmark* bench) {
   bench->Args({16, 64})->UseRealTime()->Unit(benchmark::kMillisecond);
 }

@@ -1,5 +1,5 @@
-// Scaled dot-product attention, forward and backward: full, causal, a sliding window, dropout, keys
-// of unequal lengths. The same work as peers/sdpa_peer.cpp. Compare the two with bench/compare.
+// Scaled dot-product attention, forward and backward: full, causal, sliding window, dropout, keys
+// of different lengths. The same work as peers/sdpa_peer.cpp. Compare with bench/compare.
 #include <fovea/bench/support/checks.h>
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/workloads.h>
@@ -34,7 +34,7 @@ class Attention {
     if (kind == "dropout") p_ = workloads::sdpa::dropout;
   }
 
-  /// The output, and the gradients by q, k and v.
+  /// The output, and the gradients of q, k and v.
   std::vector<Tensor> step(bool with_dropout) {
     const Tensor y = scaled_dot_product_attention(
         q_, k_, v_, mask_, {.dropout = with_dropout ? p_ : 0.0, .rng = &rng_});
@@ -53,7 +53,7 @@ class Attention {
 
 void run(benchmark::State& state, const Case& c) {
   Attention attention(c);
-  // Dropout's bits differ between libraries: what is compared is the same call without it.
+  // The random bits of dropout differ between libraries: the checks run without dropout.
   const std::vector<Tensor> checked = attention.step(false);
   const char* const names[] = {"result_dq", "result_dk", "result_dv", "result_y"};
   for (std::size_t i = 0; i < checked.size(); ++i)

@@ -1,8 +1,9 @@
-// What a training pass of scaled dot-product attention takes beyond its inputs, outputs and their
+// Memory of forward and backward of scaled dot-product attention beyond inputs, outputs and their
 // gradients: B 1, H 8, D 64, causal, dropout 0.1, T from 1k to 16k. Two measures, in MB:
 //   tensors_mb   by the memory pool's counters
-//   resident_mb  by the process's peak (Linux), with the kernels' scratch of all threads and what
-//                the system rounds up; of the first pass at each T, so run it with one repetition
+//   resident_mb  by the process's peak (Linux), including the kernels' scratch memory of all
+//   threads
+//                and rounding to pages; for the first pass at each T, so run with one repetition
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/storage.h>
@@ -17,7 +18,7 @@ namespace {
 
 using namespace fovea;
 
-// "VmRSS:" now, "VmHWM:" at most since the last reset; in bytes, 0 where the system does not say.
+// "VmRSS:" current, "VmHWM:" peak since the last reset; in bytes, 0 if not available.
 double resident(const std::string& field) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)

@@ -1,6 +1,6 @@
 // A training step of the Transformer (encoder-decoder, dropout, label smoothing, AdamW): the same
-// work as peers/transformer_step_peer.cpp, from the same start. Compare the two with bench/compare.
-// Neither side of nn::Transformer computes padding.
+// work as peers/transformer_step_peer.cpp, with the same initial weights. Compare with
+// bench/compare. Encoder and decoder of nn::Transformer do not compute padding.
 #include <fovea/bench/support/checks.h>
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/support/start.h>
@@ -49,7 +49,7 @@ class Trainer {
     const Tensor sentence = word_matrix("target_words", T + 1);
     previous_ = slice(sentence, 1, 0, T).contiguous();
     next_ = pack(slice(sentence, 1, 1, T + 1).contiguous(), RaggedIndex(target_lengths_)).values;
-    model_.eval();  // until train()
+    model_.eval();  // for the checks; train() follows
   }
 
   void train() { model_.train(); }

@@ -1,5 +1,5 @@
 // One training step of the translation model (bi-GRU, additive attention, Adam): the same work as
-// peers/translate_step_peer.cpp, from the same start. Compare the two with bench/compare.
+// peers/translate_step_peer.cpp, with the same initial weights. Compare with bench/compare.
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/support/start.h>
 #include <fovea/bench/workloads.h>
@@ -15,8 +15,8 @@ namespace {
 using namespace fovea;
 using namespace workloads::translate_step;
 
-// What the twins call our parameters.
-std::string twin_name(const std::string& name) {
+// The peers' names of the parameters.
+std::string peer_name(const std::string& name) {
   const std::pair<const char*, const char*> renamed[] = {{"source_embedding.", "source."},
                                                          {"target_embedding.", "target."},
                                                          {"attention.key_proj.", "key."},
@@ -29,10 +29,10 @@ std::string twin_name(const std::string& name) {
 
 void fill(nn::Module& model) {
   for (auto& [name, value] : model.parameters()) {
-    const std::string twin = twin_name(name);
-    const bool embedding = twin == "source.weight" || twin == "target.weight";
+    const std::string peer = peer_name(name);
+    const bool embedding = peer == "source.weight" || peer == "target.weight";
     const auto numbers =
-        workloads::uniform(twin, static_cast<std::size_t>(value.numel()),
+        workloads::uniform(peer, static_cast<std::size_t>(value.numel()),
                            embedding ? embedding_bound : workloads::translate_step::bound);
     value.copy_from(from_data(numbers, value.shape()));
   }

@@ -1,6 +1,6 @@
-// What the benchmarks and their twins in other frameworks compute: sizes, start weights and data.
-// Both sides make the same numbers from names, so that equal losses show equal work.
-// Standard library and C++17 only: the twins are built without fovea.
+// The workloads of the benchmarks and of their peers in other frameworks: sizes, initial weights
+// and data. Both sides generate the same values from names, so that equal losses prove equal work.
+// Standard library and C++17 only: the peers are built without fovea.
 #pragma once
 
 #include <cstddef>
@@ -18,14 +18,14 @@ inline std::uint64_t mix(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
-/// FNV-1a: where the numbers that belong to a name begin.
+/// FNV-1a: start of the random sequence of a name.
 inline std::uint64_t start_of(const std::string& name) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const unsigned char c : name) hash = (hash ^ c) * 0x100000001b3u;
   return hash;
 }
 
-/// `count` numbers, uniform on a grid of 2^24 in [-bound, bound): exact in float32.
+/// `count` values, uniform on a grid of 2^24 points in [-bound, bound): exact in float32.
 inline std::vector<float> uniform(const std::string& name, std::size_t count, float bound) {
   std::vector<float> numbers(count);
   std::uint64_t counter = start_of(name);
@@ -60,7 +60,7 @@ inline std::vector<std::int64_t> lengths(const std::string& name, std::size_t co
   return numbers;
 }
 
-/// Start values of a parameter: uniform below `bound`, or around 1 for the weight of a norm.
+/// Initial values of a parameter: uniform in [-bound, bound), plus 1 for the weight of a norm.
 inline std::vector<float> start_values(const std::string& name, std::size_t count, float bound) {
   std::vector<float> numbers = uniform(name, count, bound);
   if (name.find("norm") != std::string::npos && name.find("weight") != std::string::npos)
@@ -71,14 +71,14 @@ inline std::vector<float> start_values(const std::string& name, std::size_t coun
 /// One training step of a translation model: bidirectional GRU, additive attention, Adam.
 namespace translate_step {
 inline constexpr std::int64_t vocab_size = 8000, embed_dim = 256, hidden = 256;
-inline constexpr std::int64_t batch = 64, length = 28;  ///< of both sentences
+inline constexpr std::int64_t batch = 64, length = 28;  ///< of source and target
 inline constexpr double learning_rate = 1e-3;
-inline constexpr int checked_steps = 5;  ///< losses of these first steps are reported
+inline constexpr int checked_steps = 5;  ///< the losses of these first steps are reported
 
-/// Start values: |weight| < bound, whatever the parameter, but for the two embeddings.
+/// Initial values: |weight| < bound for all parameters except the two embeddings.
 inline constexpr float bound = 1.0f / 16, embedding_bound = 1;
 
-/// The matrix products, forward and twice as many backward, in 1e9 operations.
+/// The matrix products, forward and twice as many in backward, in 1e9 operations.
 inline double gflop() {
   constexpr std::int64_t E = embed_dim, H = hidden, tokens = batch * length;
   constexpr std::int64_t encoder = 2 * 2 * 3 * H * (E + H), keys = 2 * 2 * H * H;
@@ -90,7 +90,7 @@ inline double gflop() {
 }
 }  // namespace translate_step
 
-/// A chain of small ops, y = tanh(y * c + c)^2 again and again: what a framework costs an op.
+/// A chain of small ops, repeated y = tanh(y * c + c)^2: the overhead of a framework per op.
 namespace chain {
 inline constexpr int ops = 1000;
 inline constexpr float factor = 0.999f;
@@ -100,12 +100,11 @@ inline constexpr float factor = 0.999f;
 namespace sdpa {
 inline constexpr std::int64_t B = 4, H = 8, D = 64;
 inline constexpr float bound = 2, dy_bound = 1;
-inline constexpr std::int64_t window = 256;  ///< keys that a query sees: itself and those before
+inline constexpr std::int64_t window = 256;  ///< keys visible to a query: itself and those before
 inline constexpr double dropout = 0.1;
 
-/// The kinds and how long the sequences are. `ragged`: only the first keys of each batch row are
-/// kept, as many as key_lengths() says. With dropout a (B, H, T, T) tensor that the twin makes
-/// is 2 GB at T = 4096: left out.
+/// Kinds and sequence lengths. `ragged`: only the first key_lengths() keys of each sequence are
+/// attended. Dropout at T = 4096 is omitted: the peer would allocate a (B, H, T, T) tensor of 2 GB.
 struct Case {
   const char* kind;
   std::int64_t T;
@@ -115,7 +114,7 @@ inline constexpr Case cases[] = {
     {"causal", 256}, {"causal", 1024}, {"causal", 4096},  {"window", 1024}, {"window", 4096},
     {"dropout", 64}, {"dropout", 256}, {"dropout", 1024}, {"ragged", 1024}};
 
-/// Uniform from 1 to T, one in each quarter of them: four numbers drawn freely would have any mean.
+/// Uniform from 1 to T, one per quarter of the range, so that the mean of the four is about T / 2.
 inline std::vector<std::int64_t> key_lengths(std::int64_t T) {
   std::vector<std::int64_t> found;
   for (std::int64_t b = 0; b < B; ++b)
@@ -126,8 +125,8 @@ inline std::vector<std::int64_t> key_lengths(std::int64_t T) {
   return found;
 }
 
-/// Two matrix products forward and five backward (the scores are made again) over the pairs of
-/// query and key that the mask keeps, in 1e9 operations.
+/// Two matrix products in forward and five in backward (the scores are recomputed) over the
+/// attended pairs of query and key, in 1e9 operations.
 inline double gflop(const Case& c) {
   const std::string kind = c.kind;
   std::int64_t pairs = B * c.T * c.T;
@@ -145,9 +144,9 @@ inline double gflop(const Case& c) {
 }  // namespace sdpa
 
 /// A recurrent layer, forward and backward, with the gradients of its input and of every weight.
-/// The rows of a batch are packed, sequence after sequence.    x: (rows, I)  states, dy: (rows, H)
+/// The sequences of a batch are packed.    x: (rows, I)  states, dy: (rows, H)
 namespace recurrent {
-inline constexpr float bound = 1.0f / 16, x_bound = 1, dy_bound = 1;  ///< bound: of the weights
+inline constexpr float bound = 1.0f / 16, x_bound = 1, dy_bound = 1;  ///< bound: for the weights
 
 struct Net {
   const char* name;
@@ -158,7 +157,7 @@ inline constexpr Net lstm{"lstm", 4}, gru{"gru", 3}, rnn{"rnn", 1};
 struct Case {
   const char* name;
   std::int64_t B, T, I, H;
-  bool ragged;  ///< lengths from 1 to T instead of T everywhere
+  bool ragged;  ///< lengths from 1 to T instead of T for all
 };
 inline constexpr Case cases[] = {{"B64xT64", 64, 64, 256, 256, false},
                                  {"B16xT256", 16, 256, 128, 128, false},
@@ -175,14 +174,14 @@ inline std::vector<std::int64_t> lengths(const Case& c) {
   return all;
 }
 
-/// The real tokens.
+/// The number of tokens without padding.
 inline std::int64_t rows(const Case& c) {
   std::int64_t sum = 0;
   for (const std::int64_t length : lengths(c)) sum += length;
   return sum;
 }
 
-/// The matrix products on real tokens, forward and twice as many backward, in 1e9 operations.
+/// The matrix products without padding, forward and twice as many in backward, in 1e9 operations.
 inline double gflop(const Net& net, const Case& c) {
   return 3 * 2e-9 * static_cast<double>(rows(c) * net.gates * c.H * (c.I + c.H));
 }
@@ -193,14 +192,14 @@ inline std::string name_of(const Net& net, const Case& c) {
 }  // namespace recurrent
 
 /// Multi-head self-attention, forward and backward, with the gradients of its input and of every
-/// weight; with and without the weights' mean over the heads being wanted.    x, dy: (B, T, C)
+/// weight; with and without the mean of the attention weights over the heads.    x, dy: (B, T, C)
 namespace mha {
 inline constexpr std::int64_t B = 16, C = 256, H = 8;
 inline constexpr std::int64_t lengths[] = {32, 128, 512};  ///< T
 inline constexpr float bound = 1.0f / 16, x_bound = 2, dy_bound = 1;
 
-/// The four projections, and attention with its scores made again, in 1e9 operations. What the
-/// mean of the weights takes is not counted.
+/// The four projections, and attention with recomputed scores, in 1e9 operations. The mean of the
+/// weights is not counted.
 inline double gflop(std::int64_t T) {
   return 1e-9 * static_cast<double>(3 * 8 * B * T * C * C + 14 * B * T * T * C);
 }
@@ -218,8 +217,8 @@ inline constexpr std::int64_t B = 64, T = 28, shortest = 12;
 inline constexpr double dropout = 0.1, smoothing = 0.1, eps = 1e-5;
 inline constexpr double learning_rate = 1e-3, weight_decay = 1e-2;
 inline constexpr float bound = 1.0f / 16;
-/// The losses of these first steps are reported, made without dropout, whose bits differ between
-/// libraries. It is on when time is taken.
+/// The losses of these first steps are reported. They are computed without dropout, whose random
+/// bits differ between libraries; the timed steps use dropout.
 inline constexpr int checked_steps = 3;
 
 inline std::vector<std::int64_t> lengths(const char* name, bool ragged) {
@@ -232,8 +231,8 @@ inline std::vector<std::int64_t> target_lengths(bool ragged) {
   return lengths("target_lengths", ragged);
 }
 
-/// On real tokens, in 1e9 operations: products thrice (forward, and twice backward), attention two
-/// and five times.
+/// Without padding, in 1e9 operations: each product three times (one in forward, two in backward),
+/// attention with two products in forward and five in backward.
 inline double gflop(bool ragged) {
   const auto sources = source_lengths(ragged), targets = target_lengths(ragged);
   double products = 0, attention = 0;
@@ -252,8 +251,8 @@ inline std::string name_of(bool ragged) {
 }
 }  // namespace transformer_step
 
-/// A language model of bytes: pre-norm, GELU (exact), learned positions, the read-out's matrix the
-/// embedding's, no dropout.
+/// A language model of bytes: pre-norm, GELU (exact), learned positions, output matrix tied to the
+/// embedding, no dropout.
 namespace gpt {
 inline constexpr std::int64_t V = 256, C = 128, H = 4, F = 4 * C, layers = 4;
 inline constexpr double eps = 1e-5;
@@ -275,11 +274,11 @@ inline std::string name_of(const Case& c) {
   return "gpt_step/B" + std::to_string(c.B) + "xT" + std::to_string(c.T);
 }
 
-/// Greedy decoding of one text, with a cache of keys and values: the first token is 0.
+/// Greedy decoding of one text with a key-value cache: the first token is 0.
 inline constexpr std::int64_t new_tokens = 256;
 inline constexpr const char* decode_name = "decode/256";
 
-/// A number that another order or another token changes.
+/// A checksum that depends on tokens and their order.
 inline double digest(const std::vector<std::int64_t>& tokens) {
   double sum = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i)
@@ -293,13 +292,13 @@ inline double decode_gflop() {
 }
 }  // namespace gpt
 
-/// A square matrix product: the rate that the shares of bench/compare refer to.
+/// A square matrix product: the reference speed for the percentages of bench/compare.
 namespace sgemm {
 inline constexpr std::int64_t size = 1024;
 inline constexpr double gflop = 2e-9 * size * size * size;
 }  // namespace sgemm
 
-/// Learning exclusive-or with 2 inputs, 8 tanh units, 1 output, all four examples a step.
+/// Training of XOR with 2 inputs, 8 tanh units, 1 output, all four examples per step.
 namespace xor_step {
 inline constexpr std::int64_t inputs = 2, hidden = 8, batch = 4;
 inline constexpr double sgd_learning_rate = 0.1, adam_learning_rate = 0.01;

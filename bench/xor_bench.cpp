@@ -1,5 +1,5 @@
-// A training step of the smallest useful net, as peers/xor_peer.cpp: what a whole step costs when
-// the arithmetic costs next to nothing.
+// A training step of a minimal net, as in peers/xor_peer.cpp: the overhead of a whole step when the
+// arithmetic is negligible.
 #include <fovea/bench/workloads.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/loss.h>
@@ -30,7 +30,7 @@ class Net : public nn::Module {
 
   Tensor operator()(const Tensor& x) const { return second_(tanh(first_(x))); }
 
-  // The names are the twin's, where number 1 of the sequence is tanh: they give the start weights.
+  // The peer's names, which determine the initial weights; "1" in its nn.Sequential is tanh.
   void visit(nn::Visitor& v) override {
     v("0", first_);
     v("2", second_);

@@ -1,4 +1,4 @@
-#include <fovea/core/accumulate.h>
+#include <fovea/core/accumulate_detail.h>
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/copy.h>
 
@@ -12,7 +12,7 @@ void add_in_place(Tensor& sum, const Tensor& x) {
   });
 }
 
-// s = a + b as a recorded op of its own: the engine is below the elementwise family.
+// s = a + b as an op of its own, because the engine must not depend on core/ops.
 Tensor recorded_sum(const Tensor& a, const Tensor& b) {
   Tensor s;
   {
@@ -20,7 +20,7 @@ Tensor recorded_sum(const Tensor& a, const Tensor& b) {
     s = a.clone();
     add_in_place(s, b);
   }
-  return record<"accumulate">(s, {a, b}, [](const Tensor& ds, Wanted) { return Grads(ds, ds); });
+  return record<"accumulate">(s, {a, b}, [](const Tensor& ds, NeedsGrad) { return Grads(ds, ds); });
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ void Saved::overwritten() const {
 Node::~Node() = default;
 
 void Node::bury(Node* node) noexcept {
-  // Deleting a node drops its inputs, which may drop theirs, and so on for a million nodes. The
-  // first call on this thread works the queue off; the calls that it causes only add to it.
+  // Deleting a node releases its inputs, possibly a chain of a million nodes. To avoid recursion,
+  // nested calls only append to a queue, which the outermost call of this thread processes.
   static thread_local constinit Node* queue = nullptr;
   static thread_local constinit bool working = false;
   node->next_dead = queue;
@@ -74,14 +74,14 @@ void attach(Tensor& y, Ref<Node> node, std::uint32_t output_nr) {
   check_defined(node->op->name, "the output", y);
   TensorImpl& impl = *y.impl();
   if (impl.node)
-    state_error(node->op->name, "record: output {} has a history already: it must be fresh",
+    state_error(node->op->name, "record: output {} already has a graph: must be a new tensor",
                 output_nr);
   if (output_nr == 0) {
     node->shape = impl.shape;
   } else {
     node->extra().shapes.push_back(impl.shape);
   }
-  if (!is_floating(impl.dtype)) return;  // an output of indices carries no gradient
+  if (!is_floating(impl.dtype)) return;  // integer and bool outputs have no gradient
   node->dtype = impl.dtype;
   impl.node = std::move(node);
   impl.output_nr = output_nr;
@@ -90,9 +90,8 @@ void attach(Tensor& y, Ref<Node> node, std::uint32_t output_nr) {
 SavedOutput::SavedOutput(const Tensor& y)
     : storage(y.impl()->storage), data(y.impl()->data), version(storage->version()) {
   if (!y.is_contiguous())
-    state_error("record", "an output {} with gaps cannot be kept: it must be contiguous",
-                y.shape().str());
-  if (autograd_mode.watched) note_kept(y);
+    state_error("record", "output {} is saved for backward: must be contiguous", y.shape().str());
+  if (autograd_mode.observed) note_saved(y);
 }
 
 Tensor SavedOutput::get(Node& self) const {

@@ -1,5 +1,5 @@
-// The walk backwards over the record: what gives leaves their gradients, and grad() its results.
-#include <fovea/core/accumulate.h>
+// The backward pass: gradients of leaves for backward(), and of given tensors for grad().
+#include <fovea/core/accumulate_detail.h>
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/kernels/float_mode.h>
@@ -11,28 +11,28 @@ namespace {
 using detail::accumulate;
 using detail::is_exclusive;
 
-// Collects the gradient of a leaf. It has no edges: here a walk ends.
+// The gradient accumulator of a leaf.
 struct LeafNode final : Node {
   LeafNode(const Shape& leaf_shape, DType leaf_dtype) : Node(nullptr) {
     shape = leaf_shape;
     dtype = leaf_dtype;
     module = nullptr;
   }
-  Grads backward(std::span<const Tensor>, Wanted) override { return {}; }
+  Grads backward(std::span<const Tensor>, NeedsGrad) override { return {}; }
   void release_saved() override {}
 
   Tensor grad;
 };
 
 void accumulate_leaf(LeafNode& leaf, Tensor dy) {
-  // The leaf owns its gradient: a caller's seed, or a tensor that went to two leaves, is copied.
+  // A leaf owns its gradient: a caller's seed, or a gradient shared by two leaves, is copied.
   const bool own = leaf.grad.defined() || is_exclusive(dy);
   accumulate(leaf.grad, own ? std::move(dy) : dy.clone());
 }
 
-// --- the walk --------------------------------------------------------------------------------
+// --- the backward pass -----------------------------------------------------------------------
 
-struct Target {  // an input of grad(): where its gradient is caught
+struct Target {  // an input of grad() and its gradient
   Node* node;
   std::uint32_t output_nr;
   Tensor grad;
@@ -42,48 +42,46 @@ bool fits(const Tensor& g, const Node& node, std::uint32_t output) {
   return g.shape() == node.output_shape(output) && g.dtype() == node.dtype;
 }
 
-// During a walk only what create_graph asks for is recorded. The walk looks for NaN itself, so that
-// the op is named whose backward it was; and what a backward computes is no path that was cut. An
-// observer sees the ops' backwards, and what is inside them only if it is recorded.
-class WalkMode {
+// The modes of a backward pass: NaN tracing is done per node, so that errors name its op; the
+// gradient audit is off; ops inside a backward are observed only under create_graph.
+class BackwardMode {
  public:
-  explicit WalkMode(const BackwardOptions& options) : before_(autograd_mode) {
-    ObserveOps* observe = before_.watched ? before_.observe : nullptr;
+  explicit BackwardMode(const BackwardOptions& options) : before_(autograd_mode) {
+    ObserveOps* observe = before_.observed ? before_.observe : nullptr;
     autograd_mode = {.grad_enabled = options.create_graph,
-                     .watched = observe && options.create_graph,
+                     .observed = observe && options.create_graph,
                      .observe = observe};
-    if (observe) seen_.emplace(*observe);
+    if (observe) frame_.emplace(*observe);
   }
-  ~WalkMode() { autograd_mode = before_; }
-  WalkMode(const WalkMode&) = delete;
-  WalkMode& operator=(const WalkMode&) = delete;
+  ~BackwardMode() { autograd_mode = before_; }
+  BackwardMode(const BackwardMode&) = delete;
+  BackwardMode& operator=(const BackwardMode&) = delete;
 
-  bool watched() const { return before_.watched; }
+  bool observed() const { return before_.observed; }
   bool traces_non_finite() const { return before_.trace_non_finite; }
   void finish() {
-    if (!seen_) return;
-    seen_->finish({"backward", SeenOp::Pass::walk, ModuleTrail::current(), nullptr});
+    if (!frame_) return;
+    frame_->finish({"backward", OpEvent::Pass::walk, ModuleTrail::current(), nullptr});
     if (autograd_mode.observe->depth() == 0) autograd_mode.observe->end_of_walk();
   }
 
  private:
   AutogradMode before_;
-  std::optional<ObserveOps::Frame> seen_;
+  std::optional<ObserveOps::Frame> frame_;
 };
 
-// One pass over the graph. The nodes hold its state, so that an op costs no look-up; a walk inside
-// a walk (checkpoint) sets aside what it finds and puts it back. Whatever happens, the destructor
-// leaves no gradient behind on a node.
-class Walk {
+// The nodes hold the state of the pass, which saves hash lookups. A nested pass (checkpoint)
+// suspends the outer pass's state; the destructor restores it and clears pending gradients.
+class BackwardPass {
  public:
-  Walk(BackwardOptions options, std::span<Target> targets, bool to_leaves)
+  BackwardPass(BackwardOptions options, std::span<Target> targets, bool to_leaves)
       : mode_(options), options_(options), targets_(targets), to_leaves_(to_leaves) {}
-  ~Walk() {
+  ~BackwardPass() {
     for (Node* node : order_) forget(*node);
     for (Suspended& s : suspended_) resume(s);
   }
-  Walk(const Walk&) = delete;
-  Walk& operator=(const Walk&) = delete;
+  BackwardPass(const BackwardPass&) = delete;
+  BackwardPass& operator=(const BackwardPass&) = delete;
 
   void add_root(const Tensor& output, Tensor seed) {
     roots_.push_back(output.impl()->node);
@@ -93,7 +91,7 @@ class Walk {
 
   void run() {
     const kernels::FloatMode mode;
-    // Every consumer of a node stands behind it in order_.
+    // Every consumer of a node comes after it in order_.
     while (!order_.empty()) {
       Node& node = *order_.back();
       if (node.needed) visit(node);
@@ -127,8 +125,8 @@ class Walk {
     if (s.node->more) s.node->more->pending = std::move(s.more_pending);
   }
 
-  // Depth first with a stack of our own; a node enters order_ after everything it depends on.
-  // Roots found later stand behind those found before, so one order serves several roots.
+  // Iterative depth-first search; a node enters order_ after all nodes that it depends on. Roots
+  // are appended in order of their search, so one order is valid for several roots.
   void search(Node* root) {
     enter(root);
     while (!stack_.empty()) {
@@ -178,12 +176,12 @@ class Walk {
     }
   }
 
-  // The gradients by the node's outputs are complete: show them, then pass them on.
+  // Called when the gradients of all outputs of the node are complete.
   void finish(Node& node, std::span<Tensor> dys) {
     if (node.more) call_hooks(node, dys);
     bool any = false;
     for (Tensor& dy : dys) any |= dy.defined();
-    if (!any) return;  // nothing that we came from used this node
+    if (!any) return;  // no output of this node received a gradient
     for (Target& target : targets_)
       if (target.node == &node) target.grad = dys[target.output_nr];
     if (node.is_leaf()) {
@@ -192,7 +190,7 @@ class Walk {
     }
     for (Tensor& dy : dys)
       if (dy.defined() && !node.any_strides && !dy.is_contiguous()) dy = dy.contiguous();
-    pass_on(node, dys);
+    backward_through(node, dys);
   }
 
   static void call_hooks(Node& node, std::span<Tensor> dys) {
@@ -202,7 +200,8 @@ class Walk {
       Tensor replaced = hook(dys[output]);
       if (!replaced.defined()) continue;
       if (!fits(replaced, node, output))
-        shape_error("hook", "returned a gradient {} {} for a tensor {} {}: they must agree",
+        shape_error("hook",
+                    "returned a gradient {} {} for a tensor {} {}: shape and dtype must be equal",
                     replaced.shape().str(), name_of(replaced.dtype()),
                     node.output_shape(output).str(), name_of(node.dtype));
       dys[output] = std::move(replaced);
@@ -211,7 +210,7 @@ class Walk {
       if (dys[output].defined()) accumulate(kept, dys[output]);
   }
 
-  void pass_on(Node& node, std::span<Tensor> dys) {
+  void backward_through(Node& node, std::span<Tensor> dys) {
     const std::span<Edge> edges = node.edges();
     std::uint64_t mask = 0;
     for (std::size_t i = 0; i < edges.size() && i < 64; ++i)
@@ -223,9 +222,9 @@ class Walk {
       state_error(node.op->name,
                   "backward: its saved tensors were freed by an earlier backward(): pass "
                   "retain_graph = true to the first one");
-    Grads grads = mode_.watched()
-                      ? detail::watched_backward(node, dys, Wanted(mask), mode_.traces_non_finite())
-                      : node.backward(dys, Wanted(mask));
+    Grads grads = mode_.observed() ? detail::observed_backward(node, dys, NeedsGrad(mask),
+                                                               mode_.traces_non_finite())
+                                   : node.backward(dys, NeedsGrad(mask));
     if (grads.size() != edges.size())
       state_error(node.op->name, "backward returned {} gradients for {} inputs", grads.size(),
                   edges.size());
@@ -238,14 +237,15 @@ class Walk {
     if (!options_.retain_graph && !options_.create_graph) {
       node.release_saved();
       node.freed = true;
-      if (mode_.watched() && autograd_mode.observe) autograd_mode.observe->forget(node);
+      if (mode_.observed() && autograd_mode.observe) autograd_mode.observe->forget(node);
     }
   }
 
   static void check_grad(const Node& node, std::size_t i, const Tensor& g, const Edge& edge) {
     if (fits(g, *edge.node, edge.output_nr)) return;
     shape_error(node.op->name,
-                "backward returned a gradient {} {} for input {}, which is {} {}: they must agree",
+                "backward returned a gradient {} {} for input {}, which is {} {}: shape and dtype "
+                "must be equal",
                 g.shape().str(), name_of(g.dtype()), i,
                 edge.node->output_shape(edge.output_nr).str(), name_of(edge.node->dtype));
   }
@@ -255,37 +255,37 @@ class Walk {
     return ++last;
   }
 
-  WalkMode mode_;
+  BackwardMode mode_;
   BackwardOptions options_;
   std::span<Target> targets_;
   bool to_leaves_;
   std::uint64_t id_ = next_id();
-  std::vector<Ref<Node>> roots_;  // keep the graph alive, whatever a hook lets go of
+  std::vector<Ref<Node>> roots_;  // own the graph, in case a hook releases it
   std::vector<Node*, PoolAllocator<Node*>> stack_, order_;
   std::vector<Suspended> suspended_;
 };
 
-// The seed of a walk: given, or 1 for a tensor of one element.
 Tensor checked_seed(const char* what, const Tensor& output, const Tensor& seed) {
   if (!output.requires_grad())
     state_error(what,
-                "the tensor {} needs no gradient: nothing it was computed from does, or it was "
-                "computed under NoGrad or detached",
+                "the tensor {} does not require a gradient: no tensor that it was computed from "
+                "does, or it was computed under NoGrad or detached",
                 output.shape().str());
   if (!seed.defined()) {
     if (output.numel() != 1)
-      state_error(what, "the tensor {} has {} elements: without a seed it must have exactly one",
+      state_error(what, "the tensor {} has {} elements: must have exactly one if no seed is given",
                   output.shape().str(), output.numel());
     return full(output.shape(), 1.0, output.dtype());
   }
   if (!(seed.shape() == output.shape()) || seed.dtype() != output.dtype())
-    shape_error(what, "seed {} {} for a tensor {} {}: they must agree", seed.shape().str(),
-                name_of(seed.dtype()), output.shape().str(), name_of(output.dtype()));
+    shape_error(what, "seed {} {} for a tensor {} {}: shape and dtype must be equal",
+                seed.shape().str(), name_of(seed.dtype()), output.shape().str(),
+                name_of(output.dtype()));
   return seed;
 }
 
-// Where the gradient of x is kept, if it is: in its leaf, or beside an inner tensor's node.
-Tensor* kept_gradient(const TensorImpl& x) {
+// The stored gradient of x: of a leaf, or of a tensor with retain_grad(); else null.
+Tensor* stored_gradient(const TensorImpl& x) {
   Node* node = x.node.get();
   if (node == nullptr) return nullptr;
   if (node->is_leaf()) return &static_cast<LeafNode*>(node)->grad;
@@ -308,12 +308,10 @@ Tensor& Tensor::set_requires_grad(bool on) {
   checked("set_requires_grad");
   if (!is_leaf())
     state_error("set_requires_grad",
-                "the tensor {} was made by {}: only a leaf can be told to collect "
-                "a gradient; detach() gives one",
-                shape().str(), impl_->node->op->name);
+                "the tensor {} was made by {}: must be a leaf: call detach() before", shape().str(),
+                impl_->node->op->name);
   if (on && !is_floating(dtype()))
-    dtype_error("set_requires_grad", "a {} tensor cannot have a gradient: it must be f32 or f64",
-                name_of(dtype()));
+    dtype_error("set_requires_grad", "dtype = {}: must be f32 or f64", name_of(dtype()));
   if (on && !impl_->node) {
     impl_->node = Ref<Node>::adopt(new LeafNode(shape(), dtype()));
   } else if (!on) {
@@ -323,7 +321,7 @@ Tensor& Tensor::set_requires_grad(bool on) {
 }
 
 Tensor Tensor::grad() const {
-  const Tensor* kept = kept_gradient(checked("grad"));
+  const Tensor* kept = stored_gradient(checked("grad"));
   return kept ? *kept : Tensor();
 }
 
@@ -332,58 +330,58 @@ void Tensor::set_grad(const Tensor& grad) {
   if (!requires_grad() || !is_leaf())
     state_error("set_grad", "the tensor {} is not a leaf that requires a gradient", shape().str());
   if (grad.defined() && (!(grad.shape() == shape()) || grad.dtype() != dtype()))
-    shape_error("set_grad", "a gradient {} {} for a tensor {} {}: they must agree",
+    shape_error("set_grad", "a gradient {} {} for a tensor {} {}: shape and dtype must be equal",
                 grad.shape().str(), name_of(grad.dtype()), shape().str(), name_of(dtype()));
   static_cast<LeafNode&>(*impl_->node).grad = grad;
 }
 
 void Tensor::zero_grad() {
-  if (Tensor* kept = kept_gradient(checked("zero_grad"))) *kept = {};
+  if (Tensor* kept = stored_gradient(checked("zero_grad"))) *kept = {};
 }
 
 void Tensor::retain_grad() {
   checked("retain_grad");
   if (!requires_grad())
-    state_error("retain_grad", "the tensor {} needs no gradient", shape().str());
-  if (kept_gradient(*impl_)) return;  // leaves keep theirs anyway
+    state_error("retain_grad", "the tensor {} does not require a gradient", shape().str());
+  if (stored_gradient(*impl_)) return;  // a leaf, or called before
   impl_->node->extra().retained.emplace_back(impl_->output_nr, Tensor());
 }
 
 void Tensor::register_hook(std::function<Tensor(const Tensor&)> hook) {
   checked("register_hook");
   if (!requires_grad())
-    state_error("register_hook", "the tensor {} needs no gradient", shape().str());
+    state_error("register_hook", "the tensor {} does not require a gradient", shape().str());
   impl_->node->extra().hooks.emplace_back(impl_->output_nr, std::move(hook));
 }
 
 void Tensor::backward(const Tensor& seed, BackwardOptions options) const {
   checked("backward");
-  Walk walk(options, {}, /*to_leaves=*/true);
-  walk.add_root(*this, checked_seed("backward", *this, seed));
-  walk.run();
+  BackwardPass pass(options, {}, /*to_leaves=*/true);
+  pass.add_root(*this, checked_seed("backward", *this, seed));
+  pass.run();
 }
 
 std::vector<Tensor> grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
                          std::span<const Tensor> seeds, BackwardOptions options,
                          bool allow_unused) {
   if (!seeds.empty() && seeds.size() != outputs.size())
-    value_error("grad", "{} seeds for {} outputs: one each, or none at all", seeds.size(),
+    value_error("grad", "{} seeds for {} outputs: must be one per output, or none", seeds.size(),
                 outputs.size());
   check_all_defined("grad", "output", outputs);
   check_all_defined("grad", "input", inputs);
   std::vector<Target> targets;
   for (const Tensor& input : inputs) {
     if (!input.requires_grad())
-      state_error("grad", "input {} of shape {} needs no gradient", targets.size(),
+      state_error("grad", "input {} of shape {} does not require a gradient", targets.size(),
                   input.shape().str());
     targets.push_back({input.impl()->node.get(), input.impl()->output_nr, {}});
   }
   {
-    Walk walk(options, targets, /*to_leaves=*/false);
+    BackwardPass pass(options, targets, /*to_leaves=*/false);
     for (std::size_t i = 0; i < outputs.size(); ++i)
-      walk.add_root(outputs[i],
+      pass.add_root(outputs[i],
                     checked_seed("grad", outputs[i], seeds.empty() ? Tensor() : seeds[i]));
-    walk.run();
+    pass.run();
   }
   std::vector<Tensor> grads;
   for (Target& target : targets) {

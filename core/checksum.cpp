@@ -1,4 +1,4 @@
-#include <fovea/core/checksum.h>
+#include <fovea/core/checksum_detail.h>
 
 #include <bit>
 #include <cstring>
@@ -11,7 +11,7 @@ static_assert(std::endian::native == std::endian::little, "words are read as lit
 constexpr std::uint64_t p1 = 0x9E3779B185EBCA87, p2 = 0xC2B2AE3D27D4EB4F, p3 = 0x165667B19E3779F9,
                         p4 = 0x85EBCA77C2B2AE63, p5 = 0x27D4EB2F165667C5;
 
-// Takes a word from the front of `bytes`.
+// Removes a word from the front of `bytes`.
 template <class Word>
 std::uint64_t take(std::string_view& bytes) {
   Word word;
@@ -24,7 +24,7 @@ std::uint64_t mixed(std::uint64_t lane, std::uint64_t word) {
   return std::rotl(lane + word * p2, 31) * p1;
 }
 
-// Stripes of 32 bytes, a word for each lane.
+// Stripes of 32 bytes, one word per lane.
 std::uint64_t lanes_of(std::string_view& bytes) {
   std::uint64_t a = p1 + p2, b = p2, c = 0, d = 0 - p1;
   while (bytes.size() >= 32) {

@@ -1,16 +1,16 @@
-// Denormal numbers: those below 1.2e-38 in f32 and 2.2e-308 in f64, with fewer digits than others.
+// Denormal numbers: magnitudes below 1.2e-38 in f32 and 2.2e-308 in f64, with reduced precision.
 //
-// A processor takes about a hundred times as long for them. So ops treat them as zeros: a denormal
-// operand may count as 0 (of its sign), and a result that would be denormal is 0. All other results
-// keep their bits. Copies, views, comparisons of bits and numbers given by the user keep denormals.
-// Results do not depend on the number of threads, with and without.
+// Arithmetic on them takes about a hundred times as long. Ops therefore treat them as zeros: a
+// denormal operand may count as 0 (with its sign), and a denormal result becomes 0. All other
+// results keep their bits. Copies, views, bitwise comparisons and values that the user provides
+// keep denormals. Results do not depend on the number of threads, whether this mode is on or off.
 #pragma once
 
 namespace fovea {
 
-/// Flush to zero inside ops, for all threads; on at the start. Off: ops compute denormals exactly.
-/// The floating-point mode of the caller is the same after an op as before, whatever this says.
-/// Not while another thread computes. Returns false where the processor has no such mode.
+/// Sets flush-to-zero inside ops for all threads; on by default. Off: ops compute denormals
+/// exactly. An op always restores the floating-point mode of its caller. Do not call while another
+/// thread computes. Returns false if the processor has no such mode.
 bool set_flush_denormal(bool on);
 bool flush_denormal();
 

@@ -13,13 +13,13 @@
 namespace fovea {
 namespace {
 
-// What the looking itself computes is neither recorded nor looked at.
-class Unwatched {
+// Ops of the diagnosis itself are neither recorded nor observed.
+class Unobserved {
  public:
-  Unwatched() : before_(autograd_mode) { autograd_mode = {.grad_enabled = false}; }
-  ~Unwatched() { autograd_mode = before_; }
-  Unwatched(const Unwatched&) = delete;
-  Unwatched& operator=(const Unwatched&) = delete;
+  Unobserved() : before_(autograd_mode) { autograd_mode = {.grad_enabled = false}; }
+  ~Unobserved() { autograd_mode = before_; }
+  Unobserved(const Unobserved&) = delete;
+  Unobserved& operator=(const Unobserved&) = delete;
 
  private:
   AutogradMode before_;
@@ -28,18 +28,18 @@ class Unwatched {
 struct Range {
   double low = std::numeric_limits<double>::infinity();
   double high = -std::numeric_limits<double>::infinity();
-  std::int64_t bad = 0;  // NaN or infinite
+  std::int64_t non_finite_count = 0;
 };
 
 Range range_of(const Tensor& x) {
-  const Unwatched guard;
+  const Unobserved guard;
   const Tensor dense = x.contiguous();
   Range range;
   dispatch_float(x.dtype(), "trace", [&]<class T>() {
     const T* values = dense.data<T>();
     for (std::int64_t i = 0; i < dense.numel(); ++i) {
       if (!std::isfinite(values[i])) {
-        ++range.bad;
+        ++range.non_finite_count;
       } else {
         range.low = std::min(range.low, static_cast<double>(values[i]));
         range.high = std::max(range.high, static_cast<double>(values[i]));
@@ -50,7 +50,7 @@ Range range_of(const Tensor& x) {
 }
 
 bool is_finite(const Tensor& x) {
-  return !x.defined() || !is_floating(x.dtype()) || range_of(x).bad == 0;
+  return !x.defined() || !is_floating(x.dtype()) || range_of(x).non_finite_count == 0;
 }
 
 std::string describe(const char* what, std::size_t i, const Tensor& x) {
@@ -61,10 +61,10 @@ std::string describe(const char* what, std::size_t i, const Tensor& x) {
           ? fmt::format("finite values in [{:.4g}, {:.4g}]", range.low, range.high)
           : "no finite value";
   return fmt::format("; {} {} {}: {}, {} of {} not finite", what, i, x.shape().str(), values,
-                     range.bad, x.numel());
+                     range.non_finite_count, x.numel());
 }
 
-// The leaves that `start` was computed from, found without recursion.
+// The leaves that `start` was computed from; iterative, because graphs can be deep.
 std::vector<Ref<Node>> leaves_under(const Ref<Node>& start) {
   std::vector<Ref<Node>> leaves;
   std::vector<Node*> stack{start.get()};
@@ -82,7 +82,7 @@ std::vector<Ref<Node>> leaves_under(const Ref<Node>& start) {
   return leaves;
 }
 
-std::string place(const char* op, const std::string* module) {
+std::string location(const char* op, const std::string* module) {
   return module ? fmt::format("{} in {}", op, *module) : std::string(op);
 }
 
@@ -106,7 +106,7 @@ void after_forward(const OpInfo* op, std::span<const Tensor> outputs, std::span<
   if (cut && autograd_mode.audit) autograd_mode.audit->note_cut(op, inputs);
   if (!autograd_mode.trace_non_finite) return;
   for (const Input& input : inputs)
-    if (!is_finite(*input.tensor)) return;  // it came in; not this op's doing
+    if (!is_finite(*input.tensor)) return;  // not caused by this op
   for (std::size_t k = 0; k < outputs.size(); ++k) {
     if (is_finite(outputs[k])) continue;
     std::string inputs_text;
@@ -124,16 +124,16 @@ void check_finite_grads(const Node& node, std::span<const Tensor> dys, Grads& gr
     if (is_finite(grads[i])) continue;
     std::string outputs_text;
     for (std::size_t k = 0; k < dys.size(); ++k)
-      outputs_text += describe("gradient by output", k, dys[k]);
+      outputs_text += describe("gradient of output", k, dys[k]);
     raise<NonFiniteError>(node.op->name, "backward: the first NaN or infinity{}{}",
-                          describe("gradient by input", i, grads[i]), outputs_text);
+                          describe("gradient of input", i, grads[i]), outputs_text);
   }
 }
 
 }  // namespace detail
 
 void GradientAudit::note_cut(const OpInfo* op, std::span<const detail::Input> inputs) {
-  Cut cut{place(op->name, ModuleTrail::current()), {}};
+  Cut cut{location(op->name, ModuleTrail::current()), {}};
   if (!grad_enabled() && op->differentiable) cut.where += " (under NoGrad)";
   for (const detail::Input& input : inputs)
     if (input.tensor->defined() && input.tensor->requires_grad())
@@ -143,13 +143,13 @@ void GradientAudit::note_cut(const OpInfo* op, std::span<const detail::Input> in
 }
 
 void GradientAudit::note_leaves(const OpInfo* op, std::span<const detail::Input> inputs) {
-  if (!grad_enabled()) return;  // a model that is only evaluated: the loss does not depend on it
+  if (!grad_enabled()) return;  // evaluation only: the loss does not depend on it
   for (const detail::Input& input : inputs) {
     if (!input.tensor->defined() || !input.tensor->requires_grad()) continue;
     const Ref<Node>& node = input.tensor->impl()->node;
     const auto is_known = [&](const Use& use) { return use.leaf == node; };
     if (node->is_leaf() && std::none_of(leaves_.begin(), leaves_.end(), is_known))
-      leaves_.push_back({node, place(op->name, ModuleTrail::current())});
+      leaves_.push_back({node, location(op->name, ModuleTrail::current())});
   }
 }
 
@@ -168,7 +168,7 @@ std::vector<GradientAudit::Finding> GradientAudit::findings(
     const Tensor g = parameter.grad();
     if (g.defined()) {
       const Range range = range_of(g);
-      if (range.bad > 0) {
+      if (range.non_finite_count > 0) {
         found.push_back({name, Kind::non_finite, {}});
       } else if (g.numel() > 0 && range.low == 0 && range.high == 0) {
         found.push_back({name, Kind::zero, {}});
@@ -221,14 +221,14 @@ std::string graph_to_dot(const Tensor& output,
   std::unordered_map<const Node*, std::size_t> ids;
   std::vector<Node*> queue;
   const auto id_of = [&](Node* node) {
-    const auto [it, fresh] = ids.emplace(node, ids.size());
-    if (fresh) queue.push_back(node);
+    const auto [it, inserted] = ids.emplace(node, ids.size());
+    if (inserted) queue.push_back(node);
     return it->second;
   };
   id_of(output.impl()->node.get());
   for (std::size_t next = 0; next < queue.size(); ++next) {
     Node* node = queue[next];
-    std::string label = node->is_leaf() ? leaf_names[node] : place(node->op->name, node->module);
+    std::string label = node->is_leaf() ? leaf_names[node] : location(node->op->name, node->module);
     const std::string gap = label.empty() ? "" : "\\n";
     dot += fmt::format("  n{} [label=\"{}{}{}\"{}];\n", ids[node], escaped(label), gap,
                        node->shape.str(),

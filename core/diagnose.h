@@ -1,5 +1,4 @@
-// Finding out what went wrong in training: the first NaN, the parameter without a gradient, the
-// graph.
+// Diagnosis of training: the first NaN, parameters without a gradient, a drawing of the graph.
 #pragma once
 
 #include <fovea/core/autograd.h>
@@ -10,47 +9,47 @@
 
 namespace fovea {
 
-/// Inside this scope the first op whose output, or whose backward's result, holds a NaN or an
-/// infinity that its inputs did not hold throws NonFiniteError: op, module, and the range of every
-/// input. Costs one pass over every result; nothing outside the scope.
+/// Inside this scope the first op whose output, or whose computed gradient, contains a NaN or an
+/// infinity while its inputs contain none throws NonFiniteError with the op, the module and the
+/// range of every input. Costs one pass over every result; nothing outside the scope.
 class TraceNonFinite {
  public:
   TraceNonFinite()
       : before_(std::exchange(autograd_mode.trace_non_finite, true)),
-        watched_before_(std::exchange(autograd_mode.watched, true)) {}
+        observed_before_(std::exchange(autograd_mode.observed, true)) {}
   ~TraceNonFinite() {
     autograd_mode.trace_non_finite = before_;
-    autograd_mode.watched = watched_before_ && autograd_mode.watcher();
+    autograd_mode.observed = observed_before_ && autograd_mode.has_observer();
   }
   TraceNonFinite(const TraceNonFinite&) = delete;
   TraceNonFinite& operator=(const TraceNonFinite&) = delete;
 
  private:
-  bool before_, watched_before_;
+  bool before_, observed_before_;
 };
 
-/// Which parameters got no gradient, a zero one or a non-finite one, which op cut the path, and
-/// which leaves that want a gradient were used without being among the parameters (visit() forgot
-/// a member, or an input wants a gradient too).
-/// Make one, compute the loss inside its scope, call backward(), then ask:
+/// Lists the parameters with no gradient, a zero one or a non-finite one, together with the op that
+/// cut the path to them, and the leaves that require a gradient and were used but are not among the
+/// parameters (visit() omits a member, or an input requires a gradient, too).
+/// Make one, compute the loss inside its scope, call backward(), then report():
 ///   GradientAudit audit;  model_loss().backward();  fmt::print("{}", audit.report(parameters));
 class GradientAudit {
  public:
   enum class Kind { none, zero, non_finite, unlisted };
   struct Finding {
-    std::string parameter;  ///< its name; of an unlisted leaf its shape: "(4, 3)"
+    std::string parameter;  ///< its name; for an unlisted leaf, its shape: "(4, 3)"
     Kind kind;
-    /// "detach in encoder.layers.0"; empty where no cut was seen. Of an unlisted leaf: the first op
-    /// that used it.
+    /// "detach in encoder.layers.0"; empty if no cut was observed. For an unlisted leaf: the first
+    /// op that used it.
     std::string cut_by;
   };
 
   GradientAudit()
       : before_(std::exchange(autograd_mode.audit, this)),
-        watched_before_(std::exchange(autograd_mode.watched, true)) {}
+        observed_before_(std::exchange(autograd_mode.observed, true)) {}
   ~GradientAudit() {
     autograd_mode.audit = before_;
-    autograd_mode.watched = watched_before_ && autograd_mode.watcher();
+    autograd_mode.observed = observed_before_ && autograd_mode.has_observer();
   }
   GradientAudit(const GradientAudit&) = delete;
   GradientAudit& operator=(const GradientAudit&) = delete;
@@ -66,20 +65,20 @@ class GradientAudit {
  private:
   struct Cut {
     std::string where;
-    std::vector<Ref<Node>> leaves;  ///< what the cut value depended on
+    std::vector<Ref<Node>> leaves;  ///< the leaves that the detached value depended on
   };
   struct Use {
     Ref<Node> leaf;
     std::string by;  ///< "linear in encoder"
   };
   GradientAudit* before_;
-  bool watched_before_;
+  bool observed_before_;
   std::vector<Cut> cuts_;
-  std::vector<Use> leaves_;  ///< each with its first use
+  std::vector<Use> leaves_;  ///< each leaf with its first use
 };
 
-/// The graph behind `output` in Graphviz's DOT language: ops with their module and output shape,
-/// leaves by the names given (others by their shape).
+/// The graph that computed `output`, in Graphviz's DOT language: ops with their module and output
+/// shape, leaves with the given names (others with their shape).
 std::string graph_to_dot(const Tensor& output,
                          std::span<const std::pair<std::string, Tensor>> names = {});
 

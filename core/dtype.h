@@ -1,4 +1,4 @@
-// The four element types and the way from a run-time DType to a C++ type.
+// The four element types, and dispatch from a run-time DType to a C++ type.
 #pragma once
 
 #include <fovea/core/error.h>
@@ -9,8 +9,8 @@
 
 namespace fovea {
 
-/// f32 is the default; f64 is what gradient checks run in; i64 holds indices; boolean holds masks.
-/// undefined is the type of an undefined tensor alone: no op takes it.
+/// f32: the default; f64: for gradient checks; i64: for indices; boolean: for masks.
+/// undefined: the type of undefined tensors only; no op accepts it.
 enum class DType : std::uint8_t { f32, f64, i64, boolean, undefined };
 
 constexpr std::int64_t size_of(DType dtype) {
@@ -39,12 +39,12 @@ constexpr DType dtype_of() {
 }
 
 namespace detail {
-/// StateError for an undefined tensor's type, else DTypeError.
+/// Throws StateError for DType::undefined, else DTypeError.
 [[noreturn]] void wrong_dtype(std::string_view op, std::string_view needed, DType got);
 }  // namespace detail
 
-/// Calls `f.template operator()<T>()` with T = float or double; anything else is a DTypeError that
-/// names `op`. Usage: dispatch_float(x.dtype(), "exp", [&]<class T>() { ... });
+/// Calls `f.template operator()<T>()` with T = float or double; DTypeError with the name `op` for
+/// other types. Usage: dispatch_float(x.dtype(), "exp", [&]<class T>() { ... });
 template <class F>
 decltype(auto) dispatch_float(DType dtype, std::string_view op, F&& f) {
   if (dtype == DType::f32) return f.template operator()<float>();
@@ -52,7 +52,7 @@ decltype(auto) dispatch_float(DType dtype, std::string_view op, F&& f) {
   detail::wrong_dtype(op, "f32 or f64", dtype);
 }
 
-/// As dispatch_float, with int64_t among the types.
+/// As dispatch_float, for float, double and int64_t.
 template <class F>
 decltype(auto) dispatch_number(DType dtype, std::string_view op, F&& f) {
   if (dtype == DType::i64) return f.template operator()<std::int64_t>();
@@ -60,7 +60,7 @@ decltype(auto) dispatch_number(DType dtype, std::string_view op, F&& f) {
   return dispatch_float(dtype, op, f);
 }
 
-/// As dispatch_float, over all four types.
+/// As dispatch_float, for all four types.
 template <class F>
 decltype(auto) dispatch_all(DType dtype, F&& f) {
   switch (dtype) {

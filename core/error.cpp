@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t longest_message = 16 << 10;
 
-// Control characters but the end of a line and the tab: ASCII's, or U+0080 to U+009F in UTF-8.
+// Control characters except newline and tab: ASCII, or U+0080 to U+009F in UTF-8.
 std::size_t control_size(std::string_view text) {
   const auto byte = static_cast<unsigned char>(text[0]);
   if (byte == '\n' || byte == '\t') return 0;
@@ -20,8 +20,8 @@ std::size_t control_size(std::string_view text) {
   return second_block ? 2 : 0;
 }
 
-// Names and texts in a message come from files: they must not drive the terminal that shows it, nor
-// fill the memory again.
+// A message may quote text from files, which must not control the terminal that displays it and
+// must not be copied at full length.
 std::string printable(std::string_view message) {
   const std::size_t size = message.size();
   message = message.substr(0, longest_message);
@@ -34,7 +34,7 @@ std::string printable(std::string_view message) {
     if (control == 0) text += message[0];
     message.remove_prefix(std::max<std::size_t>(control, 1));
   }
-  if (size > longest_message) text += fmt::format("... ({} bytes in all)", size);
+  if (size > longest_message) text += fmt::format("... ({} bytes in total)", size);
   return text;
 }
 

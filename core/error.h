@@ -1,4 +1,4 @@
-// Errors: one base class, one message form, and the trail that says in which module it happened.
+// Errors: one base class, one form of message, and the path of the module that was running.
 //
 // Message:  op: what is wrong: the sizes: the rule, in translate.decoder.layers.1.self_attn
 #pragma once
@@ -12,7 +12,7 @@
 
 namespace fovea {
 
-/// Base of everything that fovea throws. The library never prints and never exits.
+/// Base of all exceptions that fovea throws. The library never prints and never exits.
 class Error : public std::exception {
  public:
   explicit Error(std::string message) : message_(std::move(message)) {}
@@ -34,19 +34,19 @@ class DTypeError : public Error {  ///< an element type that the op does not tak
 class ValueError : public Error {  ///< an argument outside its range
   using Error::Error;
 };
-class StateError : public Error {  ///< the right call at the wrong time; state that does not fit
+class StateError : public Error {  ///< a call that the object's state does not allow
   using Error::Error;
 };
-class FormatError : public Error {  ///< a file or text that is not what it should be
+class FormatError : public Error {  ///< a malformed file or text
   using Error::Error;
 };
-class NonFiniteError : public Error {  ///< the first NaN or infinity, see trace_non_finite()
+class NonFiniteError : public Error {  ///< the first NaN or infinity, see TraceNonFinite
   using Error::Error;
 };
 
-/// Names the module whose operator() is running, for error messages, graph drawings and traces.
-/// Scopes nest; the innermost path is the current one. `path` must outlive every graph that is
-/// recorded inside: Module interns its paths.
+/// The path of the module whose operator() is running, for error messages, graph drawings and
+/// traces. Scopes nest; the innermost path is the current one. `path` must outlive every graph that
+/// is recorded inside the scope: Module interns its paths.
 class ModuleTrail {
  public:
   explicit ModuleTrail(const std::string* path) : outer_(current_) { current_ = path; }

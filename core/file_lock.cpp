@@ -18,7 +18,7 @@
 namespace fovea {
 namespace {
 
-// The holder writes its id just after it got the lock.
+// The holder writes its process id right after it acquires the lock.
 std::string holder_of(int fd) {
   constexpr int attempts = 100;
   for (int i = 0; i < attempts; ++i) {
@@ -30,7 +30,6 @@ std::string holder_of(int fd) {
   return "of unknown id";
 }
 
-// Repeats a call that a signal interrupts.
 template <class Call>
 auto retried(const Call& call) {
   auto result = call();
@@ -38,14 +37,14 @@ auto retried(const Call& call) {
   return result;
 }
 
-// Whether `name` still leads to the open file: its last holder removes it.
+// Whether `name` still refers to the open file: its previous holder may have removed it.
 bool is_current(int fd, const std::string& name) {
   struct stat open_file, named;
   return ::fstat(fd, &open_file) == 0 && ::lstat(name.c_str(), &named) == 0 &&
          open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
 }
 
-// A lock file is empty, or holds a process id and a line end. Nothing where the system refuses.
+// A lock file is empty or contains a process id and a newline. No value if it cannot be read.
 std::optional<bool> is_lock_file(int fd) {
   struct stat info;
   if (::fstat(fd, &info) != 0) return std::nullopt;
@@ -60,7 +59,7 @@ std::optional<bool> is_lock_file(int fd) {
 }
 
 [[noreturn]] void refuse_other_file(std::string_view op, const std::string& name) {
-  state_error(op, "{} is no lock file: must be empty or hold a process id", name);
+  state_error(op, "{} is not a lock file: must be empty or hold a process id", name);
 }
 
 }  // namespace
@@ -104,7 +103,7 @@ FileLock::FileLock(std::string_view op, const std::filesystem::path& path)
 
 FileLock::~FileLock() {
   if (fd_ < 0) return;
-  // Before the lock ends: afterwards it may be another's file. A forked child holds no lock.
+  // Remove it before unlocking: after that it may belong to another process.
   if (::getpid() == owner_ && is_current(fd_, name_)) ::unlink(name_.c_str());
   ::close(fd_);
 }

@@ -1,4 +1,4 @@
-// A lock between processes: who writes a file that others may want to write too.
+// A lock between processes that may write the same file.
 #pragma once
 
 #include <filesystem>
@@ -8,18 +8,18 @@
 
 namespace fovea {
 
-/// ".fovea-NAME.lock" in the folder of `path`, of a link its target's; NAME is short_name(path)
-/// (core/files.h).
+/// ".fovea-NAME.lock" in the directory of `path` (for a symbolic link, of its target); NAME is
+/// short_name(path) (core/files.h).
 std::filesystem::path lock_path(std::string_view op, const std::filesystem::path& path);
 
-/// Holds lock_path(path) by flock(2) until it goes out of scope; the file holds this process's id
-/// and is removed at the end. A crash leaves the file but not the lock: the next one takes it over.
-/// Advisory, and without effect where the file system has no locks. A copy in a forked child holds
-/// no lock, and removes nothing.
+/// Locks lock_path(path) with flock(2) until the end of the scope. The lock file contains the id of
+/// this process and is removed at the end. After a crash the file remains without a lock, and the
+/// next process takes it over. The lock is advisory, and has no effect on file systems without
+/// locks. The copy in a forked child holds no lock and removes nothing.
 class FileLock {
  public:
-  /// StateError in the name of `op` with the id of the process that holds it, or where the name is
-  /// that of a file that is no lock file, which stays as it is.
+  /// StateError with the name `op` if another process holds the lock (with its id), or if a file of
+  /// this name exists that is not a lock file; that file is not changed.
   FileLock(std::string_view op, const std::filesystem::path& path);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;

@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
   raise<Error>(op, "{}: {}", path.string(), std::strerror(error));
 }
 
-// A system call that a signal interrupted is made again.
+// Retries a system call that a signal interrupted.
 template <class Call>
 auto retried(const Call& call) {
   auto result = call();
@@ -39,7 +39,7 @@ auto retried(const Call& call) {
   return result;
 }
 
-// An open file descriptor, closed when it goes out of scope.
+// Owner of an open file descriptor.
 class Descriptor {
  public:
   explicit Descriptor(int fd = -1) : fd_(fd) {}
@@ -49,7 +49,7 @@ class Descriptor {
     return *this;
   }
   ~Descriptor() {
-    const int saved = errno;  // of the call that failed, for the error's text
+    const int saved = errno;  // of the failed call, for the message
     if (fd_ >= 0) ::close(fd_);
     errno = saved;
   }
@@ -91,7 +91,7 @@ std::string read_to_end(int fd, std::size_t expected, const fs::path& name) {
   check_size(expected, limit, name);
   std::string bytes(expected + 1, '\0');
   std::size_t size = 0;
-  while (true) {  // a pipe has no size, and a file may grow: read until there is no more
+  while (true) {  // until the end: a pipe has no size, and a file may grow
     if (size == bytes.size()) bytes.resize(size + (size < 4096 ? 4096 : size / 2));
     const ssize_t got =
         retried([&] { return ::read(fd, bytes.data() + size, bytes.size() - size); });
@@ -117,7 +117,7 @@ std::string read_all(int fd, const fs::path& name) {
   }
 }
 
-// Such as /dev/zero, which has no end, or a disk.
+// Rejects devices such as /dev/zero, which has no end, or a disk.
 void check_no_device(int fd, const fs::path& name) {
   struct stat info, null;
   if (::fstat(fd, &info) != 0 || !(S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode))) return;
@@ -136,7 +136,7 @@ fs::path folder_of(const fs::path& path) {
 
 constexpr std::size_t suffix_size = 6;
 
-// ".fovea-NAME-", and six characters follow.
+// ".fovea-NAME-"; six random characters follow.
 std::string temporary_prefix(const fs::path& path) { return ".fovea-" + short_name(path) + "-"; }
 
 std::string random_suffix(unsigned attempt) {
@@ -151,7 +151,7 @@ std::string random_suffix(unsigned attempt) {
   return suffix;
 }
 
-// A new file beside `path`, locked while its writer lives and removed unless it is renamed.
+// A new file in the directory of `path`, locked by its writer and removed unless it is renamed.
 class TemporaryFile {
  public:
   TemporaryFile(const fs::path& path, mode_t mode, std::string_view op) {
@@ -160,7 +160,7 @@ class TemporaryFile {
       fd_ = open_file(name_, O_WRONLY | O_CREAT | O_EXCL, mode);
       if (!fd_.is_open() && errno == EEXIST) continue;
       if (!fd_.is_open()) system_error(op, path);
-      // Another process may have removed it as abandoned before it was locked: then try again.
+      // Retry if another process removed it as abandoned before it was locked.
       if (lock() && linked()) return;
     }
   }
@@ -176,7 +176,7 @@ class TemporaryFile {
   bool rename_to(const fs::path& path) { return renamed_ = renamed(name_, path); }
 
  private:
-  // A file system without locks has none for those who remove either.
+  // True on a file system without locks, too: there remove_if_abandoned() removes nothing.
   bool lock() const {
     return retried([&] { return ::flock(get(), LOCK_EX | LOCK_NB); }) == 0 || errno != EWOULDBLOCK;
   }
@@ -190,7 +190,7 @@ class TemporaryFile {
   bool renamed_ = false;
 };
 
-// No process holds the lock of a file whose writer was killed.
+// If the lock is free, the writer was killed.
 void remove_if_abandoned(const fs::path& path) {
   const Descriptor fd = open_file(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
   if (fd.is_open() && retried([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) == 0)
@@ -201,7 +201,7 @@ void remove_abandoned(const fs::path& path) {
   const fs::path folder = folder_of(path);
   const std::string prefix = temporary_prefix(path);
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);
-  if (!entries) return;  // a folder that can be written to and not listed
+  if (!entries) return;  // the directory is writable but not readable
   while (const dirent* entry = ::readdir(entries.get())) {
     const std::string_view name = entry->d_name;
     if (name.size() == prefix.size() + suffix_size && name.starts_with(prefix) &&
@@ -210,8 +210,8 @@ void remove_abandoned(const fs::path& path) {
   }
 }
 
-// A rename is on the disk once the folder is. Some file systems cannot sync a folder (EINVAL), and
-// one that may not be read cannot be opened: then syncing the file is all that can be done.
+// A rename is durable once the directory is synced. If the directory is unreadable, only the file
+// can be synced; some file systems cannot sync directories (EINVAL, ENOTSUP).
 void sync_folder(const fs::path& folder, int file, std::string_view op) {
   const Descriptor fd = open_file(folder, O_RDONLY | O_DIRECTORY);
   if (!fd.is_open() && errno != EACCES) system_error(op, folder);
@@ -219,7 +219,7 @@ void sync_folder(const fs::path& folder, int file, std::string_view op) {
   if (result != 0 && errno != EINVAL && errno != ENOTSUP) system_error(op, folder);
 }
 
-// Of a new file as the system makes it: by the process's mask, or the folder's access list.
+// The mode of a new file by the umask or the directory's access control list.
 mode_t mode_of_new_file(const fs::path& path, std::string_view op) {
   const TemporaryFile empty(path, 0666, op);
   struct stat info;
@@ -236,13 +236,13 @@ void check_target(const OutputTarget& target, std::string_view op) {
   if (!target.exists) return;
   if (S_ISDIR(target.mode)) system_error(op, target.path, EISDIR);
   if (::access(target.path.c_str(), W_OK) != 0) system_error(op, target.path);
-  // The superuser may write to any file; what all write permission was taken from is to stay.
+  // access() always succeeds for the superuser; a file without any write permission is protected.
   if (!target.stream && (target.mode & 0222) == 0) system_error(op, target.path, EACCES);
 }
 
 Descriptor open_stream(const OutputTarget& target, std::string_view op) {
   const int given = target.descriptor;
-  if (given == STDOUT_FILENO) {  // what was printed before comes before
+  if (given == STDOUT_FILENO) {  // keep the order with buffered output
     std::cout.flush();
     std::fflush(stdout);
   }
@@ -265,7 +265,7 @@ void replace_file(const OutputTarget& target, std::string_view bytes, std::strin
 
 // --- the target of a name ------------------------------------------------------------------------
 
-// Links in /proc are not names of files: /proc/self/fd/1 leads to an open file, or to "pipe:[7]".
+// Links in /proc are not file names: /proc/self/fd/1 refers to an open file or to "pipe:[7]".
 bool in_proc(const fs::path& path) {
   struct statfs info;
   return ::statfs(folder_of(path).c_str(), &info) == 0 && info.f_type == PROC_SUPER_MAGIC;
@@ -283,7 +283,7 @@ int own_descriptor(const fs::path& path) {
 }  // namespace
 
 OutputTarget::OutputTarget(const fs::path& name, std::string_view op) : path(name) {
-  constexpr int most_links = 40;  // as the system's own limit
+  constexpr int most_links = 40;  // the limit of Linux
   struct stat info;
   for (int links = 0;; ++links) {
     if (in_proc(path)) {

@@ -16,7 +16,7 @@ double weighted_sum(const Tensor& w, const Tensor& y) {
   return sum;
 }
 
-// Fresh leaves with the same numbers, so that a check leaves no gradient on the caller's tensors.
+// New leaves with the same values: a check must not change the gradients of the caller's tensors.
 std::vector<Tensor> as_leaves(const std::vector<Tensor>& inputs) {
   check_all_defined("gradcheck", "input", inputs);
   std::vector<Tensor> leaves;
@@ -24,7 +24,7 @@ std::vector<Tensor> as_leaves(const std::vector<Tensor>& inputs) {
     if (x.dtype() != DType::f64)
       dtype_error("gradcheck", "input {} is {}: differences need f64", leaves.size(),
                   name_of(x.dtype()));
-    leaves.push_back(numbers_of(x).clone());
+    leaves.push_back(without_graph(x).clone());
     leaves.back().set_requires_grad();
   }
   return leaves;
@@ -56,13 +56,13 @@ GradReport gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs,
             ? leaves[k].grad().to_vector<double>()
             : std::vector<double>(static_cast<std::size_t>(leaves[k].numel()));
     for (std::int64_t i = 0; i < leaves[k].numel(); ++i) {
-      std::vector<Tensor> nudged = as_leaves(inputs);
-      double& value = nudged[k].mutable_data<double>()[i];
+      std::vector<Tensor> shifted = as_leaves(inputs);
+      double& value = shifted[k].mutable_data<double>()[i];
       const double at = value, h = options.step * std::max(1.0, std::abs(at));
       value = at + h;
-      const double up = weighted_sum(w, f(nudged));
-      nudged[k].mutable_data<double>()[i] = at - h;
-      const double down = weighted_sum(w, f(nudged));
+      const double up = weighted_sum(w, f(shifted));
+      shifted[k].mutable_data<double>()[i] = at - h;
+      const double down = weighted_sum(w, f(shifted));
       const double numeric = (up - down) / (2 * h), exact = analytic[static_cast<std::size_t>(i)];
       const double error = std::abs(numeric - exact) / std::max(1.0, std::abs(numeric));
       if (!(error <= options.tolerance)) return failure(k, i, numeric, exact);  // NaN fails
@@ -85,9 +85,9 @@ GradReport gradgradcheck(const TensorFunction& f, const std::vector<Tensor>& inp
     };
     GradReport report = gradcheck(gradient, arguments, options);
     if (!report) {
-      report.message =
-          fmt::format("second derivative, of the gradient by input {}: {}{}", k,
-                      report.input == inputs.size() ? "by the cotangent, " : "", report.message);
+      report.message = fmt::format(
+          "second derivative: gradient of input {}: {}{}", k,
+          report.input == inputs.size() ? "with respect to the cotangent, " : "", report.message);
       return report;
     }
   }

@@ -1,4 +1,4 @@
-// Comparing a backward with differences of its forward.
+// Numerical check of gradients: a backward against finite differences of its forward.
 #pragma once
 
 #include <fovea/core/autograd.h>
@@ -12,12 +12,12 @@ namespace fovea {
 using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 
 struct GradcheckOptions {
-  double step = 1e-6;       ///< h, times max(1, |x|)
+  double step = 1e-6;       ///< h is step * max(1, |x|)
   double tolerance = 1e-6;  ///< on |numeric - analytic| / max(1, |numeric|)
   std::uint64_t seed = 7;   ///< of the random cotangent
 };
 
-/// Where the two disagree: enough to find the bug.
+/// The first element where the numeric and the analytic gradient differ.
 struct GradReport {
   bool ok = true;
   std::string message;  ///< empty when ok
@@ -29,13 +29,14 @@ struct GradReport {
 
 /// Central differences against backward() for L = sum(w * f(x)), w random and fixed:
 ///   dL/dx_i ~ (L(x + h e_i) - L(x - h e_i)) / 2h
-/// for every element of every input, which must be f64 (DTypeError). With w = 1 the gradient of a
-/// softmax would be zero, and a backward that returns zeros would pass. NaN fails.
+/// for every element of every input. Inputs must be f64 (DTypeError). w is random because with w =
+/// 1 the gradient of a softmax is zero, and a backward that returns zeros would pass. NaN fails.
 GradReport gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs,
                      const GradcheckOptions& options = {});
 
-/// The same for the gradient itself: g(x, w) = d sum(w * f(x)) / dx by backward(create_graph) is
-/// checked as a function of x and of w. A linear f, whose gradient does not depend on x, passes.
+/// The same for second derivatives: g(x, w) = d sum(w * f(x)) / dx, computed by
+/// backward(create_graph), is checked as a function of x and of w. A linear f, whose gradient does
+/// not depend on x, passes.
 GradReport gradgradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs,
                          const GradcheckOptions& options = {});
 

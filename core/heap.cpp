@@ -10,7 +10,7 @@
 namespace fovea {
 namespace {
 
-// First touch of a small page costs about 2 us here, twenty times what a huge page costs per byte.
+// The first access to a small page took about 2 us, per byte twenty times as long as a huge page.
 constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kRegion = std::size_t{32} << 20;
 
@@ -26,7 +26,7 @@ void* map_at(void* place, std::size_t bytes) {
   return start == MAP_FAILED ? nullptr : start;
 }
 
-// Aligned to huge pages, up to `end` if that is free; null if the system has none.
+// Maps memory aligned to huge pages, directly below `end` if that is free; null on failure.
 std::byte* map(std::size_t bytes, std::byte* end) {
   auto* data = end ? static_cast<std::byte*>(map_at(end - bytes, bytes)) : nullptr;
   if (!data || data != end - bytes) {
@@ -58,16 +58,16 @@ SizeClass size_class(std::size_t bytes) {
           (std::size_t{1} << exponent) + steps * step};
 }
 
-// The header of a block; its data follows. The blocks of a region lie one after another, and a
-// header of size 0 ends them.
+// The header of a block; its data follows. The blocks of a region are contiguous; a header of size
+// 0 marks the end.
 struct alignas(kGrain) Heap::Block {
   std::size_t size;           // of the data
-  Block* before = nullptr;    // the block that ends here; null for the first of a region
+  Block* before = nullptr;    // the preceding block; null for the first of a region
   Block* next = nullptr;      // in its bin, or among recent_
   Block* previous = nullptr;  // in its bin
-  std::size_t returned = 0;   // lower bound of its bytes that have no memory now
+  std::size_t returned = 0;   // lower bound of its bytes without memory
   bool free = false;          // in a bin
-  int index = 0;              // class of the block in use or recent
+  int index = 0;              // size class of a block in use or recent
 
   std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
   Block* after() { return reinterpret_cast<Block*>(data() + size); }
@@ -77,7 +77,7 @@ struct alignas(kGrain) Heap::Block {
 
 namespace {
 
-// The class of a free block: the largest whose demands it can meet.
+// The largest size class that fits into a free block of `size`.
 int bin_of(std::size_t size) {
   const SizeClass above = size_class(size);
   return above.capacity == size ? above.index : above.index - 1;
@@ -104,7 +104,7 @@ void Heap::remove(Block* block) noexcept {
   if (!bins.first[index]) bins.occupied[index / 64] &= ~(std::uint64_t{1} << index % 64);
 }
 
-// A free block of class `index` or the next one up.
+// A free block of the smallest nonempty class >= `index`; null if there is none.
 Heap::Block* Heap::find(const Bins& bins, int index) const {
   auto word = static_cast<std::size_t>(index) / 64;
   std::uint64_t bits = bins.occupied[word] & (~std::uint64_t{0} << index % 64);
@@ -115,7 +115,7 @@ Heap::Block* Heap::find(const Bins& bins, int index) const {
   return bins.first[word * 64 + static_cast<std::size_t>(std::countr_zero(bits))];
 }
 
-// `block` together with its free neighbors; in no bin.
+// Merges `block` with its free neighbors; the result is in no bin.
 Heap::Block* Heap::merge(Block* block) noexcept {
   const auto append = [](Block* left, Block* right) {
     left->size += sizeof(Block) + right->size;
@@ -134,7 +134,7 @@ Heap::Block* Heap::merge(Block* block) noexcept {
   return block;
 }
 
-// Each free() is followed by at most one merge, whatever the order of sizes.
+// Deferred merging: each free() causes at most one merge, for every order of sizes.
 void Heap::merge_recent() noexcept {
   if (!std::exchange(any_recent_, false)) return;
   for (Block*& first : recent_)
@@ -144,8 +144,8 @@ void Heap::merge_recent() noexcept {
     }
 }
 
-// The front of a free block. The system fills what was returned at the first touch, a huge page at
-// a time, so that the end of the block lacks at least what the front does not fill.
+// Allocates the front of a free block. Returned memory comes back at the first access, by huge
+// pages: the rest still lacks at least the returned bytes that the front's pages do not cover.
 void* Heap::hand_out(Block* block, SizeClass wanted) {
   remove(block);
   const std::size_t returned = std::exchange(block->returned, 0);
@@ -171,7 +171,7 @@ void* Heap::take(std::size_t bytes) {
   const SizeClass wanted = size_class(bytes);
   if (Block*& first = recent_[static_cast<std::size_t>(wanted.index)]) {
     Block* block = std::exchange(first, first->next);
-    if (first) __builtin_prefetch(first);  // it has long left the cache
+    if (first) __builtin_prefetch(first);  // likely not in the cache
     count_in_use(static_cast<std::int64_t>(block->size));
     return block->data();
   }
@@ -195,7 +195,7 @@ void Heap::count_in_use(std::int64_t bytes) noexcept {
   peak_ = std::max(peak_, in_use_);
 }
 
-// Of blocks 1.4, which is less than 1.5 of what they hold: size classes waste up to 6.25 %.
+// 1.4 times the bytes of blocks < 1.5 times their contents: size classes waste at most 6.25 %.
 std::int64_t Heap::limit_with(std::size_t bytes) const {
   const std::int64_t peak = std::max(peak_, in_use_ + static_cast<std::int64_t>(bytes));
   return peak + peak / 5 * 2 + kAlwaysHeld;
@@ -210,15 +210,14 @@ void* Heap::take_from_system(std::size_t bytes) {
   const SizeClass wanted = size_class(bytes);
   Block* block = find(returned_, wanted.index);
   if (!block) return hand_out(new_region(wanted.capacity), wanted);
-  remove(block);  // give_back() must not meet it
+  remove(block);  // excludes it from give_back()
   give_back(held_ + static_cast<std::int64_t>(wanted.capacity) - limit_with(wanted.capacity));
   insert(block);
   ++system_allocations_;
   return hand_out(block, wanted);
 }
 
-// Memory for a block of `bytes`: at the end of the newest region, if the system has that place
-// free.
+// New memory for a block of `bytes`, directly below the newest region if that address is free.
 Heap::Block* Heap::new_region(std::size_t bytes) {
   const std::size_t least = rounded_up(bytes + 2 * sizeof(Block), kHugePage);
   std::size_t all =
@@ -226,7 +225,8 @@ Heap::Block* Heap::new_region(std::size_t bytes) {
   const auto excess = [&] { return held_ + static_cast<std::int64_t>(all) - limit_with(bytes); };
   give_back(excess());
   if (excess() > 0) all = std::max(least, kRegion);
-  const auto end = [&] { return reinterpret_cast<std::byte*>(newest_); };  // may be given back
+  // A function, because give_back() may reset newest_.
+  const auto end = [&] { return reinterpret_cast<std::byte*>(newest_); };
   std::byte* data = map(all, end());
   if (!data) {
     give_back(held_);
@@ -248,7 +248,7 @@ Heap::Block* Heap::new_region(std::size_t bytes) {
   return block;
 }
 
-// Free blocks, the largest first, until `bytes` are given back or none is left.
+// Returns free blocks to the system, the largest first, until `bytes` are returned.
 void Heap::give_back(std::int64_t bytes) noexcept {
   if (bytes <= 0) return;
   const std::int64_t goal = held_ - bytes;
@@ -263,7 +263,7 @@ void Heap::give_back(std::int64_t bytes) noexcept {
   }
 }
 
-// A whole region, or the pages without the header of the block.
+// Returns a whole region, or the pages of the block except its header.
 void Heap::give_back(Block* block) noexcept {
   const auto start = rounded_up(reinterpret_cast<std::uintptr_t>(block->data()), kPage);
   const auto end = reinterpret_cast<std::uintptr_t>(block->after()) / kPage * kPage;

@@ -16,25 +16,26 @@ std::int64_t at(const std::vector<std::int64_t>& values, std::int64_t i) {
 void check_corner(const char* mask, Mask::Corner corner, const MaskSizes& n) {
   if (corner == Mask::Corner::unset && n.T != n.S)
     shape_error(mask,
-                "{} queries and {} keys: with unequal lengths say Corner::top_left or "
-                "Corner::bottom_right",
+                "{} queries and {} keys: corner must be Corner::top_left or Corner::bottom_right "
+                "if their numbers differ",
                 n.T, n.S);
 }
 
 void check_lengths(const char* mask, const std::vector<std::int64_t>& lengths, const MaskSizes& n) {
   if (static_cast<std::int64_t>(lengths.size()) != n.B)
-    shape_error(mask, "{} lengths for a batch of {}: there must be one a row", lengths.size(), n.B);
+    shape_error(mask, "{} lengths for a batch of {}: must be one per batch row", lengths.size(),
+                n.B);
   for (const std::int64_t length : lengths)
     if (length > n.S)
-      value_error(mask, "length {} with {} keys: it must not be longer", length, n.S);
+      value_error(mask, "length = {} with {} keys: must not be larger", length, n.S);
 }
 
 void check_not_negative(const char* mask, const std::vector<std::int64_t>& lengths) {
   for (const std::int64_t length : lengths)
-    if (length < 0) value_error(mask, "length {}: it must not be negative", length);
+    if (length < 0) value_error(mask, "length = {}: must not be negative", length);
 }
 
-// How far a query's own place among the keys is from its number.
+// Query t is at position t + shift among the keys.
 std::int64_t shift_of(Mask::Corner corner, const MaskSizes& n) {
   return corner == Mask::Corner::bottom_right ? n.S - n.T : 0;
 }
@@ -42,13 +43,12 @@ std::int64_t shift_of(Mask::Corner corner, const MaskSizes& n) {
 void check_table(const char* op, const Tensor& table) {
   check_defined(op, "the mask", table);
   if (table.dtype() != DType::boolean)
-    dtype_error(op, "a {} tensor: it must be bool", name_of(table.dtype()));
+    dtype_error(op, "dtype = {}: must be bool", name_of(table.dtype()));
   if (table.rank() < 2 || table.rank() > 4)
-    shape_error(op, "a mask of shape {}: it must be (T, S), (B, T, S) or (B, H, T, S)",
-                table.shape().str());
+    shape_error(op, "shape = {}: must be (T, S), (B, T, S) or (B, H, T, S)", table.shape().str());
 }
 
-// (T, S), (B, T, S) or (B, H, T, S) as (B or 1, H or 1, T or 1, S or 1), dense.
+// (T, S), (B, T, S) or (B, H, T, S) as (B or 1, H or 1, T or 1, S or 1); `table` is contiguous.
 Tensor with_four_axes(const Tensor& table) {
   const Shape& n = table.shape();
   const std::int64_t B = n.rank() > 2 ? n[0] : 1, H = n.rank() > 3 ? n[1] : 1;
@@ -57,15 +57,14 @@ Tensor with_four_axes(const Tensor& table) {
 }
 
 // (B, S) as (B, 1, S)
-Tensor of_every_query(const char* op, const Tensor& keys) {
+Tensor for_every_query(const char* op, const Tensor& keys) {
   check_defined(op, "the mask", keys);
-  if (keys.rank() != 2)
-    shape_error(op, "a table of shape {}: it must be (B, S)", keys.shape().str());
+  if (keys.rank() != 2) shape_error(op, "shape = {}: must be (B, S)", keys.shape().str());
   const Tensor dense = keys.contiguous();
   return alias(dense, {keys.dim(0), 1, keys.dim(1)}, {keys.dim(1), keys.dim(1), 1});
 }
 
-// Queries and keys are those of tensors, and all pairs can be counted, with T rounded up to 4.
+// (B, H, T) and (B, H, S) are valid shapes, and B H S (T + 3) is an int64: kernels pad T to 4.
 void check_sizes(const MaskSizes& n) {
   const Shape queries{n.B, n.H, n.T}, keys{n.B, n.H, n.S};
   static_cast<void>(queries.numel("Mask"));
@@ -76,7 +75,7 @@ struct Range {
   std::int64_t begin, end;
 };
 
-// Rows (b, h, t) of a plan's tables and ids, asked one key at a time: for writing a mask out.
+// Access to a plan element by element.
 class PlanReader {
  public:
   PlanReader(const MaskPlan& plan, const MaskSizes& sizes) : plan_(plan), n_(sizes) {}
@@ -98,7 +97,7 @@ class PlanReader {
     const std::int64_t row = (plan_.per_row ? b * n_.T : 0) + t;
     return {at(plan_.begin, row), at(plan_.end, row)};
   }
-  // For a key inside the range.
+  // s must be inside range(b, t).
   bool kept(std::int64_t b, std::int64_t h, std::int64_t t, std::int64_t s) const {
     for (const Tensor& table : plan_.tables)
       if (!table.data<bool>()[offset(table, {b, h, t, s})]) return false;
@@ -106,7 +105,7 @@ class PlanReader {
       if (id(ids.query, b, t) != id(ids.key, b, s)) return false;
     return true;
   }
-  bool keeps_any(std::int64_t b, std::int64_t h, std::int64_t t) const {
+  bool attends_any(std::int64_t b, std::int64_t h, std::int64_t t) const {
     const Range r = range(b, t);
     for (std::int64_t s = r.begin; s < r.end; ++s)
       if (kept(b, h, t, s)) return true;
@@ -114,10 +113,10 @@ class PlanReader {
   }
 
  private:
-  static std::int64_t offset(const Tensor& table, std::array<std::int64_t, 4> place) {
+  static std::int64_t offset(const Tensor& table, std::array<std::int64_t, 4> index) {
     std::int64_t at = 0;
     for (std::int64_t axis = 0; axis < 4; ++axis)
-      at = at * table.dim(axis) + (table.dim(axis) > 1 ? place[static_cast<std::size_t>(axis)] : 0);
+      at = at * table.dim(axis) + (table.dim(axis) > 1 ? index[static_cast<std::size_t>(axis)] : 0);
     return at;
   }
   static std::int64_t id(const Tensor& ids, std::int64_t b, std::int64_t i) {
@@ -134,16 +133,16 @@ void check_no_empty_row(const MaskPlan& plan, const MaskSizes& n) {
   for (std::int64_t b = 0; b < B; ++b)
     for (std::int64_t h = 0; h < H; ++h)
       for (std::int64_t t = 0; t < n.T; ++t)
-        if (!reader.keeps_any(b, h, t))
+        if (!reader.attends_any(b, h, t))
           value_error("Mask::strict",
-                      "batch row {}, head {}, query {} of {} keeps none of {} keys: each query "
-                      "must keep one",
+                      "batch row {}, head {}, query {} of {} attends none of {} keys: must attend "
+                      "at least one",
                       b, h, t, n.T, n.S);
 }
 
 }  // namespace
 
-/// One condition: a range of keys for each query, or an entry in the plan's lists, or both.
+/// One condition: a range of keys per query, or an entry in the plan's lists, or both.
 struct Mask::Term {
   virtual ~Term() = default;
   virtual void check(const MaskSizes& sizes) const = 0;
@@ -157,7 +156,7 @@ struct Mask::Term {
 
 Mask Mask::none() { return Mask({}); }
 
-// No limit to the left, none to the right of the query itself.
+// No limit on the left; no key to the right of the query itself.
 Mask Mask::causal(Corner corner) { return window(-1, 0, corner); }
 
 Mask Mask::lengths(std::vector<std::int64_t> lengths) {
@@ -216,22 +215,23 @@ Mask Mask::documents(const Tensor& query_ids, const Tensor& key_ids) {
   struct Documents final : Term {
     Documents(const Tensor& q, const Tensor& k) : query(rows_of(q)), key(rows_of(k)) {
       for (std::int64_t b = 0; b < key.dim(0); ++b) {
-        places.emplace_back();
+        document_keys.emplace_back();
         for (std::int64_t s = 0; s < key.dim(1); ++s) {
-          const auto [place, first] = places.back().try_emplace(row(key, b)[s], Place{{s, s}, 0});
-          place->second.range.end = s + 1;
-          place->second.count += 1;
+          const auto [found, first] =
+              document_keys.back().try_emplace(row(key, b)[s], DocumentKeys{{s, s}, 0});
+          found->second.range.end = s + 1;
+          found->second.count += 1;
         }
-        for (const auto& [id, place] : places.back())
-          together &= place.count == place.range.end - place.range.begin;
+        for (const auto& [id, found] : document_keys.back())
+          contiguous &= found.count == found.range.end - found.range.begin;
       }
     }
     static Tensor rows_of(const Tensor& ids) {
       check_defined("Mask::documents", "ids", ids);
       if (ids.dtype() != DType::i64)
-        dtype_error("Mask::documents", "ids are {}: they must be i64", name_of(ids.dtype()));
+        dtype_error("Mask::documents", "dtype of ids = {}: must be i64", name_of(ids.dtype()));
       if (ids.rank() != 1 && ids.rank() != 2)
-        shape_error("Mask::documents", "ids {}: they must be (T) or (B, T)", ids.shape().str());
+        shape_error("Mask::documents", "ids {}: must be (T) or (B, T)", ids.shape().str());
       const Tensor dense = ids.clone().detach();
       const std::int64_t B = ids.rank() == 2 ? ids.dim(0) : 1, T = ids.dim(-1);
       return alias(dense, {B, T}, {T, 1});
@@ -245,27 +245,27 @@ Mask Mask::documents(const Tensor& query_ids, const Tensor& key_ids) {
       };
       if (!fits(query, n.T) || !fits(key, n.S))
         shape_error("Mask::documents",
-                    "ids {} of queries and {} of keys for B = {}, T = {}, S = {}: they must be "
-                    "(B or 1, T) and (B or 1, S)",
+                    "ids {} of queries and {} of keys for B = {}, T = {}, S = {}: must be (B or 1, "
+                    "T) and (B or 1, S)",
                     query.shape().str(), key.shape().str(), n.B, n.T, n.S);
     }
     bool per_row() const override { return query.dim(0) != 1 || key.dim(0) != 1; }
     Range range(const MaskSizes&, std::int64_t b, std::int64_t t) const override {
-      const auto& of_row = places[key.dim(0) > 1 ? static_cast<std::size_t>(b) : 0];
-      const auto place = of_row.find(row(query, b)[t]);
-      return place == of_row.end() ? Range{0, 0} : place->second.range;
+      const auto& of_row = document_keys[key.dim(0) > 1 ? static_cast<std::size_t>(b) : 0];
+      const auto found = of_row.find(row(query, b)[t]);
+      return found == of_row.end() ? Range{0, 0} : found->second.range;
     }
     void add_to(MaskPlan& plan) const override {
-      if (!together) plan.ids.push_back({query, key});
+      if (!contiguous) plan.ids.push_back({query, key});
     }
 
-    struct Place {
+    struct DocumentKeys {
       Range range;
       std::int64_t count;
     };
-    Tensor query, key;                                            // (B or 1, T), (B or 1, S)
-    std::vector<std::unordered_map<std::int64_t, Place>> places;  // of each document's keys
-    bool together = true;  // every document's keys lie together: the ranges say all
+    Tensor query, key;  // (B or 1, T), (B or 1, S)
+    std::vector<std::unordered_map<std::int64_t, DocumentKeys>> document_keys;  // per batch row
+    bool contiguous = true;  // keys of every document: then the ranges suffice
   };
   return Mask({std::make_shared<Documents>(query_ids, key_ids)});
 }
@@ -275,16 +275,16 @@ Mask Mask::documents(const Tensor& ids) { return documents(ids, ids); }
 Mask Mask::keep(const Tensor& kept) {
   struct Keep final : Term {
     void check(const MaskSizes& n) const override {
-      const Shape asked{n.B, n.H, n.T, n.S};
+      const Shape expected{n.B, n.H, n.T, n.S};
       for (std::int64_t i = 0; i < 4; ++i)
-        if (table.dim(i) != asked[i] && table.dim(i) != 1)
-          shape_error("Mask", "a mask {} for (B, H, T, S) = {}: its sizes must be those or 1",
-                      shape.str(), asked.str());
+        if (table.dim(i) != expected[i] && table.dim(i) != 1)
+          shape_error("Mask", "mask {} for (B, H, T, S) = {}: each size must be equal or 1",
+                      shape.str(), expected.str());
     }
     bool has_range() const override { return false; }
     void add_to(MaskPlan& plan) const override { plan.tables.push_back(table); }
     Tensor table;
-    Shape shape;  // as it was given
+    Shape shape;  // of the caller's tensor
   };
   check_table("Mask::keep", kept);
   auto term = std::make_shared<Keep>();
@@ -302,10 +302,10 @@ Mask Mask::drop(const Tensor& dropped) {
   return keep(kept);
 }
 
-Mask Mask::keep_keys(const Tensor& kept) { return keep(of_every_query("Mask::keep_keys", kept)); }
+Mask Mask::keep_keys(const Tensor& kept) { return keep(for_every_query("Mask::keep_keys", kept)); }
 
 Mask Mask::drop_keys(const Tensor& dropped) {
-  return drop(of_every_query("Mask::drop_keys", dropped));
+  return drop(for_every_query("Mask::drop_keys", dropped));
 }
 
 Mask Mask::operator&(const Mask& other) const {
@@ -324,9 +324,9 @@ Mask Mask::strict() const {
 std::int64_t kept_pairs(const MaskPlan& plan, const MaskSizes& n) {
   const PlanReader reader(plan, n);
   const bool by_range = plan.tables.empty() && plan.ids.empty();
-  // Rows and heads that do not differ are counted once.
+  // Equal batch rows and heads are counted once.
   const std::int64_t B = reader.per_row() ? n.B : 1, H = reader.per_head() ? n.H : 1;
-  const std::int64_t alike = (reader.per_row() ? 1 : n.B) * (reader.per_head() ? 1 : n.H);
+  const std::int64_t repeats = (reader.per_row() ? 1 : n.B) * (reader.per_head() ? 1 : n.H);
   std::int64_t pairs = 0;
   for (std::int64_t b = 0; b < B; ++b)
     for (std::int64_t t = 0; t < n.T; ++t) {
@@ -335,7 +335,7 @@ std::int64_t kept_pairs(const MaskPlan& plan, const MaskSizes& n) {
       for (std::int64_t h = 0; !by_range && h < H; ++h)
         for (std::int64_t s = r.begin; s < r.end; ++s) pairs += reader.kept(b, h, t, s) ? 1 : 0;
     }
-  return alike * pairs;
+  return repeats * pairs;
 }
 
 MaskPlan Mask::plan(const MaskSizes& n) const {
@@ -390,10 +390,9 @@ Tensor Mask::to_tensor(std::int64_t B, std::int64_t T, std::int64_t S) const {
 
 std::string Mask::describe(const MaskSizes& n, std::int64_t batch_row, std::int64_t head) const {
   if (batch_row < 0 || batch_row >= n.B)
-    index_error("Mask::describe", "batch row {} of {}: it must lie in [0, {})", batch_row, n.B,
-                n.B);
+    index_error("Mask::describe", "batch_row = {} of {}: must be in [0, {})", batch_row, n.B, n.B);
   if (head < 0 || head >= n.H)
-    index_error("Mask::describe", "head {} of {}: it must lie in [0, {})", head, n.H, n.H);
+    index_error("Mask::describe", "head = {} of {}: must be in [0, {})", head, n.H, n.H);
   const Tensor table = to_tensor(n);
   const std::int64_t b = table.dim(0) > 1 ? batch_row : 0, h = table.dim(1) > 1 ? head : 0;
   const bool* cell = table.data<bool>() + (b * table.dim(1) + h) * n.T * n.S;

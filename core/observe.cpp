@@ -28,24 +28,24 @@ OpSizes sizes_of_op(std::span<const Tensor> outputs, std::span<const detail::Inp
 ObserveOps::ObserveOps(OpObserver& observer)
     : observer_(observer),
       outer_(autograd_mode.observe),
-      outer_watched_(autograd_mode.watched),
+      outer_observed_(autograd_mode.observed),
       mark_ns_(now_ns()) {
   autograd_mode.observe = this;
-  autograd_mode.watched = true;
+  autograd_mode.observed = true;
 }
 
-// What begins later may end later: a scope within takes over what this one replaced.
+// The outer scope may end first: the inner one then inherits the outer scope's predecessor.
 ObserveOps::~ObserveOps() {
   AutogradMode& mode = autograd_mode;
   if (mode.observe == this) {
     mode.observe = outer_;
-    mode.watched = (outer_watched_ || mode.trace_non_finite || mode.audit) && mode.watcher();
+    mode.observed = (outer_observed_ || mode.trace_non_finite || mode.audit) && mode.has_observer();
     return;
   }
   for (ObserveOps* inner = mode.observe; inner; inner = inner->outer_) {
     if (inner->outer_ != this) continue;
     inner->outer_ = outer_;
-    inner->outer_watched_ = outer_watched_;
+    inner->outer_observed_ = outer_observed_;
     return;
   }
 }
@@ -55,22 +55,22 @@ void ObserveOps::mark() {
   drop_unfinished();
 }
 
-// Of an op that threw before it was recorded.
+// Drops the state of an op that threw before it was recorded.
 void ObserveOps::drop_unfinished() {
   work_ = -1;
-  keeping_.clear();
+  saving_.clear();
 }
 
 void ObserveOps::end_of_walk() {
-  kept_.clear();
-  kept_in_order_.clear();
+  saved_.clear();
+  saved_in_order_.clear();
 }
 
 void ObserveOps::keep(const Tensor& x) {
-  if (let_go_) return;
+  if (ignore_saved_) return;
   if (x.requires_grad() && x.is_leaf()) return;
   const Storage& storage = *x.impl()->storage;
-  keeping_.emplace_back(&storage, static_cast<std::int64_t>(storage.bytes()));
+  saving_.emplace_back(&storage, static_cast<std::int64_t>(storage.bytes()));
 }
 
 void ObserveOps::note_work(const std::function<std::int64_t()>& count) {
@@ -82,14 +82,14 @@ void ObserveOps::note_work(const std::function<std::int64_t()>& count) {
   observer_ns_ += taken;
 }
 
-// Tells of an event whose times are known; what the observer does with it is in nobody's time.
-void ObserveOps::tell(SeenOp& op) {
+// Calls the observer and excludes its time from all events.
+void ObserveOps::tell(OpEvent& op) {
   op.depth = depth_;
   nested_ns_ += op.end_ns - op.begin_ns;
   composed_ = true;
   const AutogradMode before = autograd_mode;
   autograd_mode = {.grad_enabled = false};
-  observer_.see(op);
+  observer_.on_op(op);
   autograd_mode = before;
   const std::int64_t after = now_ns();
   nested_ns_ += after - op.end_ns;
@@ -99,7 +99,7 @@ void ObserveOps::tell(SeenOp& op) {
 
 void ObserveOps::forward(const OpInfo* op, std::span<const Tensor> outputs,
                          std::span<const detail::Input> inputs) {
-  SeenOp seen{op->name, SeenOp::Pass::forward, ModuleTrail::current(), nullptr};
+  OpEvent seen{op->name, OpEvent::Pass::forward, ModuleTrail::current(), nullptr};
   seen.end_ns = now_ns();
   seen.begin_ns = mark_ns_;
   OpSizes sizes = sizes_of_op(outputs, inputs);
@@ -107,22 +107,22 @@ void ObserveOps::forward(const OpInfo* op, std::span<const Tensor> outputs,
   seen.sizes = &sizes;
   seen.inputs = inputs;
   seen.outputs = outputs;
-  const Node* made = nullptr;  // the node that this op was recorded as, if it was
+  const Node* made = nullptr;  // the node of this op; null if it was not recorded
   for (const Tensor& y : outputs)
     if (y.defined() && y.requires_grad() && y.impl()->node->op == op) made = y.impl()->node.get();
   if (made)
-    for (const auto& [storage, bytes] : keeping_)
-      if (kept_.insert(storage).second) {
-        kept_in_order_.push_back(storage);
-        seen.kept_bytes += bytes;
+    for (const auto& [storage, bytes] : saving_)
+      if (saved_.insert(storage).second) {
+        saved_in_order_.push_back(storage);
+        seen.saved_bytes += bytes;
       }
-  // An op inside another, under NoGrad, keeps nothing: these are the other's.
-  if (grad_enabled()) keeping_.clear();
+  // An inner op under NoGrad saves nothing: saving_ then belongs to the outer op.
+  if (grad_enabled()) saving_.clear();
   tell(seen);
   if (made) nodes_[made] = {op, std::move(sizes)};
 }
 
-// A node's address may have been another node's, which was seen and died without a backward.
+// The address may have belonged to another observed node that was freed without a backward.
 const OpSizes* ObserveOps::sizes_of(const Node& node) const {
   const auto found = nodes_.find(&node);
   if (found == nodes_.end() || found->second.op != node.op) return nullptr;
@@ -135,76 +135,76 @@ ObserveOps::Frame::Frame(ObserveOps& of)
       begin_ns_(now_ns()),
       outer_nested_ns_(std::exchange(of.nested_ns_, 0)),
       outer_composed_(std::exchange(of.composed_, false)),
-      kept_before_(of.kept_in_order_.size()) {
+      kept_before_(of.saved_in_order_.size()) {
   of_.drop_unfinished();
   ++of_.depth_;
   of_.mark_ns_ = begin_ns_;
 }
 
-void ObserveOps::Frame::finish(SeenOp op) {
+void ObserveOps::Frame::finish(OpEvent op) {
   op.end_ns = now_ns();
   op.begin_ns = begin_ns_;
   op.nested_ns = of_.nested_ns_;
   op.composed = of_.composed_;
   finished_ = true;
   --of_.depth_;
-  forget_kept();
+  forget_saved();
   of_.nested_ns_ = outer_nested_ns_;
   of_.tell(op);
 }
 
-// What a backward recorded inside itself (checkpoint) is gone with it, and its addresses are free
-// for others; but create_graph's is kept.
-void ObserveOps::Frame::forget_kept() {
+// A graph recorded inside a backward (checkpoint) is freed with it, and its addresses may be
+// reused; a graph recorded under create_graph remains.
+void ObserveOps::Frame::forget_saved() {
   of_.drop_unfinished();
   if (grad_enabled()) return;
-  while (of_.kept_in_order_.size() > kept_before_) {
-    of_.kept_.erase(of_.kept_in_order_.back());
-    of_.kept_in_order_.pop_back();
+  while (of_.saved_in_order_.size() > kept_before_) {
+    of_.saved_.erase(of_.saved_in_order_.back());
+    of_.saved_in_order_.pop_back();
   }
 }
 
 ObserveOps::Frame::~Frame() {
-  if (finished_) return;  // else an exception: the time is that of the event around
+  if (finished_) return;  // otherwise an exception: the time counts for the outer event
   if (--of_.depth_ == 0) of_.end_of_walk();
-  forget_kept();
+  forget_saved();
   of_.nested_ns_ += outer_nested_ns_;
   of_.composed_ |= outer_composed_;
 }
 
 namespace detail {
 
-void note_kept(const Tensor& x) {
+void note_saved(const Tensor& x) {
   if (autograd_mode.observe) autograd_mode.observe->keep(x);
 }
 
 void mark_begin() {
-  if (autograd_mode.watched && autograd_mode.observe) autograd_mode.observe->mark();
+  if (autograd_mode.observed && autograd_mode.observe) autograd_mode.observe->mark();
 }
 
 ObservedUpdate::ObservedUpdate(const char* name, std::initializer_list<Input> tensors)
     : name_(name) {
-  if (!autograd_mode.watched || !autograd_mode.observe) return;
+  if (!autograd_mode.observed || !autograd_mode.observe) return;
   sizes_ = sizes_of_op({}, std::span(tensors.begin(), tensors.size()));
   frame_.emplace(*autograd_mode.observe);
 }
 
 ObservedUpdate::~ObservedUpdate() {
-  if (frame_) frame_->finish({name_, SeenOp::Pass::update, ModuleTrail::current(), &sizes_});
+  if (frame_) frame_->finish({name_, OpEvent::Pass::update, ModuleTrail::current(), &sizes_});
 }
 
-Grads watched_backward(Node& node, std::span<const Tensor> dys, Wanted wanted, bool trace) {
+Grads observed_backward(Node& node, std::span<const Tensor> dys, NeedsGrad needs_grad, bool trace) {
   Grads grads;
   if (ObserveOps* observe = autograd_mode.observe) {
     ObserveOps::Frame frame(*observe);
-    observe->take_again();  // of a backward that threw
-    grads = node.backward(dys, wanted);
-    SeenOp seen{node.op->name, SeenOp::Pass::backward, node.module, observe->sizes_of(node),
-                wanted};
-    seen.again = observe->take_again();
+    observe->take_recomputed();  // drops the value of a backward that threw
+    grads = node.backward(dys, needs_grad);
+    OpEvent seen{node.op->name, OpEvent::Pass::backward, node.module, observe->sizes_of(node),
+                 needs_grad};
+    seen.recomputed_work = observe->take_recomputed();
     frame.finish(seen);
   } else {
-    grads = node.backward(dys, wanted);
+    grads = node.backward(dys, needs_grad);
   }
   if (trace) check_finite_grads(node, dys, grads);
   return grads;

@@ -11,7 +11,7 @@
 namespace fovea {
 namespace {
 
-constexpr std::int64_t kLeftOut = -1;  // stands for the indices that are not shown
+constexpr std::int64_t kLeftOut = -1;  // represents the indices that are not shown
 
 class Printer {
  public:
@@ -31,7 +31,7 @@ class Printer {
   }
 
  private:
-  // The indices along an axis that are shown, in order, perhaps with kLeftOut in the middle.
+  // The shown indices along an axis, in order; kLeftOut in the middle if some are omitted.
   std::vector<std::int64_t> shown(std::int64_t axis) const {
     const std::int64_t size = x_.shape()[axis], edge = options_.edge_items;
     const bool shorten = x_.numel() > options_.threshold && size > 2 * edge;
@@ -46,7 +46,7 @@ class Printer {
     return indices;
   }
 
-  // The places of all shown elements, in the order in which they are written.
+  // The offsets of all shown elements in output order.
   void collect(std::int64_t axis, std::int64_t offset, std::vector<std::int64_t>& offsets) const {
     if (x_.numel() == 0) return;
     if (axis == x_.rank()) {
@@ -94,9 +94,9 @@ class Printer {
     }
   }
 
-  // The last axis: elements side by side, on several lines if need be.
+  // The last axis: one row of elements, wrapped if necessary.
   void write_row(std::int64_t indent) {
-    const auto column = static_cast<std::int64_t>(width_) + 2;  // the comma and the blank
+    const auto column = static_cast<std::int64_t>(width_) + 2;  // with ", "
     const std::int64_t per_line =
         std::max<std::int64_t>(1, (options_.line_width - indent) / column);
     std::int64_t written = 0;
@@ -111,7 +111,7 @@ class Printer {
     }
   }
 
-  // The other axes: blocks below one another, with more empty lines between the larger ones.
+  // The other axes: blocks separated by newlines, one more per outer axis.
   void write_blocks(std::int64_t axis, std::int64_t indent) {
     const auto newlines = static_cast<std::size_t>(x_.rank() - axis - 1);
     bool first = true;
@@ -134,7 +134,7 @@ class Printer {
   const PrintOptions& options_;
   std::vector<std::string> texts_;
   std::size_t width_ = 0;  // of the widest text
-  std::size_t next_ = 0;   // the first text that is not yet written
+  std::size_t next_ = 0;   // index of the next text to write
   bool exponent_ = false;
   std::string out_;
 };

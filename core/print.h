@@ -1,4 +1,4 @@
-// Tensors as text, in the manner of NumPy and PyTorch:
+// Tensors as text, in the format of NumPy and PyTorch:
 //
 //   tensor([[1.0000, 2.0000],
 //           [3.0000, 4.0000]], shape (2, 2), f32)
@@ -12,15 +12,15 @@
 namespace fovea {
 
 struct PrintOptions {
-  int precision = 4;  ///< digits after the point
-  std::int64_t threshold =
-      1000;  ///< with more elements than this, the middle of every axis is left out
-  std::int64_t edge_items = 3;   ///< and so many are shown at both of its ends
-  std::int64_t line_width = 80;  ///< rows longer than this are broken
+  int precision = 4;  ///< digits after the decimal point
+  /// With more elements than this, only edge_items at each end of every axis are shown.
+  std::int64_t threshold = 1000;
+  std::int64_t edge_items = 3;
+  std::int64_t line_width = 80;  ///< longer rows are wrapped
 };
 
-/// Columns are aligned. Floating-point numbers are written with a fixed point, or all of them with
-/// an exponent where that would hide digits: when one is 1e8 or more, one is below 1e-4, or they
+/// Columns are aligned. Floating-point values are in fixed-point notation, or all in scientific
+/// notation if fixed point would hide digits: if one is 1e8 or more, one is below 1e-4, or they
 /// differ by more than a factor of 1000.
 std::string to_string(const Tensor& x, const PrintOptions& options = {});
 

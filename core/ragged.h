@@ -8,11 +8,11 @@
 
 namespace fovea {
 
-/// Where the sequences of a packed batch lie: sequence b owns rows offset(b) .. offset(b + 1).
+/// Positions of the sequences in a packed batch: sequence b is rows [offset(b), offset(b + 1)).
 /// Cheap to copy.
 class RaggedIndex {
  public:
-  /// ValueError for a negative length, and where all add up to more than 2^48.
+  /// ValueError for a negative length, and for a sum of lengths above 2^48.
   explicit RaggedIndex(const std::vector<std::int64_t>& lengths);
   /// B sequences of T rows each.
   static RaggedIndex equal(std::int64_t B, std::int64_t T);
@@ -36,11 +36,11 @@ struct Ragged {
   RaggedIndex index;
 };
 
-/// Drops the padding.    x: (B, T, ...)  ->  values (sum of lengths, ...).   ShapeError, ValueError
-/// where the lengths do not fit x.
+/// Removes the padding.    x: (B, T, ...)  ->  values (sum of lengths, ...).   ShapeError,
+/// ValueError if the lengths do not match x.
 Ragged pack(const Tensor& x, const RaggedIndex& index);
 
-/// Puts zeros behind the short sequences.    ->  (B, T, ...), T the longest length
+/// Pads the sequences with zeros at the end.    ->  (B, T, ...), T the longest length
 Tensor pad(const Ragged& x);
 
 }  // namespace fovea

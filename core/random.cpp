@@ -7,8 +7,7 @@
 #include <bit>
 #include <cmath>
 
-// A product and a sum fused into one rounding (FMA) would give other bits than on a machine that
-// has no such instruction.
+// FMA contraction would make the bits depend on the processor.
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #else
@@ -44,8 +43,8 @@ double natural_log(double x) {
   return static_cast<double>(e) * ln2 + 2 * s * polynomial(series, s * s);
 }
 
-// Element i is draw i: a chunk starts its own generator at its own place, and the caller's steps
-// over all of them.
+// Element i is draw i: each chunk has a generator at its own position, and the caller's generator
+// advances past all of them.
 template <class T, class Draw>
 void fill(Rng& rng, std::span<T> out, const Draw& draw) {
   constexpr std::int64_t grain = 8192;
@@ -67,8 +66,7 @@ void fill(Rng& rng, std::span<T> out, const Draw& draw) {
 }  // namespace
 
 // Wichura: "Algorithm AS 241: The Percentage Points of the Normal Distribution", Applied Statistics
-// 37 (1988), procedure PPND16: rational functions of p - 1/2 in the middle and of sqrt(-ln p) in
-// the tails.
+// 37 (1988), PPND16: rational functions of p - 1/2 (center) and of sqrt(-ln p) (tails).
 double normal_quantile(double p) {
   constexpr double a[] = {2.5090809287301226727e+3, 3.3430575583588128105e+4,
                           6.7265770927008700853e+4, 4.5921953931549871457e+4,
@@ -133,14 +131,14 @@ double Rng::uniform() { return static_cast<double>(next_u64() >> 11) * 0x1p-53; 
 
 double Rng::uniform(double lo, double hi) { return lo + (hi - lo) * uniform(); }
 
-// The middles of 2^52 equal intervals: never 0 or 1, exactly symmetric about 1/2.
+// The centers of 2^52 equal intervals: never 0 or 1, exactly symmetric about 1/2.
 double Rng::normal() {
   return normal_quantile((static_cast<double>(next_u64() >> 12) + 0.5) * 0x1p-52);
 }
 
 double Rng::normal(double mean, double std) { return mean + std * normal(); }
 
-// The lowest 2^64 mod n draws are refused, so that every remainder belongs to equally many draws.
+// Rejects the lowest 2^64 mod n draws, so that every remainder is equally likely.
 std::int64_t Rng::below(std::int64_t n) {
   if (n < 1) value_error("Rng::below", "n = {}: must be at least 1", n);
   const auto count = static_cast<std::uint64_t>(n);
@@ -150,7 +148,7 @@ std::int64_t Rng::below(std::int64_t n) {
   return static_cast<std::int64_t>(draw % count);
 }
 
-// A float has 24 bits: rounding the 53 bits of uniform() to them would now and then give 1.
+// A float has 24 bits: rounding the 53 bits of uniform() could give 1.
 void Rng::fill_uniform(std::span<float> out, double lo, double hi) {
   fill(*this, out, [=](Rng& rng) {
     return lo + (hi - lo) * (static_cast<double>(rng.next_u64() >> 40) * 0x1p-24);
@@ -179,8 +177,8 @@ kernels::PhiloxOrigin Rng::reserve(std::int64_t words) {
   return {state_.seed, state_.stream, block};
 }
 
-// The child's stream is a Philox output under a key of its own (the parent's, complemented), so
-// that it repeats no number of the parent; two children share a stream with probability 2^-64.
+// The child's stream is a Philox output under another key (the complement of the parent's), so it
+// repeats no draw of the parent; two children share a stream with probability 2^-64.
 Rng Rng::fork(std::uint64_t id) const {
   const kernels::PhiloxOrigin origin{~state_.seed, state_.stream, id};
   const kernels::PhiloxBlock child = kernels::philox_block(origin, 0);

@@ -1,8 +1,8 @@
 // Random numbers that are the same on every platform and for any number of threads.
 //
-// A generator is a place in a counter-based sequence (Philox4x32-10, core/kernels/philox.h): draw
-// number i is a function of (seed, stream, i). Nothing of the C++ library's distributions or of
-// libm's log and cos is used, since their results differ between platforms.
+// A generator is a position in a counter-based sequence (Philox4x32-10, core/kernels/philox.h):
+// draw i is a function of (seed, stream, i). The distributions of the C++ library and libm's log
+// and cos are not used, because their results differ between platforms.
 #pragma once
 
 #include <cstdint>
@@ -23,16 +23,16 @@ class RngLog;
 inline thread_local constinit RngLog* rng_log = nullptr;  // the innermost one of this thread
 }  // namespace detail
 
-/// All there is to a generator; what a checkpoint keeps.
+/// The complete state of a generator, as saved in a checkpoint.
 struct RngState {
   std::uint64_t seed = 0;      ///< Philox's key
-  std::uint64_t stream = 0;    ///< upper half of its counter; see Rng::fork
-  std::uint64_t position = 0;  ///< how many 64-bit draws were taken
+  std::uint64_t stream = 0;    ///< upper half of Philox's counter; see Rng::fork
+  std::uint64_t position = 0;  ///< number of 64-bit draws taken
 
   bool operator==(const RngState&) const = default;
 };
 
-/// Copying an Rng copies its place: both copies then give the same numbers.
+/// A copy of an Rng has the same state: both then generate the same numbers.
 class Rng {
  public:
   explicit Rng(std::uint64_t seed) : Rng(RngState{.seed = seed}) {}
@@ -58,7 +58,7 @@ class Rng {
   }
   void set_state(const RngState& state);
 
-  std::uint64_t next_u64();  ///< one draw; every number below takes draws from here
+  std::uint64_t next_u64();  ///< one draw; all functions below are based on it
   std::uint32_t next_u32() { return static_cast<std::uint32_t>(next_u64() >> 32); }
 
   double uniform();                      ///< multiples of 2^-53 in [0, 1)
@@ -68,14 +68,14 @@ class Rng {
   std::int64_t below(std::int64_t n);  ///< 0 .. n - 1, each equally likely; ValueError for n < 1
   bool chance(double p) { return uniform() < p; }  ///< true with probability p
 
-  /// Element i takes draw i, as one call per element would, and the work is shared among the
-  /// threads. An f32 normal is the f64 one, rounded; an f32 uniform has the draw's upper 24 bits.
+  /// Element i takes draw i, as one call per element would; runs on all threads. An f32 normal is
+  /// the rounded f64 one; an f32 uniform has the upper 24 bits of the draw.
   void fill_uniform(std::span<float> out, double lo = 0, double hi = 1);
   void fill_uniform(std::span<double> out, double lo = 0, double hi = 1);
   void fill_normal(std::span<float> out, double mean = 0, double std = 1);
   void fill_normal(std::span<double> out, double mean = 0, double std = 1);
 
-  /// Every order of `items` is equally likely (Knuth, TAOCP volume 2, 3.4.2, algorithm P).
+  /// Uniformly random permutation (Knuth, TAOCP volume 2, 3.4.2, algorithm P).
   template <class T>
   void shuffle(std::vector<T>& items) {
     for (std::size_t left = items.size(); left > 1; --left)
@@ -83,11 +83,11 @@ class Rng {
                 items[static_cast<std::size_t>(below(static_cast<std::int64_t>(left)))]);
   }
 
-  /// Sets aside `words` 32-bit words, from the next whole block on, and steps over them. A kernel
-  /// that is given the returned place twice (forward and backward) sees the same words.
+  /// Reserves `words` 32-bit words, starting at the next whole block, and advances past them. A
+  /// kernel that receives the returned origin twice (forward and backward) reads the same words.
   kernels::PhiloxOrigin reserve(std::int64_t words);
 
-  /// An independent generator, a function of (seed, stream, id): not of how many draws were taken.
+  /// An independent generator, a function of (seed, stream, id) only, not of the position.
   Rng fork(std::uint64_t id) const;
 
  private:
@@ -104,8 +104,9 @@ class Rng {
 
 namespace detail {
 
-/// Records which generators this thread uses while the log lives, each with its state before the
-/// first use; those constructed meanwhile are left out. For checkpoint(), which runs code twice.
+/// Records the generators that this thread uses during the lifetime of the log, each with its state
+/// before the first use; generators constructed in that time are excluded. For checkpoint(), which
+/// runs code twice.
 class RngLog {
  public:
   RngLog() : outer_(std::exchange(rng_log, this)) {}
@@ -129,7 +130,7 @@ class RngLog {
   std::vector<const Rng*> constructed_;
 };
 
-/// Sets generators to logged states; the destructor gives them back the states that they had.
+/// Sets generators to logged states; the destructor restores their previous states.
 class ReplayRngs {
  public:
   explicit ReplayRngs(const std::vector<RngLog::Used>& used);
@@ -143,9 +144,9 @@ class ReplayRngs {
 
 }  // namespace detail
 
-/// While it lives, dropout (of any op, through Rng::reserve) is a StateError on this thread, which
-/// names the module: for validations, where a model in training mode would give noisy figures and
-/// move the generators of the training.
+/// During its lifetime, dropout (in any op, through Rng::reserve) on this thread is a StateError
+/// with the module. For validation, where a model in training mode would give noisy results and
+/// advance the generators of the training.
 class RefuseDropout {
  public:
   RefuseDropout() : before_(std::exchange(on_, true)) {}
@@ -160,8 +161,8 @@ class RefuseDropout {
   bool before_;
 };
 
-/// The z below which a standard normal number lies with probability p: 0 < p < 1, relative error
-/// about 1e-15, the same bits everywhere. Rng::normal() is this function of a uniform number.
+/// The quantile function of the standard normal distribution, 0 < p < 1: relative error about
+/// 1e-15, the same bits on every platform. Rng::normal() applies it to a uniform number.
 double normal_quantile(double p);
 
 }  // namespace fovea

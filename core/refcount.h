@@ -1,5 +1,5 @@
-// Counters that are cheap as long as the program has one thread; RefCount: how many owners an
-// object has.
+// Counters that avoid atomic operations while the program has one thread, and RefCount, the number
+// of owners of an object.
 #pragma once
 
 #include <atomic>
@@ -11,9 +11,9 @@
 
 namespace fovea {
 
-/// Whether no second thread exists. OpenMP makes its threads for the first large op. An atomic
-/// read-modify-write costs a quarter of a small op, and nobody needs it before: until then plain
-/// additions do, as std::shared_ptr does it.
+/// Whether no second thread exists. An atomic read-modify-write takes a quarter of the time of a
+/// small op, so plain additions are used until OpenMP starts its threads (at the first large op),
+/// as in std::shared_ptr.
 inline bool single_threaded() {
 #if __has_include(<sys/single_threaded.h>)
   return __libc_single_threaded != 0;
@@ -30,14 +30,14 @@ inline void increment(std::atomic<std::uint32_t>& counter) {
   }
 }
 
-/// Starts at one owner.
+/// A reference count; starts at one owner.
 class RefCount {
  public:
   void add() { increment(n_); }
 
-  /// Gives up one owner's share; true for the last, who then destroys the object.
+  /// Releases one reference; true for the last one: the caller then destroys the object.
   bool drop() {
-    // The last owner needs no atomic read-modify-write: nobody else can touch the count.
+    // The last owner needs no atomic read-modify-write: no other thread can access the count.
     const std::uint32_t owners = n_.load(std::memory_order_acquire);
     if (owners == 1) return true;
     if (!single_threaded()) return n_.fetch_sub(1, std::memory_order_acq_rel) == 1;

@@ -1,5 +1,5 @@
 #include <fovea/core/autograd.h>
-#include <fovea/core/checksum.h>
+#include <fovea/core/checksum_detail.h>
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/safetensors.h>
@@ -17,7 +17,7 @@
 namespace fovea {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the format's numbers are little endian");
+static_assert(std::endian::native == std::endian::little, "the format is little endian");
 
 using Json = nlohmann::json;
 
@@ -27,7 +27,7 @@ constexpr std::string_view kHeaderChecksum = "fovea.xxh64.header";
 constexpr std::string_view kTensorChecksums = "fovea.xxh64.tensors";
 constexpr std::string_view kNoChecksum = "0000000000000000";
 constexpr std::size_t kLengthBytes = 8;
-constexpr std::uint64_t kMaxHeader = 100'000'000;  // as the reference implementation has it
+constexpr std::uint64_t kMaxHeader = 100'000'000;  // as in huggingface/safetensors
 
 struct TypeSize {
   std::string_view name;
@@ -42,8 +42,8 @@ std::string checksum_text(std::string_view bytes) {
   return fmt::format("{:016x}", checksum(bytes));
 }
 
-// Where the header's own checksum is in `bytes`; npos where it is not. In a text of the metadata
-// the quotes would be escaped.
+// Offset of the header's checksum in `bytes`, or npos. The key cannot match inside a metadata
+// string, where quotes are escaped.
 std::size_t header_checksum_at(std::string_view bytes) {
   const std::string key = fmt::format(R"("{}":")", kHeaderChecksum);
   const std::size_t at = bytes.find(key);
@@ -53,7 +53,7 @@ std::size_t header_checksum_at(std::string_view bytes) {
 
 constexpr DType kTensorTypes[] = {DType::f32, DType::f64, DType::i64, DType::boolean};
 
-// Reads the header; every complaint begins with the file's name.
+// Parses the header; every message begins with the file's name.
 class HeaderParser {
  public:
   explicit HeaderParser(std::string_view source) : source_(source) {}
@@ -80,8 +80,8 @@ class HeaderParser {
   std::string source_;
 };
 
-// Takes the checksums out of the metadata, checks `before_data` by them and gives each entry its
-// own. `entries` are in the order of their bytes.
+// Removes the checksums from the metadata, verifies `before_data` and sets each entry's checksum.
+// `entries` are in byte order.
 void take_checksums(std::string_view before_data, const std::string& source, Metadata& metadata,
                     std::vector<SafetensorsEntry>& entries) {
   const auto header = metadata.extract(std::string(kHeaderChecksum));
@@ -127,7 +127,7 @@ void HeaderParser::parse(std::string_view header, std::size_t data_size) {
   check_coverage(data_size);
 }
 
-// nlohmann's parser keeps the last of several values under one name: the names are watched here.
+// nlohmann's parser silently keeps the last of duplicate names: they are detected here.
 Json HeaderParser::parse_json(std::string_view header) const {
   std::vector<std::set<std::string>> open_objects;
   const auto watch = [&](int, Json::parse_event_t event, const Json& value) {
@@ -202,7 +202,7 @@ void HeaderParser::check_size(const SafetensorsEntry& entry) const {
          entry.end, entry.dtype, fmt::join(entry.shape, ", "), bytes);
 }
 
-// Sorted by their first byte, the entries must follow one another from the first byte to the last.
+// Sorted by their first byte, the entries must cover the data without gaps or overlaps.
 void HeaderParser::check_coverage(std::size_t data_size) const {
   std::size_t covered = 0;
   const std::string* previous = nullptr;
@@ -259,7 +259,7 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
 
 Tensor SafetensorsFile::tensor(std::string_view name) const {
   const SafetensorsEntry* entry = find(name);
-  if (!entry) state_error(kOp, "{}: there is no '{}'", source_, name);
+  if (!entry) state_error(kOp, "{}: '{}' is not in the file", source_, name);
   const auto* dtype =
       std::find_if(std::begin(kTensorTypes), std::end(kTensorTypes),
                    [&](DType type) { return safetensors_dtype(type) == entry->dtype; });
@@ -271,7 +271,7 @@ Tensor SafetensorsFile::tensor(std::string_view name) const {
                 entry->shape.size(), kMaxRank);
   const std::string_view data =
       std::string_view(bytes_).substr(data_begin_ + entry->begin, entry->end - entry->begin);
-  // A bool of another value than 0 and 1 is undefined behaviour where it is used.
+  // A bool object with a value other than 0 and 1 is undefined behavior.
   if (*dtype == DType::boolean &&
       !std::all_of(data.begin(), data.end(), [](char c) { return c == 0 || c == 1; }))
     format_error(kOp, "{}: '{}': a BOOL must be 0 or 1", source_, name);
@@ -307,7 +307,7 @@ std::string_view bytes_of(const Tensor& dense) {
           static_cast<std::size_t>(dense.numel() * size_of(dense.dtype()))};
 }
 
-// The header's text, filled up with spaces so that the numbers begin aligned.
+// The header's text, padded with spaces so that the data is aligned.
 std::string dump_header(const nlohmann::ordered_json& header) try {
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
@@ -335,7 +335,8 @@ std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata
   const NoGrad guard;
   for (const std::size_t i : order) {
     const auto& [name, tensor] = tensors[i];
-    if (!names.insert(name).second) value_error(kOp, "the name '{}' is taken already", name);
+    if (!names.insert(name).second)
+      value_error(kOp, "name '{}': must be unique and not reserved", name);
     dense.push_back(tensor.contiguous());
     const std::string_view bytes = bytes_of(dense.back());
     if (options.checksums) checksums += checksum_text(bytes);

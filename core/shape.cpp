@@ -8,7 +8,7 @@ void Dims::too_many() { shape_error("Shape", "more than {} axes", kMaxRank); }
 void Dims::refuse(std::string_view op) const {
   if (std::any_of(begin(), end(), [](std::int64_t v) { return v < 0; }))
     shape_error(op, "shape {}: sizes must not be negative", str());
-  shape_error(op, "shape {}: the sizes other than 0 must multiply to at most 2^48", str());
+  shape_error(op, "shape {}: the product of the nonzero sizes must be at most 2^48", str());
 }
 
 void Dims::insert(std::int64_t at, std::int64_t value) {
@@ -33,8 +33,7 @@ Strides contiguous_strides(const Shape& shape) {
 }
 
 void axis_error(std::string_view op, std::int64_t axis, std::int64_t rank) {
-  index_error(op, "axis {} of a tensor with {} axes: the axis must lie in [{}, {})", axis, rank,
-              -rank, rank);
+  index_error(op, "axis {} of a tensor with {} axes: must be in [{}, {})", axis, rank, -rank, rank);
 }
 
 Shape broadcast_shapes(std::string_view op, const Shape& a, const Shape& b) {

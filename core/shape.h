@@ -1,4 +1,4 @@
-// Shape and Strides: up to eight sizes, stored inline, because a tensor is made for every op.
+// Shape and Strides: up to eight sizes, stored inline, because every op creates a tensor.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace fovea {
 
 inline constexpr int kMaxRank = 8;
 
-/// The most elements that a tensor can have, a view too: as many as addresses of 48 bits.
+/// The most elements of a tensor or view: the number of 48-bit addresses.
 inline constexpr std::int64_t kMaxNumel = std::int64_t{1} << 48;
 
 /// A short list of int64: the sizes of a tensor, or its strides (in elements).
@@ -19,7 +19,7 @@ class Dims {
  public:
   Dims() { std::fill_n(values_, kUsual, 0); }
   struct Constant {};
-  constexpr explicit Dims(Constant) : values_{} {}  ///< rank 0, before main() begins
+  constexpr explicit Dims(Constant) : values_{} {}  ///< rank 0, constant-initialized
   Dims(std::initializer_list<std::int64_t> values) : Dims(values.begin(), values.end()) {}
   template <class It>
   Dims(It first, It last) : Dims() {
@@ -49,14 +49,14 @@ class Dims {
   void insert(std::int64_t at, std::int64_t value);
   void erase(std::int64_t at);
 
-  /// The product of all sizes; 1 for rank 0. A ShapeError that names `op` if a size is negative or
-  /// the sizes other than 0 multiply to more than kMaxNumel: so no product of some of them, and no
-  /// dense stride, overflows, of empty shapes neither.
+  /// The product of all sizes; 1 for rank 0. ShapeError with the name `op` if a size is negative or
+  /// the product of the nonzero sizes exceeds kMaxNumel: no product of some sizes and no dense
+  /// stride can then overflow, even for empty shapes.
   std::int64_t numel(std::string_view op = "Shape") const {
     std::uint64_t n = 1;
     bool overflow = false, empty = false;
     for (const std::int64_t v : *this) {
-      empty |= v == 0;  // a negative size is a huge one without its sign
+      empty |= v == 0;  // a negative size becomes a huge unsigned value
       overflow |= __builtin_mul_overflow(n, static_cast<std::uint64_t>(v + (v == 0)), &n);
     }
     if (overflow || n > static_cast<std::uint64_t>(kMaxNumel)) refuse(op);
@@ -73,8 +73,8 @@ class Dims {
   std::string str() const;  ///< "(2, 3)", "(5,)", "()"
 
  private:
-  // Nearly every tensor has few axes. Theirs are copied whether in use or not: that is cheaper than
-  // to ask how many there are.
+  // The first kUsual sizes are copied even if unused: cheaper than a branch on the rank, and most
+  // tensors have no more axes.
   void copy_from(const Dims& other) {
     for (int i = 0; i < kUsual; ++i) values_[i] = other.values_[i];
     for (std::int64_t i = kUsual; i < rank_; ++i) values_[i] = other.values_[i];
@@ -94,7 +94,7 @@ using Strides = Dims;
 /// Row-major strides of a dense tensor: the last axis has stride 1. ShapeError as by numel().
 Strides contiguous_strides(const Shape& shape);
 namespace detail {
-/// The same of a shape whose numel() has been taken.
+/// The same for a shape whose numel() has already been checked.
 inline Strides dense_strides(const Shape& shape) {
   Strides strides = shape;
   std::int64_t step = 1;
@@ -106,15 +106,15 @@ inline Strides dense_strides(const Shape& shape) {
 }
 }  // namespace detail
 
-/// Maps -rank..rank-1 onto 0..rank-1; anything else is an IndexError that names `op`.
+/// Maps -rank..rank-1 onto 0..rank-1; IndexError with the name `op` for other values.
 [[noreturn]] void axis_error(std::string_view op, std::int64_t axis, std::int64_t rank);
 inline std::int64_t normalize_axis(std::string_view op, std::int64_t axis, std::int64_t rank) {
   if (axis < -rank || axis >= rank) axis_error(op, axis, rank);
   return axis < 0 ? axis + rank : axis;
 }
 
-/// The common shape of `a` and `b` by NumPy's rule (aligned at the right; a size of 1 stretches).
-/// ShapeError names `op` and both shapes.
+/// The broadcast shape of `a` and `b` by NumPy's rule (aligned at the right; sizes of 1 expand).
+/// ShapeError with the name `op` and both shapes.
 Shape broadcast_shapes(std::string_view op, const Shape& a, const Shape& b);
 
 }  // namespace fovea

@@ -1,7 +1,7 @@
-// Arithmetic on sizes that come from outside: arguments, options and files.
+// Checked arithmetic on sizes from arguments, options and files.
 //
-// Sizes of one tensor need none of it: Dims::numel() has checked that no product of them overflows.
-// What a caller gives (a pad, a length, a step, a width) is checked by these before it is used.
+// Sizes of one tensor need no check: Dims::numel() ensures that no product of them overflows.
+// Other sizes that a caller passes (a pad, a length, a step, a width) are checked before use.
 #pragma once
 
 #include <fovea/core/error.h>
@@ -23,7 +23,7 @@ namespace detail {
 void check_elements(std::string_view op, std::string_view name, std::int64_t n, std::size_t size);
 }  // namespace detail
 
-/// a + b, a - b and a b; a ShapeError that names `op` and both values where that is no int64.
+/// a + b, a - b and a * b; ShapeError with the name `op` and both values on overflow of int64.
 inline std::int64_t checked_add(std::string_view op, std::int64_t a, std::int64_t b) {
   std::int64_t result;
   if (__builtin_add_overflow(a, b, &result)) detail::size_overflow(op, a, "+", b);
@@ -40,7 +40,7 @@ inline std::int64_t checked_mul(std::string_view op, std::int64_t a, std::int64_
   return result;
 }
 
-/// `value`, which is called `name`; else "op: name = value: must be from least to most".
+/// Returns `value`; ValueError "op: name = value: must be from least to most" if out of range.
 inline std::int64_t checked_range(std::string_view op, std::string_view name, std::int64_t value,
                                   std::int64_t least,
                                   std::int64_t most = std::numeric_limits<std::int64_t>::max()) {
@@ -50,11 +50,11 @@ inline std::int64_t checked_range(std::string_view op, std::string_view name, st
   value_error(op, "{} = {}: must be from {} to {}", name, value, least, most);
 }
 
-/// The largest width, number of heads or length among a module's options: products of two of them
-/// and a small number fit into int64.
+/// The largest width, number of heads or length in a module's options: a product of two of them
+/// and a small factor fits into int64.
 inline constexpr std::int64_t kMaxOption = std::int64_t{1} << 30;
 
-/// The most layers of one net.
+/// The most layers of one model.
 inline constexpr std::int64_t kMaxLayers = std::int64_t{1} << 16;
 
 struct NamedSize {
@@ -65,8 +65,8 @@ struct NamedSize {
 void check_sizes(std::string_view op, std::initializer_list<NamedSize> sizes,
                  std::int64_t least = 1);
 
-/// A vector of n copies of `value`, n being called `name`; a ValueError where n is negative or the
-/// machine lacks the memory, so that no std::length_error or std::bad_alloc leaves the library.
+/// A vector of n copies of `value`. ValueError with `name` if n is negative or there is not enough
+/// memory: std::length_error and std::bad_alloc never leave the library.
 template <class T>
 std::vector<T> checked_vector(std::string_view op, std::string_view name, std::int64_t n,
                               const T& value = T()) {

@@ -18,9 +18,9 @@
 namespace fovea {
 namespace {
 
-constexpr std::size_t kListed = 10;  // misfits that an error spells out
+constexpr std::size_t kListed = 10;  // the most mismatches that an error lists
 
-// "" when `entry` can be copied into `tensor`.
+// The mismatch of `entry` and `tensor`; "" if there is none.
 std::string misfit(const SafetensorsEntry& entry, const Tensor& tensor) {
   if (entry.dtype != safetensors_dtype(tensor.dtype()))
     return fmt::format("'{}' is {} in the file and {} here", entry.name, entry.dtype,
@@ -32,7 +32,7 @@ std::string misfit(const SafetensorsEntry& entry, const Tensor& tensor) {
   return "";
 }
 
-// What is the same for two tensors over the same values. Tensors without elements share nothing.
+// Equal for two tensors over the same values. Tensors without elements share nothing.
 struct Memory {
   const void* begin;
   DType dtype;
@@ -50,7 +50,7 @@ struct Memory {
   }
 };
 
-// For each tensor the index of the first one over the same values.
+// Per tensor, the index of the first one over the same values.
 std::vector<std::size_t> first_of_same(const NamedTensors& list) {
   std::vector<std::pair<const void*, std::size_t>> by_address;
   for (std::size_t i = 0; i < list.size(); ++i)
@@ -118,7 +118,7 @@ std::int64_t first_not_finite(const T* values, std::int64_t n) {
   return n;
 }
 
-// Values of tied tensors that the file has under several names.
+// Tied tensors that the file has under several names must have equal values.
 void check_tied(const SafetensorsFile& file, const NamedTensors& tensors,
                 const std::vector<Tensor>& loaded) {
   const std::vector<std::size_t> first = first_of_same(tensors);
@@ -131,7 +131,8 @@ void check_tied(const SafetensorsFile& file, const NamedTensors& tensors,
     } else if (std::memcmp(
                    loaded[i].raw_data(), loaded[other].raw_data(),
                    static_cast<std::size_t>(loaded[i].numel() * size_of(loaded[i].dtype()))) != 0) {
-      state_error("load_into", "{}: '{}' and '{}' differ in the file and are one tensor here",
+      state_error("load_into",
+                  "{}: '{}' and '{}' differ in the file: must be equal, because they are tied",
                   file.source(), tensors[other].first, tensors[i].first);
     }
   }
@@ -183,7 +184,7 @@ NamedTensors distinct(std::string_view op, const NamedTensors& list) {
     const Tensor& other = list[i].second;
     if (chosen.impl() == other.impl() || !trainable(other)) continue;
     if (trainable(chosen))
-      value_error(op, "'{}' and '{}' are two leaves over the same memory: must be one tensor",
+      value_error(op, "'{}' and '{}' are two leaves that share memory: must be one tensor",
                   list[first[i]].first, list[i].first);
     chosen = other;  // the one that has the gradient
   }
@@ -209,7 +210,7 @@ void check_fits(const SafetensorsFile& file, const NamedTensors& tensors, LoadOp
 
 Metadata load_into(const SafetensorsFile& file, const NamedTensors& tensors, LoadOptions options) {
   check_fits(file, tensors, options);
-  // Reading an entry can still fail (a bool that is not one): all are read before any is written.
+  // Reading an entry can still fail (an invalid bool): all are read before any is written.
   std::vector<Tensor> loaded(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const auto& [name, here] = tensors[i];

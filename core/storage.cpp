@@ -1,6 +1,6 @@
+#include <fovea/core/dry_run.h>
 #include <fovea/core/heap_detail.h>
 #include <fovea/core/kernels/parallel.h>
-#include <fovea/core/rehearsal.h>
 #include <fovea/core/storage.h>
 
 #include <algorithm>
@@ -17,37 +17,37 @@
 namespace fovea {
 namespace {
 
-// Under a sanitizer every block comes from the system, so that a use after free is seen.
+// Under a sanitizer every block comes from the system, so that a use after free is detected.
 #ifdef FOVEA_SANITIZED
 constexpr bool kSanitized = true;
 #else
 constexpr bool kSanitized = false;
 #endif
 
-// Counters of tensor data. Relaxed: they are sums, not signals.
+// Counters of tensor data; relaxed, because no other memory depends on them.
 std::atomic<std::int64_t> live_bytes{0}, peak_bytes{0}, allocations{0};
 
-// What a thread has not yet added to them. An atomic addition costs as much as the rest of a small
-// allocation, so small ones are counted here first: live and peak are exact to kSlack a thread.
+// Changes of this thread that are not yet in the counters: an atomic addition costs as much as the
+// rest of a small allocation. Live and peak bytes are exact to kSlack per thread.
 constexpr std::int64_t kSlack = 16 << 10;
-struct Uncounted {
+struct PendingCounts {
   std::int64_t bytes = 0, allocations = 0;
 };
-constinit thread_local Uncounted uncounted;
+constinit thread_local PendingCounts pending_counts;
 
-void settle() {
-  const std::int64_t change = std::exchange(uncounted.bytes, 0);
+void flush_counts() {
+  const std::int64_t change = std::exchange(pending_counts.bytes, 0);
   const std::int64_t live = live_bytes.fetch_add(change, std::memory_order_relaxed) + change;
-  allocations.fetch_add(std::exchange(uncounted.allocations, 0), std::memory_order_relaxed);
+  allocations.fetch_add(std::exchange(pending_counts.allocations, 0), std::memory_order_relaxed);
   std::int64_t peak = peak_bytes.load(std::memory_order_relaxed);
   while (live > peak && !peak_bytes.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
   }
 }
 
 void count(std::int64_t bytes, std::int64_t made) {
-  uncounted.bytes += bytes;
-  uncounted.allocations += made;
-  if (uncounted.bytes > kSlack || uncounted.bytes < -kSlack) settle();
+  pending_counts.bytes += bytes;
+  pending_counts.allocations += made;
+  if (pending_counts.bytes > kSlack || pending_counts.bytes < -kSlack) flush_counts();
 }
 
 void* from_system(std::size_t bytes) {
@@ -57,12 +57,11 @@ void* from_system(std::size_t bytes) {
   return data;
 }
 
-// A free small block holds its place in a list. Lists change hands whole, between a
-// thread and the global pool, in constant time: the first block of each holds its length and the
-// next list.
+// A free small block is a list node. Whole lists move between a thread and the global pool in
+// constant time: the first block of a list has its length and a link to the next list.
 struct FreeBlock {
   FreeBlock* next;
-  FreeBlock* next_list;  // this and length: of the first block of a list in the global pool
+  FreeBlock* next_list;  // next_list and length: only in the first block of a list in the pool
   std::size_t length;
 };
 
@@ -79,19 +78,19 @@ struct FreeList {
     FreeBlock* block = first;
     if (block) {
       first = block->next;
-      __builtin_prefetch(first, 1);  // the next pop() reads it, and it has long left the cache
+      __builtin_prefetch(first, 1);  // for the next pop(): likely not in the cache
       --length;
     }
     return block;
   }
 };
 
-// What all threads share. Never destroyed: tensors may outlive static destructors.
+// Shared by all threads. Never destroyed, because tensors may outlive static destructors.
 struct GlobalPool {
   std::mutex mutex;
   Heap heap;
   std::array<FreeBlock*, kSmallClasses> small_lists{};
-  std::array<std::vector<std::byte*>, kSmallClasses> slabs;  // what small blocks are cut from
+  std::array<std::vector<std::byte*>, kSmallClasses> slabs;  // contain the small blocks
 
   void give_list(int index, FreeList& list) {
     if (list.first == nullptr) return;
@@ -132,7 +131,7 @@ struct GlobalPool {
 GlobalPool& global_pool() {
   static GlobalPool* pool = [] {
     auto* made = new GlobalPool;
-    // Held across fork(): the child would wait forever for a thread that it does not have.
+    // Locked during fork(): otherwise the child could inherit a lock held by a missing thread.
     const auto unlock = [] { global_pool().mutex.unlock(); };
     pthread_atfork([] { global_pool().mutex.lock(); }, unlock, unlock);
     return made;
@@ -140,8 +139,8 @@ GlobalPool& global_pool() {
   return *pool;
 }
 
-// Small blocks of this thread: no lock, no atomics. A thread that frees more than it allocates
-// hands lists on to the global pool, and when it ends all that it has.
+// Free small blocks of this thread: no lock, no atomics. Lists above kCacheBytes move to the global
+// pool, and all lists when the thread ends.
 struct ThreadCache {
   enum class State : unsigned char { fresh, open, closed };
   std::array<FreeList, kSmallClasses> free{};
@@ -160,7 +159,7 @@ struct ThreadCacheCloser {
   }
 };
 
-// This thread's list; null while its last destructors run, since nobody would empty it then.
+// This thread's list; null after the cache was emptied at the end of the thread.
 FreeList* cached_list(int index) {
   if (thread_cache.state == ThreadCache::State::closed) return nullptr;
   static thread_local ThreadCacheCloser closer;
@@ -176,8 +175,8 @@ FreeList GlobalPool::cut_slab(int index) {
   return list;
 }
 
-// Slabs that are all free become large blocks again. Visits every free small block of this thread
-// and of no thread: only done where the heap would have to return memory to the system.
+// Turns completely free slabs into large blocks. Visits all free small blocks of this thread and of
+// the pool, so it is only called before the heap would return memory to the system.
 void GlobalPool::free_slabs() {
   for (int i = 0; i < kSmallClasses; ++i) {
     give_list(i, thread_cache.free[static_cast<std::size_t>(i)]);
@@ -201,7 +200,7 @@ void GlobalPool::free_slabs(int index) {
 
   FreeList rest;
   const auto keep_rest = [&] {
-    heap.count_in_use(bytes_of(index, rest.length));  // as if taken before
+    heap.count_in_use(bytes_of(index, rest.length));  // cancels the subtraction in give_list()
     give_list(index, rest);
   };
   for (FreeBlock *list = lists, *next_list = nullptr; list; list = next_list) {
@@ -226,9 +225,9 @@ void GlobalPool::free_slabs(int index) {
   starts = std::move(in_use);
 }
 
-// What follows is out of line where it is not the usual path, which then saves no registers for it.
+// The slow paths are out of line, so that the fast paths save no registers for them.
 
-// A list of small blocks at a time, so that a thread rarely takes the lock.
+// Takes a whole list of small blocks, so that a thread rarely locks.
 [[gnu::noinline]] void* refill(int index) {
   FreeList* cached = cached_list(index);
   GlobalPool& pool = global_pool();
@@ -244,10 +243,9 @@ void GlobalPool::free_slabs(int index) {
   return data;
 }
 
-constexpr std::size_t kCacheBytes = std::size_t{256}
-                                    << 10;  // what a thread keeps of a class at most
+constexpr std::size_t kCacheBytes = 256 << 10;  // limit of a thread's cache per size class
 
-// The thread's first block, or one too many, or one of its last.
+// The cache is not open yet, full, or closed.
 [[gnu::noinline]] void free_slowly(int index, void* data) {
   const std::size_t capacity = GlobalPool::capacity_of(index);
   FreeList one;
@@ -272,7 +270,7 @@ constexpr std::size_t kCacheBytes = std::size_t{256}
   pool.heap.free(data);
 }
 
-// The class of `bytes` <= kSmall.
+// The size class of `bytes` <= kSmall.
 int small_class(std::size_t bytes) { return static_cast<int>((bytes - (bytes > 0)) / kGrain); }
 
 }  // namespace
@@ -296,8 +294,8 @@ void pool_free(void* data, std::size_t bytes) noexcept {
 }
 
 Storage* Storage::make(std::size_t bytes) {
-  if (kernels::loops_left_out) [[unlikely]]
-    return Rehearsal::make(bytes);
+  if (kernels::dry_run) [[unlikely]]
+    return DryRun::make(bytes);
   void* data = pool_allocate(sizeof(Storage) + bytes);
   count(static_cast<std::int64_t>(bytes), 1);
   return new (data) Storage(bytes, false);
@@ -305,7 +303,7 @@ Storage* Storage::make(std::size_t bytes) {
 
 void Storage::destroy() noexcept {
   if (reserved_only_) [[unlikely]]
-    return Rehearsal::destroy(this);
+    return DryRun::destroy(this);
   const std::size_t bytes = bytes_;
   count(-static_cast<std::int64_t>(bytes), 0);
   this->~Storage();
@@ -322,14 +320,14 @@ std::size_t system_memory() {
 }
 
 MemoryStats memory_stats() {
-  settle();
+  flush_counts();
   GlobalPool& pool = global_pool();
   const std::lock_guard lock(pool.mutex);
   return {live_bytes, peak_bytes, allocations, pool.heap.system_allocations(), pool.heap.held()};
 }
 
 void reset_peak_memory() {
-  settle();
+  flush_counts();
   peak_bytes = live_bytes.load();
   GlobalPool& pool = global_pool();
   const std::lock_guard lock(pool.mutex);

@@ -1,11 +1,11 @@
-// Storage: the reference-counted bytes under a tensor, and the pool that they come from.
+// Storage: the reference-counted memory of a tensor, and the pool that it is allocated from.
 //
 // Blocks are 64-byte aligned. After its first steps a training loop takes no memory from the
-// system. What the pool holds is bounded: when it asks the system for memory it gives back the
-// largest free blocks first, so that system_bytes <= 1.5 * (peak of the bytes in its blocks) + 64
-// MiB. That is the peak since the last reset_peak_memory(). A block holds a tensor's data and a
-// header of 64 bytes, or a node of the graph. A thread may cache 256 KiB of each of the 64 sizes up
-// to 4 KiB, which count as blocks. Memory claims are tested with the counters below.
+// system. The memory of the pool is bounded: before it takes memory from the system it returns the
+// largest free blocks, so that system_bytes <= 1.5 * (peak of the bytes in its blocks) + 64 MiB,
+// with the peak since the last reset_peak_memory(). A block contains a tensor's data and a header
+// of 64 bytes, or a node of the graph. A thread may cache 256 KiB of each of the 64 sizes up to
+// 4 KiB, which count as blocks. Tests verify memory use with the counters below.
 #pragma once
 
 #include <fovea/core/refcount.h>
@@ -17,9 +17,9 @@
 
 namespace fovea {
 
-/// Counts of the whole program. Those of tensor data are exact to 16 KiB for each other thread.
+/// Counts of the whole program. Those of tensor data are exact to 16 KiB per other thread.
 struct MemoryStats {
-  std::int64_t live_bytes;          ///< bytes of tensor data alive now
+  std::int64_t live_bytes;          ///< bytes of tensor data in use now
   std::int64_t peak_bytes;          ///< highest live_bytes since the last reset_peak_memory()
   std::int64_t allocations;         ///< tensor storages made since the start
   std::int64_t system_allocations;  ///< times the pool took memory from the system
@@ -29,15 +29,15 @@ struct MemoryStats {
 MemoryStats memory_stats();
 void reset_peak_memory();
 
-/// Bytes of main memory and swap: no block larger than that is asked for, however much address
-/// space the system would give.
+/// Bytes of main memory and swap: the limit of one block, even if the system would provide more
+/// address space.
 std::size_t system_memory();
 
-/// A block of at least `bytes` from the pool, and back with the same `bytes`.
+/// Allocates a block of at least `bytes` from the pool; free it with the same `bytes`.
 void* pool_allocate(std::size_t bytes);
 void pool_free(void* data, std::size_t bytes) noexcept;
 
-/// Allocator for the standard containers on top of the pool.
+/// Allocator for standard containers that uses the pool.
 template <class T>
 struct PoolAllocator {
   using value_type = T;
@@ -49,7 +49,7 @@ struct PoolAllocator {
   bool operator==(const PoolAllocator&) const = default;
 };
 
-/// Objects that live in the pool: `struct Node : Pooled`.
+/// Base of objects allocated in the pool: `struct Node : Pooled`.
 struct Pooled {
   static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
   static void operator delete(void* data, std::size_t bytes) noexcept { pool_free(data, bytes); }
@@ -58,12 +58,12 @@ struct Pooled {
 /// One block: this header (a cache line), then the data. Shared by a tensor and its views.
 class alignas(64) Storage {
  public:
-  static Storage* make(std::size_t bytes);  ///< one reference; data not initialised
+  static Storage* make(std::size_t bytes);  ///< one reference; data not initialized
 
   std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
   std::size_t bytes() const { return bytes_; }
 
-  /// Counts the writes; a tensor saved for backward remembers the value it saw.
+  /// Number of writes; Saved compares it to detect that a saved tensor was overwritten.
   std::uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() { increment(version_); }
 
@@ -74,7 +74,7 @@ class alignas(64) Storage {
   }
 
  private:
-  friend class Rehearsal;  // makes storages without memory (address space only)
+  friend class DryRun;  // makes storages of address space without memory
 
   Storage(std::size_t bytes, bool reserved_only) : reserved_only_(reserved_only), bytes_(bytes) {}
   void destroy() noexcept;
@@ -90,8 +90,8 @@ template <class T>
 class Ref {
  public:
   Ref() = default;
-  static Ref adopt(T* p) { return Ref(p); }  ///< takes over one reference
-  static Ref share(T* p) {                   ///< adds one
+  static Ref adopt(T* p) { return Ref(p); }  ///< takes ownership of one reference
+  static Ref share(T* p) {                   ///< adds a reference
     if (p) p->retain();
     return Ref(p);
   }
@@ -112,7 +112,7 @@ class Ref {
   T& operator*() const { return *p_; }
   explicit operator bool() const { return p_ != nullptr; }
   bool operator==(const Ref&) const = default;
-  T* detach() { return std::exchange(p_, nullptr); }  ///< gives the reference to the caller
+  T* detach() { return std::exchange(p_, nullptr); }  ///< the caller then owns the reference
 
  private:
   explicit Ref(T* p) : p_(p) {}

@@ -1,8 +1,8 @@
 #include <fovea/core/autograd.h>
+#include <fovea/core/dry_run.h>
 #include <fovea/core/kernels/copy.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/random.h>
-#include <fovea/core/rehearsal.h>
 #include <fovea/core/tensor.h>
 
 #include <cmath>
@@ -53,16 +53,16 @@ void TensorImpl::destroy() noexcept { delete this; }
 
 namespace {
 
-// A rehearsal leaves out what is done with floats. Integers and bools are copied, converted and set
-// all the same: ids, lengths and masks decide what is done and how much of it.
-class IntegersAsEver {
+// A dry run skips computations on floats. Integers and bools are copied, converted and set for
+// real, because ids, lengths and masks determine the work.
+class ComputeIntegers {
  public:
-  explicit IntegersAsEver(DType dtype) : before_(kernels::loops_left_out) {
-    if (!is_floating(dtype)) kernels::loops_left_out = false;
+  explicit ComputeIntegers(DType dtype) : before_(kernels::dry_run) {
+    if (!is_floating(dtype)) kernels::dry_run = false;
   }
-  ~IntegersAsEver() { kernels::loops_left_out = before_; }
-  IntegersAsEver(const IntegersAsEver&) = delete;
-  IntegersAsEver& operator=(const IntegersAsEver&) = delete;
+  ~ComputeIntegers() { kernels::dry_run = before_; }
+  ComputeIntegers(const ComputeIntegers&) = delete;
+  ComputeIntegers& operator=(const ComputeIntegers&) = delete;
 
  private:
   bool before_;
@@ -70,8 +70,8 @@ class IntegersAsEver {
 
 Tensor dense_copy(const Tensor& x) {
   Tensor y = empty(x.shape(), x.dtype());
-  const IntegersAsEver loops(x.dtype());
-  if (Rehearsal::on()) return y;
+  const ComputeIntegers loops(x.dtype());
+  if (DryRun::on()) return y;
   if (x.is_contiguous()) {
     std::memcpy(y.raw_data(), x.raw_data(),
                 static_cast<std::size_t>(x.numel() * size_of(x.dtype())));
@@ -86,7 +86,7 @@ Tensor dense_copy(const Tensor& x) {
 Tensor converted(const Tensor& x, DType dtype) {
   const Tensor dense = x.is_contiguous() ? x : dense_copy(x);
   Tensor y = empty(x.shape(), dtype);
-  const IntegersAsEver loops(is_floating(x.dtype()) ? x.dtype() : dtype);
+  const ComputeIntegers loops(is_floating(x.dtype()) ? x.dtype() : dtype);
   dispatch_all(x.dtype(), [&]<class From>() {
     dispatch_all(dtype, [&]<class To>() {
       kernels::convert(dense.data<From>(), y.mutable_data<To>(), x.numel());
@@ -105,7 +105,7 @@ Tensor converted(const Tensor& x, DType dtype) {
               bytes);
 }
 
-// The storage of `numel` elements. Where the machine lacks the memory, the caller's size is wrong.
+// The storage of `numel` elements; ShapeError if there is not enough memory.
 Ref<Storage> allocate(const Shape& shape, std::int64_t numel, DType dtype) {
   const std::int64_t bytes = numel * size_of(dtype);
   if (bytes > kMaxNumel || dtype == DType::undefined) refuse_allocation(shape, dtype, bytes);
@@ -116,15 +116,15 @@ Ref<Storage> allocate(const Shape& shape, std::int64_t numel, DType dtype) {
   }
 }
 
-// Whether every element of the view lies in the storage, and whether they are dense there:
-// row-major without gaps, where axes of size 1 may have any stride.
+// Whether all elements of the view are inside the storage, and whether the view is contiguous:
+// row-major without gaps, with any stride on axes of size 1.
 struct ViewLayout {
   bool inside, dense;
 };
 
 ViewLayout layout_of(const TensorImpl& base, const Shape& shape, const Strides& strides,
                      std::int64_t offset) {
-  std::int64_t first = offset, last = offset;  // the least and the greatest, from base's first on
+  std::int64_t first = offset, last = offset;  // smallest and largest offset from base's first
   std::int64_t expected = 1;
   bool dense = true, overflow = false;
   for (std::int64_t i = shape.rank() - 1; i >= 0; --i) {
@@ -146,7 +146,7 @@ ViewLayout layout_of(const TensorImpl& base, const Shape& shape, const Strides& 
 [[noreturn, gnu::noinline, gnu::cold]] void refuse_view(const Tensor& base, const Shape& shape,
                                                         const Strides& strides,
                                                         std::int64_t offset) {
-  shape_error("alias", "{} with strides {} from element {} of {} on: must lie within the storage",
+  shape_error("alias", "{} with strides {} from element {} of {} on: must be within the storage",
               shape.str(), strides.str(), offset, base.shape().str());
 }
 
@@ -167,13 +167,13 @@ void check_all_defined(std::string_view op, std::string_view name, std::span<con
 
 void Tensor::wrong_type(DType asked) const {
   checked("data");
-  dtype_error("data", "asked for {}, and the tensor {} holds {}: use to()", name_of(asked),
-              shape().str(), name_of(dtype()));
+  dtype_error("data", "T = {} for a tensor {} of dtype {}: must be equal: convert with to()",
+              name_of(asked), shape().str(), name_of(dtype()));
 }
 
 void Tensor::check_single() const {
   if (checked("item").numel != 1)
-    shape_error("item", "the tensor {} has {} elements: item() takes exactly one", shape().str(),
+    shape_error("item", "the tensor {} has {} elements: must have exactly one", shape().str(),
                 numel());
 }
 
@@ -185,8 +185,8 @@ std::int64_t Tensor::single_as_i64() const {
 template <detail::Element T>
 std::vector<T> Tensor::to_vector() const {
   checked("to_vector");
-  const IntegersAsEver loops(dtype());  // also as floats: a copy for the caller is real
-  const Tensor dense = numbers_of(*this).to(dtype_of<T>()).contiguous();
+  const ComputeIntegers loops(dtype());  // in a dry run, conversion of integers to floats is real
+  const Tensor dense = without_graph(*this).to(dtype_of<T>()).contiguous();
   return std::vector<T>(dense.data<T>(), dense.data<T>() + numel());
 }
 template std::vector<float> Tensor::to_vector() const;
@@ -195,7 +195,7 @@ template std::vector<std::int64_t> Tensor::to_vector() const;
 template <>
 std::vector<bool> Tensor::to_vector() const {
   checked("to_vector");
-  const Tensor truth = numbers_of(*this).to(DType::boolean);  // to i64 would make 0.5 false
+  const Tensor truth = without_graph(*this).to(DType::boolean);  // to i64 would make 0.5 false
   const std::vector<std::int64_t> numbers = truth.to_vector<std::int64_t>();
   return std::vector<bool>(numbers.begin(), numbers.end());
 }
@@ -204,22 +204,22 @@ std::vector<bool> Tensor::to_vector() const {
 Tensor Tensor::contiguous() const {
   if (checked("contiguous").contiguous) return *this;
   return record<"contiguous">(dense_copy(*this), {*this},
-                              [](const Tensor& dy, Wanted) { return Grads(dy); });
+                              [](const Tensor& dy, NeedsGrad) { return Grads(dy); });
 }
 
 Tensor Tensor::clone() const {
   checked("clone");
   return record<"clone">(dense_copy(*this), {*this},
-                         [](const Tensor& dy, Wanted) { return Grads(dy); });
+                         [](const Tensor& dy, NeedsGrad) { return Grads(dy); });
 }
 
 // dx = dy, rounded back to x's type
-Tensor Tensor::to(DType wanted) const {
-  if (checked("to").dtype == wanted) return *this;
-  Tensor y = converted(*this, wanted);
-  if (!is_floating(wanted)) return record_cut<"to_integer">(std::move(y), {*this});
+Tensor Tensor::to(DType needs_grad) const {
+  if (checked("to").dtype == needs_grad) return *this;
+  Tensor y = converted(*this, needs_grad);
+  if (!is_floating(needs_grad)) return record_cut<"to_integer">(std::move(y), {*this});
   return record<"to">(std::move(y), {*this},
-                      [from = dtype()](const Tensor& dy, Wanted) { return Grads(dy.to(from)); });
+                      [from = dtype()](const Tensor& dy, NeedsGrad) { return Grads(dy.to(from)); });
 }
 
 Tensor Tensor::detach() const {
@@ -238,13 +238,13 @@ void Tensor::copy_from(const Tensor& source) {
   for (std::int64_t d = 0; d < rank(); ++d)
     if (strides()[d] == 0 && shape()[d] > 1 && numel() > 0)
       state_error("copy_from",
-                  "to a stretched view {}, whose axis {} is one place: write to a clone()",
+                  "to an expanded view {} with stride 0 on axis {}: write to a clone() instead",
                   shape().str(), d);
-  // Views of the same numbers may overlap: those are read first.
+  // Views of the same storage may overlap: copy the source first.
   const bool same_storage = impl_->storage == source.impl()->storage;
   const Tensor from = same_storage ? dense_copy(source) : source;
   impl_->storage->bump_version();
-  const IntegersAsEver loops(dtype());
+  const ComputeIntegers loops(dtype());
   kernels::copy_strided(static_cast<int>(size_of(dtype())), shape().data(),
                         static_cast<int>(rank()), from.raw_data(), from.strides().data(),
                         raw_data(), strides().data());
@@ -272,24 +272,24 @@ Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides, std
       new TensorImpl(shape, strides, from.dtype, from.storage, from.data));  // checks the shape
   const ViewLayout layout = layout_of(from, shape, strides, offset);
   view->contiguous = layout.dense;
-  if (view->numel > 0) {  // a view without elements stays at base's first
+  if (view->numel > 0) {  // an empty view keeps base's data pointer
     if (!layout.inside) refuse_view(base, shape, strides, offset);
     view->data += offset * size_of(from.dtype);
   }
   return Tensor(std::move(view));
 }
 
-Tensor numbers_of(const Tensor& x) {
-  check_defined("numbers_of", "x", x);
+Tensor without_graph(const Tensor& x) {
+  check_defined("without_graph", "x", x);
   return Tensor(Ref<TensorImpl>::adopt(new TensorImpl(*x.impl())));
 }
 
 Tensor full(const Shape& shape, double value, DType dtype) {
   if (dtype == DType::i64 && !(std::abs(value) < 0x1p63))
-    value_error("full", "{} as i64: it must be finite and below 2^63", value);
+    value_error("full", "{} as i64: must be finite and below 2^63", value);
   Tensor y = empty(shape, dtype);
-  if (Rehearsal::on() && value == 0) return y;  // reads as zeros
-  const IntegersAsEver loops(dtype);
+  if (DryRun::on() && value == 0) return y;  // reads as zeros
+  const ComputeIntegers loops(dtype);
   dispatch_all(dtype, [&]<class T>() {
     const T element = static_cast<T>(value);
     kernels::fill(sizeof(T), y.raw_data(), y.numel(), &element);
@@ -309,11 +309,11 @@ Tensor arange(double start, double end, double step, DType dtype) {
                 start, end, step);
   const double count = std::max(0.0, std::ceil((end - start) / step));
   if (count > static_cast<double>(kMaxNumel))
-    value_error("arange", "from {} to {} by {}: must be at most 2^48 numbers", start, end, step);
+    value_error("arange", "from {} to {} by {}: must be at most 2^48 elements", start, end, step);
   if (dtype == DType::i64 && count > 0 && !(std::max(std::abs(start), std::abs(end)) < 0x1p63))
     value_error("arange", "from {} to {} as i64: must be below 2^63", start, end);
   Tensor y = empty({static_cast<std::int64_t>(count)}, dtype);
-  if (Rehearsal::leaves_out(dtype)) return y;
+  if (DryRun::skips(dtype)) return y;
   dispatch_all(dtype, [&]<class T>() {
     T* values = y.mutable_data<T>();
     for (std::int64_t i = 0; i < y.numel(); ++i)
@@ -324,7 +324,7 @@ Tensor arange(double start, double end, double step, DType dtype) {
 
 Tensor eye(std::int64_t n, DType dtype) {
   Tensor y = zeros({n, n}, dtype);
-  if (Rehearsal::leaves_out(dtype)) return y;
+  if (DryRun::skips(dtype)) return y;
   dispatch_all(dtype, [&]<class T>() {
     for (std::int64_t i = 0; i < n; ++i) y.mutable_data<T>()[i * n + i] = T(1);
   });
@@ -351,8 +351,7 @@ template <detail::Element T>
 Tensor from_data(std::span<const T> values, const Shape& shape) {
   const std::int64_t n = shape.numel("from_data");
   if (static_cast<std::int64_t>(values.size()) != n)
-    shape_error("from_data", "{} values for shape {}: the shape needs {}", values.size(),
-                shape.str(), n);
+    shape_error("from_data", "{} values for shape {}: must be {}", values.size(), shape.str(), n);
   Tensor y = empty(shape, dtype_of<T>());
   if (!values.empty()) std::memcpy(y.raw_data(), values.data(), values.size_bytes());
   return y;
@@ -372,7 +371,7 @@ Tensor tensor(std::initializer_list<std::initializer_list<float>> rows) {
   std::vector<float> values;
   for (const auto& row : rows) {
     if (row.size() != columns)
-      shape_error("tensor", "a row of {} values after rows of {}: rows must be equally long",
+      shape_error("tensor", "a row of {} values after rows of {}: rows must have equal lengths",
                   row.size(), columns);
     values.insert(values.end(), row);
   }

@@ -1,7 +1,7 @@
-// Tensor: a value handle over shared, strided numbers, with the record of how they were computed.
+// Tensor: a handle to a shared, strided array, with the graph that computed it.
 //
-// Copying a Tensor shares the numbers, clone() copies them. Row-major, batch first. Views (reshape,
-// transpose, slice, expand) share storage. mutable_data() is the one door for writing.
+// Copying a Tensor shares the values, clone() copies them. Row-major, batch first. Views (reshape,
+// transpose, slice, expand) share storage. All writes go through mutable_data().
 #pragma once
 
 #include <fovea/core/dtype.h>
@@ -24,7 +24,7 @@ class Tensor;
 struct Node;
 
 namespace detail {
-/// `value`, or the end of T's range that is nearest to it.
+/// `value`, clamped to the range of T.
 template <std::integral T>
 constexpr T nearest(std::int64_t value) {
   using Limits = std::numeric_limits<T>;
@@ -36,31 +36,32 @@ constexpr T nearest(std::int64_t value) {
 template <class T>
 concept Element = std::same_as<T, float> || std::same_as<T, double> ||
     std::same_as<T, std::int64_t> || std::same_as<T, bool>;
-/// int and the other integers that int64_t holds.
+/// int and the other integer types whose values fit into int64_t.
 template <class T>
 concept SmallInteger = std::integral<T> && !Element<T> &&
                        (sizeof(T) < sizeof(std::int64_t) || std::signed_integral<T>);
 }  // namespace detail
 
-/// What a Tensor points to. Made by empty() and by views; ops fill it and never change its shape.
+/// The object that a Tensor refers to. Made by empty() and by views; ops fill it but never change
+/// its shape.
 struct TensorImpl : Pooled {
   RefCount refs;
   DType dtype = DType::f32;
   bool contiguous = true;
-  std::uint32_t output_nr = 0;  ///< which output of `node` this is
+  std::uint32_t output_nr = 0;  ///< index among the outputs of `node`
   std::int64_t numel = 0;
   std::byte* data = nullptr;  ///< the first element, inside `storage`
   Ref<Storage> storage;
-  Ref<Node> node;  ///< the op that made it, or the accumulator of a leaf; null: no gradient
+  Ref<Node> node;  ///< grad_fn, or the gradient accumulator of a leaf; null: no gradient
   Shape shape;
   Strides strides;
 
   // Defined in tensor.cpp: Node is incomplete here.
-  constexpr TensorImpl() noexcept;  ///< of undefined tensors
-  /// Dense; `numel` is that of `shape`.
+  constexpr TensorImpl() noexcept;  ///< for undefined tensors
+  /// Contiguous; `numel` is that of `shape`.
   TensorImpl(const Shape& shape, std::int64_t numel, DType dtype, Ref<Storage> storage,
              std::byte* data);
-  explicit TensorImpl(const TensorImpl& other);  ///< the same view, without history
+  explicit TensorImpl(const TensorImpl& other);  ///< the same view, without its graph
   TensorImpl(const Shape& shape, const Strides& strides, DType dtype, Ref<Storage> storage,
              std::byte* data);
   void destroy() noexcept;
@@ -72,8 +73,8 @@ struct TensorImpl : Pooled {
 };
 
 namespace detail {
-/// What all undefined tensors point to, so that reading one needs no test for null: its dtype is
-/// one that every check refuses. It is neither counted nor destroyed.
+/// The shared target of all undefined tensors: no null test is needed, because every check rejects
+/// its dtype. It is neither counted nor destroyed.
 union UndefinedImpl {
   constexpr UndefinedImpl() noexcept;
   ~UndefinedImpl() {}
@@ -82,18 +83,18 @@ union UndefinedImpl {
 extern UndefinedImpl undefined_impl;
 }  // namespace detail
 
-/// What backward() and grad() may be told.
+/// Options of backward() and grad().
 struct BackwardOptions {
   bool retain_graph = false;  ///< keep the saved tensors for another backward()
-  /// Record the backward itself, for second derivatives; implies retain_graph. Better with grad():
-  /// after backward() the leaves' gradients hold the graph, which holds the leaves, until
+  /// Record the backward pass itself, for second derivatives; implies retain_graph. Prefer grad():
+  /// after backward() the gradients of the leaves own the graph, which owns the leaves, until
   /// zero_grad().
   bool create_graph = false;
 };
 
 class Tensor {
  public:
-  /// Undefined: it has no values. All but defined(), copying and assignment is a StateError.
+  /// Undefined: without values. StateError for all uses but defined(), copying and assignment.
   Tensor() noexcept : impl_(&detail::undefined_impl.impl) {}
   explicit Tensor(Ref<TensorImpl> impl) : impl_(impl.detach()) {}  ///< not null
 
@@ -102,7 +103,7 @@ class Tensor {
   }
   Tensor(Tensor&& other) noexcept
       : impl_(std::exchange(other.impl_, &detail::undefined_impl.impl)) {}
-  // `softmax(x) = y` does not compile: a temporary cannot be assigned to.
+  // The & qualifiers: `softmax(x) = y` does not compile, because its left side is a temporary.
   Tensor& operator=(const Tensor& other) & {
     Tensor copy(other);
     std::swap(impl_, copy.impl_);
@@ -122,29 +123,30 @@ class Tensor {
   const Strides& strides() const { return checked("strides").strides; }
   std::int64_t rank() const { return checked("rank").shape.rank(); }
   std::int64_t numel() const { return impl_->numel; }
-  std::int64_t dim(std::int64_t axis) const {  ///< size of an axis; negative counts from the end
+  std::int64_t dim(std::int64_t axis) const {  ///< size of an axis; negative: from the end
     const Shape& sizes = checked("dim").shape;
     return sizes[normalize_axis("dim", axis, sizes.rank())];
   }
   DType dtype() const { return impl_->dtype; }
   bool is_contiguous() const { return impl_->contiguous; }
 
-  /// The first element, for reading. T must be the tensor's type, else DTypeError.
+  /// Pointer to the first element, for reading. T must be the tensor's type, else DTypeError.
   template <class T>
   const T* data() const {
     check_type(dtype_of<T>());
     return reinterpret_cast<const T*>(impl_->data);
   }
-  /// The first element, for writing. Tells every graph that saved this tensor that it has changed.
+  /// Pointer to the first element, for writing. Bumps the version: graphs that saved this tensor
+  /// detect the change.
   template <class T>
   T* mutable_data() {
     check_type(dtype_of<T>());
     impl_->storage->bump_version();
     return reinterpret_cast<T*>(impl_->data);
   }
-  std::byte* raw_data() const { return impl_->data; }  ///< for copy kernels; does not bump
+  std::byte* raw_data() const { return impl_->data; }  ///< for copy kernels; version unchanged
 
-  /// The number in a tensor of one element, converted to T as by to(). ShapeError otherwise.
+  /// The value of a tensor of one element, converted to T as by to(); else ShapeError.
   template <class T = float>
   T item() const {
     check_single();
@@ -157,39 +159,40 @@ class Tensor {
   template <detail::Element T>
   std::vector<T> to_vector() const;
 
-  // Each of these is recorded: gradients flow through.
-  Tensor contiguous() const;  ///< itself when it is dense already, else a dense copy
-  Tensor clone() const;       ///< a dense copy
-  /// Floats to i64: rounded towards 0; one beyond int64's range, and an infinity, gives the nearest
-  /// int64, NaN gives 0. To bool: "is not zero", so NaN is true.
+  // These are recorded and differentiable.
+  Tensor contiguous() const;  ///< the tensor itself if it is contiguous, else a contiguous copy
+  Tensor clone() const;       ///< a contiguous copy
+  /// Floats to i64: rounded towards 0; values outside int64's range and infinities give the nearest
+  /// int64, NaN gives 0. To bool: x != 0, so NaN is true.
   Tensor to(DType dtype) const;
 
-  /// The same numbers without their history.
+  /// The same values without the graph.
   Tensor detach() const;
 
-  /// Overwrites the numbers with those of `source` (same shape and dtype; else an error, nothing
-  /// written). Not recorded; bumps the version.
+  /// Overwrites the values with those of `source` (same shape and dtype; else an error, and nothing
+  /// is written). Not recorded; bumps the version.
   void copy_from(const Tensor& source);
   void fill(double value);
 
   // --- gradients ---------------------------------------------------------------------------------
   bool requires_grad() const { return static_cast<bool>(impl_->node); }
-  bool is_leaf() const;  ///< made by hand, not by a recorded op
-  /// Makes a leaf that collects a gradient (or stops collecting). StateError on an inner tensor,
-  /// DTypeError unless f32 or f64.
+  bool is_leaf() const;  ///< not the result of a recorded op
+  /// Sets whether this leaf accumulates a gradient. StateError if it is not a leaf, DTypeError
+  /// unless f32 or f64.
   Tensor& set_requires_grad(bool on = true);
-  Tensor grad() const;  ///< the gradient collected so far; undefined if there is none
+  Tensor grad() const;  ///< the gradient accumulated so far; undefined if there is none
   void set_grad(const Tensor& grad);
-  void zero_grad();    ///< forgets the gradient
-  void retain_grad();  ///< makes an inner tensor keep its gradient, readable by grad()
+  void zero_grad();    ///< makes the gradient undefined
+  void retain_grad();  ///< stores the gradient of a non-leaf tensor, for grad()
 
-  /// Calls `hook` with this tensor's gradient when it is complete; a defined result replaces it.
+  /// Calls `hook` with this tensor's complete gradient; a defined result replaces the gradient.
   void register_hook(std::function<Tensor(const Tensor&)> hook);
 
-  /// Gives every leaf that this tensor depends on its gradient, added to what the leaf has already.
-  /// seed: the derivative by this tensor, of its shape; may be left out for one element (then 1).
-  /// StateError: needs no gradient, no seed for a non-scalar, graph freed or a saved tensor
-  /// changed.
+  /// Computes the gradients of all leaves that this tensor depends on and adds them to their
+  /// grad(). seed: the gradient of this tensor (PyTorch's `gradient`), of its shape; optional for a
+  /// tensor of one element (then 1).
+  /// StateError: this tensor does not require a gradient, no seed for more than one element, the
+  /// graph was freed, a saved tensor was overwritten.
   void backward(const Tensor& seed = {}, BackwardOptions options = {}) const;
 
   TensorImpl* impl() const { return impl_; }
@@ -211,27 +214,26 @@ class Tensor {
   TensorImpl* impl_;  // never null
 };
 
-// --- for ops: all of a tensor argument's checks begin with this one
-// -------------------------------
+// --- for ops: the first check of a tensor argument -----------------------------------------------
 
 namespace detail {
 [[noreturn, gnu::cold]] void undefined_argument(std::string_view op, std::string_view name);
 }
 
-/// StateError "op: name is undefined" for the first of the named tensors that is:
+/// StateError "op: name is undefined" for the first undefined one of the named tensors:
 /// check_defined("add", "a", a, "b", b).
-template <class Op, class... Rest>  // the op's name, of any type, is not read before it fails
+template <class Op, class... Rest>  // Op: any string type, converted only for the message
 void check_defined(const Op& op, const char* name, const Tensor& x, const Rest&... rest) {
   if (!x.defined()) [[unlikely]]
     detail::undefined_argument(op, name);
   if constexpr (sizeof...(rest) > 0) check_defined(op, rest...);
 }
-/// The same of a list: StateError "op: name 2 is undefined".
+/// The same for a list: StateError "op: name 2 is undefined".
 void check_all_defined(std::string_view op, std::string_view name, std::span<const Tensor> all);
 
-// --- factories: no history; shape first, then dtype ----------------------------------------------
-// ShapeError for a negative size, for more than 2^48 bytes, and for more bytes than the machine
-// has.
+// --- factories: leaves; shape first, then dtype --------------------------------------------------
+// ShapeError for a negative size, for more than 2^48 bytes, and for more bytes than
+// system_memory().
 Tensor empty(const Shape& shape, DType dtype = DType::f32);  ///< values not initialized
 Tensor zeros(const Shape& shape, DType dtype = DType::f32);
 Tensor ones(const Shape& shape, DType dtype = DType::f32);
@@ -240,17 +242,19 @@ Tensor eye(std::int64_t n, DType dtype = DType::f32);
 Tensor rand(const Shape& shape, Rng& rng, DType dtype = DType::f32);   ///< uniform in [0, 1)
 Tensor randn(const Shape& shape, Rng& rng, DType dtype = DType::f32);  ///< mean 0, variance 1
 
-/// 0, 1, ..., end - 1 as i64; empty for end < 1. A floating end does not compile: it would be cut.
+/// 0, 1, ..., end - 1 as i64; empty for end < 1. A floating-point end does not compile, because it
+/// would be truncated.
 Tensor arange(std::int64_t end);
 template <std::floating_point T>
 Tensor arange(T end) = delete;
-/// start, start + step, ... below `end` (above it for a negative step): f32 unless dtype says
-/// otherwise, also for integer arguments. ValueError: step 0, an argument that is not finite, and
-/// for i64 a number that it does not hold.
+/// start, start + step, ... below `end` (above it for a negative step), as f32 by default, even for
+/// integer arguments. ValueError: step 0, an argument that is not finite, and for i64 a value
+/// outside its range.
 Tensor arange(double start, double end, double step = 1.0, DType dtype = DType::f32);
 
-/// A tensor of `shape` with a copy of `values` in row-major order; ShapeError if the counts differ.
-/// The dtype is that of the values: int and smaller integers become i64, never bool or f32.
+/// A tensor of `shape` with a copy of `values` in row-major order; ShapeError if their number does
+/// not match. The dtype is that of the values; int and smaller integers become i64, never bool or
+/// f32.
 template <detail::Element T>
 Tensor from_data(std::span<const T> values, const Shape& shape);
 template <detail::Element T>
@@ -275,20 +279,20 @@ Tensor from_data(std::initializer_list<T> values, const Shape& shape) {
   return from_data(std::vector<T>(values), shape);
 }
 
-/// tensor({1, 2, 3}) and tensor({{1, 2}, {3, 4}}): f32 vectors and matrices written by hand.
+/// tensor({1, 2, 3}) and tensor({{1, 2}, {3, 4}}): f32 vectors and matrices from literals.
 Tensor tensor(std::initializer_list<float> values);
 Tensor tensor(std::initializer_list<std::initializer_list<float>> rows);
 Tensor scalar(double value, DType dtype = DType::f32);  ///< rank 0
 
-/// A view of `base`'s storage with other sizes, from `offset` elements after its first on. Nothing
-/// is recorded. For the view ops in core/ops/layout.cpp. ShapeError where an element of the view
-/// would lie outside of the storage.
+/// A view of `base`'s storage with the given shape and strides that starts `offset` elements after
+/// the first element of `base`. Not recorded. For the view ops in core/ops/layout.cpp. ShapeError
+/// if an element of the view would be outside the storage.
 Tensor alias(const Tensor& base, const Shape& shape, const Strides& strides,
              std::int64_t offset = 0);
 
-/// The numbers of x without its history, for use inside an op: unlike detach() it is no end of a
-/// path that the gradient audit should report.
-Tensor numbers_of(const Tensor& x);
+/// The values of x without the graph, for use inside an op: unlike detach(), not a cut that the
+/// gradient audit reports.
+Tensor without_graph(const Tensor& x);
 
 std::ostream& operator<<(std::ostream& out, const Tensor& x);  ///< as core/print.h formats it
 

@@ -1,7 +1,7 @@
-// An expression, its graph and its gradients: what "autograd" is, on one screen.
+// Introduction to autograd: an expression, its graph and its gradients.
 //
 //   01_gradients     result: df/dx = -0.2136, df/dy = -0.4242, d2f/dxdy = -0.5729
-//   01_gradients 2>/dev/null | dot -Tsvg > graph.svg     only the graph: standard output
+//   01_gradients 2>/dev/null | dot -Tsvg > graph.svg     the graph, from standard output
 //   01_gradients --smoke     checks the gradients against the formula; run by ctest
 //
 // Read first. New here: Tensor, backward(), graph_to_dot(), second derivatives, gradcheck().
@@ -34,7 +34,7 @@ int run() {
   const std::vector<std::pair<std::string, Tensor>> names{{"x", x}, {"y", y}};
   std::cout << graph_to_dot(z, names);
 
-  // Forward computed the value and left a record; backward walks it from z to the leaves.
+  // The forward pass has recorded the graph; backward() traverses it from z to the leaves.
   z.backward({}, {.retain_graph = true});
   const double t = std::tanh(0.5), slope = 1 - t * t;
   fmt::print(stderr, "f(0.5, -1)  = {:.4f}\n", z.item<double>());
@@ -43,13 +43,13 @@ int run() {
   fmt::print(stderr, "df/dy       = {:.4f}   by hand: x + 2 tanh(x) y = {:.4f}\n",
              y.grad().item<double>(), 0.5 - 2 * t);
 
-  // With create_graph the backward is recorded too, so a derivative can be taken again.
+  // With create_graph the backward pass is recorded, too, so it can be differentiated again.
   const Tensor dx = grad(z, x, {.create_graph = true});
   const Tensor dxy = grad(dx, y);
   fmt::print(stderr, "d2f/dxdy    = {:.4f}   by hand: 1 + 2 (1 - tanh(x)^2) y = {:.4f}\n",
              dxy.item<double>(), 1 - 2 * slope);
 
-  // And nobody has to believe it: differences of f agree.
+  // Check against finite differences of f.
   const GradReport report =
       gradcheck([](const std::vector<Tensor>& in) { return f(in[0], in[1]); }, {x, y});
   fmt::print(stderr, "gradcheck   : {}\n", report ? "agrees" : report.message);
@@ -62,8 +62,9 @@ int run() {
 
 int parse_and_run(int argc, char** argv) {
   CLI::App app{"An expression, its graph as DOT (standard output) and its gradients."};
-  bool smoke = false;  // every run checks itself
-  app.add_flag("--smoke", smoke, "the same; the exit code says whether all gradients are right");
+  bool smoke = false;  // every run checks its results
+  app.add_flag("--smoke", smoke,
+               "accepted for ctest: every run exits with 1 if a gradient is wrong");
   CLI11_PARSE(app, argc, argv);
   return run();
 }

@@ -1,17 +1,17 @@
-// A lambda of your own inside the fused attention, trained: two heads hear echoes and find out how
-// long each one takes.
+// A user-defined lambda in the fused attention, with a trained parameter: two heads learn the
+// delays of echoes.
 //
 //   03_score_mod             result: every weight within 0.007 of the true one, in 0.5 s
 //                            on one core of an AMD EPYC
-//   03_score_mod --smoke     fewer steps, and its claims asserted; run by ctest
+//   03_score_mod --smoke     fewer steps, and checks the result; run by ctest
 //
-// Read after 02_attention_by_hand. New here: score_mod(), what a lambda captures and reads, the
-// fused attention against its definition. B batch, H heads, T queries and keys.
+// Read after 02_attention_by_hand. New here: score_mod(), a lambda that reads a parameter, fused
+// attention compared with the reference implementation. B batch, H heads, T queries and keys.
 //
-// Head 0 hears y_t = 0.6 x_{t-2} + 0.4 x_{t-7}, head 1 hears y_t = 0.5 x_{t-1} + 0.3 x_{t-4} +
-// 0.2 x_{t-9}. Nothing in the signal says where to look, so q and k are zero: all there is to a
-// score is what the lambda reads from a table of distances, and the softmax of a head's row of that
-// table turns into its echo. No (T, T) matrix is stored, forward or backward.
+// The target of head 0 is y_t = 0.6 x_{t-2} + 0.4 x_{t-7}, of head 1 y_t = 0.5 x_{t-1} +
+// 0.3 x_{t-4} + 0.2 x_{t-9}. The signal is random, so q and k are zero: a score is only the value
+// that the lambda reads from a table indexed by distance, and the softmax of a head's row of the
+// table becomes its echo. No (T, T) matrix is stored, forward or backward.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/elementwise.h>
@@ -31,9 +31,9 @@ using namespace fovea;
 
 namespace {
 
-constexpr std::int64_t kReach = 12;  // the table ends here; nothing older is heard
+constexpr std::int64_t kReach = 12;  // size of the table: larger distances are masked
 
-// echo[h][d]: how much of x_{t-d} head h hears
+// echo[h][d]: coefficient of x_{t-d} in the target of head h
 Tensor true_echoes() {
   Tensor echo = zeros({2, kReach});
   float* e = echo.mutable_data<float>();
@@ -42,7 +42,7 @@ Tensor true_echoes() {
   return echo;
 }
 
-// y_t = sum_d echo_d x_{t-d}, by itself.   x: (B, H, T, 1)
+// y_t = sum_d echo_d x_{t-d}.   x: (B, H, T, 1)
 Tensor heard(const Tensor& x, const Tensor& echo) {
   const std::int64_t H = x.dim(1), T = x.dim(2);
   Tensor y = zeros(x.shape());
@@ -55,8 +55,8 @@ Tensor heard(const Tensor& x, const Tensor& echo) {
   return y;
 }
 
-// The change of the scores. It is written once, for the forward; the gradient by the table follows
-// from the same text. -infinity drops a key.
+// Modifies the scores. Only the forward is written; the gradient of the table is derived from the
+// same lambda. -infinity masks a key.
 ScoreMod by_distance(const Tensor& table) {  // (H, kReach)
   return score_mod(
       []<class N>(N score, const ScorePlace& at, auto read) -> N {
@@ -64,14 +64,14 @@ ScoreMod by_distance(const Tensor& table) {  // (H, kReach)
         if (distance < 0 || distance >= kReach) return -INFINITY;
         return score + read(0, distance);
       },
-      {unsqueeze(table, 0)});  // (1, H, kReach): a tile reads the row of its own head
+      {unsqueeze(table, 0)});  // (1, H, kReach): each head reads its own row
 }
 
 struct Attended {
   Tensor y, loss;
 };
 
-// The first rows hear an echo that is cut off: they do not count.
+// The first kReach rows, whose echo is incomplete, are not part of the loss.
 template <class Attention>
 Attended attend(const Tensor& x, const Tensor& target, const Tensor& table,
                 const Attention& attention) {
@@ -86,7 +86,7 @@ Attended attend(const Tensor& x, const Tensor& target, const Tensor& table,
 const auto fused = [](const auto&... in) { return scaled_dot_product_attention(in...); };
 const auto by_definition = [](const auto&... in) { return attention_reference(in...).output; };
 
-// The largest difference between the fused gradient by the table and the definition's.
+// Largest difference between the fused gradient of the table and that of the reference.
 double disagreement(const Tensor& x, const Tensor& target, const Tensor& table) {
   const Tensor a = grad(attend(x, target, table, fused).loss, table);
   const Tensor b = grad(attend(x, target, table, by_definition).loss, table);
@@ -111,7 +111,7 @@ double train(Tensor& table, const Tensor& echo, int steps) {
 
 void show(const Tensor& learned, const Tensor& echo) {
   for (std::int64_t h = 0; h < 2; ++h) {
-    fmt::print(std::cout, "\nhead {}: distance, weight, what it should be\n", h);
+    fmt::print(std::cout, "\nhead {}: distance, weight, true weight\n", h);
     for (std::int64_t d = 0; d < kReach; ++d) {
       const float weight = learned.data<float>()[h * kReach + d];
       fmt::print(std::cout, "{:4}   {:.3f}   {:.1f}  {}\n", d, weight,
@@ -125,12 +125,14 @@ int parse_and_run(int argc, char** argv) {
   bool smoke = false;
   int steps = 400;
   support::CommandLine line(
-      "Trains a lambda inside the fused attention to find the distances of echoes.");
+      "Trains a parameter of a score_mod lambda in the fused attention to find the delays of "
+      "echoes.");
   support::Group group(line, "Options");
-  group.number("--steps", steps, {1, 100'000}, "N", "of Adam");
-  group.flag("--smoke", smoke, "150 steps; the exit code says whether the echoes were found");
+  group.number("--steps", steps, {1, 100'000}, "N", "Adam steps");
+  group.flag("--smoke", smoke, "150 steps; exit with 1 if the echoes are not found");
   line.rules = [&] {
-    return std::vector<support::Rule>{{!smoke, "only without --smoke, which sets them", "--steps"}};
+    return std::vector<support::Rule>{
+        {!smoke, "only without --smoke, which sets the number of steps", "--steps"}};
   };
   line.parse_or_exit(argc, argv);
 
@@ -144,8 +146,9 @@ int parse_and_run(int argc, char** argv) {
   const Tensor x = randn({1, 2, 64, 1}, rng);
   const double gap = disagreement(x, heard(x, echo), table);
   const double miss = max(abs(learned - echo)).item<double>();
-  fmt::print(std::cout, "\nfinal loss {:.1e}; no weight is further off than {:.3f}\n", loss, miss);
-  fmt::print(std::cout, "the fused gradient and the definition's differ by at most {:.1e}\n", gap);
+  fmt::print(std::cout, "\nfinal loss {:.1e}; largest error of a weight {:.3f}\n", loss, miss);
+  fmt::print(std::cout, "largest difference between the fused gradient and the reference {:.1e}\n",
+             gap);
   return !smoke || (miss < 0.03 && gap < 1e-6) ? 0 : 1;
 }
 

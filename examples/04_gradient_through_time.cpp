@@ -1,23 +1,24 @@
-// How much of a loss at the end of a sequence reaches its beginning: recurrent nets and attention.
+// Gradient of a loss at the end of a sequence, by position: recurrent nets and attention.
 //
-//   04_gradient_through_time              result: at t = 1 of 100 an RNN has 2.5e-34 left, a GRU
-//                                         7.1e-19, an LSTM 8.4e-22; with open gates these have 0.35
-//                                         and 0.13; self-attention 4.6e-3, and 4.8e-3 at t = 50;
-//                                         in 0.1 s on two cores of an AMD EPYC
-//   04_gradient_through_time --svg FILE   the curves as a picture too
-//   04_gradient_through_time --smoke      the exit code says whether that holds; run by ctest
+//   04_gradient_through_time              result: at t = 1 of 100 the norm is 2.5e-34 for an RNN,
+//                                         7.1e-19 for a GRU, 8.4e-22 for an LSTM; with open gates
+//                                         0.35 (GRU) and 0.13 (LSTM); for self-attention 4.6e-3,
+//                                         and 4.8e-3 at t = 50; in 0.1 s on two cores of an AMD
+//                                         EPYC
+//   04_gradient_through_time --svg FILE   also writes the curves as SVG
+//   04_gradient_through_time --smoke      exits with 1 if a norm is unexpected; run by ctest
 //
 // Read after 03_score_mod. New here: GradientFlow, unroll(), charts. B sequences, T positions,
-// C width. Nothing is trained: this is what training has to start with.
+// C width. The nets are not trained: these are the gradients at the start of training.
 //
-// Each net reads the same 100 random rows, and its loss is L = w h_T, |w| = 1: one direction of the
-// last output and nothing else. Shown is ||dL/dh_t||, how far L moves with the state at t. Each
-// step back through a recurrent net multiplies it by the step's Jacobian, so it falls like a power
+// Each net has the same 100 random rows as input, and its loss is L = w h_T, |w| = 1: one direction
+// of the last output. The output is ||dL/dh_t||, the sensitivity of L to the state at t. Each step
+// backward through a recurrent net multiplies it by the step's Jacobian, so it decays exponentially
 // (Hochreiter 1991; Bengio, Simard and Frasconi 1994) or explodes (Pascanu et al. 2013, section 2).
-// Where the gate that keeps the state starts open, sigmoid(log(T - 1)) = 1 - 1/T, the factor is
-// nearly 1 (Gers et al. 2000, section 3; Tallec and Ollivier 2018, Can Recurrent Neural Networks
-// Warp Time, section 2). Attention takes no steps: h_t is the row at t that the last position looks
-// at, and all rows are equally near. Its price: each gets a share of about 1/T.
+// If the gate that retains the state is initially open, sigmoid(log(T - 1)) = 1 - 1/T, the factor
+// is nearly 1 (Gers et al. 2000, section 3; Tallec and Ollivier 2018, Can Recurrent Neural Networks
+// Warp Time, section 2). Attention has no steps: h_t is the input row at t, which the last position
+// attends to directly, with a weight of about 1/T.
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/ops/elementwise.h>
@@ -57,11 +58,11 @@ Task random_task(Rng& rng) {
   return {x, w / sqrt(sum(square(w)))};
 }
 
-// L, summed over the sequences: each has the gradient of its own loss.    last: (B, C)
+// L, summed over the sequences, which do not interact.    last: (B, C)
 Tensor loss_of(const Tensor& last, const Task& task) { return sum(last * task.w); }
 
-// The layer is one op for all steps, and h_t's way through h_{t+1} is inside it: step by step it is
-// in the graph, where it can be watched.
+// The layer is one op for all steps. unroll() records every step in the graph, so that the gradient
+// of each h_t can be recorded.
 void watch_recurrent(GradientFlow& flow, const std::string& name, const RecurrentLayers& net,
                      const Task& task) {
   const Ragged x{reshape(task.x, {B * T, C}), RaggedIndex::equal(B, T)};
@@ -78,7 +79,7 @@ void watch_attention(GradientFlow& flow, const std::string& name, const Multihea
   loss_of(select(net(h), 1, T - 1), task).backward();  // (B, T, C) -> (B, C)
 }
 
-// Sets the bias of one gate to log(T - 1): it then keeps about 1 - 1/T of the state.
+// Sets the bias of one gate to log(T - 1), so that its value is about 1 - 1/T.
 void open_gate(Module& net, std::int64_t gate) {
   for (const auto& [name, bias] : net.parameters())
     if (name == "bias_hh_l0") narrow(bias.detach(), 0, gate * C, C).fill(std::log(T - 1.0));
@@ -113,19 +114,18 @@ void show(const std::vector<Flow>& flows) {
     for (const std::int64_t t : kShown)
       fmt::print(std::cout, "{:12.1e}", norms[static_cast<std::size_t>(t - 1)]);
   }
-  fmt::print(std::cout, "\n\n{}",
-             draw_in_terminal(chart_of(flows), terminal_colour(STDOUT_FILENO)));
+  fmt::print(std::cout, "\n\n{}", draw_in_terminal(chart_of(flows), terminal_color(STDOUT_FILENO)));
 }
 
 double at(const Flow& flow, std::int64_t t) {  // from 1
   return flow.by_position()[static_cast<std::size_t>(t - 1)];
 }
 
-// What the opening comment says.
+// Checks the results in the comment at the top.
 bool as_claimed(const GradientFlow& flow) {
   const auto share = [&](const char* name) {
     const Flow f = flow.measure(name);
-    return at(f, 1) / at(f, T - 50);  // what 49 more steps leave of it
+    return at(f, 1) / at(f, T - 50);  // remaining fraction after 49 more steps
   };
   return share("RNN") < 1e-6 && share("GRU") < 1e-6 && share("LSTM") < 1e-6 &&
          share("GRU, z open") > 0.3 && share("LSTM, f open") > 0.3 && share("self-attention") > 0.5;
@@ -136,11 +136,11 @@ int parse_and_run(int argc, char** argv) {
   std::uint64_t seed = 1;
   bool smoke = false;
   support::CommandLine line(
-      "Measures what is left of a gradient along 100 steps of recurrent nets and attention.");
+      "Measures the gradient norm over 100 time steps of recurrent nets and attention.");
   support::Group group(line, "Options");
-  group.file("--svg", svg, "FILE", "draws the curves into this file");
-  group.number("--seed", seed, support::ranges::seed, "N", "of weights and inputs");
-  group.flag("--smoke", smoke, "the exit code says whether the gradients are as claimed");
+  group.file("--svg", svg, "FILE", "write the curves as SVG");
+  group.number("--seed", seed, support::ranges::seed, "N", "random seed of weights and inputs");
+  group.flag("--smoke", smoke, "exit with 1 if a gradient norm is unexpected");
   line.parse_or_exit(argc, argv);
 
   support::check_outputs({{"--svg", svg}});

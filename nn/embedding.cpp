@@ -20,7 +20,7 @@ Embedding::Embedding(EmbeddingOptions options, Rng& rng)
     : weight(empty({checked(options).num_embeddings, options.embedding_dim})),
       padding_idx(options.padding_idx) {
   if (padding_idx < -1 || padding_idx >= options.num_embeddings)
-    index_error("Embedding", "padding_idx {} with {} embeddings: it must be -1 or below that",
+    index_error("Embedding", "padding_idx = {}: must be -1 or in [0, num_embeddings = {})",
                 padding_idx, options.num_embeddings);
   init::normal(weight, 0.0, 1.0, rng);
   if (padding_idx >= 0) select(weight, 0, padding_idx).fill(0.0);

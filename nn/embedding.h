@@ -1,4 +1,4 @@
-// Embedding: a table of vectors, looked up by id.
+// Embedding: a lookup table of vectors, indexed by id.
 #pragma once
 
 #include <fovea/core/random.h>
@@ -13,8 +13,8 @@ struct EmbeddingOptions {
 };
 
 /// y[..., :] = weight[ids[...], :].    ids: i64 (...)  weight: (V, C)  ->  (..., C)
-/// Starts standard normal, as PyTorch's. IndexError for an id outside [0, V).
-/// Tied weights: give the table to a Linear without bias, `out.weight = embedding.weight`.
+/// Initialized standard normal, as in PyTorch. IndexError for an id outside [0, V).
+/// Tied weights: share the table with a Linear without bias, `out.weight = embedding.weight`.
 class Embedding : public Module {
  public:
   Embedding(EmbeddingOptions options, Rng& rng);

@@ -1,4 +1,4 @@
-#include <fovea/core/rehearsal.h>
+#include <fovea/core/dry_run.h>
 #include <fovea/nn/init.h>
 
 #include <cmath>
@@ -13,15 +13,14 @@ struct Fans {
 
 Fans fans_of(const char* op, const Tensor& w) {
   if (w.rank() < 2)
-    shape_error(op, "a parameter of shape {}: fan-in and fan-out need two axes or more",
-                w.shape().str());
+    shape_error(op, "w {}: must have at least 2 axes, for fan-in and fan-out", w.shape().str());
   const auto field =
       static_cast<double>(w.numel() / std::max<std::int64_t>(1, w.dim(0) * w.dim(1)));
   return {static_cast<double>(w.dim(1)) * field, static_cast<double>(w.dim(0)) * field};
 }
 
-// Modified Gram-Schmidt on the rows of a (rows <= columns), twice: the second pass removes what
-// rounding left of the first.
+// Modified Gram-Schmidt on the rows of a (rows <= columns). The second pass removes the rounding
+// error of the first.
 void orthonormalize_rows(std::vector<double>& a, std::int64_t rows, std::int64_t columns) {
   const auto row = [&](std::int64_t i) { return a.data() + i * columns; };
   const auto dot = [&](const double* x, const double* y) {
@@ -42,7 +41,7 @@ void orthonormalize_rows(std::vector<double>& a, std::int64_t rows, std::int64_t
 
 // w = shift + scale * drawn, in double precision
 void set_to(Tensor& w, const char* op, double shift, double scale, Tensor drawn) {
-  const std::int64_t n = Rehearsal::on() ? 0 : drawn.numel();
+  const std::int64_t n = DryRun::on() ? 0 : drawn.numel();
   dispatch_float(w.dtype(), op, [&]<class T>() {
     T* values = drawn.mutable_data<T>();
     for (std::int64_t i = 0; i < n; ++i)
@@ -51,10 +50,10 @@ void set_to(Tensor& w, const char* op, double shift, double scale, Tensor drawn)
   w.copy_from(drawn);
 }
 
-// Rows (rows, columns), orthonormal; none in a dry run.
+// (rows, columns) with orthonormal rows; empty in a dry run.
 std::vector<double> orthonormal_rows(std::int64_t rows, std::int64_t columns, Rng& rng) {
   const Tensor drawn = randn({rows, columns}, rng, DType::f64);
-  if (Rehearsal::on()) return {};
+  if (DryRun::on()) return {};
   std::vector<double> a = drawn.to_vector<double>();
   orthonormalize_rows(a, rows, columns);
   return a;
@@ -98,9 +97,7 @@ void kaiming_normal(Tensor& w, Rng& rng, double gain) {
 }
 
 void orthogonal(Tensor& w, Rng& rng, double gain) {
-  if (w.rank() != 2)
-    shape_error("init::orthogonal", "a parameter of shape {}: it must be a matrix",
-                w.shape().str());
+  if (w.rank() != 2) shape_error("init::orthogonal", "w {}: must be a matrix", w.shape().str());
   const bool wide = w.dim(0) <= w.dim(1);
   const std::int64_t rows = wide ? w.dim(0) : w.dim(1), columns = wide ? w.dim(1) : w.dim(0);
   const std::vector<double> a = orthonormal_rows(rows, columns, rng);

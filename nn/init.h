@@ -1,5 +1,5 @@
-// How parameters start. Each fills `w` in place from `rng`; w is (fan_out, fan_in, ...), as
-// PyTorch's.
+// Parameter initialization. Each function fills `w` in place from `rng`; w is (fan_out, fan_in,
+// ...), as in PyTorch.
 #pragma once
 
 #include <fovea/core/random.h>
@@ -7,7 +7,8 @@
 
 namespace fovea::nn::init {
 
-/// A parameter made and started: U(-b, b), b = 1 / sqrt(inputs), as PyTorch's Linear and RNNs.
+/// A new parameter with values from U(-b, b), b = 1 / sqrt(inputs), as in PyTorch's Linear and
+/// RNNs.
 Tensor uniform_parameter(const Shape& shape, std::int64_t inputs, Rng& rng);
 
 void uniform(Tensor& w, double low, double high, Rng& rng);
@@ -21,7 +22,8 @@ void xavier_normal(Tensor& w, Rng& rng, double gain = 1.0);
 void kaiming_uniform(Tensor& w, Rng& rng, double gain = 1.4142135623730951);
 /// N(0, s^2), s = gain / sqrt(fan_in).                            ibid.
 void kaiming_normal(Tensor& w, Rng& rng, double gain = 1.4142135623730951);
-/// Rows (or columns, the shorter kind) orthonormal times gain.    Saxe et al. 2014, ICLR, section 3
+/// Rows (or columns, whichever are fewer) orthonormal, times gain.    Saxe et al. 2014, ICLR,
+/// section 3.
 /// ShapeError unless w is a matrix.
 void orthogonal(Tensor& w, Rng& rng, double gain = 1.0);
 

@@ -13,8 +13,8 @@ struct LinearOptions {
 };
 
 /// y = x W^T + b.    x: (..., in)  weight: (out, in)  bias: (out)  ->  (..., out)
-/// Starts uniform in +-1/sqrt(in), as PyTorch's. ValueError unless in and out are at least 1;
-/// ShapeError where x does not end in `in`.
+/// Initialized uniform in +-1/sqrt(in), as in PyTorch. ValueError unless in and out are at least 1;
+/// ShapeError unless the last size of x is `in`.
 class Linear : public Module {
  public:
   Linear(LinearOptions options, Rng& rng);

@@ -23,15 +23,16 @@ Tensor normal_parameter(const Shape& shape, double variance, Rng& rng) {
 
 }  // namespace
 
-// lambda uniform on the ring: |lambda|^2 is uniform between the squares of its borders (lemma 3.2).
-// The numbers stay off 0 and 1, where logarithms are infinite.
+// lambda uniform on the ring: |lambda|^2 is uniform between the squares of its radii (lemma 3.2).
+// The random values exclude 0 and 1, where the logarithms are infinite.
 LRU::LRU(const LRUOptions& options, Rng& rng) {
   check_sizes("LRU", {{"width", options.width}, {"state_size", options.state_size}});
   if (!(options.max_phase > 0))
-    value_error("LRU", "max_phase {}: it must be above 0", options.max_phase);
+    value_error("LRU", "max_phase = {}: must be above 0", options.max_phase);
   const double r_min = options.r_min, r_max = options.r_max;
   if (!(r_min >= 0 && r_min < r_max && r_max <= 1))
-    value_error("LRU", "r_min {}, r_max {}: it must be 0 <= r_min < r_max <= 1", r_min, r_max);
+    value_error("LRU", "r_min = {}, r_max = {}: must satisfy 0 <= r_min < r_max <= 1", r_min,
+                r_max);
   const std::int64_t H = options.state_size, width = options.width;
   std::vector<float> nu, theta, gamma;
   for (std::int64_t i = 0; i < H; ++i) {
@@ -87,28 +88,26 @@ LRUBlock::Output LRUBlock::operator()(const Ragged& x, const Tensor& initial) co
   const Scope in(*this);
   const Shape expected{lru_reverse ? 2 : 1, x.index.batch_size(), 2 * lru.nu_log.dim(0)};
   if (initial.defined() && !(initial.shape() == expected))
-    shape_error("LRUBlock", "initial state {}: it must be (directions, B, 2H) = {}",
+    shape_error("LRUBlock", "initial state {}: must be (directions, B, 2H) = {}",
                 initial.shape().str(), expected.str());
   const auto start = [&](std::int64_t d) {
     return initial.defined() ? select(initial, 0, d) : Tensor();
   };
   const Ragged normed{norm(x.values), x.index};
-  auto [seen, end] = lru(normed, start(0));
+  auto [states, end] = lru(normed, start(0));
   std::vector<Tensor> last{end};
   if (lru_reverse) {
     const LRU::Output back = (*lru_reverse)(normed, start(1), /*reverse=*/true);
-    seen.values = seen.values + back.outputs.values;
+    states.values = states.values + back.outputs.values;
     last.push_back(back.last);
   }
-  const std::vector<Tensor> gates = chunk(out(drop(gelu(seen.values))), 2, 1);  // (N, C) each
+  const std::vector<Tensor> gates = chunk(out(drop(gelu(states.values))), 2, 1);  // (N, C) each
   return {{x.values + drop(gates[0] * sigmoid(gates[1])), x.index}, stack(last, 0)};
 }
 
 LRUBlock::Step LRUBlock::step(const Tensor& x, const Tensor& state) const {
   const Scope in(*this);
-  if (lru_reverse)
-    value_error("LRUBlock",
-                "a step of a bidirectional block: its backward direction would need the end");
+  if (lru_reverse) value_error("LRUBlock", "step: not supported by a bidirectional block");
   Output y = (*this)({x, RaggedIndex::equal(x.dim(0), 1)}, state);
   return {std::move(y.outputs.values), std::move(y.last)};
 }

@@ -1,5 +1,5 @@
-// Recurrent layers without a product in the recurrence: their gates do not look at the state, so
-// that all steps of all sequences are found at once by a scan.
+// Recurrent layers without a matrix product in the recurrence: the gates do not depend on the
+// hidden state, so that a scan computes all steps of all sequences in parallel.
 #pragma once
 
 #include <fovea/core/ragged.h>
@@ -11,7 +11,7 @@
 
 namespace fovea::nn {
 
-/// ValueError where a size is below 1 or `dropout` is no probability.
+/// ValueError if a size is below 1 or `dropout` is outside [0, 1].
 struct MinRecurrentOptions {
   std::int64_t input_size;      ///< I
   std::int64_t hidden_size;     ///< H
@@ -23,19 +23,19 @@ struct MinRecurrentOptions {
 using MinGRUOptions = MinRecurrentOptions;
 using MinLSTMOptions = MinRecurrentOptions;
 
-/// What minGRU and minLSTM share (Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, Were RNNs All We
-/// Needed?): layers and directions as GRU has them, called as GRU is with a ragged batch, each
+/// The common base of minGRU and minLSTM (Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, Were RNNs
+/// All We Needed?): layers and directions as in GRU, called like GRU with a ragged batch, each
 ///   h_t = a_t * h_{t-1} + b_t,   a_t and b_t functions of the input x_t alone
-/// The paper's training code works with logarithms, since its scan divides by products of a_t that
-/// underflow. Ours (core/ops/scan.h) divides by nothing: it takes a_t and b_t as they are, with
+/// The paper's training code works in log space, since its scan divides by products of a_t that
+/// underflow. The scan of core/ops/scan.h has no division: it uses a_t and b_t directly, with
 ///   g(x) = x + 1/2 where x >= 0, sigmoid(x) elsewhere                     (appendix B)
-/// as the paper's log-space version has it, and allows states of any sign to start from. Parameters
-/// are named as GRU's: weight_ih_l0 (G H, I), bias_ih_l0 (G H) for G gates, then _l1, ...; the
-/// backward direction _reverse. They start uniform in +-1/sqrt(I), as Linear's.
+/// as in the paper's log-space version, and accepts initial states of any sign. Parameters are
+/// named as in GRU: weight_ih_l0 (G H, I), bias_ih_l0 (G H) for G gates, then _l1, ...; the
+/// backward direction _reverse. They are initialized uniform in +-1/sqrt(I), as in Linear.
 class MinRecurrentLayers : public Module {
  public:
   struct Output {
-    Ragged states;  ///< (N, D H), the directions side by side
+    Ragged states;  ///< (N, D H), the directions concatenated
     Tensor last;    ///< (L D, B, H): layer by layer, forward before backward
   };
   struct Step {
@@ -45,8 +45,8 @@ class MinRecurrentLayers : public Module {
 
   /// x: values (N, I).  initial: (L D, B, H), or undefined for zeros.  ShapeError.
   Output operator()(const Ragged& x, const Tensor& initial = {}) const;
-  /// One token of each sequence, for decoding: n steps are one call with n rows each.
-  ///   x: (B, I)  state: (L, B, H), or undefined at the start.   ValueError where bidirectional.
+  /// One token of each sequence, for decoding: n steps equal one call with n rows per sequence.
+  ///   x: (B, I)  state: (L, B, H), or undefined at the start.   ValueError if bidirectional.
   Step step(const Tensor& x, const Tensor& state = {}) const;
   void visit(Visitor& v) override;
   const MinRecurrentOptions& options() const { return options_; }
@@ -58,7 +58,7 @@ class MinRecurrentLayers : public Module {
   struct Coefficients {
     Tensor a, b;  ///< (N, H)
   };
-  /// From what the input contributes: (N, G H).
+  /// gates: x W_ih^T + b_ih, (N, G H).
   virtual Coefficients coefficients(const Tensor& gates) const = 0;
 
  private:
@@ -70,7 +70,7 @@ class MinRecurrentLayers : public Module {
 
   const char* net_;
   MinRecurrentOptions options_;
-  std::vector<Direction> weights_;  // L D of them: layer by layer, forward before backward
+  std::vector<Direction> weights_;  // (L D): layer by layer, forward before backward
   Dropout dropout_;
 };
 
@@ -84,7 +84,7 @@ class MinGRU : public MinRecurrentLayers {
   Coefficients coefficients(const Tensor& gates) const override;
 };
 
-/// minLSTM, independent of time's scale (section 3.2, appendix B); gate order f i h:
+/// minLSTM, independent of the time scale (section 3.2, appendix B); gate order f i h:
 ///   f = sigmoid(W_f x + b_f),   i = sigmoid(W_i x + b_i)
 ///   h' = f / (f + i) h + i / (f + i) g(W_h x + b_h)
 class MinLSTM : public MinRecurrentLayers {

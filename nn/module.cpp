@@ -10,11 +10,11 @@
 namespace fovea::nn {
 namespace {
 
-std::string joined(const std::string& prefix, std::string_view name) {
+std::string join_names(const std::string& prefix, std::string_view name) {
   return prefix.empty() ? std::string(name) : prefix + "." + std::string(name);
 }
 
-// Walks the tree and calls back with full names.
+// Calls the callbacks with full names, for the whole module tree.
 class Walker final : public Visitor {
  public:
   using OnTensor = std::function<void(const std::string&, Tensor&)>;
@@ -29,20 +29,20 @@ class Walker final : public Visitor {
     prefix_ = outer;
   }
   void parameter(std::string_view name, Tensor& value) override {
-    if (on_parameter) on_parameter(joined(prefix_, name), value);
+    if (on_parameter) on_parameter(join_names(prefix_, name), value);
   }
   void buffer(std::string_view name, Tensor& value) override {
-    if (on_buffer && value.defined()) on_buffer(joined(prefix_, name), value);
+    if (on_buffer && value.defined()) on_buffer(join_names(prefix_, name), value);
   }
   void child(std::string_view name, Module& module) override {
-    walk(joined(prefix_, name), module);
+    walk(join_names(prefix_, name), module);
   }
 
  private:
   std::string prefix_;
 };
 
-// Paths live for ever: there are few, and graphs, errors and traces point to them.
+// Paths are never freed: they are few, and graphs, errors and traces point to them.
 const std::string* interned(const std::string& path) {
   static std::mutex mutex;
   static auto* paths = new std::unordered_set<std::string>;
@@ -51,7 +51,7 @@ const std::string* interned(const std::string& path) {
   return &*paths->insert(path).first;
 }
 
-// The tensors of a tree, each once, under its first name.
+// The tensors of a module tree, each once, under its first name.
 NamedTensors tensors_of(Module& module, bool parameters, bool buffers) {
   NamedTensors list;
   const Walker::OnTensor add = [&](const std::string& name, Tensor& value) {

@@ -1,10 +1,11 @@
-// Module: a plain class with members, a call operator, and one visit() that lists what it has.
+// Module: a plain class with members, a call operator, and visit(), which lists its parameters,
+// buffers and children.
 //
-// Names, counts, freezing, saving and loading are each written once over visit(). Parameter names
-// and layouts are PyTorch's, so that its state_dicts load by name.
+// Names, counts, freezing, saving and loading are each written once on top of visit(). Parameter
+// names and layouts are PyTorch's, so that its state_dicts load by name.
 //
-// Several threads may call one module at once as long as none changes it (train(), load, an
-// optimizer's step) and it draws no random numbers (eval()).
+// Several threads may call one module at once as long as none changes it (train(), loading, an
+// optimizer step) and it draws no random numbers (eval()).
 //
 //   class Linear : public Module {
 //    public:
@@ -33,8 +34,7 @@ namespace fovea::nn {
 
 class Module;
 
-/// What visit() talks to. Members that are switched off (undefined tensors, empty optionals) are
-/// skipped.
+/// The argument of visit(). Absent members (undefined tensors, empty optionals) are skipped.
 class Visitor {
  public:
   virtual ~Visitor() = default;
@@ -64,12 +64,12 @@ class Visitor {
 class Module {
  public:
   Module() = default;
-  // Not copied: a copy would share its parameters' values, as a copy of a Tensor does, so that
-  // std::vector<Linear>(3, layer) trained one layer. Construct each; share single tensors by name:
+  // Not copyable: a copy would share the parameters' storage, as a copy of a Tensor does, so that
+  // std::vector<Linear>(3, layer) would train one layer. Share single tensors explicitly:
   // head.weight = embedding.weight.
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
-  Module(Module&& other) noexcept : training_(other.training_) {}  // has no name yet
+  Module(Module&& other) noexcept : training_(other.training_) {}  // the path is not moved
   Module& operator=(Module&& other) noexcept {
     training_ = other.training_;
     return *this;
@@ -79,35 +79,35 @@ class Module {
   /// Names every parameter, buffer and child, in the order of the state_dict.
   virtual void visit(Visitor& v) = 0;
 
-  /// "encoder.gru.weight_ih_l0" and its tensor, for every parameter. One that is reached under
-  /// several names (tied weights) is listed once, under the first.
+  /// "encoder.gru.weight_ih_l0" and its tensor, for every parameter. A parameter with several names
+  /// (tied weights) is listed once, under the first.
   NamedTensors parameters();
   NamedTensors buffers();
   NamedTensors state();  ///< parameters and buffers, for saving and loading
 
   std::int64_t parameter_count();
   void zero_grad();
-  void train(bool on = true);  ///< the mode that dropout asks for; every child too
+  void train(bool on = true);  ///< training mode (used by dropout), also of every child
   void eval() { train(false); }
   bool training() const { return training_; }
-  void freeze(bool on = true);  ///< parameters stop (or start again) collecting gradients
+  void freeze(bool on = true);  ///< sets requires_grad of all parameters to !on
 
-  /// One line a parameter: name, shape, count, whether it is frozen; the total below.
+  /// One line per parameter: name, shape, count, whether it is frozen; then the total.
   std::string summary();
 
-  /// Where this module is: "decoder.layers.1". Set by name_tree() at the root.
+  /// The path of this module from the root: "decoder.layers.1". Set by name_tree() of the root.
   const std::string& path() const;
-  /// Gives every module below its path; `root` stands in front. Call it once after construction to
-  /// see names in errors, graph drawings and traces.
+  /// Sets the path of this module and of every module in it, with `root` as prefix. Call it once
+  /// after construction to get names in errors, graph drawings and traces.
   void name_tree(const std::string& root = "");
 
  protected:
-  /// Stands at the top of operator(): errors raised inside name this module.
+  /// Declare one at the top of operator(): errors raised in its scope name this module.
   class Scope {
    public:
     explicit Scope(const Module& module)
         : trail_(module.path_ ? module.path_ : ModuleTrail::current()) {
-      if (autograd_mode.watched) [[unlikely]]
+      if (autograd_mode.observed) [[unlikely]]
         detail::mark_begin();
     }
 
@@ -116,7 +116,7 @@ class Module {
   };
 
  private:
-  const std::string* path_ = nullptr;  // interned: recorded ops point to it and may outlive us
+  const std::string* path_ = nullptr;  // interned: recorded ops point to it and may outlive this
   bool training_ = true;
 };
 

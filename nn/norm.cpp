@@ -5,7 +5,7 @@
 namespace fovea::nn {
 namespace {
 
-// The weight or the bias of `norm`.
+// A weight or bias of `norm`, filled with `value`.
 Tensor parameter(const char* norm, std::int64_t width, double value) {
   check_sizes(norm, {{"width", width}});
   return full({width}, value).set_requires_grad();

@@ -1,4 +1,4 @@
-// LayerNorm and RMSNorm as modules, and one that is either.
+// LayerNorm and RMSNorm as modules, and Norm, which is one of the two by option.
 #pragma once
 
 #include <fovea/nn/module.h>
@@ -6,7 +6,7 @@
 namespace fovea::nn {
 
 /// y = weight (x - mean) / sqrt(var + eps) + bias over the last axis.    x: (..., C)  ->  (..., C)
-/// Starts at weight 1, bias 0.    Ba et al. 2016, Layer Normalization, section 3
+/// Initialized to weight 1, bias 0.    Ba et al. 2016, Layer Normalization, section 3
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(std::int64_t width, double eps = 1e-5);
@@ -18,7 +18,7 @@ class LayerNorm : public Module {
 };
 
 /// y = weight x / sqrt(mean(x^2) + eps) over the last axis.    x: (..., C)  ->  (..., C)
-/// Starts at weight 1.    Zhang and Sennrich 2019, Root Mean Square Layer Normalization, eq. 4
+/// Initialized to weight 1.    Zhang and Sennrich 2019, Root Mean Square Layer Normalization, eq. 4
 class RMSNorm : public Module {
  public:
   explicit RMSNorm(std::int64_t width, double eps = 1e-6);
@@ -38,7 +38,7 @@ struct NormOptions {
   bool bias = true;  ///< of LayerNorm; RMSNorm has none
 };
 
-/// LayerNorm or RMSNorm, as the options say, under the same names: weight, bias.
+/// LayerNorm or RMSNorm, selected by options.kind, with the same parameter names: weight, bias.
 class Norm : public Module {
  public:
   explicit Norm(const NormOptions& options);

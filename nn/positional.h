@@ -1,7 +1,7 @@
-// Where a token stands, added to what it is: sinusoidal or learned positions.
+// Positions added to token embeddings: sinusoidal or learned.
 //
-// Positions that change attention's scores or turn its queries and keys are elsewhere: ALiBi and
-// T5's in core/ops/score_mod.h, RoPE in core/ops/rope.h.
+// Positions inside attention are elsewhere: the score biases ALiBi and T5 in core/ops/score_mod.h,
+// rotary embeddings of queries and keys (RoPE) in core/ops/rope.h.
 #pragma once
 
 #include <fovea/core/random.h>
@@ -10,30 +10,30 @@
 namespace fovea::nn {
 
 /// p(m, 2 i) = sin(m base^(-2 i / C)),  p(m, 2 i + 1) = cos(m base^(-2 i / C))
-///   positions: i64 (...)   ->   (..., C), without history
+///   positions: i64 (...)   ->   (..., C), without graph
 /// Vaswani et al. 2017, Attention Is All You Need, section 3.5. DTypeError, ValueError for C < 1.
 Tensor sinusoidal_positions(const Tensor& positions, std::int64_t C, DType dtype = DType::f32,
                             double base = 10000);
 
-/// What is added to the embeddings.
+/// The kind of positions added to the embeddings.
 enum class Positions { none, sinusoidal, learned };
 
 struct PositionalOptions {
   std::int64_t dim;  ///< C
   Positions kind = Positions::sinusoidal;
-  std::int64_t max_len = 1024;  ///< rows of the learned table; the others have no end
+  std::int64_t max_len = 1024;  ///< rows of the learned table; the other kinds have no limit
 };
 
-/// y = x + p(positions).   Learned: a table (max_len, C), started N(0, 0.02^2) (Radford et al.
+/// y = x + p(positions).   Learned: a table (max_len, C), initialized N(0, 0.02^2) (Radford et al.
 /// 2018, Improving Language Understanding by Generative Pre-Training, section 4.1).
 class PositionalEncoding : public Module {
  public:
   PositionalEncoding(PositionalOptions options, Rng& rng);
 
-  /// x: (B, T, C)  positions: i64, (T) or (B, T)  ->  (B, T, C).   IndexError for a position that
-  /// the learned table lacks, ShapeError.
+  /// x: (B, T, C)  positions: i64, (T) or (B, T)  ->  (B, T, C).   IndexError for a position
+  /// outside the learned table, ShapeError.
   Tensor operator()(const Tensor& x, const Tensor& positions) const;
-  /// At positions 0 .. T - 1.
+  /// With positions 0 .. T - 1.
   Tensor operator()(const Tensor& x) const;
   void visit(Visitor& v) override;
   const PositionalOptions& options() const { return options_; }

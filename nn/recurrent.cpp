@@ -18,7 +18,7 @@ RecurrentKind rnn_kind(Nonlinearity f) {
 
 void check_nonlinearity(const char* name, RecurrentKind kind, Nonlinearity f) {
   if (name_of(kind) != std::string_view("rnn") && f != Nonlinearity::tanh)
-    value_error(name, "nonlinearity relu: an RNN alone can be told");
+    value_error(name, "nonlinearity = relu: only supported by RNN");
 }
 
 void check_cell(const char* name, RecurrentKind kind, const RecurrentCellOptions& o) {
@@ -30,24 +30,24 @@ void check(const char* name, RecurrentKind kind, const RecurrentOptions& o) {
   const bool lstm = carries_cell(kind);
   check_sizes(name, {{"input_size", o.input_size}, {"hidden_size", o.hidden_size}});
   checked_range(name, "num_layers", o.num_layers, 1, kMaxLayers);
-  const char* of_lstm = o.proj_size != 0      ? "proj_size"
-                        : o.coupled_gates     ? "coupled_gates"
-                        : o.cell_zoneout != 0 ? "cell_zoneout"
-                        : o.forget_bias != 0  ? "forget_bias"
-                                              : nullptr;
-  if (!lstm && of_lstm) value_error(name, "{}: an LSTM alone has it", of_lstm);
+  const char* lstm_option = o.proj_size != 0      ? "proj_size"
+                            : o.coupled_gates     ? "coupled_gates"
+                            : o.cell_zoneout != 0 ? "cell_zoneout"
+                            : o.forget_bias != 0  ? "forget_bias"
+                                                  : nullptr;
+  if (!lstm && lstm_option) value_error(name, "{}: only supported by LSTM", lstm_option);
   check_nonlinearity(name, kind, o.nonlinearity);
   if (o.proj_size < 0 || o.proj_size >= o.hidden_size)
-    value_error(name, "proj_size {} for hidden_size {}: it must be smaller, 0 for none",
-                o.proj_size, o.hidden_size);
+    value_error(name, "proj_size = {}: must be 0 (none) or below hidden_size = {}", o.proj_size,
+                o.hidden_size);
   for (const double p : {o.dropout, o.variational_dropout, o.zoneout, o.cell_zoneout})
-    if (!(p >= 0 && p <= 1)) value_error(name, "probability {}: it must lie in [0, 1]", p);
+    if (!(p >= 0 && p <= 1)) value_error(name, "probability = {}: must be in [0, 1]", p);
   if (o.forget_bias != 0 && !o.layer_norm && !o.bias)
-    value_error(name, "forget_bias {} without bias: there is nothing to add it to", o.forget_bias);
+    value_error(name, "forget_bias = {}: must be 0 without bias and layer_norm", o.forget_bias);
 }
 
-// Each gate's square part by itself: the gates are independent of each other.
-void start_orthogonal(Tensor& weight_hh, std::int64_t gates, Rng& rng) {
+// One orthogonal matrix per gate, as the gates are independent of each other.
+void init_orthogonal(Tensor& weight_hh, std::int64_t gates, Rng& rng) {
   for (std::int64_t g = 0; g < gates; ++g) {
     const std::int64_t rows = weight_hh.dim(0) / gates;
     Tensor part = empty({rows, weight_hh.dim(1)}, weight_hh.dtype());
@@ -57,7 +57,7 @@ void start_orthogonal(Tensor& weight_hh, std::int64_t gates, Rng& rng) {
   }
 }
 
-// The layer norm of all gates together, but the gru's candidate apart, as on the state's side.
+// One layer norm of all gates, but a separate one of the GRU's candidate, as on the hidden side.
 Tensor normed_gates(RecurrentKind kind, const Tensor& raw, const Tensor& weight,
                     const Tensor& bias) {
   if (kind != RecurrentKind::gru) return layer_norm(raw, weight, bias);
@@ -69,15 +69,15 @@ Tensor normed_gates(RecurrentKind kind, const Tensor& raw, const Tensor& weight,
   return concat({part(0, 2 * H), part(2 * H, H)}, 1);
 }
 
-// Each sequence's row of (B, C) for each of its rows.   ->  (N, C)
-Tensor row_by_row(const Tensor& of_sequences, const RaggedIndex& index) {
+// Repeats row b for each position of sequence b.   (B, C) -> (N, C)
+Tensor repeat_rows(const Tensor& x, const RaggedIndex& index) {
   std::vector<std::int64_t> rows;
   for (std::int64_t b = 0; b < index.batch_size(); ++b)
     rows.insert(rows.end(), static_cast<std::size_t>(index.length(b)), b);
-  return index_select(of_sequences, 0, from_data(rows, {index.total()}));
+  return index_select(x, 0, from_data(rows, {index.total()}));
 }
 
-Tensor part_or_none(const Tensor& x, std::int64_t at) {
+Tensor select_or_undefined(const Tensor& x, std::int64_t at) {
   return x.defined() ? select(x, 0, at) : Tensor();
 }
 
@@ -111,11 +111,11 @@ RecurrentLayers::Direction RecurrentLayers::make_direction(std::int64_t inputs) 
     d.norm_hh_weight = constant(G * H, 1), d.norm_hh_bias = constant(G * H, 0);
     if (carries_cell(kind_)) d.norm_cell_weight = constant(H, 1), d.norm_cell_bias = constant(H, 0);
   }
-  if (options_.orthogonal) start_orthogonal(d.weight_hh, G, *rng_);
+  if (options_.orthogonal) init_orthogonal(d.weight_hh, G, *rng_);
   if (options_.forget_bias != 0) {
     const NoGrad guard;
-    const Tensor& start = options_.layer_norm ? d.norm_ih_bias : d.bias_ih;
-    Tensor f = narrow(start, 0, options_.coupled_gates ? 0 : H, H);
+    const Tensor& bias = options_.layer_norm ? d.norm_ih_bias : d.bias_ih;
+    Tensor f = narrow(bias, 0, options_.coupled_gates ? 0 : H, H);
     f.copy_from(f + options_.forget_bias);
   }
   return d;
@@ -125,14 +125,14 @@ void RecurrentLayers::check_initial(const char* what, const Tensor& initial, std
                                     std::int64_t B) const {
   const Shape expected{options_.num_layers * directions(), B, size};
   if (initial.defined() && !(initial.shape() == expected))
-    shape_error(name_, "{} {}: it must be (layers * directions, B, {}) = {}", what,
+    shape_error(name_, "{} {}: must be (layers * directions, B, {}) = {}", what,
                 initial.shape().str(), size == options_.hidden_size ? "H" : "P", expected.str());
 }
 
 void RecurrentLayers::check_input(const Ragged& x) const {
   const Shape expected{x.index.total(), options_.input_size};
   if (!(x.values.shape() == expected))
-    shape_error(name_, "input {} for {} packed rows: it must be (N, input_size) = {}",
+    shape_error(name_, "input {} for {} packed rows: must be (N, input_size) = {}",
                 x.values.shape().str(), x.index.total(), expected.str());
 }
 
@@ -142,8 +142,9 @@ Tensor RecurrentLayers::random_mask(const Shape& shape, double p, DType dtype) c
   return fovea::dropout(ones(shape, dtype), p, *rng_);
 }
 
-RecurrentDirection RecurrentLayers::part_of(std::int64_t at, const Ragged& x, const Tensor& initial,
-                                            const Tensor& initial_cell) const {
+RecurrentDirection RecurrentLayers::direction_inputs(std::int64_t at, const Ragged& x,
+                                                     const Tensor& initial,
+                                                     const Tensor& initial_cell) const {
   const Direction& w = weights_[static_cast<std::size_t>(at)];
   const DType dtype = x.values.dtype();
   const std::int64_t N = x.index.total(), B = x.index.batch_size();
@@ -157,8 +158,8 @@ RecurrentDirection RecurrentLayers::part_of(std::int64_t at, const Ragged& x, co
                        .norm_bias = w.norm_hh_bias,
                        .cell_norm_weight = w.norm_cell_weight,
                        .cell_norm_bias = w.norm_cell_bias,
-                       .initial = part_or_none(initial, at),
-                       .initial_cell = part_or_none(initial_cell, at),
+                       .initial = select_or_undefined(initial, at),
+                       .initial_cell = select_or_undefined(initial_cell, at),
                        .hidden_mask = {},
                        .zoneout_shares = {},
                        .cell_zoneout_shares = {},
@@ -168,14 +169,14 @@ RecurrentDirection RecurrentLayers::part_of(std::int64_t at, const Ragged& x, co
     d.weight_ih = {};
   }
   if (!training()) return d;
-  // 1 where dropout's mask is 0 and the old state stays, else 0 to the bit: the mask is at least 1
-  const auto stays = [&](double p, std::int64_t width) {
+  // 1 where the old value stays (the dropout mask is 0), else exactly 0 (the mask is at least 1).
+  const auto old_shares = [&](double p, std::int64_t width) {
     return p > 0 ? 1.0 - clamp(random_mask({N, width}, p, dtype), 0, 1) : Tensor();
   };
   if (options_.variational_dropout > 0)
     d.hidden_mask = random_mask({B, state_size()}, options_.variational_dropout, dtype);
-  d.zoneout_shares = stays(options_.zoneout, state_size());
-  d.cell_zoneout_shares = stays(options_.cell_zoneout, options_.hidden_size);
+  d.zoneout_shares = old_shares(options_.zoneout, state_size());
+  d.cell_zoneout_shares = old_shares(options_.cell_zoneout, options_.hidden_size);
   return d;
 }
 
@@ -184,8 +185,8 @@ RecurrentOutput RecurrentLayers::run_layer(const Layer& layer, std::int64_t l, c
                                            const Tensor& initial_cell) const {
   std::vector<RecurrentDirection> parts;
   for (std::int64_t d = 0; d < directions(); ++d)
-    parts.push_back(part_of(l * directions() + d, x, initial, initial_cell));
-  const Tensor input = options_.layer_norm ? Tensor() : x.values;  // it is in the gates already
+    parts.push_back(direction_inputs(l * directions() + d, x, initial, initial_cell));
+  const Tensor input = options_.layer_norm ? Tensor() : x.values;  // else already in the gates
   return layer(input, parts, x.index,
                {.kind = kind_,
                 .zoneout = options_.zoneout,
@@ -195,54 +196,54 @@ RecurrentOutput RecurrentLayers::run_layer(const Layer& layer, std::int64_t l, c
 
 RecurrentLayers::Output RecurrentLayers::operator()(const Ragged& x, const Tensor& initial,
                                                     const Tensor& initial_cell) const {
-  return forward_with(recurrent, x, initial, initial_cell);
+  return forward(recurrent, x, initial, initial_cell);
 }
 
-RecurrentLayers::Output RecurrentLayers::forward_with(const Layer& layer, const Ragged& x,
-                                                      const Tensor& initial,
-                                                      const Tensor& initial_cell) const {
+RecurrentLayers::Output RecurrentLayers::forward(const Layer& layer, const Ragged& x,
+                                                 const Tensor& initial,
+                                                 const Tensor& initial_cell) const {
   const Scope in(*this);
   const std::int64_t B = x.index.batch_size();
   check_input(x);
   check_initial("initial state", initial, state_size(), B);
   if (initial_cell.defined() && !carries_cell(kind_))
-    state_error(name_, "an initial cell {}: an LSTM alone has one", initial_cell.shape().str());
+    state_error(name_, "initial cell {}: only supported by LSTM", initial_cell.shape().str());
   check_initial("initial cell", initial_cell, options_.hidden_size, B);
-  Ragged seen = x;  // (N, I), then (N, D P)
+  Ragged hidden = x;  // (N, I), then (N, D P)
   std::vector<Tensor> last, last_cell;
   for (std::int64_t l = 0; l < options_.num_layers; ++l) {
-    if (l > 0) seen.values = dropout_(seen.values);
+    if (l > 0) hidden.values = dropout_(hidden.values);
     if (training() && options_.variational_dropout > 0)
-      seen.values =
-          seen.values * row_by_row(random_mask({B, seen.values.dim(1)},
-                                               options_.variational_dropout, seen.values.dtype()),
-                                   seen.index);
-    RecurrentOutput out = run_layer(layer, l, seen, initial, initial_cell);
-    seen.values = std::move(out.states);
+      hidden.values = hidden.values *
+                      repeat_rows(random_mask({B, hidden.values.dim(1)},
+                                              options_.variational_dropout, hidden.values.dtype()),
+                                  hidden.index);
+    RecurrentOutput out = run_layer(layer, l, hidden, initial, initial_cell);
+    hidden.values = std::move(out.states);
     last.push_back(std::move(out.last));
     if (out.last_cell.defined()) last_cell.push_back(std::move(out.last_cell));
   }
-  const auto joined = [](const std::vector<Tensor>& layers) {
+  const auto concat_layers = [](const std::vector<Tensor>& layers) {
     return layers.empty() ? Tensor() : layers.size() == 1 ? layers[0] : concat(layers, 0);
   };
-  return {std::move(seen), joined(last), joined(last_cell)};
+  return {std::move(hidden), concat_layers(last), concat_layers(last_cell)};
 }
 
 RecurrentLayers::PaddedOutput RecurrentLayers::operator()(const Tensor& x, const Tensor& initial,
                                                           const Tensor& initial_cell) const {
   const Scope in(*this);
   if (x.rank() != 3)
-    shape_error(name_, "a padded input {}: it must be {}", x.shape().str(),
+    shape_error(name_, "padded input {}: must be {}", x.shape().str(),
                 options_.batch_first ? "(B, T, I)" : "(T, B, I)");
-  const auto turned = [&](const Tensor& y) {
+  const auto swap_axes = [&](const Tensor& y) {
     return options_.batch_first ? y : transpose(y, 0, 1);
   };
-  const Tensor batch = turned(x);  // (B, T, I)
+  const Tensor batch = swap_axes(x);  // (B, T, I)
   const std::int64_t B = batch.dim(0), T = batch.dim(1);
   const Tensor rows = reshape(batch, {B * T, batch.dim(2)});
   Output out = (*this)(Ragged{rows, RaggedIndex::equal(B, T)}, initial, initial_cell);
   const Tensor states = reshape(out.states.values, {B, T, out.states.values.dim(1)});
-  return {turned(states), std::move(out.last), std::move(out.last_cell)};
+  return {swap_axes(states), std::move(out.last), std::move(out.last_cell)};
 }
 
 void RecurrentLayers::visit(Visitor& v) {
@@ -286,7 +287,7 @@ RecurrentCell::RecurrentCell(const char* name, RecurrentKind kind, const Recurre
   bias_hh = init::uniform_parameter({GH}, H, rng);
 }
 
-// Sequences of one row each.
+// One step is a batch of sequences of length 1.
 RecurrentOutput RecurrentCell::run(const Tensor& x, const Tensor& input_gates, const Tensor& h,
                                    const Tensor& c) const {
   const Tensor& rows = x.defined() ? x : input_gates;

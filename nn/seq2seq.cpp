@@ -14,8 +14,8 @@ namespace fovea::nn {
 
 namespace {
 
-// Do queries and keys meet as they are? Then their widths must be equal.
-bool multiplies(const std::string& attention) {
+// Whether the score multiplies queries and keys without projections: their widths must be equal.
+bool needs_equal_widths(const std::string& attention) {
   return attention == "dot" || attention == "scaled-dot";
 }
 
@@ -26,27 +26,28 @@ const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
                           {"hidden_size", o.hidden_size}});
   const auto& names = attention_names();
   if (std::find(names.begin(), names.end(), o.attention) == names.end())
-    value_error("Seq2Seq", "attention '{}': it must be one of {}", o.attention,
+    value_error("Seq2Seq", "attention '{}': must be one of {}", o.attention,
                 fmt::join(names, ", "));
-  if (weights_named(o.weights) != AttentionWeights::softmax && o.attention == "none")
-    value_error("Seq2Seq", "weights '{}' without attention: there are none", o.weights);
-  if (o.coverage && o.attention == "none")  // of the others make_step_attention() knows
-    value_error("Seq2Seq", "coverage with attention 'none': 'additive' alone has it");
+  if (normalizer_from_name(o.weights) != AttentionNormalizer::softmax && o.attention == "none")
+    value_error("Seq2Seq", "weights '{}' with attention 'none': must be softmax", o.weights);
+  if (o.coverage && o.attention == "none")  // other names: make_decoder_attention() checks them
+    value_error("Seq2Seq", "coverage with attention 'none': must be 'additive'");
   return o;
 }
 
-// own: how many tensors of the state are the decoder's.
+// decoder_tensors: the number of state tensors of the decoder, without those of the attention.
 void check_step(const Seq2SeqMemory& memory, const Tensor& ids, const std::vector<Tensor>& state,
-                std::size_t own) {
+                std::size_t decoder_tensors) {
   const std::int64_t B = memory.initial.dim(0), H = memory.initial.dim(1);
   const std::int64_t rows = ids.rank() == 1 ? ids.dim(0) : -1;
   if (rows < 0 || (B == 0 ? rows : rows % B) != 0)
-    shape_error("Seq2Seq", "ids {} for {} sentences: they must be (B K)", ids.shape().str(), B);
-  bool fits = state.size() >= own;
-  for (std::size_t i = 0; fits && i < own; ++i) fits = state[i].shape() == Shape{rows, H};
+    shape_error("Seq2Seq", "ids {} for {} sentences: must be (B K)", ids.shape().str(), B);
+  bool fits = state.size() >= decoder_tensors;
+  for (std::size_t i = 0; fits && i < decoder_tensors; ++i)
+    fits = state[i].shape() == Shape{rows, H};
   if (!fits)
     state_error("Seq2Seq", "a state of {} tensors for {} hypotheses: the first {}must be ({}, {})",
-                state.size(), rows, own > 1 ? "two " : "", rows, H);
+                state.size(), rows, decoder_tensors > 1 ? "two " : "", rows, H);
 }
 
 }  // namespace
@@ -54,7 +55,7 @@ void check_step(const Seq2SeqMemory& memory, const Tensor& ids, const std::vecto
 const std::vector<std::string>& attention_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all{"none"};
-    const auto& step = step_attention_names();
+    const auto& step = decoder_attention_names();
     all.insert(all.end(), step.begin(), step.end());
     return all;
   }();
@@ -81,17 +82,17 @@ Seq2Seq::Seq2Seq(Seq2SeqOptions o, Rng& rng)
       output({.in_features = o.hidden_size, .out_features = o.target_vocab}, rng),
       drop(o.dropout, rng) {
   if (attends())
-    attention =
-        make_step_attention(o.attention,
-                            {.query_dim = o.hidden_size,
-                             .key_dim = multiplies(o.attention) ? o.hidden_size : 2 * o.hidden_size,
-                             .attention_dim = o.hidden_size,
-                             .weights = weights_named(o.weights),
-                             .window = o.window,
-                             .num_heads = o.heads,
-                             .value_dim = 2 * o.hidden_size,
-                             .coverage = o.coverage},
-                            rng);
+    attention = make_decoder_attention(
+        o.attention,
+        {.query_dim = o.hidden_size,
+         .key_dim = needs_equal_widths(o.attention) ? o.hidden_size : 2 * o.hidden_size,
+         .attention_dim = o.hidden_size,
+         .weights = normalizer_from_name(o.weights),
+         .window = o.window,
+         .num_heads = o.heads,
+         .value_dim = 2 * o.hidden_size,
+         .coverage = o.coverage},
+        rng);
 }
 
 Seq2SeqMemory Seq2Seq::encode(const Tensor& ids, const std::vector<std::int64_t>& lengths) const {
@@ -105,7 +106,7 @@ Seq2SeqMemory Seq2Seq::encode(const Tensor& ids, const std::vector<std::int64_t>
     return {{}, tanh(initial(both))};
   }
   Tensor keys = encoded.states.values;  // (N, 2H)
-  if (multiplies(options_.attention)) {
+  if (needs_equal_widths(options_.attention)) {
     const std::vector<Tensor> directions = split(keys, options_.hidden_size, 1);
     keys = directions[0] + directions[1];  // (N, H)
   }
@@ -122,27 +123,27 @@ std::vector<Tensor> Seq2Seq::initial_state(const Seq2SeqMemory& memory) const {
   return state;
 }
 
-// What the state before the step looks at. The attention's part follows the decoder's own.
-Seq2Seq::Context Seq2Seq::look(const Seq2SeqMemory& memory, std::vector<Tensor>& state) const {
+// Attention with the decoder's state before the step as query. The attention's state comes last.
+Seq2Seq::Context Seq2Seq::attend(const Seq2SeqMemory& memory, std::vector<Tensor>& state) const {
   if (!attention) return {};
   const std::int64_t B = memory.initial.dim(0), H = memory.initial.dim(1);
   const std::int64_t K = state[0].dim(0) / std::max<std::int64_t>(1, B);
   const auto rest = state.begin() + (feeds() ? 2 : 1);
-  std::vector<Tensor> remembered(rest, state.end());
+  std::vector<Tensor> attention_state(rest, state.end());
   const Tensor queries = reshape(state[0], {B, K, H});
-  const AttentionOutput seen = attention->attend(queries, memory, remembered);
-  std::move(remembered.begin(), remembered.end(), rest);
-  return {reshape(seen.context, {B * K, seen.context.dim(2)}), seen.weights};
+  const AttentionOutput attended = attention->attend(queries, memory, attention_state);
+  std::move(attention_state.begin(), attention_state.end(), rest);
+  return {reshape(attended.context, {B * K, attended.context.dim(2)}), attended.weights};
 }
 
-// r = tanh(W_r [s; c; e]), of any number of rows.
+// r = tanh(W_r [s; c; e]), for any number of rows.
 Tensor Seq2Seq::read(const Tensor& state, const Tensor& context, const Tensor& embedded) const {
-  std::vector<Tensor> seen{state, embedded};
-  if (attention) seen.insert(seen.begin() + 1, context);
-  return tanh(readout(concat(seen, -1)));
+  std::vector<Tensor> inputs{state, embedded};
+  if (attention) inputs.insert(inputs.begin() + 1, context);
+  return tanh(readout(concat(inputs, -1)));
 }
 
-// What decode() gives where T = 0.
+// The result of decode() for T = 0.
 Tensor Seq2Seq::no_steps(const Seq2SeqMemory& memory, Tensor* weights) const {
   const std::int64_t B = memory.initial.dim(0);
   const DType dtype = memory.initial.dtype();
@@ -153,33 +154,33 @@ Tensor Seq2Seq::no_steps(const Seq2SeqMemory& memory, Tensor* weights) const {
 Tensor Seq2Seq::decode(const Seq2SeqMemory& memory, const Tensor& inputs,
                        const std::vector<std::int64_t>& lengths, Tensor* weights) const {
   const Scope in(*this);
-  const RaggedIndex real(lengths);
-  if (inputs.rank() == 2 && inputs.dim(1) == 0 && real.total() == 0)
+  const RaggedIndex index(lengths);
+  if (inputs.rank() == 2 && inputs.dim(1) == 0 && index.total() == 0)
     return no_steps(memory, weights);
   const Tensor embedded = drop(target_embedding(inputs));  // (B, T, E)
   StepLinear input_gates(embedded, cell.weight_ih, cell.bias_ih);
   const std::vector<Tensor> words = feeds() ? unbind(embedded, 1) : std::vector<Tensor>();
-  std::vector<Tensor> states, contexts, reads, looked;
-  std::vector<Tensor> state = initial_state(memory);  // (B, H), perhaps (B, H), the attention's
+  std::vector<Tensor> states, contexts, reads, step_weights;
+  std::vector<Tensor> state = initial_state(memory);  // s, r if fed, then the attention's
   for (std::int64_t t = 0; t < inputs.dim(1); ++t) {
-    const Context seen = look(memory, state);
-    Tensor later = seen.context;  // (B, 2H)
-    if (feeds()) later = attention ? concat({later, state[1]}, 1) : state[1];
-    state[0] = cell.step(input_gates(later), state[0]);
-    if (feeds()) state[1] = read(state[0], seen.context, words[static_cast<std::size_t>(t)]);
+    const Context attended = attend(memory, state);
+    Tensor late_input = attended.context;  // (B, 2H)
+    if (feeds()) late_input = attention ? concat({late_input, state[1]}, 1) : state[1];
+    state[0] = cell.step(input_gates(late_input), state[0]);
+    if (feeds()) state[1] = read(state[0], attended.context, words[static_cast<std::size_t>(t)]);
     states.push_back(state[0]);
-    if (attention) contexts.push_back(seen.context);  // (B, 2H)
-    if (feeds()) reads.push_back(state[1]);           // (B, H)
-    if (weights) looked.push_back(seen.weights);      // (B, 1, S)
+    if (attention) contexts.push_back(attended.context);    // (B, 2H)
+    if (feeds()) reads.push_back(state[1]);                 // (B, H)
+    if (weights) step_weights.push_back(attended.weights);  // (B, 1, S)
   }
-  if (weights && attention) *weights = concat(looked, 1);  // (B, T, S)
+  if (weights && attention) *weights = concat(step_weights, 1);  // (B, T, S)
   const auto packed = [&](const std::vector<Tensor>& steps) {
-    return pack(stack(steps, 1), real).values;  // (N, .)
+    return pack(stack(steps, 1), index).values;  // (N, .)
   };
   const Tensor read_out = feeds() ? packed(reads)
                                   : read(packed(states), attention ? packed(contexts) : Tensor(),
-                                         pack(embedded, real).values);  // (N, H)
-  return output(drop(read_out));                                        // (N, V)
+                                         pack(embedded, index).values);  // (N, H)
+  return output(drop(read_out));                                         // (N, V)
 }
 
 Tensor Seq2Seq::step(const Seq2SeqMemory& memory, const Tensor& ids, std::vector<Tensor>& state,
@@ -187,14 +188,14 @@ Tensor Seq2Seq::step(const Seq2SeqMemory& memory, const Tensor& ids, std::vector
   const Scope in(*this);
   check_step(memory, ids, state, feeds() ? 2 : 1);
   const Tensor embedded = target_embedding(ids);  // (B K, E)
-  const Context seen = look(memory, state);
+  const Context attended = attend(memory, state);
   std::vector<Tensor> input{embedded};
-  if (attention) input.push_back(seen.context);
+  if (attention) input.push_back(attended.context);
   if (feeds()) input.push_back(state[1]);
   state[0] = cell(concat(input, 1), state[0]);
-  const Tensor read_out = read(state[0], seen.context, embedded);  // (B K, H)
+  const Tensor read_out = read(state[0], attended.context, embedded);  // (B K, H)
   if (feeds()) state[1] = read_out;
-  if (weights && attention) *weights = seen.weights;
+  if (weights && attention) *weights = attended.weights;
   return output(drop(read_out));  // (B K, V)
 }
 

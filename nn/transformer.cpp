@@ -14,7 +14,7 @@ namespace {
 
 TransformerOptions checked(const TransformerOptions& o) {
   if (o.tied == TiedEmbeddings::all && o.source_vocab != o.target_vocab)
-    value_error("Transformer", "source_vocab {}, target_vocab {}: one table needs them equal",
+    value_error("Transformer", "source_vocab = {}, target_vocab = {}: must be equal for one table",
                 o.source_vocab, o.target_vocab);
   checked_range("Transformer", "num_decoder_layers", o.num_decoder_layers, 1, kMaxLayers);
   checked_range("Transformer", "num_encoder_layers", o.num_encoder_layers, 0, kMaxLayers);
@@ -47,11 +47,11 @@ TransformerStackOptions stack_options(const TransformerOptions& o, std::int64_t 
           .final_norm = o.final_norm.value_or(o.norm_first)};
 }
 
-// N(0, 1/C); the padding's row stays 0.
+// N(0, 1/C); the padding row stays 0.
 Embedding make_table(std::int64_t V, const TransformerOptions& o, Rng& rng) {
   Embedding table({V, o.d_model, o.padding_idx}, rng);  // N(0, 1)
   const double stddev = 1.0 / std::sqrt(static_cast<double>(o.d_model));
-  table.weight.copy_from(numbers_of(table.weight) * stddev);
+  table.weight.copy_from(without_graph(table.weight) * stddev);
   return table;
 }
 
@@ -59,12 +59,12 @@ PositionalOptions positional(const TransformerOptions& o) {
   return {.dim = o.d_model, .kind = o.positions, .max_len = o.max_length};
 }
 
-// Weights need no values.    (N, G, D) -> (B, G, S, D)
+// Keys only: the weights do not depend on the values.    (N, G, D) -> (B, G, S, D)
 KeyValue padded_keys(const RaggedKeyValue& kv) {
   return {transpose(pad({kv.k, kv.index}), 1, 2), {}};
 }
 
-// Every matrix, as torch.nn.Transformer does it.
+// Initializes every matrix, as torch.nn.Transformer does.
 void xavier_matrices(Module& module, Rng& rng) {
   for (auto& [name, parameter] : module.parameters())
     if (parameter.rank() > 1) init::xavier_uniform(parameter, rng);
@@ -103,8 +103,8 @@ TransformerMemory Transformer::encode(const Tensor& ids,
   check_ids("ids", ids, lengths);
   const Ragged tokens = pack(ids, RaggedIndex(lengths));
   const Tensor x = embed(source_embedding, source_positions, unsqueeze(tokens.values, 0),
-                         unsqueeze(places_in(tokens.index), 0));  // (1, N, C)
-  const Ragged y = encoder(Ragged{squeeze(x, 0), tokens.index});  // (N, C)
+                         unsqueeze(positions_in(tokens.index), 0));  // (1, N, C)
+  const Ragged y = encoder(Ragged{squeeze(x, 0), tokens.index});     // (N, C)
   TransformerMemory memory;
   for (const TransformerDecoderLayer& layer : decoder.layers)
     memory.layers.push_back(layer.multihead_attn.project(y));
@@ -118,11 +118,11 @@ Tensor Transformer::decode(const TransformerMemory& memory, const Tensor& inputs
   const Ragged tokens = pack(inputs, RaggedIndex(lengths));
   const RaggedIndex& index = tokens.index;
   Tensor x = squeeze(embed(target_embedding, target_positions, unsqueeze(tokens.values, 0),
-                           unsqueeze(places_in(index), 0)),
+                           unsqueeze(positions_in(index), 0)),
                      0);  // (N, C)
   for (std::size_t i = 0; i < decoder.layers.size(); ++i) {
     const TransformerDecoderLayer& layer = decoder.layers[i];
-    x = layer.forward_with(
+    x = layer.forward(
         x,
         [&](const Tensor& n) {
           return layer.self_attn(Ragged{n, index}).values;
@@ -163,17 +163,17 @@ Tensor Transformer::step(const TransformerMemory& memory, const Tensor& ids,
   for (std::size_t i = 0; i < layers; ++i) {
     const TransformerDecoderLayer& layer = decoder.layers[i];
     const MultiheadAttention& cross = layer.multihead_attn;
-    x = layer.forward_with(
+    x = layer.forward(
         x,
         [&](const Tensor& n) {
-          const MultiheadAttention::Heads now = layer.self_attn.project_self(n, position);
+          const MultiheadAttention::Heads heads = layer.self_attn.project_self(n, position);
           Tensor& k = state[2 * i];
           Tensor& v = state[2 * i + 1];
-          k = concat({k, now.kv.k}, 2);  // (B K, G, t + 1, D)
-          v = concat({v, now.kv.v}, 2);
-          return layer.self_attn.attend_heads(now.q, {k, v}, Mask::none());
+          k = concat({k, heads.kv.k}, 2);  // (B K, G, t + 1, D)
+          v = concat({v, heads.kv.v}, 2);
+          return layer.self_attn.attend_heads(heads.q, {k, v}, Mask::none());
         },
-        [&](const Tensor& n) {  // the hypotheses are K queries of one sentence
+        [&](const Tensor& n) {  // the K hypotheses are queries of one sentence
           const RaggedKeyValue& source = memory.layers[i];
           if (weights && i == (layers > 1 ? layers - 2 : 0))
             *weights = mean(cross.weights(reshape(n, {B, K, C}), padded_keys(source),

@@ -1,4 +1,4 @@
-// The Transformer: an encoder-decoder for translation, with its embeddings and read-out.
+// The Transformer: an encoder-decoder for translation, with embeddings and output projection.
 //
 // B sentences, S source length, T target length, K hypotheses of a sentence, C width, V vocabulary.
 #pragma once
@@ -11,12 +11,12 @@
 
 namespace fovea::nn {
 
-/// Which tables of (V, C) are one (Press and Wolf 2017, Using the Output Embedding to Improve
+/// Which (V, C) matrices are shared (Press and Wolf 2017, Using the Output Embedding to Improve
 /// Language Models; Vaswani et al. 2017, section 3.4).
 enum class TiedEmbeddings {
   none,
-  target,  ///< the target's and the read-out's
-  all,     ///< the source's too: one vocabulary
+  target,  ///< target embedding and output projection
+  all,     ///< source embedding too: one vocabulary
 };
 
 struct TransformerOptions {
@@ -34,7 +34,7 @@ struct TransformerOptions {
   NormKind norm = NormKind::layer;
   double layer_norm_eps = 1e-5;
   bool bias = true;
-  std::optional<bool> final_norm = {};  ///< behind each stack; as norm_first if not given
+  std::optional<bool> final_norm = {};  ///< after each stack; as norm_first if not given
   TiedEmbeddings tied = TiedEmbeddings::none;
   Positions positions = Positions::sinusoidal;  ///< added to the embeddings
   std::int64_t max_length = 1024;               ///< of learned positions
@@ -44,20 +44,21 @@ struct TransformerOptions {
   std::int64_t padding_idx = 0;
 };
 
-/// What the decoder looks at, computed once for each sentence.
+/// Keys and values of the encoder's output for the decoder, computed once per sentence.
 struct TransformerMemory {
-  std::vector<RaggedKeyValue> layers;  ///< for each decoder layer: of the real source words
+  std::vector<RaggedKeyValue> layers;  ///< for each decoder layer, without source padding
 };
 
 /// p(y | x) = prod_t softmax(W_o decoder(embed(y_<t), encoder(embed(x))))
 ///   embed(x) = dropout(sqrt(C) table[x] + position)
-/// Vaswani et al. 2017, Attention Is All You Need, section 3. It is used as Seq2Seq is.
+/// Vaswani et al. 2017, Attention Is All You Need, section 3. It has the interface of Seq2Seq.
 ///
-/// Starts: the layers' matrices xavier-uniform, as torch.nn.Transformer's; tables N(0, 1/C), so
-/// that a tied read-out gives logits, and sqrt(C) times it embeddings, of variance 1.
-/// A read-out that is tied has no bias. ValueError for tied tables of unequal vocabularies.
+/// Initialization: the matrices of the layers xavier-uniform, as in torch.nn.Transformer; embedding
+/// tables N(0, 1/C), so that a tied output projection gives logits of variance 1, and the factor
+/// sqrt(C) embeddings of variance 1. A tied output projection has no bias. ValueError for tied
+/// tables with different vocabulary sizes.
 class Transformer : public Module {
-  TransformerOptions options_;  // first: the members below are sized by it
+  TransformerOptions options_;  // first: the members below take their sizes from it
 
  public:
   /// `rng` must outlive the module: dropout draws from it.
@@ -66,20 +67,22 @@ class Transformer : public Module {
   /// ids: i64 (B, S), padded; lengths: of the sources.
   TransformerMemory encode(const Tensor& ids, const std::vector<std::int64_t>& lengths) const;
 
-  /// Teacher forcing: the logits of every real target position.
+  /// Teacher forcing: the logits of every target position that is not padding.
   /// inputs: i64 (B, T), <bos> first; lengths: of the targets  ->  (sum of lengths, V), packed
   Tensor decode(const TransformerMemory& memory, const Tensor& inputs,
                 const std::vector<std::int64_t>& lengths) const;
 
-  /// The state before the first step: for each layer keys and values of no positions,
+  /// The state before the first step: for each layer, keys and values of 0 positions,
   /// (B, G, 0, D).
   std::vector<Tensor> initial_state(const TransformerMemory& memory) const;
 
   /// One step for K hypotheses of each sentence, which share its memory.
-  ///   ids: i64 (B K)  state: two tensors a layer, (B K, G, t, D), replaced by (B K, G, t + 1, D)
+  ///   ids: i64 (B K)
+  ///   state: two tensors per layer, (B K, G, t, D), replaced by (B K, G, t + 1, D)
   ///   ->  logits (B K, V)
-  /// weights: if given, (B, K, S), the heads' mean of the last layer but one, which aligns best
-  /// (Garg et al. 2019, Jointly Learning to Align and Translate with Transformer Models).
+  /// weights: if given, set to (B, K, S), the mean over the heads of the second to last layer,
+  /// which aligns best (Garg et al. 2019, Jointly Learning to Align and Translate with Transformer
+  /// Models).
   Tensor step(const TransformerMemory& memory, const Tensor& ids, std::vector<Tensor>& state,
               Tensor* weights = nullptr) const;
 

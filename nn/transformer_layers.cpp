@@ -94,7 +94,7 @@ Tensor TransformerLayer::feed_forward(const Tensor& x) const {
     case Activation::swiglu:
       return linear2(drop(silu(in) * (*linear3)(x)));
   }
-  value_error("TransformerLayer", "an activation that does not exist");
+  value_error("TransformerLayer", "unknown activation");
 }
 
 TransformerEncoderLayer::TransformerEncoderLayer(const LayerOptions& o, Rng& rng)
@@ -104,15 +104,15 @@ TransformerEncoderLayer::TransformerEncoderLayer(const LayerOptions& o, Rng& rng
       norm2(make_norm()) {}
 
 Tensor TransformerEncoderLayer::operator()(const Tensor& x, const Mask& mask) const {
-  return forward_with(x, [&](const Tensor& n) { return self_attn(n, mask); });
+  return forward(x, [&](const Tensor& n) { return self_attn(n, mask); });
 }
 
 Ragged TransformerEncoderLayer::operator()(const Ragged& x, const Mask& mask) const {
   const auto attend = [&](const Tensor& n) { return self_attn(Ragged{n, x.index}, mask).values; };
-  return {forward_with(x.values, attend), x.index};
+  return {forward(x.values, attend), x.index};
 }
 
-Tensor TransformerEncoderLayer::forward_with(const Tensor& x, const Sublayer& self) const {
+Tensor TransformerEncoderLayer::forward(const Tensor& x, const Sublayer& self) const {
   const Scope in(*this);
   const Tensor h = sublayer(x, norm1, self);
   return sublayer(h, norm2, [this](const Tensor& n) { return feed_forward(n); });
@@ -128,20 +128,20 @@ TransformerDecoderLayer::TransformerDecoderLayer(const LayerOptions& o, Rng& rng
 
 Tensor TransformerDecoderLayer::operator()(const Tensor& x, const Tensor& memory, const Mask& mask,
                                            const Mask& memory_mask) const {
-  return forward_with(
+  return forward(
       x, [&](const Tensor& n) { return self_attn(n, mask); },
       [&](const Tensor& n) { return multihead_attn(n, memory, memory, memory_mask); });
 }
 
-Tensor TransformerDecoderLayer::forward_with(const Tensor& x, const Sublayer& self,
-                                             const Sublayer& cross) const {
+Tensor TransformerDecoderLayer::forward(const Tensor& x, const Sublayer& self,
+                                        const Sublayer& cross) const {
   const Scope in(*this);
   const Tensor h1 = sublayer(x, norm1, self);
   const Tensor h2 = sublayer(h1, norm2, cross);
   return sublayer(h2, norm3, [this](const Tensor& n) { return feed_forward(n); });
 }
 
-// The order is PyTorch's state_dict's.
+// In the order of PyTorch's state_dict.
 void TransformerEncoderLayer::visit(Visitor& v) {
   v("self_attn", self_attn);
   v("linear1", linear1);

@@ -1,6 +1,6 @@
-// The Transformer's layers and their stacks, with PyTorch's names.
+// The layers of the Transformer and their stacks, with PyTorch's names.
 //
-// B batch, T target or only length, S source length, C width `d_model`, F `dim_feedforward`.
+// B batch, T length (of the target), S source length, C width `d_model`, F `dim_feedforward`.
 #pragma once
 
 #include <fovea/core/ops/feed_forward.h>
@@ -21,13 +21,13 @@ struct TransformerLayerOptions {
   std::int64_t d_model;                 ///< C
   std::int64_t nhead;                   ///< H
   std::int64_t dim_feedforward = 2048;  ///< F
-  double dropout = 0.1;                 ///< behind each sublayer and inside the feed-forward net
+  double dropout = 0.1;                 ///< after each sublayer and inside the feed-forward net
   std::optional<double> attention_dropout = {};  ///< on the weights; as `dropout` if not given
   Activation activation = Activation::relu;
-  bool norm_first = false;  ///< the norm before each sublayer, or behind it
+  bool norm_first = false;  ///< the norm before each sublayer (pre-norm), not after (post-norm)
   NormKind norm = NormKind::layer;
   double layer_norm_eps = 1e-5;  ///< of RMSNorm too
-  bool bias = true;              ///< of every product and LayerNorm
+  bool bias = true;              ///< of every linear layer and LayerNorm
   // Self-attention only:
   bool causal = false;
   std::int64_t num_kv_heads = 0;  ///< G; 0: H
@@ -40,7 +40,8 @@ struct TransformerLayerOptions {
   bool qk_norm = false;
 };
 
-/// What both kinds of layer have: the feed-forward net, and the way a sublayer f is put in.
+/// The common base of encoder and decoder layers: the feed-forward net, and the residual connection
+/// of a sublayer f.
 ///   post-norm  y = norm(x + dropout(f(x)))       Vaswani et al. 2017, section 3.1
 ///   pre-norm   y = x + dropout(f(norm(x)))       Xiong et al. 2020, On Layer Normalization in the
 ///                                                Transformer Architecture, figure 1 (b)
@@ -51,13 +52,13 @@ class TransformerLayer : public Module {
   TransformerLayerOptions options_;
 
  public:
-  /// One sublayer's attention: from its (normed) input to what is added to x.
+  /// The attention of one sublayer: from its (normalized) input to the residual added to x.
   using Sublayer = std::function<Tensor(const Tensor&)>;
 
   const TransformerLayerOptions& options() const { return options_; }
 
   Linear linear1, linear2;        ///< (F, C), (C, F)
-  std::optional<Linear> linear3;  ///< SwiGLU's second half (F, C)
+  std::optional<Linear> linear3;  ///< W_3 of SwiGLU (F, C)
   Dropout drop;
 
  protected:
@@ -68,15 +69,15 @@ class TransformerLayer : public Module {
 };
 
 /// Self-attention, then the feed-forward net.    x: (B, T, C)  ->  (B, T, C)
-/// As torch.nn.TransformerEncoderLayer; with options.causal a decoder-only model's layer.
+/// As torch.nn.TransformerEncoderLayer; with options.causal the layer of a decoder-only model.
 class TransformerEncoderLayer : public TransformerLayer {
  public:
   TransformerEncoderLayer(const TransformerLayerOptions& options, Rng& rng);
   Tensor operator()(const Tensor& x, const Mask& mask = Mask::none()) const;
-  /// Of packed sequences, (N, C) -> (N, C); mask: of none, causal and window.
+  /// For packed sequences, (N, C) -> (N, C); mask: made of none, causal and window.
   Ragged operator()(const Ragged& x, const Mask& mask = Mask::none()) const;
-  /// The same with another attention in its place, such as one that has a cache; x: (..., C).
-  Tensor forward_with(const Tensor& x, const Sublayer& self_attention) const;
+  /// The same with `self_attention` instead of self_attn, for example with a cache; x: (..., C).
+  Tensor forward(const Tensor& x, const Sublayer& self_attention) const;
   void visit(Visitor& v) override;
 
   MultiheadAttention self_attn;
@@ -84,16 +85,16 @@ class TransformerEncoderLayer : public TransformerLayer {
 };
 
 /// Self-attention, attention over the encoder's output, then the feed-forward net.
-///   x: (B, T, C)  memory: (B, S, C)  ->  (B, T, C).      As torch.nn.TransformerDecoderLayer; like
-/// there, options.causal has to be asked for.
+///   x: (B, T, C)  memory: (B, S, C)  ->  (B, T, C).      As torch.nn.TransformerDecoderLayer: the
+/// causal mask is off unless options.causal is set.
 class TransformerDecoderLayer : public TransformerLayer {
  public:
   TransformerDecoderLayer(const TransformerLayerOptions& options, Rng& rng);
   Tensor operator()(const Tensor& x, const Tensor& memory, const Mask& mask = Mask::none(),
                     const Mask& memory_mask = Mask::none()) const;
-  /// The same with other attentions in their places.
-  Tensor forward_with(const Tensor& x, const Sublayer& self_attention,
-                      const Sublayer& cross_attention) const;
+  /// The same with the given functions instead of self_attn and multihead_attn.
+  Tensor forward(const Tensor& x, const Sublayer& self_attention,
+                 const Sublayer& cross_attention) const;
   void visit(Visitor& v) override;
 
   MultiheadAttention self_attn, multihead_attn;
@@ -103,15 +104,15 @@ class TransformerDecoderLayer : public TransformerLayer {
 struct TransformerStackOptions {
   TransformerLayerOptions layer;
   std::int64_t num_layers;
-  bool final_norm = false;  ///< a norm behind the last layer; pre-norm layers want one
+  bool final_norm = false;  ///< a norm after the last layer; needed by pre-norm layers
 };
 
-/// Layers one after another, and a last norm.    x: (B, T, C)  ->  (B, T, C)
+/// A stack of layers, and the final norm.    x: (B, T, C)  ->  (B, T, C)
 class TransformerEncoder : public Module {
  public:
   TransformerEncoder(const TransformerStackOptions& options, Rng& rng);
   Tensor operator()(const Tensor& x, const Mask& mask = Mask::none()) const;
-  /// Of packed sequences, (N, C) -> (N, C); mask: of none, causal and window.
+  /// For packed sequences, (N, C) -> (N, C); mask: made of none, causal and window.
   Ragged operator()(const Ragged& x, const Mask& mask = Mask::none()) const;
   void visit(Visitor& v) override;
 

@@ -50,7 +50,7 @@ TransformerStackOptions stack(const Options& o) {
 
 void check_ids(const char* op, const Tensor& ids, std::int64_t rank) {
   if (ids.rank() != rank || ids.numel() == 0)
-    shape_error(op, "ids {}: they must be {}, and some", ids.shape().str(),
+    shape_error(op, "ids {}: must be {} and not empty", ids.shape().str(),
                 rank == 1 ? "(B)" : "(B, T)");
 }
 
@@ -65,33 +65,32 @@ Tensor last_of_rows(const Tensor& h, const std::vector<std::int64_t>& counts) {
 
 void check_layers(const Options& o, const LmCache& cache) {
   if (std::ssize(cache.layers) != o.num_layers)
-    value_error("TransformerLM", "a cache of {} layers: the model has {}", cache.layers.size(),
+    value_error("TransformerLM", "a cache of {} layers: must be {}", cache.layers.size(),
                 o.num_layers);
 }
 
-// ALiBi counts from the cache's end, where a padded chunk of rows of unequal length needs its
-// place.
-void check_place(const Options& o, const KvCache& cache, std::int64_t T) {
+// ALiBi measures distances from the end of the cache, so a padded chunk must fit into it.
+void check_fits(const Options& o, const KvCache& cache, std::int64_t T) {
   const std::int64_t longest = *std::max_element(cache.lengths().begin(), cache.lengths().end());
   if (o.positions == LmPositions::alibi && longest + T > cache.slots())
     state_error("TransformerLM",
-                "{} tokens behind {} with alibi: padding counts too, and the capacity is {}", T,
+                "{} tokens after {} with alibi: must be at most capacity = {} with padding", T,
                 longest, cache.slots());
 }
 
-// Whether a text may get longer than max_len.
-bool is_endless(const Options& o) {
+// Whether a sequence may be longer than max_len.
+bool is_unbounded(const Options& o) {
   return o.window > 0 && o.positions != LmPositions::learned && o.positions != LmPositions::alibi;
 }
 
 void check_lengths(const Tensor& ids, const std::vector<std::int64_t>& lengths) {
   if (lengths.empty()) return;
   if (static_cast<std::int64_t>(lengths.size()) != ids.dim(0))
-    shape_error("TransformerLM::prefill", "ids {} and {} lengths: there must be one a row",
+    shape_error("TransformerLM::prefill", "ids {} and {} lengths: must be one per row",
                 ids.shape().str(), lengths.size());
   for (const std::int64_t length : lengths)
     if (length < 1 || length > ids.dim(1))
-      value_error("TransformerLM::prefill", "length {} with ids {}: it must be 1 to {}", length,
+      value_error("TransformerLM::prefill", "length = {} with ids {}: must be from 1 to {}", length,
                   ids.shape().str(), ids.dim(1));
 }
 
@@ -115,19 +114,20 @@ TransformerLM::TransformerLM(const Options& options, Rng& rng)
   init::normal(output->weight, 0.0, 0.02, rng);
 }
 
-// --- the whole at once ---------------------------------------------------------------------------
+// --- whole sequences -----------------------------------------------------------------------------
 
-Tensor TransformerLM::embed(const Tensor& ids, const Tensor& places) const {
+Tensor TransformerLM::embed(const Tensor& ids, const Tensor& at) const {
   Tensor x = embedding(ids);  // (B, T, C)
   if (options_.positions == LmPositions::sinusoidal)
     x = std::sqrt(static_cast<double>(options_.d_model)) * x;
-  return drop(positions(x, places));
+  return drop(positions(x, at));
 }
 
 Tensor TransformerLM::hidden(const Tensor& ids) const {
   check_ids("TransformerLM", ids, 2);
   if (ids.dim(1) > options_.max_len)
-    value_error("TransformerLM", "{} tokens: max_len is {}", ids.dim(1), options_.max_len);
+    value_error("TransformerLM", "{} tokens: must be at most max_len = {}", ids.dim(1),
+                options_.max_len);
   return transformer(embed(ids, arange(ids.dim(1))));  // (B, T, C)
 }
 
@@ -151,8 +151,9 @@ Tensor TransformerLM::operator()(const Tensor& ids,
 LmCache TransformerLM::make_cache(std::int64_t B, std::int64_t capacity,
                                   std::int64_t max_chunk) const {
   const std::int64_t most = capacity == 0 ? options_.max_len : capacity;
-  if (most > options_.max_len && !is_endless(options_))
-    value_error("TransformerLM", "a cache of {} tokens: max_len is {}", most, options_.max_len);
+  if (most > options_.max_len && !is_unbounded(options_))
+    value_error("TransformerLM", "a cache of {} tokens: must be at most max_len = {}", most,
+                options_.max_len);
   const auto& attention = transformer.layers[0].self_attn.options();
   KvCacheOptions o{.batch_size = B,
                    .num_kv_heads = attention.num_kv_heads,
@@ -172,12 +173,12 @@ LmCache TransformerLM::make_cache(std::int64_t B, std::int64_t capacity,
 Tensor TransformerLM::hidden(const Tensor& ids, LmCache& cache,
                              const std::vector<std::int64_t>& counts) const {
   check_layers(options_, cache);
-  check_place(options_, cache.layers[0], ids.dim(1));
-  const Tensor places = cache.layers[0].next_positions(ids.dim(1));  // (T) or (B, T)
-  Tensor x = embed(ids, places);
+  check_fits(options_, cache.layers[0], ids.dim(1));
+  const Tensor at = cache.layers[0].next_positions(ids.dim(1));  // (T) or (B, T)
+  Tensor x = embed(ids, at);
   for (std::size_t i = 0; i < cache.layers.size(); ++i) {
     const TransformerEncoderLayer& layer = transformer.layers[i];
-    x = layer.forward_with(
+    x = layer.forward(
         x, [&](const Tensor& n) { return cache.layers[i].extend(layer.self_attn, n, counts); });
   }
   return transformer.norm ? (*transformer.norm)(x) : x;  // (B, T, C)
@@ -201,7 +202,7 @@ Tensor TransformerLM::prefill(const Tensor& ids, LmCache& cache,
   const std::int64_t T = ids.dim(1);
   const std::int64_t chunk = cache.layers[0].is_ring() ? cache.layers[0].options().max_chunk : T;
   if (chunk >= T) return read_out(last_of_rows(hidden(ids, cache, lengths), lengths));
-  // In pieces, the last of them being another for each row.
+  // In chunks: the last token of each row may be in another chunk.
   std::vector<Tensor> last(static_cast<std::size_t>(ids.dim(0)));
   for (std::int64_t begin = 0; begin < T; begin += chunk) {
     const std::int64_t n = std::min(chunk, T - begin);
@@ -237,17 +238,18 @@ std::vector<std::int64_t> generate(const TransformerLM& model, std::span<const s
                                    const GenerateOptions& options, Rng& rng,
                                    const std::function<bool(std::int64_t)>& on_token) {
   checked_range("generate", "max_tokens", options.max_tokens, 0);
-  if (prompt.empty()) value_error("generate", "an empty prompt: it must have one token or more");
+  if (prompt.empty()) value_error("generate", "an empty prompt: must have at least 1 token");
   const auto length = std::ssize(prompt);
   const std::int64_t max_len = model.options().max_len;
-  const std::int64_t most = is_endless(model.options())
+  const std::int64_t most = is_unbounded(model.options())
                                 ? options.max_tokens
                                 : std::min(options.max_tokens, max_len - length + 1);
   std::vector<std::int64_t> tokens;
   if (options.max_tokens == 0) return tokens;
-  if (most < 1) value_error("generate", "a prompt of {} tokens: max_len is {}", length, max_len);
-  // What is read back: all but the last token. An endless model's cache is a ring.
-  const std::int64_t capacity = is_endless(model.options()) ? 0 : length + most - 1;
+  if (most < 1)
+    value_error("generate", "a prompt of {} tokens: must be at most max_len = {}", length, max_len);
+  // The last token is not fed back. An unbounded model's cache is a ring buffer.
+  const std::int64_t capacity = is_unbounded(model.options()) ? 0 : length + most - 1;
   LmCache cache = model.make_cache(1, capacity);
   Tensor logits = model.prefill(from_data(prompt, {1, length}), cache);  // (1, V)
   for (;;) {

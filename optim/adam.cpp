@@ -22,8 +22,8 @@ Adam::Adam(std::string kind, std::vector<ParameterGroup> groups, AdamOptions opt
     : Optimizer(std::move(kind), std::move(groups), options.lr, options.weight_decay),
       options_(options),
       decoupled_(decoupled),
-      mean_(&add_memory("exp_avg")),
-      mean_square_(&add_memory("exp_avg_sq", /*never_negative=*/true)) {
+      mean_(&add_state("exp_avg")),
+      mean_square_(&add_state("exp_avg_sq", /*never_negative=*/true)) {
   check_fraction("beta1", options.beta1);
   check_fraction("beta2", options.beta2);
   check_not_negative("eps", options.eps);

@@ -7,8 +7,8 @@ namespace fovea::optim {
 
 struct AdamOptions {
   double lr = 1e-3;
-  double beta1 = 0.9;    ///< memory of the mean gradient
-  double beta2 = 0.999;  ///< memory of the mean squared gradient
+  double beta1 = 0.9;    ///< decay of the mean gradient
+  double beta2 = 0.999;  ///< decay of the mean squared gradient
   double eps = 1e-8;
   double weight_decay = 0;  ///< added to the gradient (an L2 penalty)
 };
@@ -35,7 +35,7 @@ struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
-  double weight_decay = 1e-2;  ///< of the weights themselves, apart from the gradient
+  double weight_decay = 1e-2;  ///< applied to the weights, not added to the gradient
 };
 
 class AdamW : public Adam {

@@ -16,7 +16,7 @@ WeightAverage::WeightAverage(const NamedTensors& model, double decay)
 }
 
 void WeightAverage::update(std::int64_t t) {
-  if (t < 0) value_error("WeightAverage", "after step {}: steps are counted from 0", t);
+  if (t < 0) value_error("WeightAverage", "t = {}: must be at least 0", t);
   const NoGrad guard;
   const auto n = static_cast<double>(t);
   const double decay = std::min(decay_, (n + 1) / (n + 10));
@@ -25,7 +25,7 @@ void WeightAverage::update(std::int64_t t) {
     Tensor& a = average_[i].second;
     Tensor unused;
     if (is_floating(w.dtype())) {
-      // A step of size 1 - d' down the slope of (a - w)^2 / 2.
+      // a - (1 - d') (a - w): an SGD step on (a - w)^2 / 2 with learning rate 1 - d'.
       sgd_step(a, a - w, unused, {.lr = 1 - decay}, false);
     } else {
       a.copy_from(w);

@@ -1,9 +1,9 @@
 #include <fovea/core/autograd.h>
+#include <fovea/core/dry_run.h>
 #include <fovea/core/error.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/optimizer.h>
 #include <fovea/core/ops/reduce.h>
-#include <fovea/core/rehearsal.h>
 #include <fovea/optim/clip.h>
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace fovea::optim {
 namespace {
 
-// Gives every gradient g the value f(g). A new tensor: somebody else may hold the old one.
+// Replaces every gradient g by f(g). A new tensor, because the old one may have other owners.
 template <class F>
 void replace_gradients(const NamedTensors& parameters, const F& f) {
   for (auto [name, parameter] : parameters)
@@ -32,7 +32,7 @@ double largest_gradient(const NamedTensors& parameters) {
   return top;
 }
 
-// Where the squares of f64 gradients overflow or vanish: top sqrt(sum (g / top)^2).
+// For f64 gradients whose squares overflow or underflow: top sqrt(sum (g / top)^2).
 double norm_by_largest(const NamedTensors& parameters) {
   const double top = largest_gradient(parameters);
   if (!(top > 0) || !std::isfinite(top)) return top;
@@ -42,7 +42,7 @@ double norm_by_largest(const NamedTensors& parameters) {
   return top * std::sqrt(squares);
 }
 
-// g factor. A factor that f32 does not hold to full precision is applied in two steps.
+// g factor. A factor that is subnormal in f32 is applied in two steps.
 Tensor scaled(const Tensor& g, double factor) {
   return factor < 0x1p-100 ? (g * 0x1p-64) * (factor * 0x1p64) : g * factor;
 }
@@ -54,7 +54,7 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptio
   const NoGrad guard;
   const NamedTensors once = distinct("clip_grad_norm", parameters);
   double squares = 0;
-  bool exact = true;  // no f64 gradient: squares of f32 values neither overflow nor vanish
+  bool exact = true;  // no f64 gradient: squares of f32 values cannot over- or underflow in f64
   for (const auto& [name, parameter] : once) {
     const Tensor g = parameter.grad();
     if (!g.defined()) continue;
@@ -62,12 +62,12 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptio
     const double part = sum_of_squares(g);
     if (options.error_if_nonfinite && !std::isfinite(part) &&
         !std::isfinite(largest_gradient({{name, parameter}})))
-      raise<NonFiniteError>("clip_grad_norm", "the gradient of '{}' has the norm {}", name,
+      raise<NonFiniteError>("clip_grad_norm", "gradient norm of '{}' = {}: must be finite", name,
                             std::sqrt(part));
     squares += part;
   }
-  // In a dry run all sums are 0: it takes the usual path.
-  const bool in_range = exact || Rehearsal::on() || (squares > 0x1p-900 && std::isfinite(squares));
+  // In a dry run all sums are 0: use the common path.
+  const bool in_range = exact || DryRun::on() || (squares > 0x1p-900 && std::isfinite(squares));
   const double norm = in_range ? std::sqrt(squares) : norm_by_largest(once);
   const double factor = max_norm / (norm + 1e-6);
   if (std::isfinite(norm) && factor < 1)

@@ -9,19 +9,18 @@ struct ClipOptions {
   bool error_if_nonfinite = false;  ///< NonFiniteError instead of a returned NaN or infinity
 };
 
-/// Scales all gradients together so that their common Euclidean norm is at most max_norm, and
-/// returns the norm that they had. Parameters without a gradient do not count, tied ones count
-/// once. ValueError for a name that is listed twice.
+/// Scales all gradients by one factor so that their total Euclidean norm is at most max_norm, and
+/// returns the total norm before clipping. Parameters without a gradient are ignored, tied ones
+/// count once. ValueError for a name that is listed twice.
 ///
 ///   n = sqrt(sum of all g^2),   g = g min(1, max_norm / (n + 1e-6))        the 1e-6 is PyTorch's
 ///
-/// If n is NaN or infinite, the gradients are left as they are: no factor would mend them, and the
-/// caller, who sees n, can leave the step out. n does not depend on the number of threads.
-/// Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks, ICML
-/// 2013, 3.2.
+/// If n is NaN or infinite, the gradients are unchanged: no factor makes them finite, and the
+/// caller can test n and skip the step. n does not depend on the number of threads. Pascanu,
+/// Mikolov, Bengio: On the difficulty of training recurrent neural networks, ICML 2013, 3.2.
 double clip_grad_norm(const NamedTensors& parameters, double max_norm, ClipOptions options = {});
 
-/// Moves every element of every gradient into [-limit, limit]. NaN stays NaN.
+/// Clamps every element of every gradient to [-limit, limit]. NaN stays NaN.
 void clip_grad_value(const NamedTensors& parameters, double limit);
 
 }  // namespace fovea::optim

@@ -17,8 +17,8 @@ std::atomic<std::int64_t> noted_at = 0;  // milliseconds
 static_assert(std::atomic<int>::is_always_lock_free &&
               std::atomic<std::int64_t>::is_always_lock_free);  // else no handler may use them
 
-std::mutex guards_mutex;  // of the two below
-int guards = 0;           // how many are alive
+std::mutex guards_mutex;  // protects the two variables below
+int guards = 0;           // number of existing guards
 struct sigaction before[std::size(signals)];
 
 std::int64_t milliseconds_now() {
@@ -52,7 +52,7 @@ InterruptGuard::InterruptGuard(bool on) : on_(on) {
     if (before[i].sa_handler == SIG_IGN) continue;
     struct sigaction action = {};
     action.sa_handler = note_signal;
-    action.sa_flags = SA_RESTART;  // reads and writes go on
+    action.sa_flags = SA_RESTART;  // interrupted reads and writes continue
     sigemptyset(&action.sa_mask);
     sigaction(signals[i], &action, nullptr);
   }

@@ -1,15 +1,15 @@
-// Signals that ask a program to end, noted so that it can save first.
+// Records SIGINT, SIGTERM and SIGHUP, so that a program can save its state before it ends.
 #pragma once
 
 #include <fovea/core/error.h>
 
 namespace fovea::optim {
 
-/// While the first of them lives, SIGINT, SIGTERM and SIGHUP are noted instead of ending the
-/// program, and a second signal ends it at once. (Not within 0.1 s: timeout(1) and a closing
-/// terminal send a signal twice.) A signal that is ignored already, as nohup arranges, stays
-/// ignored. At the end the handlers from before are back and what was noted is forgotten.
-/// Guards may live on several threads.
+/// While at least one guard exists, SIGINT, SIGTERM and SIGHUP are recorded instead of ending the
+/// program, and a second signal ends it immediately. (A second signal within 0.1 s is ignored:
+/// timeout(1) and a closing terminal send a signal twice.) A signal that is already ignored, for
+/// example under nohup, stays ignored. The destructor of the last guard restores the previous
+/// handlers and clears the recorded signal. Guards may exist on several threads.
 class InterruptGuard {
  public:
   explicit InterruptGuard(bool on = true);
@@ -21,15 +21,15 @@ class InterruptGuard {
   bool on_;
 };
 
-/// The number of the signal that was noted; 0: none.
+/// The number of the recorded signal; 0: none.
 int interrupt_signal();
 
 class Interrupted : public Error {
   using Error::Error;
 };
 
-/// For the loops of a long validation: Interrupted if a signal was noted. optim::train() then saves
-/// the training as it was before the validation, which the next run repeats.
+/// Throws Interrupted if a signal was recorded. Call it in the loops of a long validation:
+/// optim::train() then saves the state before the validation, and the next run repeats it.
 void check_interrupt();
 
 }  // namespace fovea::optim

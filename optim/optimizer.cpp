@@ -43,15 +43,15 @@ void Optimizer::add_group(const ParameterGroup& group, double weight_decay) {
   }
 }
 
-// A memory that two groups have would be updated twice in a step.
+// A storage that is in two groups would be updated twice per step.
 void Optimizer::check_groups() const {
   NamedTensors all;
   for (const Slot& slot : slots_) all.emplace_back(slot.name, slot.parameter);
   const NamedTensors once = distinct(kind_, all);
   if (once.size() == all.size()) return;
-  std::size_t i = 0;  // the first that is left out
+  std::size_t i = 0;  // the first duplicate
   while (i < once.size() && once[i].first == all[i].first) ++i;
-  value_error(kind_, "'{}' is over the memory of a parameter of another group", all[i].first);
+  value_error(kind_, "'{}' shares memory with a parameter of another group", all[i].first);
 }
 
 void Optimizer::zero_grad() {
@@ -96,7 +96,7 @@ void Optimizer::check_state(std::string_view source, const std::string& name, co
     const auto counts = value.to_vector<std::int64_t>();
     for (std::size_t i = 0; i < counts.size(); ++i)
       if (counts[i] < 0 || counts[i] > steps)
-        refuse(i, counts[i], fmt::format("from 0 to {}, the steps of the training", steps));
+        refuse(i, counts[i], fmt::format("from 0 to {}, the number of training steps", steps));
     return;
   }
   bool never_negative = name == "lr";
@@ -109,7 +109,7 @@ void Optimizer::check_state(std::string_view source, const std::string& name, co
   }
 }
 
-std::vector<Tensor>& Optimizer::add_memory(std::string name, bool never_negative) {
+std::vector<Tensor>& Optimizer::add_state(std::string name, bool never_negative) {
   std::vector<Tensor>& tensors =
       memories_.emplace_back(Memory{std::move(name), {}, never_negative}).tensors;
   for (const Slot& slot : slots_)

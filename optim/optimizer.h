@@ -1,4 +1,4 @@
-// Optimizer: what all optimisers share. It takes named tensors and knows nothing of modules.
+// Optimizer: base class of all optimizers. It takes named tensors and does not depend on modules.
 //
 //   optim::Adam adam(model.parameters(), {.lr = 1e-3});
 //   adam.zero_grad();
@@ -17,13 +17,13 @@
 
 namespace fovea::optim {
 
-/// Parameters that are treated alike. Tied ones, listed under several names, are trained once,
-/// under the first; ValueError for one that is in two groups, also as another tensor over the same
-/// memory, and for a name that is listed twice.
+/// Parameters with the same settings. Tied parameters, listed under several names, are trained
+/// once, under the first name. ValueError for a parameter that is in two groups, also as another
+/// tensor with the same storage, and for a name that is listed twice.
 struct ParameterGroup {
   NamedTensors parameters;
-  double lr_scale = 1;                      ///< this group's rate is lr_scale times the optimiser's
-  std::optional<double> weight_decay = {};  ///< unset: the optimiser's
+  double lr_scale = 1;                      ///< this group's rate is lr_scale times the optimizer's
+  std::optional<double> weight_decay = {};  ///< unset: the optimizer's
 };
 
 std::vector<ParameterGroup> one_group(const NamedTensors& parameters);
@@ -31,37 +31,37 @@ std::vector<ParameterGroup> one_group(const NamedTensors& parameters);
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  // A copy would share its tensors with the original, and both would advance them.
+  // Not copyable: a copy would share its tensors with the original, and both would update them.
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Forgets the gradients of all parameters.
+  /// Sets the gradients of all parameters to undefined (PyTorch: set_to_none).
   void zero_grad();
 
-  /// One update of every parameter that has a gradient; the others, and what is remembered of them,
-  /// stay as they are.
+  /// One update of every parameter that has a gradient; the other parameters, and their optimizer
+  /// state, do not change.
   void step();
 
   /// The learning rate of the next step; schedules set it.
   double lr() const { return lr_.data<double>()[0]; }
   void set_lr(double lr);
 
-  /// All there is to an optimiser besides its options: the rate ("lr"), how often each parameter
-  /// was updated ("steps") and what the method remembers ("momentum.<parameter>"). These are the
-  /// tensors themselves: load_into(file, optimizer.state()) restores the optimiser, bit for bit.
+  /// The complete state of the optimizer except its options: the learning rate ("lr"), the number
+  /// of updates of each parameter ("steps") and the method's tensors ("momentum.<parameter>").
+  /// These are the tensors themselves, not copies: load_into(file, optimizer.state()) restores the
+  /// optimizer, bit for bit.
   NamedTensors state() const;
 
-  /// StateError "kind: source: name = value: must be ..." where `value` cannot be what state()
-  /// calls `name` after `steps` steps of a training: NaN, a negative mean of squares, too many
-  /// updates.
+  /// StateError "kind: source: name = value: must be ..." if `value` cannot be the tensor `name` of
+  /// state() after `steps` training steps: NaN, a negative mean of squares, too many updates.
   void check_state(std::string_view source, const std::string& name, const Tensor& value,
                    std::int64_t steps) const;
 
  protected:
-  /// `kind` is the optimiser's name in errors.
+  /// `kind` is the optimizer's name in errors.
   Optimizer(std::string kind, std::vector<ParameterGroup> groups, double lr, double weight_decay);
 
-  /// What one update needs to know.
+  /// The arguments of one update.
   struct Update {
     std::size_t index;  ///< of the parameter
     const Tensor& gradient;
@@ -71,8 +71,8 @@ class Optimizer {
   };
   virtual void update(Tensor& w, const Update& u) = 0;
 
-  /// Zeros for every parameter, as a part of state() under `name`.
-  std::vector<Tensor>& add_memory(std::string name, bool never_negative = false);
+  /// Zeros in the shape of each parameter, saved by state() under `name`.
+  std::vector<Tensor>& add_state(std::string name, bool never_negative = false);
 
   /// ValueError "kind: what = value: must be ..." where `value` is not in the range, or is NaN.
   void check_not_negative(const char* what, double value) const;
@@ -96,7 +96,7 @@ class Optimizer {
   void check_groups() const;
 
   std::vector<Slot> slots_;
-  std::deque<Memory> memories_;  // a deque: references to its members stay good
+  std::deque<Memory> memories_;  // a deque: references to its elements stay valid
   Tensor lr_;                    // f64 (1)
   Tensor steps_;                 // i64 (number of parameters)
 };

@@ -1,4 +1,4 @@
-// progress_line(): how far a training is, for people.
+// progress_line(): the progress of a training as text.
 #include <fovea/optim/trainer.h>
 
 #include <cmath>
@@ -9,7 +9,7 @@ namespace fovea::optim {
 namespace {
 
 std::string clock(double seconds) {
-  if (!(seconds < 1e9)) return "many years";  // of a training that only patience or people end
+  if (!(seconds < 1e9)) return "many years";  // without max_epochs and max_seconds
   const auto s = static_cast<std::int64_t>(seconds);
   return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
                    : fmt::format("{}:{:02}", s / 60, s % 60);

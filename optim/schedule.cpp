@@ -18,7 +18,7 @@ void check_count(const char* op, const char* what, std::int64_t value) {
   if (value < 1) value_error(op, "{} = {}: must be at least 1", what, value);
 }
 
-// `rate` of the steps 0, 1, ...
+// `rate` for the steps 0, 1, ...
 template <class Rate>
 Schedule schedule(const char* op, Rate rate) {
   return [op, rate = std::move(rate)](std::int64_t t) {
@@ -94,9 +94,9 @@ Schedule noam(std::int64_t width, std::int64_t warm_up, double scale) {
 Schedule sequential(std::vector<Phase> phases, Schedule last) {
   for (const Phase& phase : phases) {
     check_count("sequential", "steps", phase.steps);
-    if (!phase.rate) value_error("sequential", "a phase without a rate: must be a schedule");
+    if (!phase.rate) value_error("sequential", "rate of a phase is empty: must be a schedule");
   }
-  if (!last) value_error("sequential", "no last schedule: must be one");
+  if (!last) value_error("sequential", "last is empty: must be a schedule");
   return schedule("sequential",
                   [phases = std::move(phases), last = std::move(last)](std::int64_t t) {
                     for (const Phase& phase : phases) {

@@ -1,5 +1,4 @@
-// Learning rates as functions of the step. A schedule remembers nothing, so there is nothing to
-// save:
+// Learning rates as functions of the step. A schedule has no state, so there is nothing to save:
 //
 //   const optim::Schedule rate = optim::sequential({{400, optim::linear(0, 1e-3, 400)}},
 //                                                  optim::cosine(1e-3, 9600));
@@ -14,7 +13,7 @@ namespace fovea::optim {
 
 using Schedule = std::function<double(std::int64_t t)>;
 
-// Arguments out of range are a ValueError, and so is t < 0.
+// ValueError for arguments out of range and for t < 0.
 
 /// lr
 Schedule constant(double lr);
@@ -28,20 +27,20 @@ Schedule multi_step(double lr, std::vector<std::int64_t> milestones, double fact
 /// lr factor^t
 Schedule exponential(double lr, double factor);
 
-/// A straight line from `from` at t = 0 to `to` at t = steps, and `to` from there on. Warm-up is
+/// Linear from `from` at t = 0 to `to` at t = steps, constant afterwards. Warm-up is
 /// linear(0.1 * lr, lr, steps).
 Schedule linear(double from, double to, std::int64_t steps);
 
-/// min_lr + (lr - min_lr) (1 + cos(pi t / steps)) / 2, and min_lr from t = steps on.
+/// min_lr + (lr - min_lr) (1 + cos(pi t / steps)) / 2, and min_lr for t >= steps.
 /// Loshchilov, Hutter: SGDR, ICLR 2017, equation 5, one period.
 Schedule cosine(double lr, std::int64_t steps, double min_lr = 0);
 
-/// scale width^-0.5 min(n^-0.5, n warm_up^-1.5) with n = t + 1: rises for `warm_up` steps, then
-/// falls with the square root of the step. Vaswani et al.: Attention Is All You Need, 2017,
+/// scale width^-0.5 min(n^-0.5, n warm_up^-1.5) with n = t + 1: increases for `warm_up` steps, then
+/// decreases with the square root of the step. Vaswani et al.: Attention Is All You Need, 2017,
 /// section 5.3.
 Schedule noam(std::int64_t width, std::int64_t warm_up, double scale = 1);
 
-/// One schedule after the other; each sees its own first step as t = 0. The last has no end.
+/// One schedule after another; t counts from 0 in each phase. The last schedule has no end.
 struct Phase {
   std::int64_t steps;
   Schedule rate;

@@ -12,9 +12,10 @@ SGD::SGD(std::vector<ParameterGroup> groups, SGDOptions options)
   check_not_negative("momentum", options.momentum);
   check_not_negative("dampening", options.dampening);
   if (options.nesterov && (options.momentum == 0 || options.dampening != 0))
-    value_error(kind_, "momentum = {}, dampening = {}: nesterov needs a momentum and no dampening",
+    value_error(kind_,
+                "momentum = {}, dampening = {}: nesterov requires momentum > 0 and dampening = 0",
                 options.momentum, options.dampening);
-  if (options.momentum != 0) velocity_ = &add_memory("momentum");
+  if (options.momentum != 0) velocity_ = &add_state("momentum");
 }
 
 void SGD::update(Tensor& w, const Update& u) {

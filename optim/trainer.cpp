@@ -45,13 +45,13 @@ class Run {
   bool ended() {
     if (abandoned_) {
       result_.stopped_by = StoppedBy::interrupt;
-    } else if (place_.epoch >= options_.max_epochs) {
+    } else if (state_.epoch >= options_.max_epochs) {
       result_.stopped_by = StoppedBy::epochs;
     } else if (interrupt_signal() != 0) {
       result_.stopped_by = StoppedBy::interrupt;
-    } else if (place_.seconds >= options_.max_seconds) {
+    } else if (state_.seconds >= options_.max_seconds) {
       result_.stopped_by = StoppedBy::time;
-    } else if (options_.patience > 0 && place_.since_best >= options_.patience) {
+    } else if (options_.patience > 0 && state_.since_best >= options_.patience) {
       result_.stopped_by = StoppedBy::patience;
     } else {
       return false;
@@ -59,62 +59,62 @@ class Run {
     return true;
   }
 
-  // Whether the steps made so far end with a validation.
-  bool due() const { return place_.step > 0 && due_after(place_.step, place_.batch == 0); }
+  // Whether a validation follows the last step.
+  bool due() const { return state_.step > 0 && due_after(state_.step, state_.batch == 0); }
   bool due_after(std::int64_t step, bool epoch_ends) const {
     return options_.validate_every > 0 ? step % options_.validate_every == 0 : epoch_ends;
   }
   // Whether that validation has been made.
   bool measured() const {
-    return !result_.history.empty() && result_.history.back().step == place_.step;
+    return !result_.history.empty() && result_.history.back().step == state_.step;
   }
 
-  // The run before was ended in this validation.
+  // The previous run was interrupted during this validation.
   void validate_again() {
     validate();
     if (report_) report_(result_.last);
     save_last();
   }
 
-  // One step, and what is due after it.
+  // One step, then validation and checkpoint if they are due.
   void advance() {
     step();
     if (due()) validate();
     if (report_) report_(result_.last);
-    if (due() || place_.batch == 0 || save_is_due()) save_last();
+    if (due() || state_.batch == 0 || save_is_due()) save_last();
   }
 
   void step() {
-    if (place_.batch == 0) place_.batches = batches_of(task_, place_.epoch);
+    if (state_.batch == 0) state_.batches = batches_of(task_, state_.epoch);
     const auto start = Clock::now();
     Optimizer& optimizer = *task_.optimizer;
-    if (task_.learning_rate) optimizer.set_lr(task_.learning_rate(place_.step));
+    if (task_.learning_rate) optimizer.set_lr(task_.learning_rate(state_.step));
     optimizer.zero_grad();
-    const TrainingTask::Loss loss = task_.loss(place_.epoch, place_.batch);
+    const TrainingTask::Loss loss = task_.loss(state_.epoch, state_.batch);
     const auto value = loss.value.item<double>();
     check_finite("loss", value);
     if (loss.weight < 0)
-      value_error("train", "the loss's weight = {}: must not be negative", loss.weight);
+      value_error("train", "loss weight = {}: must not be negative", loss.weight);
     loss.value.backward();
-    place_.gradient_norm = 0;
+    state_.gradient_norm = 0;
     if (options_.clip_norm > 0) {
-      place_.gradient_norm = clip_grad_norm(task_.model, options_.clip_norm);
-      check_finite("gradient's norm", place_.gradient_norm);
+      state_.gradient_norm = clip_grad_norm(task_.model, options_.clip_norm);
+      check_finite("gradient's norm", state_.gradient_norm);
     }
     optimizer.step();
-    if (average_) average_->update(place_.step);
+    if (average_) average_->update(state_.step);
 
     constexpr double memory = 0.98;  // of the running loss: about fifty steps
-    place_.running_loss =
-        place_.step == 0 ? value : memory * place_.running_loss + (1 - memory) * value;
-    place_.tokens += loss.weight;
-    ++place_.step;
-    if (++place_.batch == place_.batches) {
-      ++place_.epoch;
-      place_.batch = 0;
+    state_.running_loss =
+        state_.step == 0 ? value : memory * state_.running_loss + (1 - memory) * value;
+    state_.tokens += loss.weight;
+    ++state_.step;
+    if (++state_.batch == state_.batches) {
+      ++state_.epoch;
+      state_.batch = 0;
     }
-    place_.seconds += std::chrono::duration<double>(Clock::now() - start).count();
-    if (place_.step == 1) place_.training = training_id(task_, options_.metadata);
+    state_.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    if (state_.step == 1) state_.training = training_id(task_, options_.metadata);
     result_.last = progress();
   }
 
@@ -122,34 +122,34 @@ class Run {
     if (!std::isfinite(value))
       raise<NonFiniteError>("train",
                             "the {} of step {} (epoch {}, batch {}) is {}: TraceNonFinite "
-                            "(core/diagnose.h) finds the op that it comes from",
-                            what, place_.step, place_.epoch, place_.batch, value);
+                            "(core/diagnose.h) finds the op that produced it",
+                            what, state_.step, state_.epoch, state_.batch, value);
   }
 
-  // After the last step, which belongs to the epoch before if that one is complete.
+  // After the last step, which belongs to the previous epoch if that one is complete.
   Progress progress() const {
-    const bool complete = place_.batch == 0;
-    const std::int64_t epoch = place_.epoch - complete;
-    const std::int64_t batch = complete ? place_.batches : place_.batch;
+    const bool complete = state_.batch == 0;
+    const std::int64_t epoch = state_.epoch - complete;
+    const std::int64_t batch = complete ? state_.batches : state_.batch;
     const double done = static_cast<double>(epoch) +
-                        static_cast<double>(batch) / static_cast<double>(place_.batches);
+                        static_cast<double>(batch) / static_cast<double>(state_.batches);
     const double to_do = static_cast<double>(options_.max_epochs) - done;
     return {.epoch = epoch,
             .batch = batch,
-            .batches = place_.batches,
-            .step = place_.step,
-            .loss = place_.running_loss,
-            .gradient_norm = place_.gradient_norm,
+            .batches = state_.batches,
+            .step = state_.step,
+            .loss = state_.running_loss,
+            .gradient_norm = state_.gradient_norm,
             .learning_rate = task_.optimizer->lr(),
-            .tokens_per_second = static_cast<double>(place_.tokens) / place_.seconds,
-            .seconds = place_.seconds,
-            .seconds_left = std::min(place_.seconds / done * to_do,
-                                     std::max(0.0, options_.max_seconds - place_.seconds)),
-            .best = place_.best};
+            .tokens_per_second = static_cast<double>(state_.tokens) / state_.seconds,
+            .seconds = state_.seconds,
+            .seconds_left = std::min(state_.seconds / done * to_do,
+                                     std::max(0.0, options_.max_seconds - state_.seconds)),
+            .best = state_.best};
   }
 
-  // Adds a row to the history, with a validation if there is one. A validation that a signal ended
-  // leaves no trace: the next run makes it.
+  // Adds a row to the history, with the validation if there is one. An interrupted validation adds
+  // no row: the next run repeats it.
   void validate() {
     if (task_.validate) {
       if (!saved_once_ || save_is_due()) save_last();
@@ -159,7 +159,7 @@ class Run {
     if (!options_.log.empty()) log_.write(log_text(result_.history, options_.log));
   }
 
-  // False if a signal ended it. The next run repeats it, with the same random numbers.
+  // False if a signal interrupted it. The next run repeats it with the same random numbers.
   bool measure() {
     std::vector<RngState> before;
     for (const Rng* rng : task_.generators) before.push_back(rng->state());
@@ -174,7 +174,7 @@ class Run {
       count(figure);
       return true;
     } catch (const Interrupted&) {
-      if (interrupt_signal() == 0) throw;  // not by our guard
+      if (interrupt_signal() == 0) throw;  // thrown by the caller, not after a signal
       for (std::size_t i = 0; i < before.size(); ++i) task_.generators[i]->set_state(before[i]);
       abandoned_ = true;
       return false;
@@ -183,18 +183,18 @@ class Run {
 
   void count(double figure) {
     result_.last.validation = figure;
-    const bool better = is_better(figure, place_.best, options_.higher_is_better);
-    place_.since_best = better ? 0 : place_.since_best + 1;
-    if (better || figure == place_.best) {
-      place_.best = figure;
+    const bool better = is_better(figure, state_.best, options_.higher_is_better);
+    state_.since_best = better ? 0 : state_.since_best + 1;
+    if (better || figure == state_.best) {
+      state_.best = figure;
       if (!options_.best.empty())
         save_finite(options_.best, task_.model,
-                    with_training_id(options_.metadata, place_.training));
+                    with_training_id(options_.metadata, state_.training));
     }
-    result_.last.best = place_.best;
+    result_.last.best = state_.best;
   }
 
-  // While it lives, the model is in evaluation mode and has its average's values.
+  // While this object exists, the model is in evaluation mode and has the averaged weights.
   class ModelForValidation {
    public:
     explicit ModelForValidation(Run& run) : run_(run) {
@@ -217,9 +217,9 @@ class Run {
   }
 
   void finish() {
-    // Time runs out anywhere, and validate_every need not divide the steps: the last ones count
-    // too. After an interrupt nobody wants to wait, and the next run goes on from here.
-    if (result_.stopped_by != StoppedBy::interrupt && !measured() && place_.step > 0) {
+    // max_seconds can end anywhere, and validate_every need not divide the number of steps:
+    // validate the last steps too. Not after an interrupt: the next run continues from here.
+    if (result_.stopped_by != StoppedBy::interrupt && !measured() && state_.step > 0) {
       save_last();
       validate();
       if (abandoned_) result_.stopped_by = StoppedBy::interrupt;
@@ -227,23 +227,23 @@ class Run {
     }
     save_last();
     const bool interrupted = result_.stopped_by == StoppedBy::interrupt;
-    if (!options_.best.empty() && !std::isnan(place_.best)) {
+    if (!options_.best.empty() && !std::isnan(state_.best)) {
       const SafetensorsFile best = SafetensorsFile::read(options_.best);
-      check_is_ours(best, place_.training, options_);
+      check_is_ours(best, state_.training, options_);
       load_into(best, task_.model);
     } else if (average_ && !interrupted) {
       average_->swap();
     }
-    result_.tokens = place_.tokens;
-    result_.metadata = with_training_id(options_.metadata, place_.training);
-    result_.signal = interrupt_signal();  // one that came after the last step counts too
+    result_.tokens = state_.tokens;
+    result_.metadata = with_training_id(options_.metadata, state_.training);
+    result_.signal = interrupt_signal();  // also one after the last step
   }
 
   // --- checkpoints -------------------------------------------------------------------------------
 
-  // The tensors of `last`. The place and the generators are copies, all else is what is trained.
-  NamedTensors everything(const NamedTensors& place, const NamedTensors& generators) const {
-    NamedTensors all = place;
+  // The tensors of `last`. State and generators are copies, the others are the trained tensors.
+  NamedTensors everything(const NamedTensors& state, const NamedTensors& generators) const {
+    NamedTensors all = state;
     append(all, "model", task_.model);
     append(all, "optimizer", task_.optimizer->state());
     append(all, "generator", generators);
@@ -265,22 +265,23 @@ class Run {
   void save_last() {
     if (options_.last.empty()) return;
     const auto rows = std::ssize(result_.history);
-    if (saved_once_ && saved_step_ == place_.step && saved_rows_ == rows) return;  // is there
-    save_finite(options_.last, everything(to_tensors(place_, result_.history), generators()),
+    if (saved_once_ && saved_step_ == state_.step && saved_rows_ == rows)
+      return;  // already written
+    save_finite(options_.last, everything(to_tensors(state_, result_.history), generators()),
                 options_.metadata);
     saved_once_ = true;
-    saved_step_ = place_.step;
+    saved_step_ = state_.step;
     saved_rows_ = rows;
     saved_at_ = Clock::now();
   }
 
-  // A file of NaN would replace the last good one.
+  // A model with NaN must not replace the last good file.
   void save_finite(const std::filesystem::path& path, const NamedTensors& tensors,
                    const Metadata& metadata) const {
     for (const auto& [name, tensor] : finite_)
       if (const std::string bad = non_finite(tensor); !bad.empty())
         raise<NonFiniteError>("train", "'{}' holds {} after step {}: {} is not written", name, bad,
-                              place_.step, path.string());
+                              state_.step, path.string());
     save(path, tensors, metadata);
   }
 
@@ -288,31 +289,31 @@ class Run {
     const SafetensorsFile file = SafetensorsFile::read(options_.last);
     check_same_training(file, options_.metadata);
     const Position at = read_position(file, task_, options_);
-    NamedTensors place = to_tensors(at.place, at.history);
-    read_again(file, place);
+    NamedTensors state = to_tensors(at.state, at.history);
+    take_shapes(file, state);
     const NamedTensors states = generators();
-    load_into(file, everything(place, states),
+    load_into(file, everything(state, states),
               {.finite = true, .check = [&](const std::string& name, const Tensor& value) {
-                 check_tensor(file.source(), name, value, at.place.step);
+                 check_tensor(file.source(), name, value, at.state.step);
                }});
     for (std::size_t i = 0; i < states.size(); ++i)
       rng_from_tensor(*task_.generators[i], states[i].second);
-    place_ = at.place;
+    state_ = at.state;
     result_.history = at.history;
     if (measured()) {
       result_.last = result_.history.back();
-    } else if (place_.step > 0) {
+    } else if (state_.step > 0) {
       result_.last = progress();
     }
     check_models();
     forget_final_validation();
   }
 
-  // For load_into(): targets of the file's own shapes, since repeated rows were dropped, and none
-  // for what older checkpoints lack.
-  static void read_again(const SafetensorsFile& file, NamedTensors& place) {
-    std::erase_if(place, [&](const auto& entry) { return !file.find(entry.first); });
-    for (auto& [name, tensor] : place) tensor = file.tensor(name);
+  // Targets for load_into() in the shapes of the file: repeated rows were dropped from `state`, and
+  // older checkpoints lack some entries.
+  static void take_shapes(const SafetensorsFile& file, NamedTensors& state) {
+    std::erase_if(state, [&](const auto& entry) { return !file.find(entry.first); });
+    for (auto& [name, tensor] : state) tensor = file.tensor(name);
   }
 
   void check_tensor(const std::string& source, const std::string& name, const Tensor& value,
@@ -325,34 +326,34 @@ class Run {
         state_error("train", "{}: {}: position = {}: must not be negative", source, name, words[2]);
   }
 
-  // They are wanted at the end, hours from now.
+  // Checked now because they are read only at the end, hours later.
   void check_models() const {
     if (!options_.model_file.empty() && std::filesystem::exists(options_.model_file))
-      check_is_ours(SafetensorsFile::read(options_.model_file), place_.training, options_);
-    if (options_.best.empty() || std::isnan(place_.best)) return;
+      check_is_ours(SafetensorsFile::read(options_.model_file), state_.training, options_);
+    if (options_.best.empty() || std::isnan(state_.best)) return;
     if (!std::filesystem::exists(options_.best))
       state_error("train", "{} is missing: the best model before {} was written",
                   options_.best.string(), options_.last.string());
-    check_is_ours(SafetensorsFile::read(options_.best), place_.training, options_);
+    check_is_ours(SafetensorsFile::read(options_.best), state_.training, options_);
   }
 
-  // The row of a validation that was made only because the run ended: a run that goes on does not
-  // have it.
+  // Drops the row of a validation that was made only because the run ended: an uninterrupted run
+  // does not have it.
   void forget_final_validation() {
     if (!measured() || due() || ended()) return;
     result_.history.pop_back();
-    if (place_.since_best > 0) --place_.since_best;
+    if (state_.since_best > 0) --state_.since_best;
   }
 
   const TrainingTask& task_;
   const TrainerOptions& options_;
   const std::function<void(const Progress&)>& report_;
   GrowingText log_;
-  Place place_;
+  TrainerState state_;
   TrainingResult result_;
   std::optional<WeightAverage> average_;
-  NamedTensors finite_;     // what was finite at the start: not, say, a mask of infinities
-  bool abandoned_ = false;  // a validation, by a signal
+  NamedTensors finite_;     // finite at the start: excludes, for example, a mask with infinities
+  bool abandoned_ = false;  // a signal interrupted the validation
   bool saved_once_ = false;
   std::int64_t saved_step_ = 0, saved_rows_ = 0;
   Clock::time_point saved_at_ = Clock::now();
@@ -367,7 +368,7 @@ void check_options(const TrainerOptions& o) {
         std::pair("save_every", o.save_every)})
     if (!(value >= 0)) value_error("train", "{} = {}: must be at least 0", name, value);
   if (o.resume && o.last.empty())
-    value_error("train", "resume needs the path of the last checkpoint");
+    value_error("train", "last is empty: must be the checkpoint's path with resume");
 }
 
 }  // namespace
@@ -381,11 +382,10 @@ TrainingLock::TrainingLock(const std::filesystem::path& best, const std::filesys
 TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                      const std::function<void(const Progress&)>& report) {
   if (!task.optimizer || !task.batches || !task.loss)
-    value_error("train",
-                "the task lacks {}: a model is trained with an optimizer, batches and a loss",
-                !task.optimizer ? "an optimizer"
+    value_error("train", "the task has no {}: an optimizer, batches and a loss are required",
+                !task.optimizer ? "optimizer"
                 : !task.batches ? "batches"
-                                : "a loss");
+                                : "loss");
   check_options(options);
   check_files(options);
   std::optional<TrainingLock> lock;

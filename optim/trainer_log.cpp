@@ -7,7 +7,7 @@
 namespace fovea::optim::detail {
 namespace {
 
-// A number that JSON can hold; it has no NaN.
+// JSON has no NaN and no infinity.
 std::string number_or(const char* nothing, double value) {
   return std::isfinite(value) ? fmt::format("{:.6g}", value) : nothing;
 }

@@ -22,7 +22,7 @@ set(include "^ *# *include +<fovea/")
 forbid(core/kernels "${include}(core/[a-z_]+[.]h|core/ops|nn|optim)" "kernels know no tensors")
 forbid(core "${include}(nn|optim)/" "core knows no layers")
 forbid(nn "${include}(core/kernels|optim)/" "a layer that wants a kernel lacks an op")
-forbid(optim "${include}(core/kernels|nn)/" "an optimiser takes tensors, not modules")
+forbid(optim "${include}(core/kernels|nn)/" "an optimizer takes tensors, not modules")
 forbid(examples "${include}core/kernels/" "a program that wants a kernel lacks an op")
 
 foreach(room IN ITEMS core nn optim)

@@ -1,5 +1,5 @@
-// A first program: exclusive-or learnt by two layers, and a look at attention. Its twin is
-// libtorch.cpp; bench/startup measures what it takes to build and to start them.
+// A small program: two layers trained on XOR, and attention. Its peer is libtorch.cpp;
+// bench/startup measures the time to build and to start both.
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>

@@ -1,4 +1,4 @@
-// The libtorch twin of fovea.cpp.
+// The libtorch peer of fovea.cpp.
 #include <iostream>
 
 #include <torch/torch.h>

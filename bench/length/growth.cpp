@@ -60,7 +60,7 @@ std::optional<Crossover> crossover(const Curve& slow, const Curve& fast) {
   Crossover found{
       .when = Crossover::When::never, .first = ratios.front().first, .last = ratios.back().first};
   if (ratios.back().second <= 0) return found;
-  std::size_t i = ratios.size() - 1;  // the first length of the last stretch where it is dearer
+  std::size_t i = ratios.size() - 1;  // start of the last range where `slow` is more expensive
   while (i > 0 && ratios[i - 1].second > 0) --i;
   found.when = i == 0 ? Crossover::When::always : Crossover::When::from;
   if (i == 0) return found;

@@ -17,7 +17,7 @@ using namespace fovea;
 
 namespace {
 
-// --- recurrent nets: all that they keep is a state -----------------------------------------------
+// --- recurrent nets: decoding uses a state -------------------------------------------------------
 
 struct State {
   Tensor h, c;  // c is LSTM's
@@ -51,7 +51,7 @@ class RecurrentDecoder : public Decoder {
  public:
   RecurrentDecoder(const Net& net, const Tensor& prefix)
       : net_(net), state_(run(net, packed(prefix), {}).state) {}
-  void rewind() override {}  // a step makes a new state and leaves this one
+  void rewind() override {}  // a step creates a new state
   Tensor step(const Tensor& x) override {
     return reshape(run(net_, packed(x), state_).y, x.shape());
   }
@@ -92,7 +92,7 @@ std::unique_ptr<Layer> recurrent(const Sizes& s, Rng& rng) {
   }
 }
 
-// --- softmax attention: keys and values are kept, all of them or those of a window ---------------
+// --- softmax attention: decoding uses a key-value cache, complete or windowed --------------------
 
 class CacheDecoder : public Decoder {
  public:
@@ -110,7 +110,7 @@ class CacheDecoder : public Decoder {
 
   Tensor step(const Tensor& x) override {
     const auto heads = net_.project_self(x);
-    const nn::KvCache::Seen seen = cache_.append(heads.kv);
+    const nn::KvCache::Visible seen = cache_.append(heads.kv);
     return net_.attend_heads(heads.q, seen.kv, seen.mask);
   }
 
@@ -159,7 +159,7 @@ std::unique_ptr<Layer> attention(const Sizes& s, Rng& rng) {
   return std::make_unique<AttentionLayer>(s, sight, rng);
 }
 
-// --- linear attention: sums over the keys are kept -----------------------------------------------
+// --- linear attention: decoding uses sums over the keys ------------------------------------------
 
 struct Features {
   Tensor q, k, v;  // (B H, T, D)
@@ -174,7 +174,7 @@ Features features(const nn::MultiheadAttention& net, const Tensor& x) {
   return {elu_feature(flat(heads.q)), elu_feature(flat(heads.kv.k)), flat(heads.kv.v)};
 }
 
-// The heads side by side, and the output projection.    (B H, T, D) -> (B, T, C)
+// Concatenates the heads and applies the output projection.    (B H, T, D) -> (B, T, C)
 Tensor joined(const nn::MultiheadAttention& net, const Tensor& y) {
   const std::int64_t H = net.options().num_heads, D = net.options().head_dim;
   const Tensor heads = reshape(y, {y.dim(0) / H, H, y.dim(1), D});
@@ -189,7 +189,7 @@ class LinearDecoder : public Decoder {
     M_ = matmul(transpose(f.k, 1, 2), f.v);  // (B H, D, D)
     z_ = sum(f.k, 1, true);                  // (B H, 1, D)
   }
-  void rewind() override {}  // a step leaves these sums as they are
+  void rewind() override {}  // a step does not change these sums
   Tensor step(const Tensor& x) override {
     const Features f = features(net_, x);  // (B H, 1, D)
     const Tensor M = M_ + matmul(transpose(f.k, 1, 2), f.v), z = z_ + f.k;

@@ -1,4 +1,4 @@
-// The layers whose growth is measured: one of each kind, equally wide, behind one interface.
+// The measured layers: one of each kind, with equal width and a common interface.
 //
 // B batch, T length, C width, H heads, D = C / H head width.
 #pragma once
@@ -12,16 +12,15 @@
 
 struct Sizes {
   std::int64_t width = 128;   ///< C
-  std::int64_t heads = 4;     ///< H, attention's
-  std::int64_t window = 256;  ///< keys that a query of windowed attention sees, its own the last
+  std::int64_t heads = 4;     ///< H, of attention
+  std::int64_t window = 256;  ///< keys visible to a query of windowed attention, itself the last
 };
 
-/// A layer that stands behind the first T - 1 tokens of B sequences and takes the next one, again
-/// and again the same.
+/// Decoding after the first T - 1 tokens of B sequences: repeats the step of the next token.
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  /// Goes to where the prefix ends. A step needs this before it; its time is not the step's.
+  /// Restores the state after the prefix. Call before each step; not part of the step's time.
   virtual void rewind() = 0;
   /// x: (B, 1, C)  ->  (B, 1, C)
   virtual fovea::Tensor step(const fovea::Tensor& x) = 0;
@@ -32,7 +31,7 @@ class Layer {
   virtual ~Layer() = default;
   /// x: (B, T, C)  ->  (B, T, C)
   virtual fovea::Tensor operator()(const fovea::Tensor& x) const = 0;
-  /// Not where earlier outputs depend on later tokens: such a layer has no state to go on from.
+  /// False if earlier outputs depend on later tokens: such a layer has no decoding state.
   virtual bool decodes() const { return true; }
   /// prefix: (B, T - 1, C).   Use under NoGrad; the layer must outlive it.
   virtual std::unique_ptr<Decoder> decoder(const fovea::Tensor& prefix) const = 0;
@@ -41,15 +40,15 @@ class Layer {
 
 struct Kind {
   std::string name;
-  bool attends;  ///< a mechanism of attention and not a recurrent net
+  bool attends;  ///< attention, not a recurrent net
   std::unique_ptr<Layer> (*make)(const Sizes& sizes, fovea::Rng& rng);
 };
 
-/// Each is C wide inside and out:
-///   rnn, gru, lstm  nn/recurrent.h, C -> C                                2 C^2, 6 C^2, 8 C^2
-///   weights mingru, lru     nn/min_rnn.h, and nn/lru.h of C / 2 complex numbers   2 C^2 linear
-///   causal, phi = elu + 1, over H heads                   4 C^2, as the next ones window, causal,
-///   full   nn/attention/multihead.h, projections included
-/// linear is Katharopoulos et al. 2020, Transformers are RNNs, sections 3.2 to 3.4, between the
+/// All kinds, with input and output width C, and their number of weights:
+///   rnn, gru, lstm        nn/recurrent.h                                      2 C^2, 6 C^2, 8 C^2
+///   mingru, lru           nn/min_rnn.h, and nn/lru.h with C / 2 complex units       2 C^2
+///   linear                causal, phi = elu + 1, H heads                            4 C^2
+///   window, causal, full  nn/attention/multihead.h, with projections                4 C^2
+/// linear is Katharopoulos et al. 2020, Transformers are RNNs, sections 3.2 to 3.4, with the
 /// projections of MultiheadAttention.
 const std::vector<Kind>& kinds();

@@ -1,17 +1,17 @@
-// What attention costs and how that grows with the length, beside the recurrent nets it replaced.
+// Cost of attention and of recurrent nets, and its growth with sequence length.
 //
-//   length                          tables for T 16 to 8192, in about 3 minutes
-//   length --csv FILE --svg FILE    every number, and a log-log picture
-//   length --batch 1                one sequence: a recurrent net has then no other to work on
-//   length --smoke                  T 16 to 64; the exit code says whether all of it came out
+//   length                          tables for T 16 to 8192, takes about 3 minutes
+//   length --csv FILE --svg FILE    all values, and log-log charts
+//   length --batch 1                one sequence: recurrent nets then cannot batch their steps
+//   length --smoke                  T 16 to 64; exits with 1 if a result is missing or wrong
 //
-// One layer of each kind, equally wide (bench/length/layers.h), forward, training (forward and
-// backward, without an optimiser) and decoding. The batch stays the same at every length, so that
-// growth is that of the length alone: with as many tokens at every length the batch would shrink as
-// the length grows, and with it the rate of recurrent nets, whose steps multiply (B, C) matrices.
+// One layer of each kind with equal width (bench/length/layers.h): forward, training (forward and
+// backward, without an optimizer) and decoding. The batch size is the same at every length, so that
+// only the length varies: with a fixed number of tokens the batch size would decrease with length,
+// and with it the speed of recurrent nets, whose steps multiply (B, C) matrices.
 //
-// Lengths go up, at each the cheap kinds come first, and a point that would take too much of what
-// is left of the time is left out, with all longer ones of its kind.
+// Lengths increase, and at each length the cheap kinds run first. A point that would need too much
+// of the remaining time is omitted, with all longer ones of its kind.
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
 #include <fovea/examples/support/output.h>
@@ -31,7 +31,7 @@ using fovea::Rng;
 
 namespace {
 
-// The time that is left, and what a point may take of it.
+// The remaining time, and the share that one point may use.
 class Budget {
  public:
   explicit Budget(double seconds) : seconds_(seconds) {}
@@ -40,7 +40,7 @@ class Budget {
   }
   double all() const { return seconds_; }
   double allowed() const { return std::min(seconds_ / 5, seconds_ - spent()); }
-  /// For the runs of a point beyond the least.
+  /// For runs of a point beyond the minimum number.
   double for_more_runs() const { return seconds_ / 3000; }
 
  private:
@@ -48,7 +48,7 @@ class Budget {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// One kind in one mode, at one length after another.
+// One kind in one mode, at increasing lengths.
 struct Line {
   const Kind* kind;
   Layer* layer;
@@ -56,7 +56,7 @@ struct Line {
   std::vector<double> turns = {};  // seconds of a run at each length so far
   bool ended = false;
 
-  // Of the next point's warm-up and least runs, if it grows as it has grown, and 4-fold at most.
+  // Estimate for the next point's warm-up and minimum runs, by the last growth, at most 4-fold.
   double expected() const {
     if (turns.empty()) return 0;
     const double last = turns.back();
@@ -70,9 +70,9 @@ void measure_or_leave_out(Line& line, Batch& batch, const Budget& budget, Result
   const double expected = line.expected(), allowed = budget.allowed();
   if (expected > allowed) {
     line.ended = true;
-    results.left_out.push_back(fmt::format(
-        "{}, {}, from T = {} on: {:.1f} s would be needed, {:.1f} s are allowed", line.kind->name,
-        name_of(line.mode), batch.x.dim(1), expected, std::max(0.0, allowed)));
+    results.left_out.push_back(fmt::format("{}, {}, from T = {}: needs {:.1f} s, limit {:.1f} s",
+                                           line.kind->name, name_of(line.mode), batch.x.dim(1),
+                                           expected, std::max(0.0, allowed)));
     return;
   }
   Point point = measure(*line.kind, *line.layer, line.mode, batch, budget.for_more_runs());
@@ -116,7 +116,7 @@ Results measure_all(const Options& o, const Layers& layers, Rng& rng) {
   return results;
 }
 
-// What --smoke asks: every point, every fit, every name, and decoders that do what the layers do.
+// Checks of --smoke: all points, fits and names, and that decoders equal their layers.
 bool all_came_out(const Options& o, const Layers& layers, const Results& results, Rng& rng) {
   bool good = true;
   const auto check = [&](bool ok, const std::string& what) {
@@ -132,25 +132,25 @@ bool all_came_out(const Options& o, const Layers& layers, const Results& results
         const growth::Curve curve = curve_of(results, kind->name, mode, q);
         const auto power = growth::exponent(curve);
         check(curve.size() == results.lengths.size() && power && std::isfinite(*power),
-              fmt::format("{}, {}: not all points, or no exponent", kind->name, name_of(mode)));
+              fmt::format("{}, {}: points or the exponent are missing", kind->name, name_of(mode)));
       }
     }
     check(tables.find("\n" + std::string(o.markdown ? "| " : "  ") + kind->name + " ") !=
               std::string::npos,
-          fmt::format("the tables lack {}", kind->name));
+          fmt::format("{} is missing in the tables", kind->name));
     if (layer->decodes()) {
       const double error = decoding_error(*layer, batch);
-      check(error <= 1e-5, fmt::format("{}: a step is off by {}", kind->name, error));
+      check(error <= 1e-5, fmt::format("{}: a decoding step differs by {}", kind->name, error));
     }
   }
   check(std::ranges::count(as_csv(results), '\n') == std::ssize(results.points) + 1,
-        "the CSV lacks points");
+        "points are missing in the CSV");
   return good;
 }
 
 int run(const Options& o) {
   support::check_outputs({{"--csv", o.csv}, {"--svg", o.svg}});
-  if (o.pin && !fovea::pin_threads()) fmt::print(stderr, "threads could not be pinned\n");
+  if (o.pin && !fovea::pin_threads()) fmt::print(stderr, "cannot pin the threads\n");
   Rng rng(1);
   const Layers layers = make_layers(o, rng);
   const Results results = measure_all(o, layers, rng);

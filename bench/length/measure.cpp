@@ -35,8 +35,8 @@ struct Runs {
   std::int64_t bytes;
 };
 
-// `before` goes ahead of each run, outside its time; the first run warms up. Memory is what the
-// second one takes at most beyond `live` bytes.
+// `before` is called before each run, outside the timing; the first run is the warm-up. Memory is
+// the peak of the second run minus `live` bytes.
 Runs run_often(const Action& before, const Action& run, double seconds, std::int64_t live) {
   constexpr int most_runs = 1000;
   before();

@@ -24,9 +24,9 @@ std::vector<Rule> rules_of(const Options& o) {
       return wanted(kind) && std::ranges::find(o.kinds, kind.name) != o.kinds.end();
     });
   };
-  return {{!o.smoke, "only without --smoke, which sets them",
+  return {{!o.smoke, "only without --smoke, which sets these options",
            "--min-length --max-length --window --budget"},
-          {chosen([](const Kind& kind) { return kind.attends; }), "only with --kinds that attend",
+          {chosen([](const Kind& kind) { return kind.attends; }), "only with --kinds of attention",
            "--heads"},
           {chosen([](const Kind& kind) { return kind.name == "window"; }),
            "only with --kinds window", "--window"}};
@@ -38,34 +38,36 @@ void declare_options(support::CommandLine& line, Options& o) {
   o.kinds = all_kinds();
   o.modes = {"forward", "training", "decoding"};
   Group group(line, "Options");
-  group.choices("--kinds", o.kinds, o.kinds, "NAMES",
-                fmt::format("separated by commas [all: {}]", fmt::join(o.kinds, ",")));
+  group.choices(
+      "--kinds", o.kinds, o.kinds, "NAMES",
+      fmt::format("kinds of layers, separated by commas [all: {}]", fmt::join(o.kinds, ",")));
   group.choices("--modes", o.modes, o.modes, "NAMES",
-                fmt::format("separated by commas [all: {}]", fmt::join(o.modes, ",")));
+                fmt::format("modes, separated by commas [all: {}]", fmt::join(o.modes, ",")));
   group.number("--min-length", o.min_length, lengths, "N",
-               "the first T; each next one is twice as long");
-  group.number("--max-length", o.max_length, lengths, "N", "the last T");
-  group.number("--batch", o.batch, ranges::batch, "N", "B, sequences");
-  group.number("--width", o.sizes.width, ranges::width, "N", "C");
-  group.number("--heads", o.sizes.heads, ranges::heads, "N", "of attention");
-  group.number("--window", o.sizes.window, lengths, "N", "keys that windowed attention sees");
-  group.number("--budget", o.budget, ranges::seconds, "S", "seconds for all points");
-  group.file("--csv", o.csv, "FILE", "writes every point");
-  group.file("--svg", o.svg, "FILE", "draws time and memory");
-  group.flag("--markdown", o.markdown, "tables as Markdown");
-  group.flag("--pin", o.pin, "ties each thread to a processor, where nothing else runs");
-  group.flag("--smoke", o.smoke, "short lengths; the exit code says whether all came out");
+               "first length T; each following length is twice as long");
+  group.number("--max-length", o.max_length, lengths, "N", "last length T");
+  group.number("--batch", o.batch, ranges::batch, "N", "batch size B");
+  group.number("--width", o.sizes.width, ranges::width, "N", "width C");
+  group.number("--heads", o.sizes.heads, ranges::heads, "N", "attention heads");
+  group.number("--window", o.sizes.window, lengths, "N",
+               "keys visible to a query of windowed attention");
+  group.number("--budget", o.budget, ranges::seconds, "S", "time limit for all points");
+  group.file("--csv", o.csv, "FILE", "write every point as CSV");
+  group.file("--svg", o.svg, "FILE", "write charts of time and memory as SVG");
+  group.flag("--markdown", o.markdown, "print tables as Markdown");
+  group.flag("--pin", o.pin, "pin each thread to a processor");
+  group.flag("--smoke", o.smoke, "short lengths; exit with 1 if a result is missing or wrong");
   line.rules = [&o] { return rules_of(o); };
   line.check_values = [&o] {
     if (o.max_length < o.min_length)
-      throw CLI::ValidationError("--max-length: must not be below --min-length");
+      throw CLI::ValidationError("--max-length: must be at least --min-length");
   };
 }
 
 Options parse_options(int argc, char** argv) {
   Options o;
   support::CommandLine line(
-      "Measures time and memory of recurrent nets and attention, and how they grow.");
+      "Measures time and memory of recurrent nets and attention by sequence length.");
   declare_options(line, o);
   line.parse_or_exit(argc, argv);
   if (o.smoke) o.min_length = 16, o.max_length = 64, o.sizes.window = 16, o.budget = 60;

@@ -20,8 +20,8 @@ struct Options {
   bool markdown = false, pin = false, smoke = false;
 };
 
-/// Declares the options, to be read into `o`, and the rules for combinations of options.
+/// Declares the options, which are parsed into `o`, and the rules for their combinations.
 void declare_options(support::CommandLine& line, Options& o);
 
-/// Reads the command line; prints help or an error and exits where that is called for.
+/// Parses the command line; prints help or an error and exits if necessary.
 Options parse_options(int argc, char** argv);

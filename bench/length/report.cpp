@@ -10,7 +10,7 @@ using growth::Curve;
 
 namespace {
 
-// A number with three digits, as people write it: 0.0456, 1.23, 12.3, 1234.
+// A number with three significant digits: 0.0456, 1.23, 12.3, 1234.
 std::string three_digits(double value) {
   if (value >= 99.95) return fmt::format("{:.0f}", value);
   return fmt::format("{:#.3g}", value);
@@ -62,7 +62,7 @@ std::string text_of(const Table& table, bool markdown) {
   return out + "\n";
 }
 
-// A row for each kind, a column for each length.
+// One row per kind, one column per length.
 template <class Cell>
 Table table_of(const Results& results, Mode mode, const std::string& title, const Cell& cell) {
   Table table{.title = title, .rows = {Row{"T"}}};
@@ -97,20 +97,20 @@ Table time_table(const Results& results, Mode mode) {
 }
 
 Table rate_table(const Results& results, Mode mode) {
-  return table_of(results, mode, fmt::format("{}: tokens a second", name_of(mode)),
+  return table_of(results, mode, fmt::format("{}: tokens per second", name_of(mode)),
                   [](const Point& p) { return short_count(p.tokens_per_s); });
 }
 
 Table memory_table(const Results& results, Mode mode) {
   const char* what =
       mode == Mode::decoding ? "state or cache included" : "beyond inputs and weights";
-  const std::string title = fmt::format("{}: MB at most, {}", name_of(mode), what);
+  const std::string title = fmt::format("{}: peak MB, {}", name_of(mode), what);
   const auto cell = [](const Point& p) { return three_digits(static_cast<double>(p.bytes) / 1e6); };
   return with_growth(table_of(results, mode, title, cell), results, mode, Quantity::bytes);
 }
 
-// From which length on each mechanism is slower than each net; no rows where there is nothing to
-// compare.
+// The length from which each mechanism is slower than each recurrent net; no rows if there is
+// nothing to compare.
 Table crossover_table(const Results& results, Mode mode) {
   Table table{.title = fmt::format("{}: T from which attention is slower than", name_of(mode)),
               .rows = {Row{""}}};
@@ -131,7 +131,7 @@ Table crossover_table(const Results& results, Mode mode) {
   return table;
 }
 
-// --- pictures ------------------------------------------------------------------------------------
+// --- charts --------------------------------------------------------------------------------------
 
 Chart chart_of(const Results& results, Mode mode, Quantity q) {
   const bool time = q == Quantity::seconds;
@@ -158,7 +158,7 @@ Chart chart_of(const Results& results, Mode mode, Quantity q) {
   return chart;
 }
 
-// The mechanism whose crossings are shown: causal, which does what a recurrent net does.
+// The mechanism compared with recurrent nets: causal, because recurrent nets are causal.
 std::string marked_kind(const Results& results) {
   std::string name;
   for (const auto& kind : results.kinds)
@@ -204,11 +204,11 @@ std::string as_tables(const Results& results, bool markdown) {
   for (const auto& kind : results.kinds)
     if (!kind.decodes)
       out += fmt::format(
-          "{} does not decode: each token changes the outputs before it, so a step is a forward "
+          "{} has no decoding: each token changes the earlier outputs, so a step is a forward "
           "pass\n",
           kind.name);
   if (!results.left_out.empty())
-    out += fmt::format("left out:\n  {}\n", fmt::join(results.left_out, "\n  "));
+    out += fmt::format("omitted:\n  {}\n", fmt::join(results.left_out, "\n  "));
   return out;
 }
 

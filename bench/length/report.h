@@ -1,4 +1,4 @@
-// What was measured, as tables, as CSV and as pictures.
+// The results as tables, CSV and charts.
 #pragma once
 
 #include <fovea/nn/inspect/curve.h>
@@ -9,7 +9,7 @@
 struct Results {
   Sizes sizes = {};
   std::int64_t batch = 0;                  ///< B
-  std::vector<std::int64_t> lengths = {};  ///< asked for
+  std::vector<std::int64_t> lengths = {};  ///< requested lengths
   std::vector<Mode> modes = {};
   struct Measured {
     std::string name;
@@ -18,19 +18,19 @@ struct Results {
   };
   std::vector<Measured> kinds = {};
   std::vector<Point> points = {};
-  std::vector<std::string> left_out = {};  ///< which points, and why
+  std::vector<std::string> left_out = {};  ///< omitted points, with the reason
 };
 
 enum class Quantity : std::uint8_t { seconds, bytes };
 growth::Curve curve_of(const Results& results, const std::string& kind, Mode mode, Quantity q);
 
-/// For each mode: milliseconds with their spread, tokens a second and megabytes at every length
-/// with the exponents of their growth, and the lengths from which attention is slower.
+/// For each mode: milliseconds with spread, tokens per second and megabytes at every length, with
+/// the exponents of growth, and the lengths from which attention is slower.
 std::string as_tables(const Results& results, bool markdown);
 
-/// One line a point, in seconds and bytes.
+/// One line per point, in seconds and bytes.
 std::string as_csv(const Results& results);
 
-/// Time on the left and memory on the right, a row for each mode. Rings: where causal attention (or
-/// the last mechanism measured, where that was not) becomes slower than each recurrent net.
+/// Time on the left and memory on the right, one row per mode. Rings mark the lengths from which
+/// causal attention (or else the last measured mechanism) is slower than each recurrent net.
 std::string as_svg(const Results& results);

@@ -1,4 +1,4 @@
-// scaled_dot_product_attention for the twins, also where libtorch is too old to have it.
+// scaled_dot_product_attention for the peers, also for old versions of libtorch without it.
 #pragma once
 
 #include <cmath>
@@ -9,8 +9,8 @@
 
 namespace peers {
 
-/// q: (B, H, T, D)  k, v: (B, H, S, D)  mask: true where a key is kept  ->  (B, H, T, D)
-/// libtorch's own from 2.0 on, whichever of its kernels it takes; before, the definition.
+/// q: (B, H, T, D)  k, v: (B, H, S, D)  mask: true for attended keys  ->  (B, H, T, D)
+/// libtorch's function from version 2.0, with any of its kernels; before, the definition.
 inline torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k,
                                const torch::Tensor& v, c10::optional<torch::Tensor> mask = {},
                                double dropout = 0, bool causal = false) {

@@ -1,4 +1,4 @@
-// libtorch twin of decode_bench: greedy decoding of one text with a cache that is written in place.
+// libtorch peer of decode_bench: greedy decoding of one text with a cache with in-place updates.
 #include <fovea/bench/peers/gpt.h>
 #include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
   peers::Checks checks{{"result_tokens", digest(tokens)},
                        {"result_count", static_cast<double>(tokens.size())}};
   {
-    const torch::NoGradGuard no_grad;  // the logits of the same text, at once
+    const torch::NoGradGuard no_grad;  // logits of the same text in one forward pass
     checks["result_logits"] =
         model(torch::tensor(tokens).unsqueeze(0)).to(torch::kDouble).norm().item<double>();
   }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch twin of decode_bench: greedy decoding of one text with a cache that is written in place.
+"""PyTorch peer of decode_bench: greedy decoding of one text with a cache with in-place updates.
 
 The same weights, flags and output as decode_peer.cpp and workloads.h.
 """
@@ -25,7 +25,7 @@ def make():
     model = Model(NEW_TOKENS).eval()
     tokens = generated(model)
     with torch.inference_mode():
-        logits = model(torch.tensor([tokens]))  # of the same text, at once
+        logits = model(torch.tensor([tokens]))  # of the same text, in one forward pass
     return lambda: generated(model), {"result_tokens": sum((i + 1) * token for i, token in enumerate(tokens)),
                                       "result_count": len(tokens), "result_logits": stopwatch.norm(logits)}
 

@@ -1,4 +1,4 @@
-// Gives a libtorch module the start weights of workloads.h, and says how large its gradients are.
+// Sets a libtorch module to the initial weights of workloads.h, and computes gradient norms.
 #pragma once
 
 #include <fovea/bench/workloads.h>
@@ -23,7 +23,7 @@ void fill_parameters(torch::nn::Module& module, BoundOf bound_of) {
     fill(entry.value(), entry.key(), bound_of(entry.key()));
 }
 
-/// In double precision, for what bench/compare checks.
+/// In double precision, for the checks of bench/compare.
 inline double norm(const torch::Tensor& x) {
   return x.detach().to(torch::kDouble).norm().item<double>();
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""PyTorch twin of examples/generate: stories260K, greedy, with a cache of keys and values, eager.
+"""PyTorch peer of examples/generate: stories260K, greedy, with a cache of keys and values, eager.
 
   generate --data DIR --prompt 'Once upon a time' --temperature 0 --tokens 500 --endless
   bench/peers/generate_peer.py --data DIR --tokens 500
 
-Written as a careful user would: inference_mode, PyTorch's fused RMSNorm and attention (with grouped heads), one
-product for queries, keys and values and one for the two halves of SwiGLU, a cache that is written in place, angles
+Optimized: inference_mode, PyTorch's fused RMSNorm and attention (with grouped heads), one
+product for queries, keys and values and one for the two halves of SwiGLU, an in-place cache, angles
 computed once.
 """
 import argparse
@@ -61,7 +61,7 @@ class Model:
         return torch.view_as_real(pairs * turns).flatten(3).transpose(1, 2)
 
     def forward(self, tokens, at):
-        """Logits of the last of `tokens`, which stand at `at`, at + 1, ..."""
+        """Logits of the last of `tokens`, which have the positions `at`, at + 1, ..."""
         T = tokens.shape[1]
         end, kv = at + T, self.G * self.D
         turns = self.turns[at:end].unsqueeze(1)  # (T, 1, D / 2)
@@ -81,7 +81,7 @@ class Model:
 
 @torch.inference_mode()
 def generate(model, count):
-    """Gives the new tokens, and the tokens a second after the first."""
+    """Returns the new tokens, and the tokens per second after the first token."""
     tokens, at, logits = [], len(PROMPT), model.forward(torch.tensor([PROMPT]), 0)
     for _ in range(count):
         token = int(logits.argmax())
@@ -96,14 +96,14 @@ def generate(model, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with stories260K.safetensors")
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="directory with stories260K.safetensors")
     parser.add_argument("--tokens", type=int, default=500)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = Model(options.data / "stories260K.safetensors")
-    generate(model, 50)  # the first run pays for pages and caches
+    generate(model, 50)  # warm-up
     runs = [generate(model, options.tokens) for _ in range(options.repeat)]
     print(json.dumps({"torch": torch.__version__, "threads": options.threads, "tokens": options.tokens,
                       "tokens_per_second": round(statistics.median(rate for _, rate in runs)),

@@ -1,5 +1,5 @@
 // The language model of gpt_step_peer and decode_peer: pre-norm, GELU, learned positions, tied
-// read-out.   B batch, T tokens, C width, H heads, D head width, V vocabulary.
+// output layer.   B batch, T tokens, C width, H heads, D head width, V vocabulary.
 #pragma once
 
 #include <fovea/bench/peers/attention.h>
@@ -19,7 +19,7 @@ using torch::Tensor;
 using namespace workloads::gpt;
 inline constexpr std::int64_t D = C / H;
 
-/// Keys and values of one layer, (H, max_len, D), and how many tokens they hold.
+/// Keys and values of one layer, (H, max_len, D), and the number of cached tokens.
 struct Cache {
   Tensor keys, values;
   std::int64_t length = 0;

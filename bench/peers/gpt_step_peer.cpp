@@ -1,4 +1,4 @@
-// libtorch twin of gpt_step_bench: a training step of a small language model, AdamW.
+// libtorch peer of gpt_step_bench: a training step of a small language model, AdamW.
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/peers/gpt.h>
 #include <fovea/bench/peers/sgemm.h>

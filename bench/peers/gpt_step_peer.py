@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch twin of gpt_step_bench: a training step of a small language model, fused AdamW.
+"""PyTorch peer of gpt_step_bench: a training step of a small language model, fused AdamW.
 
 The same data, start weights, flags and output as gpt_step_peer.cpp and workloads.h.
 """

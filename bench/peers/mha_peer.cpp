@@ -1,7 +1,6 @@
-// libtorch twin of mha_bench: multi-head self-attention as the fastest of libtorch's C++ does it,
-// by one product for queries, keys and values and scaled_dot_product_attention (nn's own
-// MultiheadAttention in C++ makes the score matrix always). Where the weights are wanted their
-// matrix must be made.
+// libtorch peer of mha_bench: multi-head self-attention in the fastest way of libtorch's C++ API,
+// with one product for queries, keys and values and scaled_dot_product_attention (the C++
+// MultiheadAttention always computes the score matrix). With weights, the matrix is computed.
 #include <fovea/bench/peers/attention.h>
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/peers/sgemm.h>
@@ -32,7 +31,7 @@ struct LayerImpl : torch::nn::Module {
 
   LayerImpl() { register_module("out_proj", out_proj); }
 
-  /// x: (B, T, C)  ->  the output and, if wanted, the heads' mean weights (B, T, T)
+  /// x: (B, T, C)  ->  the output and, if enabled, the mean weights over the heads (B, T, T)
   std::vector<Tensor> forward(const Tensor& x, bool want_weights) {
     const std::int64_t T = x.size(1);
     std::vector<Tensor> heads = torch::linear(x, in_proj_weight, in_proj_bias).split(C, 2);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch twin of mha_bench: nn.MultiheadAttention, forward and backward.
+"""PyTorch peer of mha_bench: nn.MultiheadAttention, forward and backward.
 
 The same inputs, start weights, flags and output as mha_peer.cpp and workloads.h.
 """

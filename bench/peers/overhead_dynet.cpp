@@ -1,5 +1,5 @@
-// DyNet twin of overhead_bench: a chain of small ops on 1 and on 64 elements. The graph is made
-// anew in each step, as in DyNet's own training loops; it cannot run without recording.
+// DyNet peer of overhead_bench: a chain of small ops on 1 and on 64 elements. The graph is rebuilt
+// in each step, as in DyNet's own training loops; DyNet cannot run without a graph.
 #include <fovea/bench/peers/stopwatch.h>
 #include <fovea/bench/workloads.h>
 

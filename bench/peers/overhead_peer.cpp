@@ -1,4 +1,4 @@
-// libtorch twin of overhead_bench: a chain of small ops on 1 and on 64 elements.
+// libtorch peer of overhead_bench: a chain of small ops on 1 and on 64 elements.
 #include <fovea/bench/peers/stopwatch.h>
 #include <fovea/bench/workloads.h>
 

@@ -1,5 +1,5 @@
-// libtorch twin of recurrent_bench: nn::LSTM, nn::GRU and nn::RNN, forward and backward. Unequal
-// lengths run in both ways that PyTorch has: as a packed sequence, and padded to the longest.
+// libtorch peer of recurrent_bench: nn::LSTM, nn::GRU and nn::RNN, forward and backward. Different
+// lengths run in both ways of PyTorch: as a packed sequence, and padded to the longest.
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
@@ -16,7 +16,7 @@ namespace nn = torch::nn;
 using torch::Tensor;
 using namespace workloads::recurrent;
 
-// Sequence after sequence (rows, C)  ->  (B, T, C), zeros behind the short ones
+// Packed sequences (rows, C)  ->  (B, T, C), padded with zeros
 Tensor padded(const Tensor& packed, const Case& c) {
   const std::vector<Tensor> parts = packed.split_with_sizes(lengths(c), 0);
   return nn::utils::rnn::pad_sequence(parts, true);
@@ -44,11 +44,11 @@ class Pass {
     }
   }
 
-  /// The gradients by the input and by every weight, and the states.
+  /// The gradients of the input and of every weight, and the states.
   std::vector<Tensor> run_padded() {
     return with_gradients(std::get<0>(net_->forward(x_)), dy_);  // (B, T, H)
   }
-  /// Packs the padded input, as a user's batch is; the states stay packed, as ours do.
+  /// Packs the padded input, as users do; the states stay packed, as in fovea.
   std::vector<Tensor> run_packed() {
     return with_gradients(std::get<0>(net_->forward_with_packed_input(packed(x_))).data(),
                           packed_dy_);  // (rows, H)

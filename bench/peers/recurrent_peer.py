@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch twin of recurrent_bench: nn.LSTM, nn.GRU and nn.RNN, forward and backward.
+"""PyTorch peer of recurrent_bench: nn.LSTM, nn.GRU and nn.RNN, forward and backward.
 
 The same inputs, start weights, flags and output as recurrent_peer.cpp and workloads.h.
 """

@@ -1,4 +1,4 @@
-// libtorch twin of sdpa_bench.
+// libtorch peer of sdpa_bench.
 #include <fovea/bench/peers/attention.h>
 #include <fovea/bench/peers/sgemm.h>
 #include <fovea/bench/peers/stopwatch.h>
@@ -19,13 +19,13 @@ Tensor input(const char* name, std::int64_t T, float its_bound) {
   return torch::tensor(workloads::uniform(name, count, its_bound)).view({B, H, T, D});
 }
 
-// True where a key is kept: (T, T)
+// True for attended keys: (T, T)
 Tensor window_mask(std::int64_t T) {
   const Tensor kept = torch::ones({T, T}, torch::kBool);
   return kept.tril().logical_and(kept.triu(1 - window));
 }
 
-// True where a key is kept: (B, 1, 1, T)
+// True for attended keys: (B, 1, 1, T)
 Tensor length_mask(std::int64_t T) {
   return torch::arange(T)
       .unsqueeze(0)

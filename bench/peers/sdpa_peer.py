@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch twin of sdpa_bench: F.scaled_dot_product_attention, forward and backward.
+"""PyTorch peer of sdpa_bench: F.scaled_dot_product_attention, forward and backward.
 
 The same inputs, flags and output as sdpa_peer.cpp and workloads.h.
 """

@@ -1,4 +1,4 @@
-// The rate of matrix products of the twin's own OpenBLAS, for the shares that bench/compare prints.
+// Matrix-product speed of the peer's OpenBLAS, for the percentages of bench/compare.
 #pragma once
 
 #include <fovea/bench/peers/stopwatch.h>

@@ -1,5 +1,5 @@
-// Timing for the twins, with the flags and the JSON of Google Benchmark as far as bench/compare
-// needs them, so that a twin can be built where only its own framework is installed.
+// Timing for the peers, with the flags and the JSON of Google Benchmark that bench/compare needs,
+// so that a peer can be built with only its own framework installed.
 #pragma once
 
 #include <algorithm>
@@ -17,11 +17,11 @@
 
 namespace peers {
 
-/// Numbers that show what was computed: losses, results, gradients.
+/// Values for the comparison of results: losses, outputs, gradients.
 using Checks = std::map<std::string, double>;
 
-/// What the process takes at most while `step` runs, beyond what it held before, in 1e6 bytes: by
-/// the system's count of resident pages (Linux), after malloc has given back what is free.
+/// Peak memory of the process during `step` minus the memory before, in 1e6 bytes: resident pages
+/// (Linux), after malloc has returned free memory to the system.
 inline double peak_megabytes(const std::function<void()>& step) {
   const auto resident = [](const std::string& field) {
     std::ifstream status("/proc/self/status");
@@ -31,7 +31,7 @@ inline double peak_megabytes(const std::function<void()>& step) {
   };
   malloc_trim(0);
   const double before = resident("VmRSS:");
-  std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
+  std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
   step();
   return resident("VmHWM:") - before;
 }
@@ -50,10 +50,10 @@ class Stopwatch {
   Stopwatch& operator=(const Stopwatch&) = delete;
   ~Stopwatch() { std::printf("\n]}\n"); }
 
-  /// Whether the filter lets a benchmark of this name run.
+  /// Whether the filter matches a benchmark of this name.
   bool wants(const std::string& name) const { return std::regex_search(name, filter_); }
 
-  /// Repeats `step` as often as fills the asked time, and that as often as was asked.
+  /// Repeats `step` for the requested time, and that for the requested number of repetitions.
   void time(const std::string& name, const Checks& checks, const std::function<void()>& step) {
     if (!wants(name)) return;
     int count = 1;
@@ -83,7 +83,7 @@ class Stopwatch {
         "%s\n{\"name\": \"%s\", \"run_type\": \"iteration\", \"real_time\": %.9g, "
         "\"time_unit\": \"ns\"",
         first_ ? "" : ",", name.c_str(), seconds * 1e9);
-    for (const auto& [key, value] : checks)  // JSON has no NaN: one is as good as missing
+    for (const auto& [key, value] : checks)  // JSON has no NaN: omit it
       if (std::isfinite(value)) std::printf(", \"%s\": %.9g", key.c_str(), value);
     std::printf("}");
     std::fflush(stdout);

@@ -1,5 +1,5 @@
-"""What the Python twins share: numbers by name as workloads.h makes them, timing, and the flags and JSON of Google
-Benchmark as far as bench/compare needs them.
+"""Shared by the Python peers: random values by name as in workloads.h, timing, and the flags and JSON of Google
+Benchmark that bench/compare needs.
 """
 import argparse
 import ctypes
@@ -13,7 +13,7 @@ import torch
 
 
 def mixed(name, count):
-    """splitmix64 of the counters that belong to a name (FNV-1a)."""
+    """splitmix64 of counters that start at the FNV-1a hash of a name."""
     start = 0xcbf29ce484222325
     for c in name.encode():
         start = (start ^ c) * 0x100000001b3 % 2**64
@@ -48,7 +48,7 @@ def lengths(name, count, shortest, longest):
 
 @torch.no_grad()
 def start(module, bound):
-    """Gives every parameter the start values that belong to its name: around 0, a norm's weight around 1."""
+    """Sets every parameter to the initial values of its name: around 0, the weight of a norm around 1."""
     for name, parameter in module.named_parameters():
         middle = 1 if "norm" in name and "weight" in name else 0
         parameter.copy_(uniform(name, parameter.shape, bound) + middle)
@@ -69,14 +69,14 @@ def fused_adamw(module, learning_rate, weight_decay):
 
 
 def peak_megabytes(step):
-    """What the process takes at most while `step` runs, beyond what it held before, in 1e6 bytes (Linux)."""
+    """Peak memory of the process during `step` minus the memory before, in 1e6 bytes (Linux)."""
     def resident(field):
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) * 1024e-6 for line in status if line.startswith(field))
     ctypes.CDLL(None).malloc_trim(0)
     before = resident("VmRSS:")
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak begins anew
+        file.write("5")  # resets the peak
     step()
     return resident("VmHWM:") - before
 
@@ -98,7 +98,7 @@ def measured(name, make, options):
 
 
 def run(description, benchmarks):
-    """benchmarks: name -> a function that gives a step and its checks (numbers that show what was computed)"""
+    """benchmarks: name -> a function that returns a step and its checks (values to compare)"""
     flags = argparse.ArgumentParser(description=description)
     flags.add_argument("--benchmark_repetitions", type=int, default=3)
     flags.add_argument("--benchmark_min_time", type=float, default=0.5)

@@ -1,6 +1,6 @@
-// libtorch twin of transformer_step_bench: encoder-decoder, post-norm, as the fastest of libtorch's
-// C++ does it, by scaled_dot_product_attention (nn's own Transformer in C++ makes the score matrix
-// always). No masks where no padding is; the decoder's self-attention needs none but the causal.
+// libtorch peer of transformer_step_bench: encoder-decoder, post-norm, in the fastest way of
+// libtorch's C++ API, with scaled_dot_product_attention (the C++ Transformer always computes the
+// score matrix). No masks without padding; decoder self-attention has only the causal mask.
 //   B sentences, S and T words, C width, H heads, D head width, F feed-forward width, V vocabulary
 #include <fovea/bench/peers/attention.h>
 #include <fovea/bench/peers/fill.h>
@@ -126,7 +126,7 @@ struct TranslatorImpl : nn::Module {
   Tensor embed(nn::Embedding& table, const Tensor& ids) {
     return torch::dropout(table(ids) * std::sqrt(1.0 * C) + places, p, is_training());
   }
-  /// source: (B, S), previous: (B, T), mask: (B, 1, 1, S) true where real, or none -> (B, T, V)
+  /// source: (B, S), previous: (B, T), mask: (B, 1, 1, S) false at padding, or none -> (B, T, V)
   Tensor forward(const Tensor& source, const Tensor& previous, const Mask& mask) {
     Tensor x = embed(source_embedding, source);
     for (const auto& layer : *encoder->list) x = layer->as<Layer>()->encode(x, mask);
@@ -138,7 +138,7 @@ struct TranslatorImpl : nn::Module {
 };
 TORCH_MODULE(Translator);
 
-// Words, 0 from where the lengths of the rows end.
+// Words, 0 after the end of each row.
 Tensor word_matrix(const char* name, const std::vector<std::int64_t>& lengths, std::int64_t more) {
   const std::int64_t columns = T + more;
   const auto words = workloads::words(name, static_cast<std::size_t>(B * columns), V);

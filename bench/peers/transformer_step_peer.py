@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch twin of transformer_step_bench: nn.Transformer's stacks, label smoothing, fused AdamW.
+"""PyTorch peer of transformer_step_bench: nn.Transformer's stacks, label smoothing, fused AdamW.
 
 The same data, start weights, flags and output as transformer_step_peer.cpp and workloads.h. No masks where no padding
 is; the decoder's self-attention needs none but the causal one.
@@ -55,7 +55,7 @@ def lengths(name, ragged):
 
 
 def word_matrix(name, ends):
-    """Words, 0 from where the lengths of the rows end."""
+    """Words, 0 after the end of each row."""
     columns = int(ends.max())
     return stopwatch.words(name, (B, columns), V).masked_fill(torch.arange(columns) >= ends[:, None], 0)
 
@@ -75,7 +75,7 @@ def make(ragged):
         loss.backward()
         adam.step()
         return loss.item()
-    model.eval()  # for the checks: the bits of dropout differ between libraries
+    model.eval()  # for the checks: the random bits of dropout differ between libraries
     checks = {"loss_1": step(), "result_gradient": stopwatch.gradient_norm(model)}
     checks.update({f"loss_{i}": step() for i in range(2, CHECKED_STEPS + 1)})
     model.train()

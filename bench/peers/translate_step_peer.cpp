@@ -1,4 +1,4 @@
-// libtorch twin of translate_step_bench: bidirectional GRU, additive attention (Bahdanau et al.,
+// libtorch peer of translate_step_bench: bidirectional GRU, additive attention (Bahdanau et al.,
 // ICLR 2015), Adam. B sentences, S and T words, E embedding, H hidden, V vocabulary.
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/peers/sgemm.h>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch twin of translate_step_bench, with the fused Adam where PyTorch has one.
+"""PyTorch peer of translate_step_bench, with the fused Adam where PyTorch has one.
 
 The same model, start weights, data, flags and output as translate_step_peer.cpp and workloads.h.
 """

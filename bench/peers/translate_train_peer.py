@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""PyTorch twin of bench/translate_train: the same models, start weights, batches and steps, which it reads from the
-files that translate_train wrote into the folder --exchange.
+"""PyTorch peer of bench/translate_train: the same models, start weights, batches and steps, which it reads from the
+files that translate_train wrote into the directory --exchange.
 
-Two ways to the logits: of all positions, padding ignored by the loss ("padded"), and of the real target tokens alone
-("packed"). Attention is scaled_dot_product_attention, the encoder's GRU reads packed sequences, Adam is the fused one.
+Two ways to compute the logits: for all positions, with padding ignored by the loss ("padded"), and only for the target
+tokens without padding ("packed"). Attention is scaled_dot_product_attention, the encoder's GRU takes packed sequences,
+Adam is fused.
 """
 import argparse
 import json
@@ -47,7 +48,7 @@ class Transformer(nn.Module):
         super().__init__()
         V, C = start["source_embedding.weight"].shape
         L = settings["layers"]
-        self.source_embedding = nn.Embedding(V, C, padding_idx=PAD)  # one table for all
+        self.source_embedding = nn.Embedding(V, C, padding_idx=PAD)  # shared by source, target and output
         stacks = nn.Transformer(C, settings["heads"], L, L, settings["ffn"], settings["dropout"], batch_first=True)
         self.encoder, self.decoder = stacks.encoder, stacks.decoder
         self.encoder.norm = self.decoder.norm = None
@@ -174,7 +175,7 @@ class Trainer:
 
 def make(path, packed):
     trainer = Trainer(path, packed)
-    trainer.model.eval()  # for the checks: the bits of dropout differ between libraries
+    trainer.model.eval()  # for the checks: the random bits of dropout differ between libraries
     checks = {}
     for number in range(trainer.settings["checked_steps"]):
         checks[f"loss_{number + 1}"], norm = trainer.step(number)
@@ -186,7 +187,7 @@ def make(path, packed):
 
 if __name__ == "__main__":
     flags = argparse.ArgumentParser()
-    flags.add_argument("--exchange", required=True, help="the folder that translate_train wrote into")
+    flags.add_argument("--exchange", required=True, help="output directory of translate_train")
     folder = flags.parse_known_args()[0].exchange
     stopwatch.run(__doc__, {f"translate_train/{model}_{way}":
                             lambda model=model, way=way: make(os.path.join(folder, model + ".safetensors"),

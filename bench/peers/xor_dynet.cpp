@@ -1,6 +1,5 @@
-// DyNet twin of xor_bench: a training step of the smallest useful net. The graph is made anew in
-// each step, as DyNet's users do; with --keep-graph it is made once, and each step only runs it
-// again.
+// DyNet peer of xor_bench: a training step of a minimal net. The graph is rebuilt in each step, as
+// is usual in DyNet; with --keep-graph it is built once, and each step only runs it again.
 #include <fovea/bench/peers/stopwatch.h>
 #include <fovea/bench/workloads.h>
 
@@ -41,7 +40,7 @@ class Problem {
   float step(ComputationGraph& graph, const Expression& loss, dynet::Trainer& trainer) const {
     const float value = dynet::as_scalar(graph.forward(loss));
     graph.backward(loss);
-    trainer.update();  // and forgets the gradients
+    trainer.update();  // also resets the gradients
     return value;
   }
 
@@ -53,7 +52,7 @@ class Problem {
   dynet::ParameterCollection& model() { return model_; }
 
  private:
-  // Our matrices are stored row by row, DyNet's column by column.
+  // fovea's matrices are row-major, DyNet's column-major.
   dynet::Parameter parameter(const std::string& name, std::size_t rows, std::size_t cols) {
     const auto values = workloads::uniform(name, rows * cols, bound);
     std::vector<float> transposed(values.size());

@@ -1,4 +1,4 @@
-// libtorch twin of xor_bench: a training step of the smallest useful net.
+// libtorch peer of xor_bench: a training step of a minimal net.
 #include <fovea/bench/peers/fill.h>
 #include <fovea/bench/peers/stopwatch.h>
 #include <fovea/bench/workloads.h>

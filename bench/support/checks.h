@@ -1,4 +1,4 @@
-// What bench/compare checks: norms of results and gradients, which must equal the twins'.
+// Norms of results and gradients; bench/compare checks that they equal the peers'.
 #pragma once
 
 #include <fovea/core/ops/elementwise.h>

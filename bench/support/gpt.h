@@ -6,7 +6,7 @@
 
 namespace fovea::bench {
 
-/// max_len: of a text, the rows of the table of positions.
+/// max_len: maximum text length, the number of learned positions.
 inline nn::TransformerLMOptions gpt_options(std::int64_t max_len) {
   using namespace workloads::gpt;
   return {.vocab = V,

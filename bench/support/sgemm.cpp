@@ -1,6 +1,6 @@
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/workloads.h>
-#include <fovea/core/kernels/blas.h>
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/parallel.h>
 
 #include <vector>

@@ -1,10 +1,10 @@
-// The machine's rate of matrix products, measured in the same process as what is compared with it.
+// The machine's matrix-product speed, measured in the same process as the benchmarks.
 #pragma once
 
 namespace fovea::bench {
 
 /// Registers sgemm/own and sgemm/OpenBLAS: 1024 x 1024 x 1024 in f32 on all threads. OpenBLAS runs
-/// one call a thread, each with its share of the rows. Returns true, for a static initialiser.
+/// one call per thread, each with a part of the rows. Returns true, for a static initializer.
 bool register_sgemm();
 
 }  // namespace fovea::bench

@@ -1,4 +1,4 @@
-// What benchmarks of whole layers and models share: start weights by name, and how a step is timed.
+// Shared by benchmarks of layers and models: initial weights by name, timing of a step.
 #pragma once
 
 #include <fovea/bench/workloads.h>
@@ -13,12 +13,12 @@
 
 namespace fovea::bench {
 
-/// The uniform numbers that belong to a name, as the twins have them.
+/// The uniform random values of a name, the same as in the peers.
 inline Tensor numbers(const std::string& name, const Shape& shape, float bound) {
   return from_data(workloads::uniform(name, static_cast<std::size_t>(shape.numel()), bound), shape);
 }
 
-/// Gives every parameter of `module` the start values that belong to its name.
+/// Sets every parameter of `module` to the initial values of its name.
 inline void start(nn::Module& module, float bound) {
   for (auto& [name, value] : module.parameters())
     value.copy_from(
@@ -26,10 +26,10 @@ inline void start(nn::Module& module, float bound) {
                   value.shape()));
 }
 
-/// Times `step` and tells what it takes beyond what was there before, and its useful work.
+/// Times `step` and reports its peak memory beyond the memory before, and its useful work.
 template <class Step>
 void time(benchmark::State& state, double gflop, Step step) {
-  step();  // the first may find its memory cold
+  step();  // warm-up
   reset_peak_memory();
   const MemoryStats before = memory_stats();
   for (auto _ : state) step();
@@ -40,7 +40,7 @@ void time(benchmark::State& state, double gflop, Step step) {
   state.counters["GFLOP"] = gflop;
 }
 
-/// Registers a benchmark of milliseconds by the clock on the wall.
+/// Registers a benchmark in milliseconds of wall-clock time.
 template <class Run>
 void add(const std::string& name, Run run) {
   benchmark::RegisterBenchmark(name.c_str(), std::move(run))

@@ -1,12 +1,11 @@
-// Training as the program `translate` does it, on its own batches of Multi30k: what a second of
-// real training brings, in real tokens. Its twin is peers/translate_train_peer.py; compare the two
-// with bench/compare.
+// Training of the program `translate` on its own batches of Multi30k, in tokens per second without
+// padding. The peer is peers/translate_train_peer.py; compare with bench/compare.
 //
 //   translate_train --data DIR --exchange FOLDER [--bpe FILE]      and Google Benchmark's flags
 //
-// For each model the start weights, the batches and the settings go into a file in FOLDER, and the
-// twin reads them there. One iteration trains on all these batches once: forward, loss, backward,
-// clipping, Adam, and the moving average of the weights where the program keeps one.
+// For each model the initial weights, the batches and the settings are written to a file in FOLDER,
+// which the peer reads. One iteration trains on all these batches once: forward, loss, backward,
+// clipping, Adam, and the moving average of the weights if the program uses one.
 #include <fovea/bench/support/sgemm.h>
 #include <fovea/bench/support/start.h>
 #include <fovea/core/state.h>
@@ -31,17 +30,17 @@ using namespace fovea;
 namespace data = nn::data;
 using Batches = std::vector<data::TranslationBatch>;
 
-constexpr std::int64_t batch_count = 8;  // of the first epoch, whose order is random
-constexpr int checked_steps = 3;  // their losses are reported; made without dropout, whose bits
-                                  // differ between libraries
+constexpr std::int64_t batch_count = 8;  // of the first epoch, in random order
+constexpr int checked_steps = 3;  // steps whose losses are reported, without dropout, whose random
+                                  // bits differ between libraries
 
 struct Case {
   const char* name;
   Options options;
 };
 
-// The README's two translators of Multi30k: everything else is the program's default, but for
-// the rate and, in Trainer, the average's decay: eight batches are an epoch here.
+// The two translators of Multi30k in the README, with the program's defaults except for the
+// learning rate and, in Trainer, the decay of the average: here eight batches are an epoch.
 std::vector<Case> cases_of(const std::filesystem::path& folder, std::filesystem::path bpe) {
   Options transformer, gru;
   transformer.task = {.dates = false, .source = "en", .target = "de"};
@@ -52,14 +51,15 @@ std::vector<Case> cases_of(const std::filesystem::path& folder, std::filesystem:
   for (Case& c : cases) {
     c.options.data = folder;
     fill_defaults(c.options);
-    // Without the warm-up the highest rate would be too much for a start.
+    // Without warm-up the peak learning rate would be too high for the first steps.
     c.options.lr /= 10;
   }
   return cases;
 }
 
-Batches first_batches(const Speller& speller, const data::ParallelText& text, const Options& o) {
-  const Pairs pairs(speller, text);
+Batches first_batches(const Tokenizer& tokenizer, const data::ParallelText& text,
+                      const Options& o) {
+  const Pairs pairs(tokenizer, text);
   support::Epochs epochs(pairs.lengths, bucket_options(o));
   Batches batches;
   for (const data::Ids& rows : epochs.at(0)) {
@@ -73,7 +73,7 @@ std::int64_t sum_of(const data::Ids& lengths) {
   return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
 
-// Real tokens of both sides; <eos> is one, <bos> is none.
+// Tokens of source and target without padding, with <eos>, without <bos>.
 std::int64_t tokens_of(const Batches& batches) {
   std::int64_t tokens = 0;
   for (const auto& b : batches)
@@ -81,8 +81,8 @@ std::int64_t tokens_of(const Batches& batches) {
   return tokens;
 }
 
-// The Transformer's products on real tokens thrice (forward, and twice backward), its attention two
-// and five times.    in 1e9 operations
+// Without padding, in 1e9 operations: each product three times (one in forward, two in backward),
+// attention with two products in forward and five in backward.
 double transformer_gflop(const Batches& batches, const Options& o, std::int64_t V) {
   const std::int64_t C = o.embed, F = o.ffn;
   double products = 0, attention = 0;
@@ -99,7 +99,7 @@ double transformer_gflop(const Batches& batches, const Options& o, std::int64_t 
   return 1e-9 * (3 * products + 3.5 * attention);
 }
 
-// As workloads::translate_step::gflop(), on real tokens.
+// As workloads::translate_step::gflop(), without padding.
 double gru_gflop(const Batches& batches, const Options& o, std::int64_t V) {
   const std::int64_t E = o.embed, H = o.hidden;
   const std::int64_t encoder = 2 * 2 * 3 * H * (E + H), keys = 2 * 2 * H * H;
@@ -119,11 +119,11 @@ class Trainer {
   Trainer(const Case& c, const std::filesystem::path& exchange)
       : options_(c.options),
         corpus_(load_corpus(options_)),
-        speller_(corpus_, options_),
-        translator_(speller_, options_, rng_),
+        tokenizer_(corpus_, options_),
+        translator_(tokenizer_, options_, rng_),
         model_(translator_.model().module()),
         adam_(model_.parameters(), {.lr = options_.lr, .beta2 = options_.beta2}),
-        batches_(first_batches(speller_, corpus_.train, options_)) {
+        batches_(first_batches(tokenizer_, corpus_.train, options_)) {
     if (options_.average > 0)
       average_.emplace(model_.state(),
                        1 - 2 / static_cast<double>(options_.average * batch_count + 1));
@@ -186,7 +186,7 @@ class Trainer {
   Options options_;
   Rng rng_{1};
   Corpus corpus_;
-  const Speller speller_;
+  const Tokenizer tokenizer_;
   Translator translator_;
   nn::Module& model_;
   optim::Adam adam_;
@@ -210,10 +210,10 @@ void run(benchmark::State& state, const Case& c, const std::filesystem::path& ex
 int measure(int argc, char** argv) {
   CLI::App app{"Training as translate does it; other flags are Google Benchmark's"};
   std::filesystem::path folder, bpe, exchange;
-  app.add_option("--data", folder, "Multi30k's folder")->required();
+  app.add_option("--data", folder, "directory of Multi30k")->required();
   app.add_option("--bpe", bpe, "merges for the Transformer [DIR/bpe10k.en-de.codes]");
   app.add_option("--exchange", exchange,
-                 "where the twin finds weights and batches; made if missing")
+                 "directory of weights and batches for the peer; created if missing")
       ->required();
   app.allow_extras();
   CLI11_PARSE(app, argc, argv);

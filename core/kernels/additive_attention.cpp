@@ -14,7 +14,7 @@ const AdditiveLoops<T>& loops() {
   return loops_of<T>(pick(baseline::additive_table, v3::additive_table, v4::additive_table));
 }
 
-// Batch rows that are worth a thread.
+// Number of batch rows that justifies starting a thread.
 int64_t batch_grain(const AdditiveSizes& n) {
   constexpr int64_t entries = 16 * 1024;
   return std::max<int64_t>(1, entries / std::max<int64_t>(1, n.T * n.S * (n.A + n.C)));
@@ -27,7 +27,7 @@ void score_gradients(const AdditiveSizes& n, const T* x, const T* a, const T* dc
   T mean = 0;
   for (int64_t s = 0; s < n.S; ++s) {
     ds[s] = 0;
-    if (a[s] == 0) continue;  // dropped: whatever x holds there must not come in
+    if (a[s] == 0) continue;  // masked: x may be NaN there
     ds[s] = (dc ? loops<T>().dot(n.C, x + s * n.C, dc) : T(0)) + (da ? da[s] : T(0));
     mean += a[s] * ds[s];
   }
@@ -37,7 +37,7 @@ void score_gradients(const AdditiveSizes& n, const T* x, const T* a, const T* dc
 }  // namespace
 
 template <class T>
-void additive_attention_forward(const AdditiveSizes& n, const KeepTable& keep, const T* q,
+void additive_attention_forward(const AdditiveSizes& n, const MaskTable& keep, const T* q,
                                 const T* k, const T* v, const T* x, T* weights, T* context) {
   const AdditiveLoops<T>& loop = loops<T>();
   parallel_for(n.B, batch_grain(n), [&](int64_t begin, int64_t end) {
@@ -61,10 +61,10 @@ template <class T>
 void additive_attention_backward(const AdditiveSizes& n, const T* q, const T* k, const T* v,
                                  const T* x, const T* weights, const T* dcontext, const T* dweights,
                                  T* dq, T* dk, T* dv, T* dx) {
-  if (loops_left_out) return;
+  if (dry_run) return;
   const FloatMode mode;
   const AdditiveLoops<T>& loop = loops<T>();
-  std::vector<T> dv_rows(static_cast<std::size_t>(n.B * n.A));  // one a batch row, added in order
+  std::vector<T> dv_rows(static_cast<std::size_t>(n.B * n.A));  // one per batch row, added in order
   parallel_for(n.B, batch_grain(n), [&](int64_t begin, int64_t end) {
     std::vector<T> ds(static_cast<std::size_t>(n.S));
     for (int64_t b = begin; b < end; ++b) {
@@ -78,7 +78,7 @@ void additive_attention_backward(const AdditiveSizes& n, const T* q, const T* k,
         score_gradients(n, x + b * n.S * n.C, a, dc, dweights ? dweights + row * n.S : nullptr,
                         ds.data());
         for (int64_t s = 0; s < n.S; ++s) {
-          if (a[s] == 0) continue;  // dropped, or too small to matter: no gradient
+          if (a[s] == 0) continue;  // masked or too small to matter: no gradient
           const int64_t key = b * n.S + s;
           loop.score_gradient(n.A, ds[static_cast<std::size_t>(s)], q + row * n.A, k + key * n.A, v,
                               dq + row * n.A, dk + key * n.A, dv_rows.data() + b * n.A);
@@ -92,7 +92,7 @@ void additive_attention_backward(const AdditiveSizes& n, const T* q, const T* k,
 }
 
 #define FOVEA_INSTANTIATE(T)                                                                    \
-  template void additive_attention_forward(const AdditiveSizes&, const KeepTable&, const T*,    \
+  template void additive_attention_forward(const AdditiveSizes&, const MaskTable&, const T*,    \
                                            const T*, const T*, const T*, T*, T*);               \
   template void additive_attention_backward(const AdditiveSizes&, const T*, const T*, const T*, \
                                             const T*, const T*, const T*, const T*, T*, T*, T*, \

@@ -28,9 +28,8 @@ template <class T>
 void softmax(int64_t S, const bool* keep, T* row) {
   T top = -infinity<T>;
   for (int64_t s = 0; s < S; ++s)
-    if ((!keep || keep[s]) && !(row[s] <= top))
-      top = row[s];                  // a NaN becomes the top and remains it
-  if (top == -infinity<T>) top = 0;  // nothing, or only -inf, is kept: exp(-inf) is 0
+    if ((!keep || keep[s]) && !(row[s] <= top)) top = row[s];  // a NaN becomes the top and stays
+  if (top == -infinity<T>) top = 0;  // no key, or only -inf: avoids exp(-inf + inf) = NaN
   T sum = 0;
   for (int64_t s = 0; s < S; ++s) {
     row[s] = !keep || keep[s] ? exp(row[s] - top) : T(0);

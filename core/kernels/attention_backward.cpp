@@ -7,7 +7,7 @@ namespace {
 
 using namespace tiles;
 
-// Whether nothing was computed from a query's output: 0 times a NaN there would be NaN.
+// True if the loss does not use a query's output: 0 times a NaN there would be NaN.
 template <class T>
 bool is_unused(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t b, int64_t h,
                int64_t t) {
@@ -17,36 +17,36 @@ bool is_unused(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int
          (!d.dlse || d.dlse[(b * p.n.H + h) * p.n.T + t] == 0);
 }
 
-// All gradients of one key head, or of a piece of its keys: blocks of keys outside, then tiles of
-// queries, then tiles of the block's keys. With P = exp(scale Q K^T - lse) and P~ = P times
-// dropout's factors:
+// All gradients of one key head, or of a chunk of its keys. Loops: blocks of keys, tiles of
+// queries, tiles of the block's keys. With P = exp(scale Q K^T - lse) and P~ = P times dropout's
+// factors:
 //   dV += P~^T dO    dP = (dO V^T) times the factors    dS = P (dP - delta)
 //   dK += scale dS^T Q    dQ += scale dS K
 template <class T>
 class BackwardHead {
  public:
   BackwardHead(const AttentionProblem<T>& problem, const AttentionGradients<T>& gradients,
-               Room<T>& room)
+               Arena<T>& arena)
       : p_(problem),
         d_(gradients),
         t_(problem.n),
         drop_(t_.loops, problem.dropout, problem.n),
-        q_strips_(room.take(t_.queries * problem.n.D)),
-        dy_strips_(room.take(t_.queries * problem.n.E)),
-        scores_(room.take(t_.keys * t_.stride)),
-        dscores_(room.take(t_.keys * t_.stride)),
-        dq_(room.take(t_.queries * t_.D)),
-        dk_(room.take(t_.block * t_.D)),
-        dv_(room.take(t_.block * t_.E)),
-        q_room_(room.take(t_.queries * t_.D)),
-        dy_room_(room.take(t_.queries * t_.E)),
-        k_room_(room.take(t_.block * t_.D)),
-        v_room_(room.take(t_.block * t_.E)),
-        hidden_room_(room.take(has_mask(problem.keep) ? t_.keys * t_.D : 0)),
-        factors_(room.take(drop_.on() ? t_.keys * t_.width : 0)),
-        unmodified_(room.take(problem.hook.backward ? t_.keys * t_.stride : 0)),
-        lse_(room.take(t_.queries)),
-        delta_(room.take(t_.queries)) {}
+        q_strips_(arena.take(t_.queries * problem.n.D)),
+        dy_strips_(arena.take(t_.queries * problem.n.E)),
+        scores_(arena.take(t_.keys * t_.stride)),
+        dscores_(arena.take(t_.keys * t_.stride)),
+        dq_(arena.take(t_.queries * t_.D)),
+        dk_(arena.take(t_.block * t_.D)),
+        dv_(arena.take(t_.block * t_.E)),
+        q_buffer_(arena.take(t_.queries * t_.D)),
+        dy_buffer_(arena.take(t_.queries * t_.E)),
+        k_buffer_(arena.take(t_.block * t_.D)),
+        v_buffer_(arena.take(t_.block * t_.E)),
+        hidden_buffer_(arena.take(has_mask(problem.keep) ? t_.keys * t_.D : 0)),
+        factors_(arena.take(drop_.on() ? t_.keys * t_.width : 0)),
+        unmodified_(arena.take(problem.hook.backward ? t_.keys * t_.stride : 0)),
+        lse_(arena.take(t_.queries)),
+        delta_(arena.take(t_.queries)) {}
 
   // dq: (B, H, T, D)
   void run(int64_t b, int64_t g, const Range& keys, const Heads<T>& dq) {
@@ -55,7 +55,7 @@ class BackwardHead {
     dq_all_ = dq;
     const int64_t step = keys.empty() ? 1 : even_part(keys.size(), t_.block);
     int64_t s = keys.begin;
-    do {  // without keys once, too: dq is to be written
+    do {  // once even without keys: dq must be written
       take_block({s, std::min(s + step, keys.end)}, s == keys.begin);
       s += step;
     } while (s < keys.end);
@@ -66,8 +66,8 @@ class BackwardHead {
     block_ = block;
     const int64_t n = block.size();
     if (n > 0) {
-      k_ = rows_of(t_.gemm, p_.k, b_, g_, block.begin, n, p_.n.D, t_.D, k_room_);
-      v_ = rows_of(t_.gemm, p_.v, b_, g_, block.begin, n, p_.n.E, t_.E, v_room_);
+      k_ = rows_of(t_.gemm, p_.k, b_, g_, block.begin, n, p_.n.D, t_.D, k_buffer_);
+      v_ = rows_of(t_.gemm, p_.v, b_, g_, block.begin, n, p_.n.E, t_.E, v_buffer_);
       clear(dk_, n * t_.D);
       clear(dv_, n * t_.E);
     }
@@ -80,10 +80,10 @@ class BackwardHead {
     }
   }
 
-  // The tile's part of dq is written with the first block of keys, and added with the others.
+  // The tile's part of dq is written with the first block of keys, and added to with the others.
   void take_queries(bool is_first) {
     count_ = std::min(t_.queries, p_.n.T - first_);
-    const Intervals<T> kept(p_.keep, t_, b_, first_, count_, p_.n.S);
+    const KeyIntervals<T> kept(p_.keep, t_, b_, first_, count_, p_.n.S);
     const Range all = kept.all().within(block_);
     if (all.empty() && !is_first) return;
     clear(dq_, count_ * t_.D);
@@ -107,8 +107,8 @@ class BackwardHead {
   void start() {
     pack_strips(t_.gemm, p_.q, b_, h_, first_, count_, p_.n.D, q_strips_);
     pack_strips(t_.gemm, d_.doutput, b_, h_, first_, count_, p_.n.E, dy_strips_);
-    q_ = rows_of(t_.gemm, p_.q, b_, h_, first_, count_, p_.n.D, t_.D, q_room_);
-    dy_ = rows_of(t_.gemm, d_.doutput, b_, h_, first_, count_, p_.n.E, t_.E, dy_room_);
+    q_ = rows_of(t_.gemm, p_.q, b_, h_, first_, count_, p_.n.D, t_.D, q_buffer_);
+    dy_ = rows_of(t_.gemm, d_.doutput, b_, h_, first_, count_, p_.n.E, t_.E, dy_buffer_);
     const int64_t row = (b_ * p_.n.H + h_) * p_.n.T + first_;
     std::copy_n(p_.lse + row, count_, lse_);
     std::copy_n(d_.delta + row, count_, delta_);
@@ -119,8 +119,8 @@ class BackwardHead {
       if (is_unused(p_, d_, b_, h_, first_ + j)) lse_[j] = -std::numeric_limits<T>::infinity();
   }
 
-  // A NaN or infinity in q makes lse so, unless a sink or a changed score hides it; one in v or dO
-  // makes delta so.
+  // NaN or infinity in q makes lse non-finite, unless a sink or a modified score hides it; in v or
+  // dO it makes delta non-finite.
   bool queries_are_finite() const {
     const T infinite = std::numeric_limits<T>::infinity();
     for (int64_t j = 0; j < count_; ++j) {
@@ -136,7 +136,7 @@ class BackwardHead {
     return t_.loops.all_finite(keys.size() * rows.stride, rows.data);
   }
 
-  void take_keys(const Intervals<T>& kept, const Range& keys) {
+  void take_keys(const KeyIntervals<T>& kept, const Range& keys) {
     const Rows<T> k = k_.from(keys.begin - block_.begin), v = v_.from(keys.begin - block_.begin);
     by_pairs_ = !queries_finite_ || (has_mask(p_.keep) && p_.hook.backward && !are_finite(k, keys));
     bool any = false;
@@ -146,18 +146,18 @@ class BackwardHead {
     if (!dq_all_.data) return;
     add_to_queries(kept, keys,
                    hides_keys(p_.keep, kept) ? without_hidden(k, keys.size(), t_.D, dscores_,
-                                                              count_, t_.stride, hidden_room_)
+                                                              count_, t_.stride, hidden_buffer_)
                                              : k);
   }
 
-  // Weights and derivatives by the scores for queries j, j + 1, ...; false if no key is kept.
-  bool derive_strip(const Intervals<T>& kept, const Range& keys, const Rows<T>& k, const Rows<T>& v,
-                    int64_t j) {
+  // Weights and score derivatives for queries j, j + 1, ...; false if no key is attended.
+  bool derive_strip(const KeyIntervals<T>& kept, const Range& keys, const Rows<T>& k,
+                    const Rows<T>& v, int64_t j) {
     const int64_t queries = std::min(t_.width, count_ - j);
     Range mine = kept.strip(j).within(keys);
-    const Kept by_tables =
-        mine.empty() ? Kept::none : kept_by_tables(p_.keep, b_, h_, first_ + j, queries, mine);
-    if (by_tables == Kept::none) mine = {keys.begin, keys.begin};
+    const TileMask by_tables =
+        mine.empty() ? TileMask::none : tile_mask(p_.keep, b_, h_, first_ + j, queries, mine);
+    if (by_tables == TileMask::none) mine = {keys.begin, keys.begin};
     const int64_t row = mine.begin - keys.begin;
     for (T* tile : {scores_, dscores_})
       clear_outside({row, mine.end - keys.begin}, keys.size(), t_.width, tile + j, t_.stride);
@@ -176,11 +176,11 @@ class BackwardHead {
       p_.hook.forward(p_.hook.self,
                       {b_, h_, first_ + j, mine.begin, queries, mine.size(), scores, t_.stride});
     if (!kept.strip_keeps(j, mine)) kept.apply(t_.loops, j, mine, scores, t_.stride);
-    if (by_tables == Kept::some)
+    if (by_tables == TileMask::some)
       apply_tables(t_.loops, p_.keep, b_, h_, first_ + j, queries, mine, scores, t_.stride);
     if (drop_.on()) drop_.strip(b_, h_, first_ + j, mine, factors_);
     if (by_pairs_)
-      derive_kept(mine.size(), j, scores, dscores, p_.hook.backward ? unmodified : nullptr);
+      derive_unmasked(mine.size(), j, scores, dscores, p_.hook.backward ? unmodified : nullptr);
     else
       t_.loops.gradients(mine.size(), drop_.on() ? factors_ : nullptr, lse_ + j, delta_ + j, scores,
                          dscores, t_.stride);
@@ -191,9 +191,9 @@ class BackwardHead {
     return true;
   }
 
-  // As loops.gradients, for tiles that hold NaN or infinities: pairs that are not kept, whose
-  // scores are -inf, get 0, and a number for the hook to derive at.
-  void derive_kept(int64_t n, int64_t j, T* scores, T* dscores, T* unmodified) {
+  // Like loops.gradients, for tiles with NaN or infinity: masked pairs, whose scores are -inf, get
+  // 0, and a finite score for the hook.
+  void derive_unmasked(int64_t n, int64_t j, T* scores, T* dscores, T* unmodified) {
     const T infinite = std::numeric_limits<T>::infinity();
     for (int64_t i = 0; i < n; ++i)
       for (int64_t l = 0; l < t_.width; ++l) {
@@ -209,7 +209,7 @@ class BackwardHead {
   }
 
   // dV += P~^T dO, dK += scale dS^T Q
-  void add_to_keys(const Intervals<T>& kept, const Range& keys) {
+  void add_to_keys(const KeyIntervals<T>& kept, const Range& keys) {
     if (by_pairs_) {
       const int64_t n = keys.size(), row = keys.begin - block_.begin;
       if (d_.dv.data)
@@ -236,7 +236,7 @@ class BackwardHead {
   }
 
   // dQ += scale dS K
-  void add_to_queries(const Intervals<T>& kept, const Range& keys, const Rows<T>& k) {
+  void add_to_queries(const KeyIntervals<T>& kept, const Range& keys, const Rows<T>& k) {
     if (by_pairs_ || (has_mask(p_.keep) && !are_finite(k, keys))) {
       add_weighted(keys.size(), count_, p_.n.D, p_.scale, dscores_, t_.stride, 1, k, dq_, t_.D);
       return;
@@ -254,9 +254,9 @@ class BackwardHead {
   const AttentionProblem<T>& p_;
   const AttentionGradients<T>& d_;
   const Tiling<T> t_;
-  const Drop<T> drop_;
-  T *q_strips_, *dy_strips_, *scores_, *dscores_, *dq_, *dk_, *dv_, *q_room_, *dy_room_, *k_room_,
-      *v_room_, *hidden_room_, *factors_, *unmodified_, *lse_, *delta_;
+  const DropoutFactors<T> drop_;
+  T *q_strips_, *dy_strips_, *scores_, *dscores_, *dq_, *dk_, *dv_, *q_buffer_, *dy_buffer_,
+      *k_buffer_, *v_buffer_, *hidden_buffer_, *factors_, *unmodified_, *lse_, *delta_;
   Rows<T> q_{}, dy_{}, k_{}, v_{};
   Heads<T> dq_all_{};
   Range block_;
@@ -264,7 +264,7 @@ class BackwardHead {
   bool queries_finite_ = true, by_pairs_ = false;
 };
 
-// delta_t = dO_t . O_t - dlse_t, and from it the sink's gradient: it is a key whose value is 0.
+// delta_t = dO_t . O_t - dlse_t, and the sink's gradient: the sink is a key with value 0.
 template <class T>
 void prepare(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t b, int64_t h) {
   const Tiling<T> tiling(p.n);
@@ -281,7 +281,7 @@ void prepare(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64
   if (d.dsinks) d.dsinks[b * p.n.H + h] = dsink;
 }
 
-// For the query heads that look at key head g.
+// For the query heads that use key head g.
 template <class T>
 void prepare_group(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t b,
                    int64_t g) {
@@ -289,7 +289,7 @@ void prepare_group(const AttentionProblem<T>& p, const AttentionGradients<T>& d,
   for (int64_t h = g * group; h < (g + 1) * group; ++h) prepare(p, d, b, h);
 }
 
-// Where several tasks need the same: before them.
+// Computed first, since several tasks read the result.
 template <class T>
 void prepare_all(const AttentionProblem<T>& p, const AttentionGradients<T>& d) {
   parallel_for(p.n.B * p.n.G, row_grain(p.n.H / p.n.G * p.n.T * p.n.E),
@@ -298,7 +298,7 @@ void prepare_all(const AttentionProblem<T>& p, const AttentionGradients<T>& d) {
                });
 }
 
-// Where the c-th piece of the keys adds up its part of dq.
+// Where the c-th chunk of keys accumulates its part of dq.
 template <class T>
 Heads<T> dq_part(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t c) {
   if (c == 0 || !d.dq.data) return d.dq;
@@ -306,7 +306,7 @@ Heads<T> dq_part(const AttentionProblem<T>& p, const AttentionGradients<T>& d, i
   return {d.dq_parts + (c - 1) * batch * p.n.B, batch, head, row};
 }
 
-// dq += the other pieces' parts, in their order.
+// dq += the parts of the other chunks, in order.
 template <class T>
 void add_parts(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t chunks) {
   const Tiling<T> tiling(p.n);
@@ -319,7 +319,7 @@ void add_parts(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int
   });
 }
 
-// The c-th piece of the keys.
+// The c-th chunk of keys.
 inline Range chunk_of(int64_t S, int64_t c, int64_t chunks) {
   const int64_t length = ceil_div(S, chunks);
   return {std::min(S, c * length), std::min(S, (c + 1) * length)};
@@ -328,20 +328,20 @@ inline Range chunk_of(int64_t S, int64_t c, int64_t chunks) {
 template <class T>
 void run_head(const AttentionProblem<T>& p, const AttentionGradients<T>& d, int64_t task,
               int64_t chunks) {
-  Room<T> counted;
+  Arena<T> counted;
   const BackwardHead<T> measure(p, d, counted);
-  Room<T> room(thread_room<T>(counted.used()));
+  Arena<T> arena(thread_arena<T>(counted.used()));
   const int64_t head = task / chunks, c = task % chunks, b = head / p.n.G, g = head % p.n.G;
   if (chunks == 1) prepare_group(p, d, b, g);
-  BackwardHead<T>(p, d, room).run(b, g, chunk_of(p.n.S, c, chunks), dq_part(p, d, c));
+  BackwardHead<T>(p, d, arena).run(b, g, chunk_of(p.n.S, c, chunks), dq_part(p, d, c));
 }
 
-// One for each key head of a batch row, or for each piece of its keys.
+// One task per key head of a batch row, or per chunk of its keys.
 template <class T>
 void add_tasks(const AttentionProblem<T>& p, int64_t chunks, Tasks& tasks) {
   const AttentionSizes& n = p.n;
   const int64_t width = n.H / std::max<int64_t>(1, n.G) * (3 * n.D + 2 * n.E);
-  std::vector<int64_t> costs;  // of a head's pieces
+  std::vector<int64_t> costs;  // of the chunks of a head
   for (int64_t b = 0; b < n.B; ++b) {
     costs.clear();
     for (int64_t c = 0; c < chunks; ++c)
@@ -376,15 +376,15 @@ void attention_backward(std::span<const AttentionProblem<T>> problems,
 }
 
 template <class T>
-int64_t attention_room(const AttentionProblem<T>& problem) {
-  Room<T> counted;
+int64_t attention_scratch_bytes(const AttentionProblem<T>& problem) {
+  Arena<T> counted;
   const BackwardHead<T> measure(problem, AttentionGradients<T>{}, counted);
   return counted.used() * static_cast<int64_t>(sizeof(T));
 }
 
 #define FOVEA_INSTANTIATE(T)                                             \
   template int64_t attention_key_chunks(const AttentionProblem<T>&);     \
-  template int64_t attention_room(const AttentionProblem<T>&);           \
+  template int64_t attention_scratch_bytes(const AttentionProblem<T>&);  \
   template void attention_backward(std::span<const AttentionProblem<T>>, \
                                    std::span<const AttentionGradients<T>>);
 FOVEA_INSTANTIATE(float)

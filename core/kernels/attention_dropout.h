@@ -1,5 +1,5 @@
-// Dropout's factors for a strip of queries, and the vectors that strips are made of, in the
-// compilers' vector extensions as in gemm_simd.cpp. For attention_simd.cpp only.
+// Dropout factors for a strip of queries, and the vector types of strips, in compiler vector
+// extensions as in gemm_simd.cpp. For attention_simd.cpp only.
 #pragma once
 
 #include <fovea/core/kernels/philox.h>
@@ -47,15 +47,15 @@ inline void store(T* p, V v) {
 
 // ---- Dropout -----------------------------------------------------------------------------------
 
-// Philox blocks for a strip's queries side by side, a lane of 64 bits each, since products need
-// them. What stands in a lane's upper half does not matter: products read lower halves.
+// Philox blocks for the queries of a strip, one 64-bit lane each because of the products. The upper
+// half of a lane is ignored: products read lower halves.
 template <class T>
 constexpr int kBlocks = kWidth<T> / 4;
 template <class T>
 using Blocks = typename VectorOf<uint64_t, 8 * kBlocks<T>>::type;
 
-// GCC 12 makes a full 64-bit product of `(a & low) * b`. With this one, and with four keys at once
-// that do not wait for each other, a strip's words take 6.5 ns instead of 14.
+// GCC 12 makes a full 64-bit product of `(a & low) * b`. With this one, and four independent keys
+// at once, the words of a strip take 6.5 ns instead of 14.
 template <class B>
 inline B low_product(B a, B b) {
   if constexpr (sizeof(B) == 16)
@@ -85,8 +85,8 @@ struct RoundKeys {
   }
 };
 
-// The words of the blocks in the order of the queries, from words 0 and 1, and 2 and 3, of each
-// block: two halves of a strip.
+// The words of the blocks in query order, from words 0 and 1, and 2 and 3, of each block: two
+// halves of a strip.
 template <int kHigh, class B, int... I>
 inline B interleaved(B a, B b, std::integer_sequence<int, I...>) {
   constexpr int n = sizeof...(I);

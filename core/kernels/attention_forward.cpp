@@ -6,23 +6,23 @@ namespace {
 
 using namespace tiles;
 
-// One tile of queries against all keys that it keeps.
+// One tile of queries against all keys that it attends.
 template <class T>
 class ForwardTile {
  public:
-  ForwardTile(const AttentionProblem<T>& problem, Room<T>& room)
+  ForwardTile(const AttentionProblem<T>& problem, Arena<T>& arena)
       : p_(problem),
         t_(problem.n),
         drop_(t_.loops, problem.dropout, problem.n),
-        q_(room.take(t_.queries * problem.n.D)),
-        scores_(room.take(t_.keys * t_.stride)),
-        sum_(room.take(t_.queries * t_.E)),
-        k_room_(room.take(t_.keys * t_.D)),
-        v_room_(room.take(t_.keys * t_.E)),
-        factors_(room.take(drop_.on() ? t_.keys * t_.width : 0)),
-        top_(room.take(t_.queries)),
-        total_(room.take(t_.queries)),
-        shrink_(room.take(t_.queries)) {}
+        q_(arena.take(t_.queries * problem.n.D)),
+        scores_(arena.take(t_.keys * t_.stride)),
+        sum_(arena.take(t_.queries * t_.E)),
+        k_buffer_(arena.take(t_.keys * t_.D)),
+        v_buffer_(arena.take(t_.keys * t_.E)),
+        factors_(arena.take(drop_.on() ? t_.keys * t_.width : 0)),
+        top_(arena.take(t_.queries)),
+        total_(arena.take(t_.queries)),
+        shrink_(arena.take(t_.queries)) {}
 
   void run(int64_t b, int64_t h, int64_t tile) {
     b_ = b;
@@ -30,16 +30,16 @@ class ForwardTile {
     g_ = h / (p_.n.H / p_.n.G);
     first_ = tile * t_.queries;
     count_ = std::min(t_.queries, p_.n.T - first_);
-    const Intervals<T> kept(p_.keep, t_, b, first_, count_, p_.n.S);
+    const KeyIntervals<T> kept(p_.keep, t_, b, first_, count_, p_.n.S);
     by_pairs_ = false;
     attend(kept);
     if (!has_mask(p_.keep) || output_is_finite()) return;
-    by_pairs_ = true;  // a value may be NaN that some of the queries do not keep
+    by_pairs_ = true;  // a value masked for some of the queries may be NaN
     attend(kept);
   }
 
  private:
-  void attend(const Intervals<T>& kept) {
+  void attend(const KeyIntervals<T>& kept) {
     start();
     const Range all = kept.all();
     const int64_t step = all.empty() ? 1 : even_part(all.size(), t_.keys);
@@ -63,22 +63,22 @@ class ForwardTile {
     clear(sum_, count_ * t_.E);
   }
 
-  void take_keys(const Intervals<T>& kept, const Range& keys, bool is_first) {
+  void take_keys(const KeyIntervals<T>& kept, const Range& keys, bool is_first) {
     const Rows<T> k =
-        rows_of(t_.gemm, p_.k, b_, g_, keys.begin, keys.size(), p_.n.D, t_.D, k_room_);
+        rows_of(t_.gemm, p_.k, b_, g_, keys.begin, keys.size(), p_.n.D, t_.D, k_buffer_);
     bool shrinks = false;
-    for (int64_t j = 0; j < count_; j += t_.width) shrinks |= weigh_strip(kept, keys, k, j);
+    for (int64_t j = 0; j < count_; j += t_.width) shrinks |= score_strip(kept, keys, k, j);
     if (shrinks && !is_first) shrink_sums();
     add_values(kept, keys);
   }
 
-  // The weights of queries j, j + 1, ... of the tile; whether what was summed up must shrink.
-  bool weigh_strip(const Intervals<T>& kept, const Range& keys, const Rows<T>& k, int64_t j) {
+  // The weights of queries j, j + 1, ... of the tile; true if earlier sums must be rescaled.
+  bool score_strip(const KeyIntervals<T>& kept, const Range& keys, const Rows<T>& k, int64_t j) {
     const int64_t queries = std::min(t_.width, count_ - j);
     Range mine = kept.strip(j).within(keys);
-    const Kept by_tables =
-        mine.empty() ? Kept::none : kept_by_tables(p_.keep, b_, h_, first_ + j, queries, mine);
-    if (by_tables == Kept::none) mine = {keys.begin, keys.begin};
+    const TileMask by_tables =
+        mine.empty() ? TileMask::none : tile_mask(p_.keep, b_, h_, first_ + j, queries, mine);
+    if (by_tables == TileMask::none) mine = {keys.begin, keys.begin};
     clear_outside(Range{mine.begin - keys.begin, mine.end - keys.begin}, keys.size(), t_.width,
                   scores_ + j, t_.stride);
     if (mine.empty()) {
@@ -92,7 +92,7 @@ class ForwardTile {
       p_.hook.forward(p_.hook.self,
                       {b_, h_, first_ + j, mine.begin, queries, mine.size(), scores, t_.stride});
     if (!kept.strip_keeps(j, mine)) kept.apply(t_.loops, j, mine, scores, t_.stride);
-    if (by_tables == Kept::some)
+    if (by_tables == TileMask::some)
       apply_tables(t_.loops, p_.keep, b_, h_, first_ + j, queries, mine, scores, t_.stride);
     if (drop_.on()) drop_.strip(b_, h_, first_ + j, mine, factors_);
     return t_.loops.softmax(mine.size(), drop_.on() ? factors_ : nullptr, scores, t_.stride,
@@ -105,14 +105,14 @@ class ForwardTile {
   }
 
   // sum += weights V
-  void add_values(const Intervals<T>& kept, const Range& keys) {
-    Rows<T> v = rows_of(t_.gemm, p_.v, b_, g_, keys.begin, keys.size(), p_.n.E, t_.E, v_room_);
+  void add_values(const KeyIntervals<T>& kept, const Range& keys) {
+    Rows<T> v = rows_of(t_.gemm, p_.v, b_, g_, keys.begin, keys.size(), p_.n.E, t_.E, v_buffer_);
     if (by_pairs_) {
       add_weighted(keys.size(), count_, p_.n.E, T{1}, scores_, t_.stride, 1, v, sum_, t_.E);
       return;
     }
     if (hides_keys(p_.keep, kept))
-      v = without_hidden(v, keys.size(), t_.E, scores_, count_, t_.stride, v_room_);
+      v = without_hidden(v, keys.size(), t_.E, scores_, count_, t_.stride, v_buffer_);
     for_tile_rows(count_, t_.gemm.tile_rows, [&](int64_t i, int64_t rows) {
       const Range mine = kept.rows(i).within(keys);
       if (mine.empty()) return;
@@ -132,30 +132,30 @@ class ForwardTile {
 
   const AttentionProblem<T>& p_;
   const Tiling<T> t_;
-  const Drop<T> drop_;
-  T *q_, *scores_, *sum_, *k_room_, *v_room_, *factors_, *top_, *total_, *shrink_;
+  const DropoutFactors<T> drop_;
+  T *q_, *scores_, *sum_, *k_buffer_, *v_buffer_, *factors_, *top_, *total_, *shrink_;
   int64_t b_ = 0, h_ = 0, g_ = 0, first_ = 0, count_ = 0;
   bool by_pairs_ = false;
 };
 
 template <class T>
 void run_tile(const AttentionProblem<T>& problem, int64_t task) {
-  Room<T> counted;
+  Arena<T> counted;
   const ForwardTile<T> measure(problem, counted);
-  Room<T> room(thread_room<T>(counted.used()));
-  ForwardTile<T> tile(problem, room);
+  Arena<T> arena(thread_arena<T>(counted.used()));
+  ForwardTile<T> tile(problem, arena);
   const int64_t tiles = ceil_div(problem.n.T, Tiling<T>(problem.n).queries);
   const int64_t head = task / tiles;
   tile.run(head / problem.n.H, head % problem.n.H, task % tiles);
 }
 
-// One for each key head of a batch row, or for each tile of queries of each head.
+// One task per key head of a batch row, or per tile of queries of each head.
 template <class T>
 void add_tasks(const AttentionProblem<T>& p, Tasks& tasks) {
   const AttentionSizes& n = p.n;
   const int64_t step = in_rows(p) ? std::max<int64_t>(1, n.T) : Tiling<T>(n).queries;
   const int64_t heads = in_rows(p) ? n.G : n.H, width = n.H / heads * (n.D + n.E);
-  std::vector<int64_t> costs;  // of a head's tiles
+  std::vector<int64_t> costs;  // of the tiles of a head
   for (int64_t b = 0; b < n.B; ++b) {
     costs.clear();
     for (int64_t t = 0; t < n.T; t += step) {

@@ -6,17 +6,17 @@ namespace {
 
 using namespace tiles;
 
-// Some of the queries of one key head, whose scores are computed together.
+// Several queries of one key head, whose scores are computed together.
 template <class T>
 class RowGroup {
  public:
-  RowGroup(const AttentionProblem<T>& problem, Room<T>& room)
+  RowGroup(const AttentionProblem<T>& problem, Arena<T>& arena)
       : p_(problem),
         t_(problem.n),
         drop_(t_.loops, problem.dropout, problem.n),
-        q_(room.take(kRows * problem.n.D)),
-        scores_(room.take(kRows * problem.n.S)),
-        more_(room.take(problem.n.E)) {}
+        q_(arena.take(kRows * problem.n.D)),
+        scores_(arena.take(kRows * problem.n.S)),
+        more_(arena.take(problem.n.E)) {}
 
   // All (query head of the group, query) pairs, a few at a time.
   void run(int64_t b, int64_t g) {
@@ -67,7 +67,7 @@ class RowGroup {
     t_.loops.logsumexp(1, &top, &total, p_.lse + (b_ * p_.n.H + h) * p_.n.T + t);
   }
 
-  // Values of weight 0 are passed over where a table may hide them: 0 times NaN would come in.
+  // Values with weight 0 are skipped where a table may mask them: 0 times NaN would be NaN.
   void add_values(const Range& keys, const T* weights, T* y) {
     const bool hides = !p_.keep.tables.empty() || !p_.keep.ids.empty();
     const auto is_zero = [](T w) { return w == 0; };
@@ -96,7 +96,7 @@ class RowGroup {
 
   const AttentionProblem<T>& p_;
   const Tiling<T> t_;
-  const Drop<T> drop_;
+  const DropoutFactors<T> drop_;
   T *q_, *scores_, *more_;
   int64_t b_ = 0, g_ = 0;
 };
@@ -105,10 +105,10 @@ class RowGroup {
 
 template <class T>
 void attention_rows(const AttentionProblem<T>& problem, int64_t task) {
-  Room<T> counted;
+  Arena<T> counted;
   const RowGroup<T> measure(problem, counted);
-  Room<T> room(thread_room<T>(counted.used()));
-  RowGroup<T>(problem, room).run(task / problem.n.G, task % problem.n.G);
+  Arena<T> arena(thread_arena<T>(counted.used()));
+  RowGroup<T>(problem, arena).run(task / problem.n.G, task % problem.n.G);
 }
 
 template void attention_rows(const AttentionProblem<float>&, int64_t);

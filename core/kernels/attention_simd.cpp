@@ -25,9 +25,8 @@ inline Vec<double> exp2_fraction(Vec<double> f) {
   return 1 + f * y;
 }
 
-// 2^y for y that is not much above 0; 0 where the result would not be a normal number, and for
-// -inf. NaN gives NaN. The power of two is made in the lowest bits of a large sum: with the bias
-// of the exponent in it, a shift moves them to their place.
+// 2^y for y not much above 0; 0 if the result would be denormal, and for -inf. NaN gives NaN. The
+// exponent is computed in the lowest bits of a large sum, bias included, and shifted into place.
 template <class T>
 inline Vec<T> exp2(Vec<T> y) {
   using Integers = typename VectorOf<Bits<T>>::type;
@@ -64,10 +63,10 @@ inline Vec<T> larger(Vec<T> a, Vec<T> b) {
   return a > b ? a : b;
 }
 
-// The largest score of each query, NaN passed over.
+// The largest score of each query, ignoring NaN.
 template <class T>
 Pair<T> tops(int64_t n, const T* scores, int64_t stride, Pair<T> top) {
-  Pair<T> other = top;  // two chains, since a maximum waits for the one before it
+  Pair<T> other = top;  // two chains, to hide the latency of max
   int64_t i = 0;
   for (; i + 2 <= n; i += 2) {
     const Pair<T> s(scores + i * stride), next(scores + (i + 1) * stride);
@@ -84,7 +83,7 @@ Pair<T> tops(int64_t n, const T* scores, int64_t stride, Pair<T> top) {
   return top;
 }
 
-// Where nothing was kept yet the shift is 0: exp(-inf) is 0, and exp(-inf + inf) would be NaN.
+// If no key is attended yet the shift is 0: exp(-inf + inf) would be NaN.
 template <class T>
 inline Vec<T> shift_of(Vec<T> top) {
   return top == -infinity<T> ? Vec<T>{} : top * kLog2E<T>;
@@ -154,7 +153,7 @@ void gradients_of(int64_t n, const T* drop, const T* lse, const T* delta, T* sco
         store(scores + j, p);
       }
       const Vec<T> ds = p * (dp - d.at[v]);
-      store(dweights + j, p == 0 ? Vec<T>{} : ds);  // a dropped key's value may be infinite
+      store(dweights + j, p == 0 ? Vec<T>{} : ds);  // a masked key's value may be infinite
     }
   }
 }
@@ -184,9 +183,10 @@ void add_weights(int64_t n, const T* lse, const T* scores, int64_t stride, T* su
   }
 }
 
-// ---- What is kept ------------------------------------------------------------------------------
+// ---- Masks
+// ---------------------------------------------------------------------------------------
 
-// Borders are compared in T's width; those beyond the tile are pulled in first.
+// Bounds are compared in T's width, after clamping to the tile.
 template <class T>
 void keep_between(int64_t n, const int64_t* begin, const int64_t* end, T* scores, int64_t stride) {
   T first[kWidth<T>], last[kWidth<T>];
@@ -206,7 +206,7 @@ void keep_between(int64_t n, const int64_t* begin, const int64_t* end, T* scores
   }
 }
 
-// x(j, i) -> x(i, j) for 8 x 8 bytes, a word each row: blocks of 4, 2 and 1 change places.
+// x(j, i) -> x(i, j) for 8 x 8 bytes, one word per row: swaps blocks of 4, 2 and 1.
 inline void transpose_bytes(uint64_t (&x)[8]) {
   constexpr uint64_t low[] = {0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
 #pragma GCC unroll 3
@@ -222,7 +222,7 @@ inline void transpose_bytes(uint64_t (&x)[8]) {
   }
 }
 
-// Eight keys at a time: a table lies queries first, and a number fetched on its own takes ten times
+// Eight keys at a time: a table is stored as (queries, keys), and single loads would take ten times
 // as long.
 template <class T>
 void keep_dense_table(int64_t n, int64_t queries, const bool* table, int64_t t_stride, T* scores,
@@ -300,7 +300,7 @@ T dot(int64_t n, const T* a, const T* b) {
   return row_sum<T>(n, [&](int64_t i) { return a[i] * b[i]; });
 }
 
-// 0 x is NaN for an infinite x. Four sums, which do not wait for each other.
+// 0 x is NaN for an infinite x. Four independent sums.
 template <class T>
 bool all_finite(int64_t n, const T* x) {
   Vec<T> sum[4] = {};
@@ -323,7 +323,7 @@ T softmax_row(int64_t n, T* scores, T* top) {
   return sum + exp(sink - shift);
 }
 
-// kVectors vectors of y at a time, two keys at a time: sums that do not wait for each other.
+// kVectors vectors of y at a time, two keys at a time: independent sums.
 template <class V, int kVectors, class T>
 inline void weighted_vectors(int64_t n, const T* weights, const T* x, int64_t x_stride, T* y) {
   constexpr int lanes = sizeof(V) / sizeof(T);
@@ -339,7 +339,7 @@ inline void weighted_vectors(int64_t n, const T* weights, const T* x, int64_t x_
   for (int v = 0; v < kVectors; ++v) store(y + v * lanes, sum[0][v] + sum[1][v]);
 }
 
-// What is narrower than a vector is taken in halves of one: heads of 8 are not rare.
+// A rest narrower than a vector uses half vectors: heads of width 8 are common.
 template <class T, int kBytes>
 inline void weighted_narrow(int64_t n, int64_t width, const T* weights, const T* x,
                             int64_t x_stride, T* y) {

@@ -1,6 +1,6 @@
 #include <fovea/core/kernels/attention.h>
 #include <fovea/core/kernels/attention_step.h>
-#include <fovea/core/kernels/blas.h>
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/kernels/rope.h>
@@ -18,11 +18,11 @@ WeightParts parts_of(const AttentionStepProblem<T>& p) {
   return {p.G, (2 * (p.H / p.G) + 2) * p.D * p.C};
 }
 
-// The places of a part, one behind the other: the same for every token.
+// Scratch buffers of a task, one after another: the same for every token.
 template <class T>
-struct Room {
-  int64_t q, kv, scores;  // elements of each; the heads' outputs take as many as q
-  explicit Room(const AttentionStepProblem<T>& p)
+struct Layout {
+  int64_t q, kv, scores;  // elements of each; the heads' outputs are as large as q
+  explicit Layout(const AttentionStepProblem<T>& p)
       : q(p.B * parts_of(p).size * (p.H / p.G) * p.D),
         kv(p.B * parts_of(p).size * p.D),
         scores(p.H / p.G * p.cache.slots + p.D) {}
@@ -33,15 +33,15 @@ struct Room {
 template <class T>
 class Part {
  public:
-  Part(const AttentionStepProblem<T>& problem, int64_t begin, int64_t end, T* room)
+  Part(const AttentionStepProblem<T>& problem, int64_t begin, int64_t end, T* arena)
       : p_(problem),
         loops_(
             loops_of<T>(pick(baseline::attention_table, v3::attention_table, v4::attention_table))),
         begin_(begin),
         heads_(end - begin),
         group_(problem.H / problem.G) {
-    const Room<T> sizes(problem);
-    q_ = room;
+    const Layout<T> sizes(problem);
+    q_ = arena;
     y_ = q_ + sizes.q;
     kv_ = y_ + sizes.q;
     scores_ = kv_ + sizes.kv;
@@ -98,7 +98,8 @@ class Part {
                     static_cast<std::size_t>(p_.D) * sizeof(T));
   }
 
-  // The queries of one group. Their keys lie in one piece, or in two at the end of the ring.
+  // The queries of one group. Their keys are contiguous, or in two ranges at the wrap of the ring
+  // buffer.
   void attend(int64_t b, int64_t g) const {
     const StepCache<T>& cache = p_.cache;
     const int64_t n = cache.count, head = std::min(n, cache.slots - cache.first), tail = n - head;
@@ -133,15 +134,15 @@ class Part {
 
 template <class T>
 void attention_step(const AttentionStepProblem<T>& p) {
-  if (loops_left_out) return;
-  thread_local GemmMemory<T> memory;  // what each part needs, then the shares of y
+  if (dry_run) return;
+  thread_local GemmMemory<T> memory;  // scratch of each task, then the partial sums of y
   const WeightParts parts = parts_of(p);
-  const int64_t per_part = Room<T>(p).total();
-  T* const room = memory.reserve(parts.count * (per_part + p.B * p.C));
-  T* const shares = room + parts.count * per_part;
+  const int64_t per_part = Layout<T>(p).total();
+  T* const arena = memory.reserve(parts.count * (per_part + p.B * p.C));
+  T* const shares = arena + parts.count * per_part;
   parallel_for(parts.count, 1, [&](int64_t part, int64_t last) {
     for (; part < last; ++part)
-      Part<T>(p, parts.begin(part), parts.end(part), room + part * per_part)
+      Part<T>(p, parts.begin(part), parts.end(part), arena + part * per_part)
           .run(shares + part * p.B * p.C);
   });
   add_shares(parts.count, p.B, p.C, shares, p.out_bias, p.y);

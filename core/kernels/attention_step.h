@@ -1,7 +1,7 @@
-// Self-attention of one more token a row, from the layer's input to its output: projections, the
-// cache of keys and values, and the output projection, in one pass over the weights.
+// Self-attention for one decoder step, one token per batch row: projections, the cache of keys and
+// values, and the output projection, in one pass over the weights.
 //
-// B rows of the batch, C width, H query heads, G key/value heads, D head width.
+// B batch rows, C width, H query heads, G key/value heads, D head width.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,14 @@ template <class T>
 struct StepCache {
   T *keys, *values;  // (B, G, slots, D), dense rows
   int64_t b_stride, g_stride, slots;
-  int64_t first;  // the slot of the oldest key that is seen
-  int64_t count;  // how many are seen, the new one last
+  int64_t first;  // slot of the oldest attended key
+  int64_t count;  // number of attended keys, the new one last
 };
 
-// Pairs that turn by the new token's place: as in rope.h.
+// Pairs rotated by the new token's position, as in rope.h.
 template <class T>
 struct StepRope {
-  const T* table;  // (2, pairs): cosines, sines; null: nothing turns
+  const T* table;  // (2, pairs): cosines, sines; null: no rotation
   int64_t pairs, pair_stride, other;
 };
 
@@ -37,8 +37,8 @@ struct AttentionStepProblem {
   T* y;  // (B, C)
 };
 
-// Key heads with the query heads that look at them are cut into parts, a task each, whose shares of
-// y are then added up in order.
+// Key heads, each with its query heads, are split into tasks, whose partial sums of y are added in
+// order.
 template <class T>
 void attention_step(const AttentionStepProblem<T>& problem);
 

@@ -1,5 +1,5 @@
-// What the forward and the backward of attention by tiles share: how large tiles are, which keys a
-// tile of queries keeps, packing, and products of tiles.
+// Shared by the forward and the backward of attention by tiles: tile sizes, masks of a tile of
+// queries, packing, and products of tiles.
 #pragma once
 
 #include <fovea/core/kernels/attention.h>
@@ -20,7 +20,7 @@ namespace fovea::kernels::tiles {
 template <class T>
 constexpr int64_t kMaxQueries = 512 / static_cast<int64_t>(sizeof(T));
 constexpr int64_t kMaxKeys = 192;
-constexpr int64_t kMaxBlock = 384;  // keys whose gradients the backward collects at a time
+constexpr int64_t kMaxBlock = 384;  // keys per block of gradients in the backward
 
 constexpr int64_t round_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 
@@ -32,7 +32,7 @@ struct Tiling {
   int64_t queries;  // of a tile, a multiple of `width`
   int64_t keys;     // of a tile, at most
   int64_t block;    // keys of a block, at most
-  int64_t stride;   // between the keys of a tile of scores
+  int64_t stride;   // between the keys in a tile of scores
   int64_t D, E;     // rounded up to whole strips
 
   explicit Tiling(const AttentionSizes& n)
@@ -54,11 +54,11 @@ struct Tiling {
   static constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
 };
 
-// Pieces of a thread's room, each beginning with a cache line. First counted, then handed out.
+// Splits a thread's arena into cache-line-aligned parts. First counted, then allocated.
 template <class T>
-class Room {
+class Arena {
  public:
-  explicit Room(T* base = nullptr) : base_(base) {}
+  explicit Arena(T* base = nullptr) : base_(base) {}
   T* take(int64_t n) {
     T* piece = base_ ? base_ + used_ : nullptr;
     used_ += round_up(n, 64 / static_cast<int64_t>(sizeof(T)));
@@ -72,12 +72,12 @@ class Room {
 };
 
 template <class T>
-T* thread_room(int64_t n) {
+T* thread_arena(int64_t n) {
   thread_local GemmMemory<T> memory;
   return memory.reserve(n);
 }
 
-// ---- Which keys --------------------------------------------------------------------------------
+// ---- Masks ------------------------------------------------------------------------------------
 
 struct Range {
   int64_t begin = 0, end = 0;
@@ -87,8 +87,8 @@ struct Range {
   Range within(const Range& other) const {
     return {std::max(begin, other.begin), std::min(end, other.end)};
   }
-  // Whether there is nothing between the two.
-  bool meets(const Range& other) const {
+  // True if the union of the two ranges has no gap.
+  bool touches(const Range& other) const {
     return empty() || other.empty() || (begin <= other.end && other.begin <= end);
   }
   Range joined(const Range& other) const {
@@ -98,15 +98,15 @@ struct Range {
   }
 };
 
-// The intervals of the queries [first, first + count) of a tile. What concerns a strip, or a row of
-// tiles (`height` queries), is found once.
+// The key intervals of queries [first, first + count) of a tile. Those of a strip, or of a row of
+// tiles (`height` queries), are computed once.
 template <class T>
-class Intervals {
+class KeyIntervals {
  public:
-  Intervals(const KeepRule& rule, const Tiling<T>& tiling, int64_t b, int64_t first, int64_t count,
-            int64_t S)
+  KeyIntervals(const MaskView& rule, const Tiling<T>& tiling, int64_t b, int64_t first,
+               int64_t count, int64_t S)
       : count_(count), width_(tiling.width), height_(even_part(count, tiling.gemm.tile_rows)) {
-    // Queries that fill up the last strip count for nothing.
+    // Padding queries of the last strip have empty intervals.
     std::fill_n(begin_, kMaxQueries<T>, int64_t{0});
     std::fill_n(end_, kMaxQueries<T>, S);
     all_ = {0, S};
@@ -123,7 +123,7 @@ class Intervals {
     for (int64_t j = 0; j < count; j += width_) {
       Range any{0, 0}, every{0, S};
       for (int64_t i = j; i < std::min(j + width_, count); ++i) {
-        gaps_ = gaps_ || !of(i).meets(all_.joined(any));
+        gaps_ = gaps_ || !of(i).touches(all_.joined(any));
         any = any.joined(of(i));
         every = every.within(of(i));
       }
@@ -139,20 +139,20 @@ class Intervals {
   }
 
   Range of(int64_t j) const { return {begin_[j], end_[j]}; }
-  // From the first to the last key that one of the queries keeps: of all, of a strip, of a row of
+  // From the first to the last key that any of the queries attends: in the tile, a strip, a row of
   // tiles.
   Range all() const { return all_; }
-  // Whether, in between, there may be keys that none of the queries keeps.
+  // True if there may be keys in between that none of the queries attends.
   bool gaps() const { return gaps_; }
   Range strip(int64_t j) const { return bounded_ ? strip_any_[j / width_] : all_; }
   Range rows(int64_t i) const { return bounded_ ? rows_any_[i / height_] : all_; }
-  // Whether each query of the strip keeps all of these keys.
+  // True if each query of the strip attends all of these keys.
   bool strip_keeps(int64_t j, const Range& keys) const {
     if (!bounded_) return true;
     const Range& every = strip_every_[j / width_];
     return every.begin <= keys.begin && keys.end <= every.end;
   }
-  // From the first to the last query that keeps one of these keys.
+  // From the first to the last query that attends one of these keys.
   Range queries_of(const Range& keys) const {
     int64_t first = 0, last = count_;
     while (first < last && of(first).within(keys).empty()) ++first;
@@ -160,7 +160,7 @@ class Intervals {
     return {first, last};
   }
 
-  // -inf where a strip's query does not keep one of the keys, whose scores these are.
+  // Sets the scores of masked keys of a strip's queries to -inf.
   void apply(const AttentionLoops<T>& loops, int64_t query, const Range& keys, T* scores,
              int64_t stride) const {
     int64_t begin[kMaxQueries<T>], end[kMaxQueries<T>];
@@ -179,15 +179,15 @@ class Intervals {
   Range strip_any_[kMaxQueries<T>], strip_every_[kMaxQueries<T>], rows_any_[kMaxQueries<T>];
 };
 
-enum class Kept { none, some, all };
+enum class TileMask { none, some, all };
 
-// What a table says of queries [t, t + queries) and of the keys.
-inline Kept kept_by(const KeepRule::Table& table, int64_t b, int64_t h, int64_t t, int64_t queries,
-                    const Range& keys) {
+// Summarizes a table for queries [t, t + queries) and these keys.
+inline TileMask tile_mask(const MaskView::Table& table, int64_t b, int64_t h, int64_t t,
+                          int64_t queries, const Range& keys) {
   const bool* first = table.data + b * table.b_stride + h * table.h_stride + t * table.t_stride +
                       keys.begin * table.s_stride;
   const int64_t rows = table.t_stride == 0 ? 1 : queries;
-  if (table.s_stride != 1 && table.s_stride != 0) return Kept::some;  // slow to ask
+  if (table.s_stride != 1 && table.s_stride != 0) return TileMask::some;  // too slow to check
   const auto n = static_cast<std::size_t>(table.s_stride == 0 ? 1 : keys.size());
   bool some = false, all = true;
   for (int64_t j = 0; j < rows && (all || !some); ++j) {
@@ -195,26 +195,26 @@ inline Kept kept_by(const KeepRule::Table& table, int64_t b, int64_t h, int64_t 
     some = some || std::memchr(row, 1, n);
     all = all && !std::memchr(row, 0, n);
   }
-  return all ? Kept::all : some ? Kept::some : Kept::none;
+  return all ? TileMask::all : some ? TileMask::some : TileMask::none;
 }
 
-inline Kept kept_by_tables(const KeepRule& rule, int64_t b, int64_t h, int64_t t, int64_t queries,
-                           const Range& keys) {
-  Kept kept = rule.ids.empty() ? Kept::all : Kept::some;
-  for (const KeepRule::Table& table : rule.tables)
-    kept = std::min(kept, kept_by(table, b, h, t, queries, keys));
+inline TileMask tile_mask(const MaskView& rule, int64_t b, int64_t h, int64_t t, int64_t queries,
+                          const Range& keys) {
+  TileMask kept = rule.ids.empty() ? TileMask::all : TileMask::some;
+  for (const MaskView::Table& table : rule.tables)
+    kept = std::min(kept, tile_mask(table, b, h, t, queries, keys));
   return kept;
 }
 
 template <class T>
-void apply_tables(const AttentionLoops<T>& loops, const KeepRule& rule, int64_t b, int64_t h,
+void apply_tables(const AttentionLoops<T>& loops, const MaskView& rule, int64_t b, int64_t h,
                   int64_t t, int64_t queries, const Range& keys, T* scores, int64_t stride) {
-  for (const KeepRule::Table& table : rule.tables)
+  for (const MaskView::Table& table : rule.tables)
     loops.keep_table(keys.size(), queries,
                      table.data + b * table.b_stride + h * table.h_stride + t * table.t_stride +
                          keys.begin * table.s_stride,
                      table.t_stride, table.s_stride, scores, stride);
-  for (const KeepRule::Ids& ids : rule.ids)
+  for (const MaskView::Ids& ids : rule.ids)
     loops.keep_ids(keys.size(), queries, ids.query + b * ids.query_b_stride + t,
                    ids.key + b * ids.key_b_stride + keys.begin, scores, stride);
 }
@@ -222,9 +222,10 @@ void apply_tables(const AttentionLoops<T>& loops, const KeepRule& rule, int64_t 
 // ---- Dropout -----------------------------------------------------------------------------------
 
 template <class T>
-class Drop {
+class DropoutFactors {
  public:
-  Drop(const AttentionLoops<T>& loops, const AttentionDropout& dropout, const AttentionSizes& n)
+  DropoutFactors(const AttentionLoops<T>& loops, const AttentionDropout& dropout,
+                 const AttentionSizes& n)
       : loops_(loops),
         origin_(dropout.origin),
         threshold_(threshold_of(dropout.p)),
@@ -240,7 +241,7 @@ class Drop {
     return static_cast<int32_t>(word >> 8) < threshold_ ? T{0} : kept_;
   }
 
-  // The factors of the weights of a strip of queries from t on, a multiple of 4.
+  // The factors for the weights of a strip of queries from t on, a multiple of 4.
   void strip(int64_t b, int64_t h, int64_t t, const Range& keys, T* factors) const {
     const int64_t block = ((b * H_ + h) * S_ + keys.begin) * per_key_ + t / 4;
     loops_.dropout(keys.size(), origin_, static_cast<uint64_t>(block),
@@ -257,16 +258,16 @@ class Drop {
 
 // ---- Products ----------------------------------------------------------------------------------
 
-// The right factor of a product: strip i at data + i * step, its rows `stride` apart. All strips
-// may be read whole.
+// The right factor of a product: strip i at data + i * step, with rows `stride` apart. All strips
+// may be read in full.
 template <class T>
 struct Right {
   const T* data;
   int64_t step, stride;
 };
 
-// A left factor of at most tile_rows rows: A(i, k) = data[i * stride + k], or, if it is stored by
-// columns, data[k * stride + i].
+// A left factor of at most tile_rows rows: A(i, k) = data[i * stride + k], or data[k * stride + i]
+// if it is stored by columns.
 template <class T>
 struct Left {
   const T* data;
@@ -285,7 +286,7 @@ void multiply(const GemmKernels<T>& gemm, int64_t rows, int64_t N, int64_t K, T 
     compute({K, a.data, a.stride, strip, b.stride, c + j, c_stride, alpha, beta, nullptr});
 }
 
-// Calls f(first, rows) for even parts of [0, n) that tiles are high enough for.
+// Calls f(first, rows) for nearly equal parts of [0, n) that fit the tile height.
 template <class F>
 void for_tile_rows(int64_t n, int64_t tile_rows, const F& f) {
   if (n <= 0) return;
@@ -293,7 +294,7 @@ void for_tile_rows(int64_t n, int64_t tile_rows, const F& f) {
   for (int64_t i = 0; i < n; i += height) f(i, std::min(height, n - i));
 }
 
-// Rows of numbers, dense, each filled up with zeros to whole strips.
+// Dense rows, each padded with zeros to whole strips.
 template <class T>
 struct Rows {
   const T* data;
@@ -304,14 +305,14 @@ struct Rows {
   Right<T> right(int64_t row, int64_t width) const { return {data + row * stride, width, stride}; }
 };
 
-// Rows [first, first + n) of one head: where they lie, if they lie well, else copied to `room`:
-// rows that are far apart compete for the same few lines of L1.
+// Rows [first, first + n) of one head: in place if they are close together, else copied to `arena`:
+// rows that are far apart map to the same few sets of L1.
 template <class T>
 Rows<T> rows_of(const GemmKernels<T>& gemm, const Heads<const T>& x, int64_t b, int64_t h,
-                int64_t first, int64_t n, int64_t width, int64_t padded, T* room) {
+                int64_t first, int64_t n, int64_t width, int64_t padded, T* arena) {
   if (width == padded && x.row_stride == width) return {x.row(b, h, first), width};
-  gemm.copy(n, width, x.row(b, h, first), x.row_stride, room, padded);
-  return {room, padded};
+  gemm.copy(n, width, x.row(b, h, first), x.row_stride, arena, padded);
+  return {arena, padded};
 }
 
 // The transposed rows [first, first + n), in strips: (width, n) -> strips of (width, strip width)
@@ -323,7 +324,7 @@ void pack_strips(const GemmKernels<T>& gemm, const Heads<const T>& x, int64_t b,
                          x.row_stride, strips);
 }
 
-// A strip of scores: St = alpha A B, one row of tiles after the other.   A: (keys, K)  B: (K, W)
+// A strip of scores: St = alpha A B, one row of tiles after another.   A: (keys, K)  B: (K, W)
 template <class T>
 void multiply_strip(const GemmKernels<T>& gemm, int64_t keys, int64_t K, T alpha, const Rows<T>& a,
                     int64_t first, const T* b, T* c, int64_t c_stride) {
@@ -339,7 +340,7 @@ void clear(T* x, int64_t n) {
   std::memset(x, 0, static_cast<std::size_t>(n) * sizeof(T));
 }
 
-// Zeros for the keys of a tile of n outside of `kept`.
+// Zeros for the keys outside of `kept` in a tile of n.
 template <class T>
 void clear_outside(const Range& kept, int64_t n, int64_t width, T* scores, int64_t stride) {
   const bool none = kept.empty();
@@ -347,12 +348,12 @@ void clear_outside(const Range& kept, int64_t n, int64_t width, T* scores, int64
   for (int64_t i = none ? n : kept.end; i < n; ++i) clear(scores + i * stride, width);
 }
 
-inline bool has_mask(const KeepRule& rule) {
+inline bool has_mask(const MaskView& rule) {
   return rule.begin || !rule.tables.empty() || !rule.ids.empty();
 }
 
-// y_j += factor sum_i w(i, j) x_i for the pairs whose weight is not 0: what a query does not keep
-// may be NaN. The slow form of the products below, for tiles that hold such numbers.
+// y_j += factor sum_i w(i, j) x_i for the pairs with nonzero weight, since masked keys may be NaN.
+// The slow form of the products below, for tiles with non-finite elements.
 //   w(i, j) = weights[i * i_stride + j * j_stride]
 template <class T>
 void add_weighted(int64_t rows, int64_t outputs, int64_t width, T factor, const T* weights,
@@ -365,27 +366,27 @@ void add_weighted(int64_t rows, int64_t outputs, int64_t width, T factor, const 
     }
 }
 
-// Whether the mask may hide keys from all queries of a tile that stand between keys they keep.
+// True if the mask may hide, from all queries of a tile, keys between keys that they attend.
 template <class T>
-bool hides_keys(const KeepRule& rule, const Intervals<T>& kept) {
+bool hides_keys(const MaskView& rule, const KeyIntervals<T>& kept) {
   return !rule.tables.empty() || !rule.ids.empty() || kept.gaps();
 }
 
-// Rows of keys or values without those that are hidden from all queries of a tile: whatever stands
-// there must not come in, and 0 times NaN would. weights: (n, queries), 0 where hidden.
+// Rows of keys or values without those masked for all queries of a tile: 0 times NaN would be NaN.
+// weights: (n, queries), 0 where masked.
 template <class T>
 Rows<T> without_hidden(const Rows<T>& rows, int64_t n, int64_t padded, const T* weights,
-                       int64_t queries, int64_t stride, T* room) {
+                       int64_t queries, int64_t stride, T* arena) {
   const auto is_zero = [](T w) { return w == 0; };
   for (int64_t i = 0; i < n; ++i) {
     const T* row = weights + i * stride;
     if (std::all_of(row, row + queries, is_zero)) {
-      clear(room + i * padded, padded);
-    } else if (rows.data != room) {
-      std::copy_n(rows.data + i * rows.stride, padded, room + i * padded);
+      clear(arena + i * padded, padded);
+    } else if (rows.data != arena) {
+      std::copy_n(rows.data + i * rows.stride, padded, arena + i * padded);
     }
   }
-  return {room, padded};
+  return {arena, padded};
 }
 
 }  // namespace fovea::kernels::tiles

@@ -1,5 +1,5 @@
-// How much there is to do in attention: by what the tasks are dealt out to threads. Lengths and
-// windows count; tables and ids, which would have to be read, do not.
+// Estimated work of attention, by which tasks are distributed among threads. Lengths and windows
+// are counted; tables and ids, which would have to be read, are not.
 #pragma once
 
 #include <fovea/core/kernels/attention_tiles.h>
@@ -9,14 +9,14 @@
 
 namespace fovea::kernels::tiles {
 
-// Multiply-adds that are worth a thread's while.
-constexpr int64_t kWorth = 128 * 1024;
+// Multiply-adds that justify starting a thread.
+constexpr int64_t kMinTaskWork = 128 * 1024;
 
-// A query's own work, packing and writing, in keys that it would see in that time.
+// Cost of a query for packing and writing, in units of keys attended.
 constexpr int64_t kQueryKeys = 8;
 
-// Pairs of a query of batch row b and one of these keys that the intervals keep.
-inline int64_t interval_pairs(const KeepRule& rule, int64_t b, const Range& queries,
+// Number of pairs of a query of batch row b and one of these keys inside the intervals.
+inline int64_t interval_pairs(const MaskView& rule, int64_t b, const Range& queries,
                               const Range& keys) {
   if (!rule.begin) return queries.size() * keys.size();
   int64_t pairs = 0;
@@ -27,17 +27,17 @@ inline int64_t interval_pairs(const KeepRule& rule, int64_t b, const Range& quer
   return pairs;
 }
 
-// The tasks of several problems, in one row.
+// The tasks of several problems as one list.
 class Tasks {
  public:
-  // As many tasks of the next problem as costs are added before next() is called again.
+  // Adds a task of the current problem; next() begins the next problem.
   void add(int64_t cost) { costs_.push_back(cost); }
   void next() { first_.push_back(static_cast<int64_t>(costs_.size())); }
 
   // f(problem, task of it)
   template <class F>
   void run(const F& f) const {
-    parallel_tasks(costs_, kWorth, [&](int64_t task) {
+    parallel_tasks(costs_, kMinTaskWork, [&](int64_t task) {
       const auto after = std::upper_bound(first_.begin(), first_.end(), task);
       const auto i = static_cast<std::size_t>(after - first_.begin() - 1);
       f(i, task - first_[i]);

@@ -10,18 +10,17 @@ namespace {
 
 using Byte = unsigned char;
 
-// Work below this many elements is not worth waking a second thread.
+// Fewer elements than this do not justify starting a second thread.
 constexpr int64_t parallel_grain = 16384;
 
-// 32 x 32 elements of 4 bytes: whole pairs of cache lines on either side, and both sides stay in
-// the first-level cache while the tile is turned.
+// 32 x 32 elements of 4 bytes: whole pairs of cache lines on either side, and both sides fit in L1.
 constexpr int64_t transpose_tile = 32;
 
 struct Axis {
   int64_t size, src_stride, dst_stride;
 };
 
-// What is left of a copy after neighbouring axes that are walked alike have been merged.
+// A copy after merging adjacent axes with compatible strides.
 struct Plan {
   Axis axes[max_copy_rank];
   int rank = 0;
@@ -46,7 +45,7 @@ Plan collapse(const int64_t* sizes, int rank, const int64_t* src_strides,
   return plan;
 }
 
-// Walks an index over some axes in row-major order, and with it the two element offsets.
+// Iterates over some axes in row-major order, with the two element offsets.
 class Odometer {
  public:
   Odometer(const Axis* axes, int rank, int64_t position) : axes_(axes), rank_(rank) {
@@ -85,8 +84,8 @@ int64_t count(const Axis* axes, int rank) {
   return n;
 }
 
-// Calls row(position, src offset, dst offset) for every index over the axes, in parallel when the
-// rows, of `row_elements` each, add up to enough work.
+// Calls row(position, src offset, dst offset) for every index over the axes, in parallel if the
+// rows, of `row_elements` each, are enough work.
 template <class Row>
 void for_each_row(const Axis* axes, int rank, int64_t row_elements, Row row) {
   const int64_t grain = std::max<int64_t>(1, parallel_grain / row_elements);
@@ -96,9 +95,9 @@ void for_each_row(const Axis* axes, int rank, int64_t row_elements, Row row) {
   });
 }
 
-// The axis with unit stride in the source, when that is another than the last and the last has unit
-// stride in the destination: then a tile of the two is turned. -1 where there is none.
-int turned_axis(const Plan& plan) {
+// The axis with unit stride in the source, if it differs from the last and the last has unit stride
+// in the destination: then tiles of the two are transposed. -1 if there is none.
+int transposed_axis(const Plan& plan) {
   const Axis& last = plan.axes[plan.rank - 1];
   if (last.src_stride == 1 || last.dst_stride != 1) return -1;
   for (int d = plan.rank - 2; d >= 0; --d)
@@ -106,8 +105,8 @@ int turned_axis(const Plan& plan) {
   return -1;
 }
 
-// Elements of N bytes. A memcpy of constant size is one load and one store, and unlike a cast of
-// the pointers it may look at numbers of any type.
+// Elements of N bytes. A memcpy of constant size is one load and one store, and unlike a pointer
+// cast it does not violate strict aliasing.
 template <int N>
 struct Elements {
   static void copy_contiguous(int64_t n, const Byte* src, Byte* dst) {
@@ -121,7 +120,7 @@ struct Elements {
 
   // Row r of the destination is column r of the source: `rows` has unit stride in the source and
   // `cols` in the destination. At most transpose_tile rows.
-  static void copy_turned(const Axis& rows, const Axis& cols, const Byte* src, Byte* dst) {
+  static void transpose_tile_rows(const Axis& rows, const Axis& cols, const Byte* src, Byte* dst) {
     for (int64_t c0 = 0; c0 < cols.size; c0 += transpose_tile) {
       const int64_t c1 = std::min(cols.size, c0 + transpose_tile);
       for (int64_t r = 0; r < rows.size; ++r)
@@ -130,19 +129,19 @@ struct Elements {
     }
   }
 
-  // Tiles of axis `turned` by the whole last axis, for every index over the other axes.
-  static void copy_transposed(Plan plan, int turned, const Byte* src, Byte* dst) {
-    const Axis rows = plan.axes[turned];
+  // Tiles of axis `transposed` and the whole last axis, for every index over the other axes.
+  static void copy_transposed(Plan plan, int transposed, const Byte* src, Byte* dst) {
+    const Axis rows = plan.axes[transposed];
     const Axis cols = plan.axes[plan.rank - 1];
     const int64_t tiles = chunk_count(rows.size, transpose_tile);
-    std::copy(plan.axes + turned + 1, plan.axes + plan.rank - 1, plan.axes + turned);
+    std::copy(plan.axes + transposed + 1, plan.axes + plan.rank - 1, plan.axes + transposed);
     plan.axes[plan.rank - 2] = {tiles, transpose_tile, transpose_tile * rows.dst_stride};
     for_each_row(plan.axes, plan.rank - 1, transpose_tile * cols.size,
                  [&](int64_t position, int64_t s, int64_t d) {
                    Axis tile = rows;
                    tile.size =
                        std::min(transpose_tile, rows.size - position % tiles * transpose_tile);
-                   copy_turned(tile, cols, src + s * N, dst + d * N);
+                   transpose_tile_rows(tile, cols, src + s * N, dst + d * N);
                  });
   }
 
@@ -154,8 +153,8 @@ struct Elements {
       parallel_for(last.size, parallel_grain, [&](int64_t begin, int64_t end) {
         copy_contiguous(end - begin, src + begin * N, dst + begin * N);
       });
-    } else if (const int turned = turned_axis(plan); turned >= 0) {
-      copy_transposed(plan, turned, src, dst);
+    } else if (const int transposed = transposed_axis(plan); transposed >= 0) {
+      copy_transposed(plan, transposed, src, dst);
     } else {
       for_each_row(plan.axes, plan.rank - 1, last.size, [&](int64_t, int64_t s, int64_t d) {
         if (contiguous)

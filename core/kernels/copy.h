@@ -1,5 +1,4 @@
-// Moving numbers without computing on them: strided copies, fills, conversions, and the one sum
-// that the gradient engine needs.
+// Strided copies, fills and conversions, and the one sum that the autograd engine needs.
 #pragma once
 
 #include <concepts>
@@ -8,8 +7,8 @@
 
 namespace fovea::kernels {
 
-// x as To. C++ leaves a float beyond the range of an integer undefined: here such a float, and an
-// infinity, gives the nearest int64_t, and NaN gives 0. To bool: "is not zero", so NaN is true.
+// x as To. C++ leaves the conversion of an out-of-range float to an integer undefined: here it
+// gives the nearest int64_t, also for infinity, and NaN gives 0. To bool: x != 0, so NaN is true.
 template <class To, class From>
 constexpr To cast(From x) {
   if constexpr (std::floating_point<From> && std::same_as<To, int64_t>) {
@@ -25,12 +24,12 @@ inline constexpr int max_copy_rank = 8;
 // dst[i0 * dst_strides[0] + ...] = src[i0 * src_strides[0] + ...] for every index below `sizes`.
 //
 // `elem_size` is 1, 4 or 8 bytes; strides count elements. Source strides may be zero (a broadcast)
-// or negative (a reversed axis, `src` then points at its last element); no two indices may name the
-// same element of `dst`, and the two blocks do not overlap.
+// or negative (a reversed axis, `src` then points to its last element); no two indices may refer to
+// the same element of `dst`, and the two blocks must not overlap.
 void copy_strided(int elem_size, const int64_t* sizes, int rank, const void* src,
                   const int64_t* src_strides, void* dst, const int64_t* dst_strides);
 
-// n copies of the element at `pattern`, which has `elem_size` (1, 4 or 8) bytes.
+// n copies of the element at `pattern`, whose size is `elem_size` (1, 4 or 8) bytes.
 void fill(int elem_size, void* dst, int64_t n, const void* pattern);
 
 // y += x.    T: float, double, int64_t

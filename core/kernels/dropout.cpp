@@ -19,7 +19,7 @@ extern const DropoutTable dropout_table;
 
 namespace {
 
-constexpr int64_t kGrain = 16 * 1024;  // a multiple of 4: every piece begins with a new block
+constexpr int64_t kGrain = 16 * 1024;  // a multiple of 4: every chunk begins with a new block
 
 template <class T>
 const DropoutLoops<T>& loops() {

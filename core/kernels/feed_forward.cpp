@@ -1,5 +1,5 @@
-#include <fovea/core/kernels/blas.h>
 #include <fovea/core/kernels/feed_forward.h>
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/kernels/weight_parts.h>
 
@@ -18,7 +18,7 @@ void apply(int64_t M, int64_t N, int64_t K, const T* x, const T* w, int64_t w_st
   gemm_serial<T>(Trans::no, Trans::yes, M, N, K, 1, x, K, w, w_stride, 0, y, N, b);
 }
 
-// The share of hidden units [begin, end).    h, h3: (M, end - begin)
+// The partial result of hidden units [begin, end).    h, h3: (M, end - begin)
 template <class T>
 void run_part(const FeedForwardProblem<T>& p, int64_t begin, int64_t end, T* h, T* h3, T* share) {
   const int64_t units = end - begin, n = p.M * units;
@@ -35,15 +35,15 @@ void run_part(const FeedForwardProblem<T>& p, int64_t begin, int64_t end, T* h, 
 
 template <class T>
 void feed_forward(const FeedForwardProblem<T>& p) {
-  if (loops_left_out) return;
-  thread_local GemmMemory<T> memory;  // the hidden units of every part, then the shares of y
+  if (dry_run) return;
+  thread_local GemmMemory<T> memory;  // the hidden units of every task, then the partial sums of y
   const WeightParts parts = parts_of(p);
   const int64_t hidden = p.M * parts.size, per_part = hidden * (p.w3 ? 2 : 1);
-  T* const room = memory.reserve(parts.count * (per_part + p.M * p.C));
-  T* const shares = room + parts.count * per_part;
+  T* const buffer = memory.reserve(parts.count * (per_part + p.M * p.C));
+  T* const shares = buffer + parts.count * per_part;
   parallel_for(parts.count, 1, [&](int64_t part, int64_t last) {
     for (; part < last; ++part) {
-      T* const h = room + part * per_part;
+      T* const h = buffer + part * per_part;
       run_part(p, parts.begin(part), parts.end(part), h, h + hidden, shares + part * p.M * p.C);
     }
   });

@@ -1,4 +1,4 @@
-// The feed-forward net of a Transformer layer for a few rows, in one pass over its weights.
+// The feed-forward network of a Transformer layer for a few rows, in one pass over its weights.
 //
 // M rows, C width, F hidden units.
 #pragma once
@@ -20,8 +20,8 @@ struct FeedForwardProblem {
   T* y;                        // (M, C)
 };
 
-// Hidden units are cut into parts, a task each, whose shares of y are then added up in order: two
-// matrices are read and one function computed without a thread waiting for another in between.
+// Hidden units are split into tasks, whose partial sums of y are added in order: both matrices are
+// read and the activation is computed without a barrier in between.
 template <class T>
 void feed_forward(const FeedForwardProblem<T>& problem);
 

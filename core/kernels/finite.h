@@ -1,4 +1,4 @@
-// Whether numbers are finite: where results are not, some paths compute them again with more care.
+// Checks for finite elements, for paths that recompute a non-finite result more carefully.
 #pragma once
 
 #include <cstdint>

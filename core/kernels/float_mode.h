@@ -1,5 +1,5 @@
-// Flush to zero: denormal numbers count as 0 inside kernels, since the processor takes a hundred
-// times as long for them.
+// Flush to zero: denormal numbers count as 0 inside kernels, since they are about a hundred times
+// slower.
 #pragma once
 
 #include <atomic>
@@ -28,12 +28,12 @@ inline std::uint64_t float_control() { return 0; }
 inline void set_float_control(std::uint64_t) {}
 #endif
 
-inline std::atomic<std::uint64_t> flush_mode{kFlush};  // 0: the switch is off
+inline std::atomic<std::uint64_t> flush_mode{kFlush};  // 0: flushing is off
 
 inline thread_local constinit bool float_mode_set = false;
 
-// While it lives, this thread flushes as the switch says, whatever its caller has set; then it has
-// the caller's mode again. Inside another one it does nothing.
+// Sets this thread's flush mode to flush_mode for its lifetime, then restores the caller's mode.
+// Does nothing when nested.
 class FloatMode {
  public:
   FloatMode() : outermost_(!float_mode_set) {

@@ -1,5 +1,5 @@
-// The matrix product, put together: B is packed into strips, then blocks of C are the tasks.
-#include <fovea/core/kernels/blas.h>
+// Matrix products: B is packed into strips, then blocks of C are the tasks.
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/gemm_block.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/parallel.h>
@@ -9,12 +9,12 @@
 namespace fovea::kernels {
 namespace {
 
-// All measured; none of them changes a result's bits when the number of threads changes.
-constexpr int64_t kNaiveProducts = 128;           // up to here the plain loops win
+// All measured; with each of them, results are bitwise independent of the number of threads.
+constexpr int64_t kNaiveProducts = 128;           // up to here plain loops are faster
 constexpr int64_t kFewRows = 12;                  // up to here dot products beat packing B^T
-constexpr int64_t kDotRows = 4;                   // that share what dot products fetch of B
-constexpr int64_t kProductsPerTask = 256 * 1024;  // multiply-adds worth a task of their own
-constexpr int64_t kTasks = 16;                    // enough to share out evenly
+constexpr int64_t kDotRows = 4;                   // that share each load of B in dot products
+constexpr int64_t kProductsPerTask = 256 * 1024;  // multiply-adds that justify a task
+constexpr int64_t kTasks = 16;                    // enough for an even distribution
 constexpr int64_t kTilesPerTask = 8;              // rows of tiles that use a group of strips
 constexpr int64_t kElementsPerPackTask = 32 * 1024;
 constexpr int64_t kPackedRows = 4096;  // of B at a time
@@ -30,7 +30,7 @@ const GemmKernels<T>& active_kernels() {
   }
 }
 
-// f(begin, end) over [0, n), on this thread alone or shared out.
+// f(begin, end) over [0, n), on this thread only or in parallel.
 template <class F>
 void share(bool parallel, int64_t n, int64_t grain, F f) {
   if (parallel) {
@@ -40,7 +40,7 @@ void share(bool parallel, int64_t n, int64_t grain, F f) {
   }
 }
 
-// C = beta C + bias: what is left of a product without terms.
+// C = beta C + bias: the result for K = 0 or alpha = 0.
 template <class T>
 void scale(const Product<T>& p) {
   for (int64_t i = 0; i < p.M; ++i) {
@@ -54,7 +54,7 @@ void scale(const Product<T>& p) {
 
 template <class T>
 void naive(const Product<T>& p, const Operand<T>& b) {
-  // Copies: the compiler cannot know that writing C leaves p alone.
+  // Copies, since the compiler must assume that writing C changes p.
   const Operand<T> a = p.a;
   const T alpha = p.alpha, beta = p.beta;
   const T* const bias = p.bias;
@@ -71,7 +71,7 @@ void naive(const Product<T>& p, const Operand<T>& b) {
   }
 }
 
-// Strips [strip, strip_end) of B, each K x tile_cols, one after the other.
+// Strips [strip, strip_end) of B, each K x tile_cols, one after another.
 template <class T>
 void pack_strips(const GemmKernels<T>& kernels, int64_t K, int64_t N, const Operand<T>& b,
                  int64_t strip, int64_t strip_end, T* packed) {
@@ -103,9 +103,9 @@ Strips<T> packed_strips(const GemmKernels<T>& kernels, int64_t K, int64_t N, con
   return {packed, width * K, width, packed + N / width * width * K};
 }
 
-// Blocks of C as tasks: rows are divided first, columns only when that gives too few tasks, since
-// a task stages its rows of A for itself. Where they are columns, which are slow to fetch, rows are
-// rather divided more finely.
+// Blocks of C as tasks: rows are split first, columns only if there are too few tasks, since each
+// task copies its rows of A. If A is read by columns, which is slow, rows are split further
+// instead.
 template <class T>
 void multiply(bool parallel, const Product<T>& p, const Strips<T>& b) {
   const int64_t strips = ceil_div(p.N, p.kernels.tile_cols);
@@ -126,7 +126,7 @@ void multiply(bool parallel, const Product<T>& p, const Strips<T>& b) {
   });
 }
 
-// B's parts of packed size, one after the other: the parts of K add up in C.
+// Parts of B of packed size, one after another: the parts of K add up in C.
 template <class T>
 void pack_and_multiply(bool parallel, const Product<T>& p, const Operand<T>& b) {
   thread_local GemmMemory<T> memory;
@@ -150,8 +150,8 @@ void pack_and_multiply(bool parallel, const Product<T>& p, const Operand<T>& b) 
   }
 }
 
-// A single row of tiles uses each number of B once: B is read where it lies, except a last strip
-// that is too narrow for the tiles.
+// A single row of tiles uses each element of B once: B is read in place, except a last strip
+// narrower than the tiles.
 template <class T>
 void multiply_in_place(bool parallel, const Product<T>& p, const Operand<T>& b) {
   thread_local GemmMemory<T> memory;
@@ -166,7 +166,7 @@ void multiply_in_place(bool parallel, const Product<T>& p, const Operand<T>& b) 
 
 template <class T>
 void multiply_dots(bool parallel, const Product<T>& p, const Operand<T>& b) {
-  // The time is that of fetching B, once for every kDotRows rows; whole strips are the fastest.
+  // Bound by loading B, once per kDotRows rows; whole strips are the fastest.
   const int64_t width = p.kernels.tile_cols;
   const int64_t wanted = kProductsPerTask / (kDotRows * ceil_div(p.M, kDotRows) * p.K);
   const int64_t grain = std::max<int64_t>(1, wanted / width) * width;
@@ -179,7 +179,7 @@ void multiply_dots(bool parallel, const Product<T>& p, const Operand<T>& b) {
 template <class T>
 void run(bool parallel, const Product<T>& p, const Operand<T>& b);
 
-// C of one column, C^T = B^T A^T: one row, which the kernels like better.
+// C with one column, as C^T = B^T A^T: the kernels are faster on one row.
 template <class T>
 void run_column(bool parallel, const Product<T>& p, const Operand<T>& b) {
   const Operand<T> row{b.data, p.K, false};
@@ -192,7 +192,7 @@ void run_column(bool parallel, const Product<T>& p, const Operand<T>& b) {
 
 template <class T>
 void run(bool parallel, const Product<T>& p, const Operand<T>& b) {
-  if (loops_left_out || p.M <= 0 || p.N <= 0) return;
+  if (dry_run || p.M <= 0 || p.N <= 0) return;
   const FloatMode mode;
   const bool b_is_vector = b.transposed || b.stride == 1 || p.K == 1;
   if (p.K <= 0 || p.alpha == 0) {
@@ -215,7 +215,7 @@ void run_packed(bool parallel, int64_t M, T alpha, const T* A, int64_t lda, cons
                 T beta, T* C, int64_t ldc, const T* bias) {
   const Product<T> p{B.kernels(),     M,    B.cols(), B.rows(), alpha,
                      {A, lda, false}, beta, C,        ldc,      bias};
-  if (loops_left_out || M <= 0 || p.N <= 0) return;
+  if (dry_run || M <= 0 || p.N <= 0) return;
   const FloatMode mode;
   if (p.K <= 0 || alpha == 0) {
     scale(p);
@@ -224,7 +224,7 @@ void run_packed(bool parallel, int64_t M, T alpha, const T* A, int64_t lda, cons
   }
 }
 
-// Shares out a batch by products; a few large ones are shared out one by one instead.
+// Splits a batch by products; a few large ones are split internally instead.
 template <class F>
 void for_batch(int64_t batch, int64_t products, F f) {
   if (batch < kTasks && products >= kProductsPerTask) {
@@ -299,7 +299,7 @@ void PackedB<T>::pack(Trans tb, int64_t K, int64_t N, const T* B, int64_t ldb) {
   kernels_ = &active_kernels<T>();
   K_ = K;
   N_ = N;
-  if (loops_left_out || K <= 0 || N <= 0) return;
+  if (dry_run || K <= 0 || N <= 0) return;
   const int64_t width = kernels_->tile_cols;
   T* packed = memory_.reserve(ceil_div(N, width) * width * K);
   pack_all(true, *kernels_, K, N, Operand<T>{B, ldb, is(tb)}, packed);

@@ -11,12 +11,12 @@ namespace fovea::kernels {
 
 constexpr int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
-// The length of the parts when n is cut into the fewest even parts of at most `longest`.
+// The length of each part when n is split into the fewest even parts of at most `longest`.
 constexpr int64_t even_part(int64_t n, int64_t longest) {
   return ceil_div(n, ceil_div(n, longest));
 }
 
-// A matrix and how to reach op(matrix)(i, j).
+// A matrix, and the strides of op(matrix)(i, j).
 template <class T>
 struct Operand {
   const T* data;
@@ -28,7 +28,7 @@ struct Operand {
   }
 };
 
-// C = alpha A B + beta C + bias, all but B.
+// C = alpha A B + beta C + bias; everything except B.
 template <class T>
 struct Product {
   const GemmKernels<T>& kernels;
@@ -41,8 +41,8 @@ struct Product {
   const T* bias;
 };
 
-// B in strips of tile_cols columns: strip s starts at data + s * step. A last strip that is
-// narrower lies at `tail`, filled up with zeros, its rows tile_cols apart.
+// B in strips of tile_cols columns: strip s starts at data + s * step. A narrower last strip is at
+// `tail`, padded with zeros, with rows tile_cols apart.
 template <class T>
 struct Strips {
   const T* data;
@@ -51,7 +51,7 @@ struct Strips {
   const T* tail;
 };
 
-// Loops, from the outside: parts of K (so that a tile's rows of A stay in L1), groups of strips
+// Loops, outermost first: parts of K (so that a tile's rows of A stay in L1), groups of strips
 // (that stay in L2), rows of tiles, tiles.
 template <class T>
 class Block {
@@ -111,7 +111,7 @@ class Block {
     }
   }
 
-  // A tile wider than what is left of C is computed aside.
+  // A tile wider than the rest of C is computed in a buffer.
   void tail_tile(Compute compute, const TileJob<T>& job, int64_t rows, int64_t cols) {
     const int64_t width = p_.kernels.tile_cols;
     alignas(64) T tile[kMaxRows * kMaxCols];
@@ -126,9 +126,8 @@ class Block {
     p_.kernels.merge(rows, cols, tile, width, job.beta, job.bias, job.c, job.c_stride);
   }
 
-  // Where several strips would read A from bad places, its part is copied. Columns lie one cache
-  // line or page after the other: those of all rows of tiles together, since a line that is waited
-  // for holds numbers of two of them, and its page those of all.
+  // If several strips read A with a bad stride, A is copied first. Columns are a cache line or page
+  // apart: those of all rows of tiles are copied together, since tiles share lines and pages.
   void stage_columns(int64_t row, int64_t row_end, int64_t height, int64_t strips) {
     columns_ = nullptr;
     if (strips <= 2 || !p_.a.transposed) return;
@@ -138,7 +137,7 @@ class Block {
                             kMaxRows);
   }
 
-  // Rows a multiple of a page apart compete for the same few lines of L1.
+  // Rows a multiple of a page apart map to the same few sets of L1.
   Operand<T> stage_rows(int64_t i, int64_t rows, int64_t strips) {
     const Operand<T> a{p_.a.at(i, k_), p_.a.stride, p_.a.transposed};
     const bool worst = a.stride * static_cast<int64_t>(sizeof(T)) % kPageBytes == 0;
@@ -150,7 +149,7 @@ class Block {
   const Product<T>& p_;
   const Strips<T>& b_;
   int64_t k_ = 0, depth_ = 0;
-  T* columns_ = nullptr;  // A's, row of tiles after row of tiles
+  T* columns_ = nullptr;  // A's, one row of tiles after another
   alignas(64) T staged_[kMaxRows * kDepth];
 };
 

@@ -6,8 +6,8 @@
 
 namespace fovea::kernels::FOVEA_ISA {
 
-// A: (M, K)  B: (N, K)  C: (M, N). An element's bits depend on its two rows, its bias and what it
-// was alone, wherever it stands. That is so here: gemm() chooses other loops by the sizes.
+// A: (M, K)  B: (N, K)  C: (M, N). An element depends bitwise only on its two rows, its bias and
+// its old value, not on its position. gemm() does not guarantee that: it chooses loops by size.
 void dots(int64_t M, int64_t N, int64_t K, float alpha, const float* a, int64_t a_stride,
           const float* b, int64_t b_stride, float beta, const float* bias, float* c,
           int64_t c_stride);

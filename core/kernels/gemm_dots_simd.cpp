@@ -1,7 +1,6 @@
-// Few rows times a matrix that is stored as its transpose: the weights of a layer when text is
-// written token by token, and queries against a cache of keys. Each number of B is used once or a
-// few times, so that the time is that of reading B, as long as nothing else gets in its way: B is
-// read where it lies, and the lanes of a vector's worth of dot products are summed together.
+// Few rows times a matrix stored as its transpose: a layer's weights in token-by-token decoding,
+// and queries against cached keys. Bound by reading B, which is used in place; lanes are summed one
+// vector of dot products at a time.
 #include <fovea/core/kernels/gemm_dots.h>
 
 #include <algorithm>
@@ -29,7 +28,7 @@ constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 template <class T>
 using Lanes = std::make_integer_sequence<int, kLanes<T>>;
 
-// Rows of A and of B that are multiplied at once: 16 sums, in registers with AVX-512.
+// Rows of A and of B multiplied at once: 16 sums, in registers with AVX-512.
 constexpr int kRows = 4, kCols = 4;
 
 template <class T>
@@ -59,7 +58,7 @@ inline Vec<T> load_first(const T* p, std::integer_sequence<int, I...>) {
   }
 }
 
-// What is left of rows shorter than a vector: n numbers, in a half of a vector, a quarter, ...
+// The rest of a row shorter than a vector: n elements, in half a vector, a quarter, ...
 template <int n, class T, int R, int S>
 inline void add_rest(int64_t rest, const T* a, int64_t a_stride, const T* b, int64_t b_stride,
                      Vec<T> (&sum)[R][S]) {
@@ -82,7 +81,7 @@ inline void add_rest(int64_t rest, const T* a, int64_t a_stride, const T* b, int
   }
 }
 
-// Whether the rows that follow are fetched meanwhile: an eighth of the time where B comes from L3.
+// Prefetch of the next rows: saves an eighth of the time if B comes from L3.
 enum class Fetch { no, next_strip };
 
 // The lanes of R x S dot products.
@@ -121,7 +120,8 @@ inline V add_halves(V a, V b, std::integer_sequence<int, I...>) {
   return first + second;
 }
 
-// Lane s of the result: the sum of v[s]'s lanes. Each is summed by halves, whatever stands beside.
+// Lane s of the result: the sum of v[s]'s lanes. Each is summed by halves, independent of its
+// neighbors.
 template <class T, int n>
 inline Vec<T> sums_of_lanes(const Vec<T> (&v)[n]) {
   if constexpr (n == 1) {
@@ -134,7 +134,7 @@ inline Vec<T> sums_of_lanes(const Vec<T> (&v)[n]) {
   }
 }
 
-// R rows of A times a strip, as many rows of B as a vector has lanes.
+// R rows of A times a strip of B, with one row per lane of a vector.
 template <class T, int R, Fetch kFetch>
 void whole_strip(int64_t K, const T* a, int64_t a_stride, const T* b, int64_t b_stride,
                  Vec<T>* out) {
@@ -202,7 +202,7 @@ struct Output {
     if (bias) y += load(bias);
     store(c, y);
   }
-  // By write(): scalars might be rounded elsewhere than vectors, once for a product and its sum.
+  // Uses write(): scalar code might round a product and its sum separately, unlike vector code.
   void write_first(int64_t n, Vec<T> sum) const {
     T lanes[kLanes<T>] = {}, added[kLanes<T>] = {};
     for (int64_t j = 0; beta != 0 && j < n; ++j) lanes[j] = c[j];

@@ -1,8 +1,8 @@
-// The pieces of the matrix product that are built once per instruction set (gemm_simd.cpp), as one
-// table of functions per element type. gemm.cpp puts them together.
+// The inner loops of the matrix product, built once per instruction set (gemm_simd.cpp): one table
+// of functions per element type, used by gemm.cpp.
 //
-// C is computed in tiles of at most tile_rows x tile_cols that live in registers. B is read in
-// strips of tile_cols columns: element (k, j) of a strip is b[k * b_stride + j].
+// C is computed in tiles of at most tile_rows x tile_cols, held in registers. B is read in strips
+// of tile_cols columns: element (k, j) of a strip is b[k * b_stride + j].
 #pragma once
 
 #include <cstdint>
@@ -42,11 +42,11 @@ struct GemmKernels {
   void (*merge)(int64_t rows, int64_t cols, const T* tile, int64_t tile_stride, T beta,
                 const T* bias, T* c, int64_t c_stride);
 
-  // to(i, j) = from(i, j), with to's rows filled up with zeros to `padded` >= cols elements.
+  // to(i, j) = from(i, j), with the rows of `to` padded with zeros to `padded` >= cols elements.
   void (*copy)(int64_t rows, int64_t cols, const T* from, int64_t from_stride, T* to,
                int64_t padded);
 
-  // Cuts a matrix into panels of `height` columns, each with rows `padded` elements apart:
+  // Splits a matrix into panels of `height` columns, each with rows `padded` elements apart:
   // panel p: to(p rows + i, j) = from(i, p height + j).
   void (*copy_columns)(int64_t rows, int64_t cols, int64_t height, const T* from,
                        int64_t from_stride, T* to, int64_t padded);

@@ -1,4 +1,4 @@
-// Room for packed matrices: aligned to cache lines, never initialised, only ever growing.
+// Buffer for packed matrices: cache-line aligned, uninitialized, grow-only.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@ namespace fovea::kernels {
 template <class T>
 class GemmMemory {
  public:
-  // At least n elements; what was there before is lost.
+  // At least n elements; the previous contents are lost.
   T* reserve(int64_t n) {
     if (n > capacity_) {
-      data_.reset();  // first, so that old and new never exist together
+      data_.reset();  // first, so that old and new memory never coexist
       const auto bytes = static_cast<std::size_t>(n) * sizeof(T);
       data_.reset(static_cast<T*>(::operator new(bytes, kAlignment)));
       capacity_ = n;

@@ -1,7 +1,7 @@
-// The inner loops of the matrix product, in the compilers' vector extensions: `x * v` on vectors
-// becomes one fused multiply-add per register. After Goto and van de Geijn, "Anatomy of
-// High-Performance Matrix Multiplication" (2008), and Van Zee and van de Geijn, "BLIS" (2015).
-// Small arrays of vectors become registers only when the loops over them are unrolled completely.
+// The inner loops of the matrix product, in compiler vector extensions. After Goto and van de
+// Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), and Van Zee and van de Geijn,
+// "BLIS" (2015). Arrays of vectors are kept in registers only if the loops over them are fully
+// unrolled.
 #include <fovea/core/kernels/gemm_dots.h>
 #include <fovea/core/kernels/gemm_kernels.h>
 
@@ -11,8 +11,8 @@
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
-// Registers: R x 2 accumulators, 2 vectors of B and one spare. 14 x 2 of 32 AVX-512 registers,
-// 6 x 2 of 16 AVX registers; without fused multiply-add a product needs a register of its own.
+// R x 2 accumulators, 2 vectors of B and one spare: 14 x 2 of 32 AVX-512 registers, 6 x 2 of 16 AVX
+// registers; without FMA a product needs its own register.
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64, kTileRows = 14;
 #elif defined(__AVX2__)
@@ -45,7 +45,7 @@ inline void store(T* p, Vec<T> v) {
   __builtin_memcpy(p, &v, kVectorBytes);
 }
 
-// The heart: per k, one row of B's strip in two vectors, times each of A's R numbers.
+// The inner loop: per k, one row of B's strip in two vectors, times each of A's R elements.
 template <class T, int R, bool kRowsOfA>
 void tile(const TileJob<T>& job) {
   Vec<T> sum[R][kTileVectors];
@@ -98,7 +98,8 @@ void merge(int64_t rows, int64_t cols, const T* tile, int64_t tile_stride, T bet
   }
 }
 
-// n elements in chunks of kBytes, the last one overlapping its neighbour; shorter rows in halves.
+// n elements in chunks of kBytes, the last one overlapping the previous one; shorter rows in
+// halves.
 template <class T, int kBytes>
 inline void copy_row(int64_t n, const T* from, T* to) {
   constexpr int64_t kWidth = kBytes / static_cast<int64_t>(sizeof(T));
@@ -125,8 +126,8 @@ void copy_columns(int64_t rows, int64_t cols, int64_t height, const T* from, int
                   T* to, int64_t padded) {
   constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), ahead = 5;
   for (int64_t i = 0; i < rows; ++i, from += from_stride, to += padded) {
-    // Rows often lie in pages of their own: nothing else would fetch the next one in time. A few
-    // alone, since rows a page apart share the ways of one set of L1.
+    // Rows are often in different pages, out of reach of the hardware prefetcher. Only a few ahead,
+    // since rows a page apart share the ways of one set of L1.
     for (int64_t j = 0; i + ahead < rows && j < cols; j += line)
       __builtin_prefetch(from + ahead * from_stride + j);
     T* panel = to;
@@ -135,14 +136,14 @@ void copy_columns(int64_t rows, int64_t cols, int64_t height, const T* from, int
   }
 }
 
-// a0 b0 a1 b1 ... : the first (kHigh = 0) or second half of a and b shuffled like cards.
+// a0 b0 a1 b1 ... : the first (kHigh = 0) or second half of a and b interleaved.
 template <int kHigh, class V, int... I>
 inline V interleave(V a, V b, std::integer_sequence<int, I...>) {
   constexpr int n = sizeof...(I);
   return __builtin_shufflevector(a, b, (kHigh * n / 2 + I / 2 + (I % 2) * n)...);
 }
 
-// Transposes the n x n matrix in v: log2(n) perfect shuffles of its rows.
+// Transposes the n x n matrix in v by log2(n) perfect shuffles of its rows.
 template <class T>
 inline void transpose(Vec<T> (&v)[kLanes<T>]) {
   constexpr int n = kLanes<T>;
@@ -160,7 +161,7 @@ inline void transpose(Vec<T> (&v)[kLanes<T>]) {
   }
 }
 
-// One vector's width of a strip, K >= lanes. The last block overlaps the one before it.
+// One vector's width of a strip, K >= lanes. The last block overlaps the previous one.
 template <class T>
 inline void pack_transposed_lanes(int64_t K, int64_t cols, const T* b, int64_t b_stride, T* strip) {
   constexpr int n = kLanes<T>;

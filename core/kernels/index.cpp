@@ -6,14 +6,14 @@
 namespace fovea::kernels {
 namespace {
 
-// Work below this many numbers is not worth waking a second thread.
+// Fewer elements than this do not justify starting a second thread.
 constexpr int64_t parallel_grain = 16384;
 
-// Columns that a thread takes at once: 64 floats are four whole cache lines.
+// Columns that a thread processes at once: 64 floats are four whole cache lines.
 constexpr int64_t column_tile = 64;
 
-// Calls f(outer, first column, end column) for tiles of columns, on several threads; a tile comes
-// with all `count` indices.
+// Calls f(outer, first column, end column) for tiles of columns, on several threads; each tile
+// processes all `count` indices.
 template <class F>
 void for_column_tiles(const IndexSizes& s, const F& f) {
   const int64_t tiles = chunk_count(s.inner, column_tile);

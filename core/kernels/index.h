@@ -1,9 +1,9 @@
-// Reading and adding at places that an index names. Every index must be in range, see
-// first_outside(). Blocks are dense and row-major; T is float, double, int64_t or bool, and float,
-// double or int64_t where numbers are added.
+// Gathering and adding by index. Every index must be in range, see first_outside(). Blocks are
+// dense and row-major; T is float, double, int64_t or bool, and float, double or int64_t for
+// additions.
 //
-// Indices that name a place twice add up in the order of the indices, whatever the number of
-// threads: threads share the columns, and each goes through all indices.
+// Repeated indices add up in the order of the indices, for any number of threads: threads share the
+// columns, and each processes all indices.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace fovea::kernels {
 // The position of the first index outside [0, size), or -1.
 int64_t first_outside(const int64_t* index, int64_t n, int64_t size);
 
-// The indexed axis stands in the middle: it has `size` places in the block that is indexed, and
-// `count` in the block that has one row (or number) for every index.
+// The indexed axis is the middle one: it has `size` elements in the indexed block, and `count` in
+// the block with one row (or element) per index.
 struct IndexSizes {
   int64_t outer, size, count, inner;
 };
@@ -24,7 +24,7 @@ struct IndexSizes {
 template <class T>
 void select_rows(const T* x, const int64_t* index, IndexSizes sizes, T* y);
 
-// x[o, index[m], :] += y[o, m, :], passing over every m with index[m] == skip.    shapes as above
+// x[o, index[m], :] += y[o, m, :], skipping every m with index[m] == skip.    shapes as above
 template <class T>
 void add_rows(const T* y, const int64_t* index, IndexSizes sizes, int64_t skip, T* x);
 

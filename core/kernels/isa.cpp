@@ -6,9 +6,8 @@
 namespace fovea::kernels {
 namespace {
 
-// __builtin_cpu_supports also asks the operating system (XGETBV): a set whose registers are not
-// saved at a context switch is reported as absent. x86-64-v3 also means LZCNT, MOVBE and F16C,
-// which clang 14 cannot ask for; every processor with AVX2 and BMI2 has them.
+// __builtin_cpu_supports also checks the operating system (XGETBV). x86-64-v3 also means LZCNT,
+// MOVBE and F16C, which clang 14 cannot check; every processor with AVX2 and BMI2 has them.
 Isa detect() {
 #if defined(__x86_64__)
   __builtin_cpu_init();

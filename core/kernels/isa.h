@@ -1,5 +1,5 @@
-// Which instruction set the kernels run on: one program carries three builds of every *_simd.cpp
-// file, and the best one this processor can execute is chosen at run time.
+// Instruction set of the kernels: the program contains three builds of every *_simd.cpp file and
+// selects the best one for this processor at run time.
 #pragma once
 
 namespace fovea::kernels {
@@ -7,14 +7,14 @@ namespace fovea::kernels {
 // baseline: any x86-64 (SSE2).   v3: AVX2 + FMA.   v4: AVX-512 (F, BW, CD, DQ, VL).
 enum class Isa { baseline, v3, v4 };
 
-// The best instruction set that processor and operating system support.
+// The best instruction set that the processor and the operating system support.
 Isa detected_isa();
 
-// The one in use: detected_isa() until set_isa() says otherwise.
+// The one in use: detected_isa() unless set_isa() changed it.
 Isa active_isa();
 
-// Lets tests and benches run the other builds. A request above detected_isa() gives
-// detected_isa(), since the code could not be executed. Returns what is now active.
+// Lets tests and benchmarks run the other builds. A request above detected_isa() gives
+// detected_isa(). Returns the active one.
 Isa set_isa(Isa isa);
 
 const char* name_of(Isa isa);

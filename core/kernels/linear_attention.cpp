@@ -9,14 +9,14 @@
 namespace fovea::kernels {
 namespace {
 
-constexpr int64_t block = 64;  // columns of c that one chunk of work sums
+constexpr int64_t block = 64;  // columns of c per task
 
 template <class T>
 const LinearLoops<T>& loops() {
   return loops_of<T>(pick(baseline::linear_table, v3::linear_table, v4::linear_table));
 }
 
-// One batch row and some columns of c: M = sum b c^T, and y = a M where the caller stops.
+// One batch row and some columns of c: running M = sum b c^T, and y = a M on request.
 template <class T>
 class Running {
  public:
@@ -88,7 +88,7 @@ void suffix_product(const LinearSizes& n, const Reach& reach, const T* a, const 
   for_blocks(n, n.S, n.T, a, b, c, y, [&](int64_t row, Running<T>& running) {
     const int64_t* ends = reach.row(row);
     int64_t t = n.T - 1;
-    bool reached = false;  // a key that no query reaches gets 0, whatever a holds there
+    bool reached = false;  // a key that no query attends gets 0, even if a is NaN there
     for (int64_t s = n.S - 1; s >= 0; --s) {
       for (; t >= 0 && (ends[t] > s || ends[t] == 0); --t) {
         if (ends[t] == 0) continue;

@@ -5,13 +5,13 @@
 
 namespace fovea::kernels {
 
-// B batch, T queries, S keys, D width of what is multiplied, E width of what is summed.
+// B batch, T queries, S keys, D width of the features, E width of the values.
 struct LinearSizes {
   int64_t B, T, S, D, E;
 };
 
-// Query t reaches keys [0, end(b, t)): ends[b * b_stride + t], never smaller than those of the
-// queries before it, but for queries that reach nothing (0).
+// Query t attends keys [0, end(b, t)): ends[b * b_stride + t], nondecreasing in t, except for
+// queries that attend nothing (0).
 struct Reach {
   const int64_t* ends;
   int64_t b_stride;  // 0: the same for every batch row

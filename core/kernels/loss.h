@@ -5,7 +5,7 @@
 
 namespace fovea::kernels {
 
-// What a row's loss is, besides its logits and its target.
+// Parameters of the loss, besides logits and targets.
 template <class T>
 struct CrossEntropy {
   int64_t V;             // number of classes
@@ -16,8 +16,8 @@ struct CrossEntropy {
 
 // With e = smoothing, w = weight, t = target, and lse = log sum_c exp(x_c):
 //   loss = (1 - e) w_t (lse - x_t) + e / V sum_c w_c (lse - x_c)        per row
-// x: (rows, V)   target, loss, lse: (rows); lse is kept for the backward
-// Targets are below V, or equal to ignore_index.
+// x: (rows, V)   target, loss, lse: (rows); lse is saved for backward
+// Targets must be below V, or equal to ignore_index.
 template <class T>
 void cross_entropy(const CrossEntropy<T>& spec, const T* x, const int64_t* target, int64_t rows,
                    T* loss, T* lse);
@@ -27,7 +27,7 @@ template <class T>
 void cross_entropy_backward(const CrossEntropy<T>& spec, const T* x, const int64_t* target,
                             const T* lse, const T* dloss, int64_t rows, T* dx);
 
-// The loops behind the functions above, on one thread, for one instruction set.
+// The single-thread loops for one instruction set.
 template <class T>
 struct LossRows {
   void (*cross_entropy)(const CrossEntropy<T>& spec, const T* x, const int64_t* target,

@@ -15,13 +15,13 @@ T weight_sum(const CrossEntropy<T>& spec) {
   return row_sum<T>(spec.V, [&](int64_t c) { return spec.weight[c]; });
 }
 
-// From here on the log-sum-exp of a row has lost digits of its logarithm, and x - lse is taken in
-// two steps: (x - largest) - log_sum.
+// From here on a rounded log-sum-exp loses digits of its logarithm, so x - lse is computed in two
+// steps: (x - largest) - log_sum.
 template <class T>
 inline constexpr T large_lse = 1024;
 
-// sum_c w_c (lse - x_c), and 0 for a class of weight 0. Kept as a sum of non-negative terms:
-// sum w * lse - sum w x would cancel.
+// sum_c w_c (lse - x_c), and 0 for a class of weight 0. A sum of non-negative terms: sum w * lse -
+// sum w x would cancel.
 template <class T>
 T loss_of_all_classes(const CrossEntropy<T>& spec, const T* x, T largest, T log_sum) {
   const T top = magnitude(largest) < large_lse<T> ? 0 : largest;
@@ -33,8 +33,8 @@ T loss_of_all_classes(const CrossEntropy<T>& spec, const T* x, T largest, T log_
   });
 }
 
-// lse - x_t is written log_sum - (x_t - largest): when the target dominates its row both terms are
-// near 0, and the loss keeps digits that a difference of large numbers would lose.
+// lse - x_t as log_sum - (x_t - largest): if the target dominates its row both terms are near 0,
+// without cancellation.
 template <class T>
 void cross_entropy(const CrossEntropy<T>& spec, const T* x, const int64_t* target, int64_t rows,
                    T* loss, T* lse) {
@@ -69,7 +69,7 @@ template <class T>
 void cross_entropy_backward(const CrossEntropy<T>& spec, const T* x, const int64_t* target,
                             const T* lse, const T* dloss, int64_t rows, T* dx) {
   const int64_t V = spec.V;
-  const T share = spec.smoothing / static_cast<T>(V);  // of every class
+  const T share = spec.smoothing / static_cast<T>(V);  // of each class
   const T shares = spec.smoothing != 0 ? share * weight_sum(spec) : 0;
   for (int64_t row = 0; row < rows; ++row, x += V, dx += V) {
     const int64_t t = target[row];

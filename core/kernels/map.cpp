@@ -32,15 +32,15 @@ template struct Loop<3>;
 
 namespace {
 
-// Elements of a chunk: some microseconds of work, beside which waking a thread is cheap.
+// Elements per chunk: some microseconds of work, compared to which starting a thread is cheap.
 constexpr int64_t grain = 16384;
 
-// Elements staged at a time: small enough for three buffers in the first-level cache.
+// Elements copied at a time: three such buffers fit in L1.
 constexpr int64_t stage_size = 256;
 
 const MapTable& table() { return pick(baseline::map_table, v3::map_table, v4::map_table); }
 
-// An operand that may be strided or broadcast, handed out as dense runs.
+// An operand that may be strided or broadcast, read as dense runs.
 template <class T>
 class Stage {
  public:
@@ -56,7 +56,7 @@ class Stage {
   }
 
  private:
-  // The same number is usually asked for again: run after run of a long axis.
+  // The same element is usually repeated: run after run of a long axis.
   const T* repeat(const T* from, int64_t n) {
     if (from != repeated_) filled_ = 0;
     for (; filled_ < n; ++filled_) buffer_[filled_] = *from;
@@ -71,8 +71,8 @@ class Stage {
   T buffer_[stage_size];
 };
 
-// Calls run(position, n, offsets) for pieces of the innermost axis that cover [begin, end) of the
-// index space, with each operand's offset of the piece's first element.
+// Calls run(position, n, offsets) for parts of the innermost axis that cover [begin, end) of the
+// index space, with each operand's offset of the first element.
 template <int N, class Run>
 void for_each_run(const Loop<N>& loop, int64_t begin, int64_t end, Run run) {
   const int last = loop.rank - 1;
@@ -108,8 +108,8 @@ bool is_dense(const Loop<N>& loop) {
   return dense;
 }
 
-// fn(operands..., result, n) for [begin, end) of the index space; `k` numbers the operands. Out of
-// line: its buffers would cost the dense case a large stack frame.
+// fn(operands..., result, n) for [begin, end) of the index space; `k` are operand indices. Not
+// inlined: its buffers would enlarge the stack frame of the dense case.
 template <class Fn, class Result, class... T, int... k>
 [[gnu::noinline]] void map_staged(std::integer_sequence<int, k...>, const Loop<sizeof...(T)>& loop,
                                   int64_t begin, int64_t end, Fn fn, Result* result,
@@ -121,7 +121,7 @@ template <class Fn, class Result, class... T, int... k>
   });
 }
 
-// Over the whole index space, which is cut by its size alone.
+// Over the whole index space, whose chunks depend on its size only.
 template <class Fn, class Result, class... T>
 [[gnu::noinline]] void map_in_chunks(const Loop<sizeof...(T)>& loop, Fn fn, Result* result,
                                      const T*... operands) {

@@ -1,7 +1,7 @@
 // Elementwise kernels: y[i] = f(x[i]), y[i] = f(a[i], b[i]), and their gradients.
 //
-// The formulas stand in map_simd.cpp and work on dense runs only. Operands that are broadcast or
-// strided are described by a Loop, and staged through a small buffer before a formula sees them.
+// The formulas in map_simd.cpp work on dense runs only. Broadcast or strided operands are described
+// by a Loop and copied through a small buffer.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace fovea::kernels {
 
 // ---- The functions -----------------------------------------------------------------------------
 
-// Of one number. T: float, double
+// Of one argument. T: float, double
 enum class Unary : std::uint8_t {
   exp,
   log,
@@ -31,31 +31,32 @@ enum class Unary : std::uint8_t {
 };
 inline constexpr int unary_count = static_cast<int>(Unary::clamp) + 1;
 
-// Constants of a unary function: leaky_relu's slope is `a`; clamp's borders are `a` and `b`.
+// Constants of a unary function: leaky_relu's slope is `a`; clamp's bounds are `a` and `b`.
 struct UnaryArgs {
   double a = 0, b = 0;
 };
 
-// Of two numbers. T: float, double, int64_t; div and pow: float, double
+// Of two arguments. T: float, double, int64_t; div and pow: float, double
 enum class Binary : std::uint8_t { add, sub, mul, maximum, minimum, div, pow };
 inline constexpr int integer_binary_count = static_cast<int>(Binary::minimum) + 1;
 inline constexpr int binary_count = static_cast<int>(Binary::pow) + 1;
 
-// Two numbers give a truth value. T: float, double, int64_t, bool
+// Comparisons and logical functions, with a bool result. T: float, double, int64_t, bool
 enum class Compare : std::uint8_t { eq, ne, lt, le, gt, ge, both, either };
 inline constexpr int compare_count = static_cast<int>(Compare::either) + 1;
 
-// What a binary function of (a, b) passes on to one operand: f(dy, a, b). T: float, double
+// The gradient of a binary function of (a, b) for one operand: f(dy, a, b). T: float, double
 // maximum and minimum are symmetric: their second gradient is the first with a and b exchanged.
 enum class BinaryGradient : std::uint8_t { div_b, pow_a, pow_b, maximum_a, minimum_a };
 inline constexpr int binary_gradient_count = static_cast<int>(BinaryGradient::minimum_a) + 1;
 
-// ---- Where the operands lie --------------------------------------------------------------------
+// ---- Layout of the operands
+// ----------------------------------------------------------------------
 
 inline constexpr int max_map_rank = 8;
 
-// The index space of a result that is written densely, and for each of N operands the distance, in
-// elements, between neighbours along every axis: 0 where the operand is broadcast.
+// The index space of a dense result, and for each of N operands the stride, in elements, along
+// every axis: 0 where the operand is broadcast.
 template <int N>
 struct Loop {
   struct Axis {
@@ -63,7 +64,7 @@ struct Loop {
     int64_t strides[N];
   };
 
-  // n numbers in a row.
+  // n contiguous elements.
   static Loop flat(int64_t n, const int64_t (&strides)[N]) {
     Loop loop;
     loop.rank = n == 1 ? 0 : 1;
@@ -72,8 +73,8 @@ struct Loop {
     return loop;
   }
 
-  // Axes are added from the first to the last; one that continues its predecessor is merged into
-  // it, so the fewest and longest runs are left.
+  // Axes are added from first to last; one that continues its predecessor is merged into it, which
+  // gives the fewest and longest runs.
   void add_axis(int64_t size, const int64_t (&strides)[N]);
 
   int64_t total() const {
@@ -82,7 +83,7 @@ struct Loop {
     return n;
   }
 
-  int rank = 0;  // 0: a single number
+  int rank = 0;  // 0: a scalar
   Axis axes[max_map_rank];
 };
 
@@ -92,7 +93,7 @@ struct Loop {
 template <class T>
 void unary(Unary f, const T* x, T* y, int64_t n, UnaryArgs args = {});
 
-// dx = dy f'(x). `kept` is the output y for exp, sqrt, rsqrt, tanh, sigmoid and relu, and the
+// dx = dy f'(x). `saved` is the output y for exp, sqrt, rsqrt, tanh, sigmoid and relu, and the
 // input x for the others.
 template <class T>
 void unary_gradient(Unary f, const T* dy, const T* kept, T* dx, int64_t n, UnaryArgs args = {});

@@ -20,7 +20,7 @@ inline constexpr T two_over_sqrt_pi = static_cast<T>(1.12837916709551257390);
 template <class T>
 inline constexpr T gelu_cubic = static_cast<T>(0.044715);
 
-// Phi(x): the share of a standard normal distribution that lies below x.
+// Phi(x): the CDF of the standard normal distribution.
 template <class T>
 FOVEA_INLINE T normal_cdf(T x) {
   return T(0.5) * (1 + erf(x * sqrt_half<T>));
@@ -51,18 +51,18 @@ FOVEA_INLINE T silu_slope(T x) {
   return s * (1 + x * (1 - s));
 }
 
-// dy a^b log(a), and 0 where a^b is a 0 that outweighs the logarithm.
+// dy a^b log(a), and 0 where a^b is 0 (0 outweighs the logarithm).
 template <class T>
 FOVEA_INLINE T exponent_slope(T dy, T a, T b) {
   const bool vanishes = ((a == 0) & (b >= 0)) | ((a == infinity<T>)&(b < 0));
   return vanishes ? T{0} : dy * power(a, b) * log(a);
 }
 
-// The type that + - * are computed in: int64 wraps, which only unsigned integers may.
+// The type for + - *: int64 wraps, which is defined for unsigned types only.
 template <class T>
 using Wrapping = std::conditional_t<std::is_same_v<T, int64_t>, std::uint64_t, T>;
 
-// ---- The formulas, one a line ------------------------------------------------------------------
+// ---- The formulas, one per line -----------------------------------------------------------------
 //
 // A comparison with NaN is false: each line is written so that NaN comes through.
 // clang-format off
@@ -90,7 +90,7 @@ FOVEA_INLINE T value(T x, T a, T b) {
   }
 }
 
-// f'(x), written with k, the number that is kept: y or x
+// f'(x), in terms of the saved value k: y or x
 template <Unary f, class T>
 FOVEA_INLINE T gradient(T dy, T k, T a, T b) {
   switch (f) {
@@ -109,7 +109,7 @@ FOVEA_INLINE T gradient(T dy, T k, T a, T b) {
     case Unary::silu:       return dy * silu_slope(k);                 // x
     case Unary::softplus:   return dy * sigmoid(k);                    // x
     case Unary::abs:        return k > 0 ? dy : (k < 0 ? -dy : T{0});  // x: 0 at 0
-    case Unary::clamp:      return ((k >= a) & (k <= b)) ? dy : T{0};  // x: dy on the borders
+    case Unary::clamp:      return ((k >= a) & (k <= b)) ? dy : T{0};  // x: dy at the bounds
   }
 }
 
@@ -128,7 +128,7 @@ FOVEA_INLINE T value(T a, T b) {
   }
 }
 
-// y = whether a and b compare so
+// y = result of comparing a and b
 template <Compare f, class T>
 FOVEA_INLINE bool value(T a, T b) {
   switch (f) {
@@ -158,8 +158,8 @@ FOVEA_INLINE T gradient(T dy, T a, T b) {
 
 // ---- The loops ---------------------------------------------------------------------------------
 
-// The formulas of these multiply 0 by infinity far out, where they have long reached their limits.
-// Where a result is not finite, all are computed again, with arguments brought back to 1000.
+// These formulas multiply 0 by infinity for large arguments, beyond their limits. A non-finite run
+// is recomputed with arguments clamped to 1000.
 template <Unary f>
 inline constexpr bool has_limits = f == Unary::gelu || f == Unary::gelu_tanh || f == Unary::silu;
 template <class T>
@@ -171,7 +171,7 @@ void unary_loop_to_limit(const T* x, T* y, int64_t n, T a, T b) {
   for (int64_t i = 0; i < n; ++i) y[i] = value<f>(x[i] < -far_out<T> ? -far_out<T> : x[i], a, b);
 }
 
-// x may be y.
+// x may alias y.
 template <Unary f, class T>
 void unary_loop(const T* x, T* y, int64_t n, UnaryArgs args) {
   const T a = static_cast<T>(args.a), b = static_cast<T>(args.b);
@@ -210,14 +210,14 @@ void unary_gradient_loop(const T* dy, const T* kept, T* dx, int64_t n, UnaryArgs
   }
 }
 
-// Binary gives numbers, Compare gives truth values.
+// Binary has a numeric result, Compare a bool result.
 template <auto f, class T, class Result>
 void binary_loop(const T* a, const T* b, Result* y, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = value<f>(a[i], b[i]);
 }
 
-// Whether dy a and b^2 are in range, if the results are.
+// True if dy a and b^2 are in range, given that the results are.
 template <class T>
 FOVEA_INLINE bool is_safe_quotient(T dy, T a, T b) {
   const T square = b * b;
@@ -241,7 +241,7 @@ void binary_gradient_loop(const T* dy, const T* a, const T* b, T* result, int64_
   }
 }
 
-// The condition is read as numbers, and both sides always: else gcc 12 makes scalar code of it.
+// Reads the condition as integers, and always both sides: else GCC 12 does not vectorize it.
 template <class T>
 void select_loop(const bool* condition, const T* a, const T* b, T* y, int64_t n) {
   const auto* chosen = reinterpret_cast<const unsigned char*>(condition);
@@ -254,7 +254,7 @@ void select_loop(const bool* condition, const T* a, const T* b, T* y, int64_t n)
 
 // ---- The table ---------------------------------------------------------------------------------
 
-// One loop for every member of an enumeration, in its order.
+// One loop per enumerator, in order.
 template <int... i>
 using Members = std::integer_sequence<int, i...>;
 template <int count>
@@ -284,7 +284,7 @@ constexpr AnyMaps<T> any_maps(Members<i...>) {
 
 }  // namespace
 
-// Initialised at compile time: no code of this instruction set runs before it has been chosen.
+// Initialized at compile time: no code of this instruction set runs before it is selected.
 extern constinit const MapTable map_table = {
     float_maps<float>(),
     float_maps<double>(),

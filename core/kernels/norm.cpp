@@ -24,17 +24,17 @@ const NormRows<T>& loops() {
   return loops_of<T>(pick(baseline::norm_table, v3::norm_table, v4::norm_table));
 }
 
-// Rows that share one partial sum: at most 64 such groups, and none too small for a thread.
+// Rows that share one partial sum: at most 64 such groups, each large enough for a thread.
 int64_t rows_per_group(int64_t rows, int64_t C) {
   return std::max(row_grain(C), chunk_count(rows, 64));
 }
 
-// Calls f(first_row, rows_here, sums) for every group of rows, with sums = `width` zeros of its own
-// in `partial`. Leaves the groups' sums, added up in order, in partial[0..width).
+// Calls f(first_row, row_count, sums) for every group of rows, with sums = `width` zeros in
+// `partial`. The total, added in the order of the groups, is in partial[0..width).
 template <class T, class F>
 void sum_over_rows(int64_t rows, int64_t C, int64_t width, T* partial, const F& f) {
   const FloatMode mode;
-  std::fill(partial, partial + width, T{0});  // the sum over no rows
+  std::fill(partial, partial + width, T{0});  // the sum over zero rows
   const int64_t grain = rows_per_group(rows, C);
   parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     T* sums = partial + begin / grain * width;
@@ -63,7 +63,7 @@ void layer_norm(const T* x, const T* g, const T* b, T eps, int64_t rows, int64_t
 template <class T>
 void layer_norm_backward(const T* x, const T* g, const T* mu, const T* r, const T* dy, int64_t rows,
                          int64_t C, T* dx, T* dg, T* db, T* partial) {
-  if (loops_left_out) return;
+  if (dry_run) return;
   sum_over_rows(rows, C, 2 * C, partial, [&](int64_t first, int64_t count, T* sums) {
     const int64_t at = first * C;
     loops<T>().layer_norm_backward(x + at, g, mu + first, r + first, dy + at, count, C, dx + at,
@@ -84,7 +84,7 @@ void rms_norm(const T* x, const T* g, T eps, int64_t rows, int64_t C, T* y, T* r
 template <class T>
 void rms_norm_backward(const T* x, const T* g, const T* r, const T* dy, int64_t rows, int64_t C,
                        T* dx, T* dg, T* partial) {
-  if (loops_left_out) return;
+  if (dry_run) return;
   sum_over_rows(rows, C, C, partial, [&](int64_t first, int64_t count, T* sums) {
     const int64_t at = first * C;
     loops<T>().rms_norm_backward(x + at, g, r + first, dy + at, count, C, dx + at, sums);

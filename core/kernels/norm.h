@@ -6,22 +6,22 @@
 namespace fovea::kernels {
 
 // mu = mean(x)   r = 1 / sqrt(mean((x - mu)^2) + eps)   y = g (x - mu) r + b        per row
-// x, y: (rows, C)   g, b: (C)   mu, r: (rows), kept for the backward
+// x, y: (rows, C)   g, b: (C)   mu, r: (rows), saved for backward
 template <class T>
 void layer_norm(const T* x, const T* g, const T* b, T eps, int64_t rows, int64_t C, T* y, T* mu,
                 T* r);
 
 // With h = (x - mu) r and d = g dy:
-//   dx = r (d - mean(d) - h mean(d h))  per row     dg = sum of dy h,  db = sum of dy  over the
-//   rows
+//   dx = r (d - mean(d) - h mean(d h))  per row
+//   dg = sum of dy h,  db = sum of dy   over the rows
 // x, dy, dx: (rows, C)   g, dg, db: (C)   mu, r: (rows)
-// partial: scratch of norm_partial_size(rows, C). It holds the sums over fixed groups of rows,
-// added up in their order at the end: dg and db have the same bits for any number of threads.
+// partial: scratch of norm_partial_size(rows, C) elements for sums over fixed groups of rows, added
+// in order at the end: dg and db are bitwise the same for any number of threads.
 template <class T>
 void layer_norm_backward(const T* x, const T* g, const T* mu, const T* r, const T* dy, int64_t rows,
                          int64_t C, T* dx, T* dg, T* db, T* partial);
 
-// r = 1 / sqrt(mean(x^2) + eps)   y = g x r        per row      r: (rows), kept for the backward
+// r = 1 / sqrt(mean(x^2) + eps)   y = g x r        per row      r: (rows), saved for backward
 template <class T>
 void rms_norm(const T* x, const T* g, T eps, int64_t rows, int64_t C, T* y, T* r);
 
@@ -30,8 +30,8 @@ template <class T>
 void rms_norm_backward(const T* x, const T* g, const T* r, const T* dy, int64_t rows, int64_t C,
                        T* dx, T* dg, T* partial);
 
-// The same for one row, in a type of more digits and a wider exponent. For rows whose squares leave
-// the range of T, and for rows that vary so little that the rounding of their mean would show.
+// The same for one row, in a wider type. For rows whose squares are out of the range of T, and for
+// rows with so little variation that the rounding of their mean would matter.
 template <class T>
 void layer_norm_wide(const T* x, const T* g, const T* b, T eps, int64_t C, T* y, T* mu, T* r);
 template <class T>
@@ -42,11 +42,10 @@ void rms_norm_wide(const T* x, const T* g, T eps, int64_t C, T* y, T* r);
 template <class T>
 void rms_norm_backward_wide(const T* x, const T* g, const T* dy, int64_t C, T* dx, T* dg);
 
-// Elements of scratch that either backward needs.
+// Elements of scratch needed by either backward.
 int64_t norm_partial_size(int64_t rows, int64_t C);
 
-// The loops behind the functions above, on one thread, for one instruction set. The backward ones
-// add to dg and db.
+// The single-thread loops for one instruction set. The backward loops add to dg and db.
 template <class T>
 struct NormRows {
   void (*layer_norm)(const T* x, const T* g, const T* b, T eps, int64_t rows, int64_t C, T* y,

@@ -13,8 +13,7 @@ FOVEA_INLINE bool in_range(T square) {
   return (square > low) & (square < 1 / low);
 }
 
-// Whether the rounding error of the mean, some 2^-22 of it, stays small relative to what it is
-// divided by.
+// True if the rounding error of the mean, about 2^-22 of it, is small relative to the deviation.
 template <class T>
 FOVEA_INLINE bool mean_is_exact(T mean, T variance, T eps) {
   const T square = mean * mean;
@@ -46,8 +45,7 @@ void layer_norm_backward(const T* x, const T* g, const T* mu, const T* r, const 
   const T n = static_cast<T>(C);
   for (int64_t row = 0; row < rows; ++row, x += C, dy += C, dx += C) {
     const T mean = mu[row], scale = r[row], ratio = mean * scale;
-    if (!in_range(scale * scale) | (ratio * ratio > T(0x1p20)))
-        [[unlikely]] {  // as the forward did it
+    if (!in_range(scale * scale) | (ratio * ratio > T(0x1p20))) [[unlikely]] {  // as in the forward
       layer_norm_backward_wide(x, g, scale, dy, C, dx, dg, db);
       continue;
     }
@@ -90,7 +88,7 @@ void rms_norm_backward(const T* x, const T* g, const T* r, const T* dy, int64_t 
   const T n = static_cast<T>(C);
   for (int64_t row = 0; row < rows; ++row, x += C, dy += C, dx += C) {
     const T scale = r[row];
-    if (scale < std::numeric_limits<T>::min()) [[unlikely]] {  // denormal: eps does not count here
+    if (scale < std::numeric_limits<T>::min()) [[unlikely]] {  // denormal: eps is negligible
       rms_norm_backward_wide(x, g, dy, C, dx, dg);
       continue;
     }

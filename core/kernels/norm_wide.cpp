@@ -14,7 +14,7 @@ struct Moments {
   Wide<T> mean, variance;
 };
 
-// The mean is corrected once: that of equal numbers is then that number.
+// The mean is corrected once, so that the mean of equal elements is exact.
 template <class T>
 Moments<T> moments_of(const T* x, int64_t C) {
   using W = Wide<T>;
@@ -43,7 +43,7 @@ void layer_norm_wide(const T* x, const T* g, const T* b, T eps, int64_t C, T* y,
   *r = static_cast<T>(scale);
 }
 
-// Where r is so small that it has lost digits, eps is negligible relative to the variance.
+// If r is so small that it has lost digits, eps is negligible relative to the variance.
 template <class T>
 void layer_norm_backward_wide(const T* x, const T* g, T r, const T* dy, int64_t C, T* dx, T* dg,
                               T* db) {

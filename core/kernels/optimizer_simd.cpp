@@ -19,14 +19,14 @@ void sgd_momentum(const SgdCoefficients<T>& coefficients, const T* dw, int64_t n
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const T g = dw[i] + c.weight_decay * w[i];
-    const T velocity = c.momentum * v[i] + c.fresh * g;
+    const T velocity = c.momentum * v[i] + c.gradient_factor * g;
     v[i] = velocity;
     w[i] -= c.lr * (nesterov ? g + c.momentum * velocity : velocity);
   }
 }
 
-// A gradient whose square T does not hold would make v infinite for all steps to come: it counts as
-// the largest one that has a square. Infinities and NaN stay.
+// A gradient whose square overflows T would make v infinite for all further steps: it is clamped to
+// the largest with a finite square. Infinity and NaN stay.
 template <class T>
 inline T with_finite_square(T g) {
   constexpr T most = sizeof(T) == sizeof(float) ? T(0x1.fffffep63) : T(0x1.fffffffffffffp511);

@@ -23,23 +23,23 @@ std::atomic<int>& thread_limit() {
   return limit;
 }
 
-std::atomic<bool> pool_lost{false};
+std::atomic<bool> pool_disabled{false};
 
-// In the child of a fork(), OpenMP's threads are gone and its runtime waits for them: the child
-// computes on the thread that it has.
-void lose_pool() {
-  pool_lost = true;
+// In the child of a fork(), OpenMP's threads are gone and its runtime would wait for them: the
+// child uses one thread.
+void disable_pool() {
+  pool_disabled = true;
   thread_limit() = 1;
 }
 
-// Before the first parallel region: a process that forks earlier keeps all threads.
+// Registered at the first parallel region: a process that forks earlier keeps all threads.
 void watch_for_fork() {
-  static const int registered = pthread_atfork(nullptr, nullptr, lose_pool);
+  static const int registered = pthread_atfork(nullptr, nullptr, disable_pool);
   static_cast<void>(registered);
 }
 
-// Carries an exception out of the parallel region: OpenMP ends the program when one crosses it.
-// Of several, the one of the lowest chunk is kept, whichever thread was faster.
+// Carries an exception out of the parallel region, where OpenMP would terminate. Of several, the
+// one of the lowest chunk wins.
 class FirstFailure {
  public:
   template <class F>
@@ -67,23 +67,20 @@ class FirstFailure {
   std::exception_ptr error_;
 };
 
-// Chunks [next, end) that nobody has taken yet, on a cache line of their own.
+// Chunks [next, end) not yet taken, on a separate cache line.
 struct alignas(64) Part {
   std::atomic<int64_t> next{0};
   int64_t end = 0;
 };
-constexpr int kMostParts = 16;  // more threads than that share parts
+constexpr int kMaxParts = 16;  // with more threads, several share a part
 
-// f(chunk) for every chunk, on all threads. Cut into `parts`, one a thread, the same in operation
-// after operation, so that a thread finds its rows in its own cache; whoever is done takes chunks
-// of the others' parts, so that nobody waits for a thread that was held up or whose chunks were
-// dearer. One part is a queue. The team always has num_threads() members, even for fewer chunks:
-// libgomp ends the threads that a smaller team leaves out and has to create them again for the next
-// larger.
+// f(chunk) for every chunk, on all threads. One part per thread, the same in every operation, for
+// cache reuse; idle threads take chunks from other parts. The team always has num_threads()
+// members: libgomp destroys the threads that a smaller team leaves out.
 template <class F>
 void share_out(int64_t chunks, int parts, const F& f) {
-  const int count = std::min(parts, kMostParts);
-  Part all[kMostParts];
+  const int count = std::min(parts, kMaxParts);
+  Part all[kMaxParts];
   for (int i = 0; i < count; ++i) {
     all[i].next.store(chunks * i / count, std::memory_order_relaxed);
     all[i].end = chunks * (i + 1) / count;
@@ -91,7 +88,7 @@ void share_out(int64_t chunks, int parts, const F& f) {
   watch_for_fork();
 #pragma omp parallel num_threads(num_threads())
   {
-    const FloatMode mode;  // of each thread
+    const FloatMode mode;  // per thread
     for (int turn = 0; turn < count; ++turn) {
       Part& part = all[(omp_get_thread_num() + turn) % count];
       for (int64_t chunk; (chunk = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
@@ -123,14 +120,14 @@ bool pin_this_thread(int cpu) {
 int num_threads() { return thread_limit().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
-  thread_limit().store(pool_lost ? 1 : allowed(n), std::memory_order_relaxed);
+  thread_limit().store(pool_disabled ? 1 : allowed(n), std::memory_order_relaxed);
 }
 
 bool pin_threads() {
 #if defined(__linux__)
   const std::vector<int> processors = allowed_processors();
   const int threads = num_threads();
-  if (pool_lost) return false;
+  if (pool_disabled) return false;
   watch_for_fork();
   if (static_cast<std::size_t>(threads) > processors.size()) return false;
   std::atomic<bool> pinned{true};
@@ -155,10 +152,10 @@ void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* f) {
   failure.rethrow();
 }
 
-int64_t grain_of(std::span<const int64_t> costs, int64_t worth) {
+int64_t chunk_size(std::span<const int64_t> costs, int64_t min_work) {
   const auto n = static_cast<int64_t>(costs.size());
   const int64_t sum = std::accumulate(costs.begin(), costs.end(), int64_t{0});
-  return std::clamp<int64_t>(worth * n / std::max<int64_t>(1, sum), 1, std::max<int64_t>(1, n));
+  return std::clamp<int64_t>(min_work * n / std::max<int64_t>(1, sum), 1, std::max<int64_t>(1, n));
 }
 
 bool shares_are_even(std::span<const int64_t> costs) {
@@ -174,12 +171,12 @@ bool shares_are_even(std::span<const int64_t> costs) {
   return true;
 }
 
-Queue dear_first(std::span<const int64_t> costs, int64_t worth) {
+Queue most_expensive_first(std::span<const int64_t> costs, int64_t min_work) {
   Queue queue;
   queue.order.resize(costs.size());
   std::iota(queue.order.begin(), queue.order.end(), int64_t{0});
   const auto cost = [costs](int64_t task) { return costs[static_cast<std::size_t>(task)]; };
-  // Neighbours that are alike stay together: they often read the same.
+  // Neighbors of equal size stay together: they often read the same data.
   const auto size = [cost](int64_t task) {
     return std::bit_width(static_cast<uint64_t>(cost(task)));
   };
@@ -189,7 +186,7 @@ Queue dear_first(std::span<const int64_t> costs, int64_t worth) {
   for (const int64_t task : queue.order) {
     sum += cost(task);
     ++end;
-    if (sum < worth) continue;
+    if (sum < min_work) continue;
     queue.first.push_back(end);
     sum = 0;
   }

@@ -1,6 +1,6 @@
 // Philox4x32-10: random numbers as a function of a counter. Block n of a sequence is computed from
-// n alone, in any order and by any thread, so nothing random ever has to be stored: dropout's
-// backward asks for the same blocks again.
+// n only, in any order and by any thread, so no random state is stored: dropout's backward computes
+// the same blocks again.
 //
 // Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011, section 3.3.
 //
@@ -12,13 +12,13 @@
 
 namespace fovea::kernels {
 
-// 128 bits: a counter going in, four random words coming out.
+// 128 bits: a counter as input, four random words as output.
 struct PhiloxBlock {
   uint32_t word[4];
 };
 
-// One round: two 32 x 32 -> 64 bit products; their low halves move on, their high halves are mixed
-// with the other two words and the round's key.
+// One round: two 32 x 32 -> 64 bit products; their low halves are passed on, their high halves are
+// xored with the other two words and the round's key.
 static inline PhiloxBlock philox_round(PhiloxBlock c, uint32_t key0, uint32_t key1) {
   const uint64_t product0 = uint64_t{0xD2511F53} * c.word[0];
   const uint64_t product1 = uint64_t{0xCD9E8D57} * c.word[2];
@@ -27,15 +27,15 @@ static inline PhiloxBlock philox_round(PhiloxBlock c, uint32_t key0, uint32_t ke
        static_cast<uint32_t>(product0 >> 32) ^ c.word[3] ^ key1, static_cast<uint32_t>(product0)}};
 }
 
-// Ten rounds; between them the key takes a step (golden ratio, sqrt(3) - 1).
+// Ten rounds; the key is incremented in between (golden ratio, sqrt(3) - 1).
 static inline PhiloxBlock philox4x32(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
   for (uint32_t round = 0; round < 10; ++round)
     counter = philox_round(counter, key0 + round * 0x9E3779B9u, key1 + round * 0xBB67AE85u);
   return counter;
 }
 
-// A place in a random sequence, in the form kernels take it: the seed is the key, the stream and
-// the number of the block are the counter.
+// A position in a random sequence, as kernels take it: the seed is the key, the stream and the
+// block index are the counter.
 struct PhiloxOrigin {
   uint64_t seed;
   uint64_t stream;
@@ -52,9 +52,9 @@ static inline PhiloxBlock philox_block(const PhiloxOrigin& origin, uint64_t i) {
                     static_cast<uint32_t>(origin.seed >> 32));
 }
 
-// The blocks i .. i + 31 at once, in sequence: out[4b + w] is word w of block i + b. The 32 lanes
-// are arrays, because compilers turn the rounds into vector code in this form alone; a lane has 64
-// bits because products do. With AVX-512 this is eight times as fast as block after block.
+// Blocks i .. i + 31 at once: out[4b + w] is word w of block i + b. The lanes are arrays, the only
+// form that compilers vectorize, of 64 bits because of the products. With AVX-512 eight times as
+// fast as single blocks.
 constexpr int64_t kPhiloxBatch = 32;
 
 static inline void philox_blocks(const PhiloxOrigin& origin, uint64_t i, uint32_t* out) {

@@ -1,4 +1,4 @@
-// The way forward through time, and what it leaves for the way back.
+// The forward through time, and the values it saves for the backward.
 #include <fovea/core/kernels/recurrent_blocks.h>
 
 #include <utility>
@@ -6,21 +6,21 @@
 namespace fovea::kernels {
 namespace {
 
-// gh becomes its layer norm, of which normed and scale are what is kept.
+// gh becomes its layer norm; normed and scale are saved for backward.
 template <class T>
-void normalise_row(const RecurrentWalk<T>& w, int64_t row, T* gh) {
+void normalize_row(const RecurrentProblem<T>& w, int64_t row, T* gh) {
   const int64_t GH = layout_of(w.kind).gates * w.H;
   for_norm_groups(w.kind, w.H, [&](int64_t group, int64_t at, int64_t n) {
-    w.norm_scale[row * norm_groups(w.kind) + group] = recurrent_loops<T>().normalise(
+    w.norm_scale[row * norm_groups(w.kind) + group] = recurrent_loops<T>().normalize(
         n, w.norm_weight + at, w.norm_bias + at, gh + at, w.normed + row * GH + at);
   });
 }
 
-// A block's sequences on their way through time.
+// Forward through time of a block of sequences.
 template <class T>
 class ForwardBlock {
  public:
-  ForwardBlock(const RecurrentWalk<T>& walk, const SequenceBlock& block,
+  ForwardBlock(const RecurrentProblem<T>& walk, const SequenceBlock& block,
                const PackedWeights<T>& weights)
       : w_(walk), block_(block), weights_(weights), GH_(layout_of(walk.kind).gates * walk.H) {
     const int64_t n = block.size();
@@ -37,7 +37,7 @@ class ForwardBlock {
   void run() {
     load_states(block_, w_.P, w_.h0, h_);
     load_states(block_, w_.H, w_.c0, c_);
-    store_states(block_, w_.P, h_, w_.hn);  // of sequences without a row
+    store_states(block_, w_.P, h_, w_.hn);  // of sequences of length 0
     if (w_.cells) store_states(block_, w_.H, c_, w_.cn);
     for (int64_t step = 0; step < block_.steps(); ++step) {
       const int64_t running = block_.running(step);
@@ -53,7 +53,7 @@ class ForwardBlock {
   }
 
  private:
-  // What meets the weights: the states, or as much of them as the mask leaves.
+  // The operand of the weights: the states, masked if there is a mask.
   const T* inputs(int64_t running) {
     if (!w_.mask) return h_;
     for (int64_t j = 0; j < running; ++j) {
@@ -65,7 +65,7 @@ class ForwardBlock {
 
   void cell(int64_t j, int64_t row) {
     T* gh = gh_ + j * GH_;
-    if (w_.norm_weight) normalise_row(w_, row, gh);
+    if (w_.norm_weight) normalize_row(w_, row, gh);
     T* h_next = w_.projection ? raw_ + j * w_.H : h_next_ + j * w_.P;
     cells_.forward(w_.H, {w_.gi + row * w_.gi_stride, gh, h_ + j * w_.P, c_ + j * w_.H,
                           w_.cell_norm_weight, w_.cell_norm_bias, h_next, c_next_ + j * w_.H,
@@ -93,7 +93,7 @@ class ForwardBlock {
     recurrent_loops<T>().mix(n, shares, zoneout.share, before, next);
   }
 
-  const RecurrentWalk<T>& w_;
+  const RecurrentProblem<T>& w_;
   const SequenceBlock& block_;
   const PackedWeights<T>& weights_;
   const CellLoops<T>& cells_ = cell_loops(w_);
@@ -101,16 +101,16 @@ class ForwardBlock {
   T *h_, *h_next_, *masked_, *c_, *c_next_, *raw_, *gh_;
 };
 
-// The states before and after are known: no row waits for another one.
+// All states are known, so rows are independent.
 template <class T>
-void rebuild_rows(const RecurrentWalk<T>& w, int64_t b, T* gh, T* next, const T* zeros) {
+void rebuild_rows(const RecurrentProblem<T>& w, int64_t b, T* gh, T* next, const T* zeros) {
   const int64_t GH = layout_of(w.kind).gates * w.H, K = layout_of(w.kind).kept;
   for (int64_t step = 0; step < w.rows.length(b); ++step) {
     const int64_t row = w.rows.row(b, step), before = step > 0 ? w.rows.row(b, step - 1) : 0;
     const T* h = step > 0 ? w.y + before * w.y_stride : w.h0 ? w.h0 + b * w.P : zeros;
     const T* c = step > 0 && w.cells ? w.cells + before * w.H : w.c0 ? w.c0 + b * w.H : zeros;
     T* gh_row = gh + row * GH;
-    if (w.norm_weight) normalise_row(w, row, gh_row);
+    if (w.norm_weight) normalize_row(w, row, gh_row);
     T* h_next = w.projection ? w.unprojected + row * w.H : next;
     cell_loops(w).forward(w.H, {w.gi + row * w.gi_stride, gh_row, h, c, w.cell_norm_weight,
                                 w.cell_norm_bias, h_next, next + w.H, w.gates + row * K * w.H});
@@ -120,10 +120,10 @@ void rebuild_rows(const RecurrentWalk<T>& w, int64_t b, T* gh, T* next, const T*
 }  // namespace
 
 template <class T>
-void recurrent_forward(const RecurrentWalk<T>* walks, int64_t directions) {
+void recurrent_forward(const RecurrentProblem<T>* walks, int64_t directions) {
   PackedWeights<T>* packed[2] = {};
   for (int64_t d = 0; d < directions; ++d) {
-    const RecurrentWalk<T>& w = walks[d];
+    const RecurrentProblem<T>& w = walks[d];
     packed[d] = &packed_weights<T>(d);
     packed[d]->recurrent.pack(Trans::yes, w.P, layout_of(w.kind).gates * w.H, w.weight, w.P);
     if (w.projection) packed[d]->projection.pack(Trans::yes, w.H, w.P, w.projection, w.H);
@@ -134,10 +134,10 @@ void recurrent_forward(const RecurrentWalk<T>* walks, int64_t directions) {
 }
 
 template <class T>
-void recurrent_rebuild(const RecurrentWalk<T>& w, T* h_prev, T* gh) {
+void recurrent_rebuild(const RecurrentProblem<T>& w, T* h_prev, T* gh) {
   const int64_t N = w.rows.offsets[w.rows.B], GH = layout_of(w.kind).gates * w.H;
   previous_states(w, h_prev);
-  PackedB<T>& weights = packed_weights<T>(0).recurrent;  // in the same order as step by step
+  PackedB<T>& weights = packed_weights<T>(0).recurrent;  // same order of sums as step by step
   weights.pack(Trans::yes, w.P, GH, w.weight, w.P);
   gemm_packed(N, T(1), h_prev, w.P, weights, T(0), gh, GH, w.bias);
   const std::vector<T> zeros(static_cast<std::size_t>(std::max(w.H, w.P)));
@@ -148,7 +148,7 @@ void recurrent_rebuild(const RecurrentWalk<T>& w, T* h_prev, T* gh) {
 }
 
 template <class T>
-void previous_states(const RecurrentWalk<T>& w, T* h_prev) {
+void previous_states(const RecurrentProblem<T>& w, T* h_prev) {
   const int64_t P = w.P;
   parallel_for(w.rows.B, 1, [&](int64_t b, int64_t end) {
     for (; b < end; ++b) {
@@ -167,10 +167,10 @@ void previous_states(const RecurrentWalk<T>& w, T* h_prev) {
   });
 }
 
-#define FOVEA_INSTANTIATE(T)                                         \
-  template void recurrent_forward(const RecurrentWalk<T>*, int64_t); \
-  template void recurrent_rebuild(const RecurrentWalk<T>&, T*, T*);  \
-  template void previous_states(const RecurrentWalk<T>&, T*);
+#define FOVEA_INSTANTIATE(T)                                            \
+  template void recurrent_forward(const RecurrentProblem<T>*, int64_t); \
+  template void recurrent_rebuild(const RecurrentProblem<T>&, T*, T*);  \
+  template void previous_states(const RecurrentProblem<T>&, T*);
 FOVEA_INSTANTIATE(float)
 FOVEA_INSTANTIATE(double)
 #undef FOVEA_INSTANTIATE

@@ -1,4 +1,4 @@
-// The way back through time.
+// The backward through time.
 #include <fovea/core/kernels/recurrent_blocks.h>
 
 namespace fovea::kernels {
@@ -7,7 +7,7 @@ namespace {
 template <class T>
 class BackwardBlock {
  public:
-  BackwardBlock(const RecurrentWalk<T>& walk, const RecurrentGrads<T>& grads,
+  BackwardBlock(const RecurrentProblem<T>& walk, const RecurrentGrads<T>& grads,
                 const SequenceBlock& block, const PackedWeights<T>& weights)
       : w_(walk), g_(grads), block_(block), weights_(weights) {
     const int64_t n = block.size(), P = w_.P, H = w_.H;
@@ -39,7 +39,7 @@ class BackwardBlock {
   }
 
  private:
-  // dh and dc become the gradients by what the cell gave.
+  // Turns dh and dc into the gradients by the cell's outputs.
   void enter(int64_t j, int64_t row) {
     T* dh = dh_ + j * w_.P;
     if (g_.dy)
@@ -69,19 +69,19 @@ class BackwardBlock {
             w_.projection ? draw_ + j * H : dh_ + j * w_.P, dc, g_.dgates + kept, dgh, dnorm});
     if (w_.cell_zoneout.on())
       for (int64_t k = 0; k < H; ++k) dc[k] += dc_passed_[j * H + k];
-    if (w_.norm_weight) normalise_backward(row, dgh);
+    if (w_.norm_weight) normalize_backward(row, dgh);
   }
 
-  void normalise_backward(int64_t row, T* dgh) {
+  void normalize_backward(int64_t row, T* dgh) {
     for_norm_groups(w_.kind, w_.H, [&](int64_t group, int64_t at, int64_t n) {
-      recurrent_loops<T>().normalise_backward(n, w_.norm_weight + at, w_.normed + row * GH_ + at,
+      recurrent_loops<T>().normalize_backward(n, w_.norm_weight + at, w_.normed + row * GH_ + at,
                                               w_.norm_scale[row * norm_groups(w_.kind) + group],
                                               dgh + at, g_.dnorm + row * GH_ + at);
     });
     std::copy_n(dgh, GH_, g_.dgh + row * GH_);
   }
 
-  // dh becomes the gradient by the state before: through the weights and past them.
+  // Turns dh into the gradient by the previous state: through the weights and the direct part.
   void leave(int64_t running) {
     const bool past = layout_of(w_.kind).past_gates;
     if (!w_.mask) {
@@ -98,7 +98,7 @@ class BackwardBlock {
       for (int64_t at = 0; at < running * w_.P; ++at) dh_[at] += passed_[at];
   }
 
-  const RecurrentWalk<T>& w_;
+  const RecurrentProblem<T>& w_;
   const RecurrentGrads<T>& g_;
   const SequenceBlock& block_;
   const PackedWeights<T>& weights_;
@@ -110,11 +110,11 @@ class BackwardBlock {
 }  // namespace
 
 template <class T>
-void recurrent_backward(const RecurrentWalk<T>* walks, const RecurrentGrads<T>* grads,
+void recurrent_backward(const RecurrentProblem<T>* walks, const RecurrentGrads<T>* grads,
                         int64_t directions) {
   PackedWeights<T>* packed[2] = {};
   for (int64_t d = 0; d < directions; ++d) {
-    const RecurrentWalk<T>& w = walks[d];
+    const RecurrentProblem<T>& w = walks[d];
     packed[d] = &packed_weights<T>(d);
     packed[d]->recurrent.pack(Trans::no, layout_of(w.kind).gates * w.H, w.P, w.weight, w.P);
     if (w.projection) packed[d]->projection.pack(Trans::no, w.P, w.H, w.projection, w.H);
@@ -124,9 +124,9 @@ void recurrent_backward(const RecurrentWalk<T>* walks, const RecurrentGrads<T>* 
   });
 }
 
-template void recurrent_backward(const RecurrentWalk<float>*, const RecurrentGrads<float>*,
+template void recurrent_backward(const RecurrentProblem<float>*, const RecurrentGrads<float>*,
                                  int64_t);
-template void recurrent_backward(const RecurrentWalk<double>*, const RecurrentGrads<double>*,
+template void recurrent_backward(const RecurrentProblem<double>*, const RecurrentGrads<double>*,
                                  int64_t);
 
 }  // namespace fovea::kernels

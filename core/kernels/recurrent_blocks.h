@@ -1,7 +1,7 @@
-// What both walks through time share: blocks of sequences that one thread takes through it.
+// Shared by the forward and backward loops over time: blocks of sequences processed by one thread.
 #pragma once
 
-#include <fovea/core/kernels/blas.h>
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/kernels/recurrent.h>
@@ -19,13 +19,13 @@ const RecurrentLoops<T>& recurrent_loops() {
 }
 
 template <class T>
-const CellLoops<T>& cell_loops(const RecurrentWalk<T>& w) {
+const CellLoops<T>& cell_loops(const RecurrentProblem<T>& w) {
   const RecurrentLoops<T>& loops = recurrent_loops<T>();
   if (w.cell_norm_weight) return loops.normed_cells[w.kind == CellKind::coupled_lstm];
   return loops.cells[static_cast<int>(w.kind)];
 }
 
-// Calls f(group, first number, numbers) for every group of gates that is normalised together.
+// Calls f(group, first element, count) for every group of gates that is normalized together.
 template <class F>
 void for_norm_groups(CellKind kind, int64_t H, const F& f) {
   const int64_t all = layout_of(kind).gates * H;
@@ -34,7 +34,7 @@ void for_norm_groups(CellKind kind, int64_t H, const F& f) {
   f(int64_t{1}, 2 * H, H);
 }
 
-// Sequences that one thread takes through time together, longest first.
+// Sequences that one thread processes together, longest first.
 struct SequenceBlock {
   const RaggedRows& rows;
   std::vector<int64_t> sequences;
@@ -51,18 +51,18 @@ struct SequenceBlock {
   }
 };
 
-// So many rows keep a step's numbers in the cache; a thread that has more takes them in turn.
-inline constexpr int64_t kMostSequencesPerBlock = 32;
+// Up to this number of rows, the values of a step stay in the cache; a thread splits larger blocks.
+inline constexpr int64_t kMaxSequencesPerBlock = 32;
 inline constexpr int64_t kProductsWorthAThread = 256 * 1024;
 
-// How many blocks a direction is cut into: as many as keep the threads busy. That depends on their
-// number, but a row's numbers do not depend on the block that it is in.
+// Number of blocks of a direction: enough for the threads. The result of a row does not depend on
+// its block.
 template <class T>
-int64_t block_count(const RecurrentWalk<T>& w, int64_t directions) {
+int64_t block_count(const RecurrentProblem<T>& w, int64_t directions) {
   const int64_t N = w.rows.offsets[w.rows.B], G = layout_of(w.kind).gates;
   const int64_t worth = N * G * w.H * w.P * directions / kProductsWorthAThread;
   const int64_t threads = std::min<int64_t>(num_threads(), std::max<int64_t>(1, worth));
-  const int64_t fewest = (w.rows.B + kMostSequencesPerBlock - 1) / kMostSequencesPerBlock;
+  const int64_t fewest = (w.rows.B + kMaxSequencesPerBlock - 1) / kMaxSequencesPerBlock;
   const int64_t tasks = (fewest * directions + threads - 1) / threads * threads;
   return std::clamp<int64_t>((tasks + directions - 1) / directions, 1,
                              std::max<int64_t>(1, w.rows.B));
@@ -76,8 +76,9 @@ inline std::vector<int64_t> longest_first(const RaggedRows& rows) {
   return order;
 }
 
-// Dealt out forth and back, 0 1 2 2 1 0 0 1 ..., so that every block has as much to do.
-inline std::vector<int64_t> dealt(const std::vector<int64_t>& order, int64_t block, int64_t count) {
+// Assigned in the order 0 1 2 2 1 0 0 1 ..., so that every block has the same amount of work.
+inline std::vector<int64_t> assigned_rows(const std::vector<int64_t>& order, int64_t block,
+                                          int64_t count) {
   std::vector<int64_t> sequences;
   for (int64_t round = 0; round * count < static_cast<int64_t>(order.size()); ++round) {
     const int64_t at = round * count + (round % 2 == 0 ? block : count - 1 - block);
@@ -87,21 +88,21 @@ inline std::vector<int64_t> dealt(const std::vector<int64_t>& order, int64_t blo
   return sequences;
 }
 
-// f(direction, block) for every block of every direction, all of the same sequences.
+// f(direction, block) for every block of every direction, all with the same sequences.
 template <class T, class F>
-void for_blocks(const RecurrentWalk<T>* walks, int64_t directions, const F& f) {
+void for_blocks(const RecurrentProblem<T>* walks, int64_t directions, const F& f) {
   const int64_t count = block_count(walks[0], directions);
   const std::vector<int64_t> order = longest_first(walks[0].rows);
   parallel_for(count * directions, 1, [&](int64_t task, int64_t end) {
     for (; task < end; ++task) {
       const int64_t d = task / count;
-      f(d, SequenceBlock{walks[d].rows, dealt(order, task % count, count)});
+      f(d, SequenceBlock{walks[d].rows, assigned_rows(order, task % count, count)});
     }
   });
 }
 
-// A block's numbers: memory that a thread keeps between calls, since fresh pages would cost more
-// than what is done with them.
+// A block's buffers: memory that a thread reuses between calls, since page faults would cost more
+// than the computation.
 template <class T>
 class Scratch {
  public:
@@ -120,7 +121,7 @@ class Scratch {
   T* next_;
 };
 
-// The weights of the current call, packed; their memory is kept too.
+// The packed weights of the current call; their memory is reused too.
 template <class T>
 struct PackedWeights {
   PackedB<T> recurrent, projection;

@@ -4,7 +4,7 @@
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
-constexpr double kNormEpsilon = 1e-5;  // as LayerNorm's
+constexpr double kNormEpsilon = 1e-5;  // as in LayerNorm
 
 template <class T, bool relu>
 void rnn_forward(int64_t H, const CellRow<T>& row) {
@@ -14,7 +14,7 @@ void rnn_forward(int64_t H, const CellRow<T>& row) {
   for (int64_t k = 0; k < H; ++k) {
     const T g = gi[k] + gh[k];
     if constexpr (relu) {
-      h[k] = gates[k] = g < 0 ? T(0) : g;  // NaN stays
+      h[k] = gates[k] = g < 0 ? T(0) : g;  // propagates NaN
     } else {
       h[k] = gates[k] = tanh(g);
     }
@@ -67,7 +67,7 @@ void gru_backward(int64_t H, const CellRowGrads<T>& row) {
   }
 }
 
-// Where the gates of an LSTM stand; a coupled one has no i of its own.
+// Offsets of the gates of an LSTM; a coupled one has no separate i.
 template <bool coupled>
 struct LstmPlaces {
   static constexpr int64_t i = 0, f = coupled ? 0 : 1, u = f + 1, o = f + 2;
@@ -117,8 +117,8 @@ void lstm_forward(int64_t H, const CellRow<T>& row) {
     h[k] = gates[At::o * H + k] * tanh(weight[k] * ((next[k] - of.mean) * of.scale) + bias[k]);
 }
 
-// dc, by c', and dh give the gradients by the gates and by c. c' itself is computed again: what the
-// row kept may be mixed with c (zoneout).
+// Gradients by the gates and by c, from dc (by c') and dh. c' is recomputed: the saved cell may be
+// mixed with c (zoneout).
 template <class T, bool coupled>
 void lstm_gates_backward(int64_t H, const CellRowGrads<T>& row, const T* dh_o) {
   using At = LstmPlaces<coupled>;
@@ -190,7 +190,7 @@ void normed_lstm_backward(int64_t H, const CellRowGrads<T>& row) {
 }
 
 template <class T>
-T normalise(int64_t n, const T* weight, const T* bias, T* x, T* normed) {
+T normalize(int64_t n, const T* weight, const T* bias, T* x, T* normed) {
   const Moments<T> of = moments_of(n, x);
 #pragma omp simd
   for (int64_t k = 0; k < n; ++k) {
@@ -201,7 +201,7 @@ T normalise(int64_t n, const T* weight, const T* bias, T* x, T* normed) {
 }
 
 template <class T>
-void normalise_backward(int64_t n, const T* weight, const T* normed, T scale, T* dy, T* dweight) {
+void normalize_backward(int64_t n, const T* weight, const T* normed, T scale, T* dy, T* dweight) {
   T mean_e = 0, mean_en = 0;
 #pragma omp simd reduction(+ : mean_e, mean_en)
   for (int64_t k = 0; k < n; ++k) {
@@ -244,8 +244,8 @@ constexpr RecurrentLoops<T> loops = {
      {lstm_forward<T, true, false>, lstm_backward<T, true>}},
     {{lstm_forward<T, false, true>, normed_lstm_backward<T, false>},
      {lstm_forward<T, true, true>, normed_lstm_backward<T, true>}},
-    normalise<T>,
-    normalise_backward<T>,
+    normalize<T>,
+    normalize_backward<T>,
     mix<T>,
     unmix<T>};
 

@@ -23,7 +23,7 @@ extern const ReduceTable reduce_table;
 
 namespace {
 
-// Work below this many numbers is not worth waking a second thread.
+// Fewer elements than this do not justify starting a second thread.
 constexpr int64_t parallel_grain = 32768;
 
 template <class T>
@@ -38,13 +38,13 @@ const ReduceLoops<T>& loops() {
   }
 }
 
-// A part of the block that one call of a loop handles.
+// The part of the block that one call of a loop processes.
 struct Part {
   int64_t outer, first_row, rows, first_column, columns;
 };
 
-// Cuts (outer, reduced, inner) into tiles of columns and chunks of at most `chunk_rows` >= 1 rows,
-// and calls f(part) on several threads. Where nothing is reduced there is one chunk of no rows.
+// Splits (outer, reduced, inner) into tiles of columns and chunks of at most `chunk_rows` >= 1
+// rows, and calls f(part) on several threads. If reduced = 0 there is one chunk of 0 rows.
 template <class F>
 void for_parts(const ReduceSizes& s, int64_t chunk_rows, const F& f) {
   const int64_t chunks = std::max<int64_t>(1, chunk_count(s.reduced, chunk_rows));
@@ -57,7 +57,8 @@ void for_parts(const ReduceSizes& s, int64_t chunk_rows, const F& f) {
       const int64_t row = chunk * chunk_rows, column = tile * column_tile;
       f(Part{outer, row, std::min(chunk_rows, s.reduced - row), column,
              std::min(column_tile, s.inner - column)});
-      if (++tile < tiles) continue;  // counted on: rows can be as short as a division takes
+      if (++tile < tiles)
+        continue;  // incremental: for short rows a division would take as long as the row
       tile = 0;
       if (++chunk < chunks) continue;
       chunk = 0;
@@ -68,43 +69,43 @@ void for_parts(const ReduceSizes& s, int64_t chunk_rows, const F& f) {
 
 // ---- Sums --------------------------------------------------------------------------------------
 
-// totals[j] = sum of the terms in column j of the part. `centre` is (outer, inner) or null.
+// totals[j] = sum of the terms in column j of the part. `center` is (outer, inner) or null.
 template <class T>
 void sum_part(const SumLoops<T>& loop, const T* x, const ReduceSizes& s, const Part& part,
-              const T* centre, Total<T>* totals) {
+              const T* center, Total<T>* totals) {
   static constexpr T no_centre[column_tile] = {};
   x += (part.outer * s.reduced + part.first_row) * s.inner + part.first_column;
-  const T* const c = centre ? centre + part.outer * s.inner + part.first_column : no_centre;
+  const T* const c = center ? center + part.outer * s.inner + part.first_column : no_centre;
   if (s.inner == 1)
     *totals = loop.row(x, part.rows, *c);
   else
     loop.columns(x, part.rows, s.inner, part.columns, c, totals);
 }
 
-// y = finish(sum of the terms, y). Long columns are cut into chunks whose totals are added in
-// order. `centre` may be y itself: a number of y is written after the last read of it.
+// y = finish(sum of the terms, y). Long columns are split into chunks whose totals are added in
+// order. `center` may be y itself: an element of y is written after its last read.
 template <class T, class Finish>
-void reduce_terms(Term term, const T* x, const ReduceSizes& s, const T* centre, T* y,
+void reduce_terms(Term term, const T* x, const ReduceSizes& s, const T* center, T* y,
                   const Finish& finish) {
   const SumLoops<T>& loop = loops<T>().sums[static_cast<int>(term)];
-  // At least 64 rows: the chunks' totals then need little memory beside x.
+  // At least 64 rows: the totals of the chunks then need little memory compared to x.
   const int64_t chunk_rows = std::max<int64_t>(64, parallel_grain / std::max<int64_t>(1, s.inner));
   const int64_t chunks = chunk_count(s.reduced, chunk_rows);
   if (chunks <= 1) {
     for_parts(s, chunk_rows, [&](const Part& part) {
       Total<T> totals[column_tile];
-      sum_part(loop, x, s, part, centre, totals);
+      sum_part(loop, x, s, part, center, totals);
       T* const to = y + part.outer * s.inner + part.first_column;
       for (int64_t j = 0; j < part.columns; ++j) to[j] = finish(totals[j], to[j]);
     });
     return;
   }
-  if (loops_left_out) return;
+  if (dry_run) return;
   const FloatMode mode;
   std::vector<Total<T>> totals(static_cast<std::size_t>(s.outer * chunks * s.inner));
   for_parts(s, chunk_rows, [&](const Part& part) {
     const int64_t chunk = part.outer * chunks + part.first_row / chunk_rows;
-    sum_part(loop, x, s, part, centre, totals.data() + chunk * s.inner + part.first_column);
+    sum_part(loop, x, s, part, center, totals.data() + chunk * s.inner + part.first_column);
   });
   for (int64_t o = 0; o < s.outer; ++o) {
     for (int64_t j = 0; j < s.inner; ++j) {
@@ -117,7 +118,7 @@ void reduce_terms(Term term, const T* x, const ReduceSizes& s, const T* centre, 
   }
 }
 
-// The sum of term(x) over what result i is made of: of a wider exponent and more digits than T.
+// The sum of term(x) for one result, in a wider type than T.
 template <class T, class F>
 long double wide_sum(const T* x, const ReduceSizes& s, int64_t i, const F& term) {
   x += i / s.inner * s.reduced * s.inner + i % s.inner;
@@ -131,21 +132,21 @@ long double wide_sum(const T* x, const ReduceSizes& s, int64_t i) {
   return wide_sum(x, s, i, [](long double v) { return v; });
 }
 
-// Runs of large numbers can overflow on the way to a sum that does not: those are summed again.
+// Partial sums of large elements can overflow although the total does not: those are summed again.
 // divisor: 1, or the count for a mean
 template <class T>
 void repair_overflow(const T* x, const ReduceSizes& s, double divisor, T* y) {
   const int64_t n = s.outer * s.inner;
-  if (loops_left_out || all_finite(y, n)) return;
+  if (dry_run || all_finite(y, n)) return;
   for (int64_t i = 0; i < n; ++i)
     if (!std::isfinite(y[i])) y[i] = static_cast<T>(wide_sum(x, s, i) / divisor);
 }
 
-// The same for variances, and for those of numbers that differ so little that the rounding of their
-// mean shows. n: what the sum of squares is divided by
+// The same for variances, also of elements with so little variation that the rounding of their mean
+// matters. n: divisor of the sum of squares
 template <class T>
 void repair_variance(const T* x, const ReduceSizes& s, double n, T* y) {
-  if (loops_left_out || s.reduced == 0) return;
+  if (dry_run || s.reduced == 0) return;
   for (int64_t i = 0; i < s.outer * s.inner; ++i) {
     const auto first = static_cast<double>(x[i / s.inner * s.reduced * s.inner + i % s.inner]);
     if (std::isfinite(y[i]) && !(static_cast<double>(y[i]) < 0x1p-34 * first * first)) continue;
@@ -202,7 +203,7 @@ void variance(const T* x, ReduceSizes sizes, double correction, T* y) {
 
 template <class T>
 void logsumexp(const T* x, ReduceSizes sizes, T* y) {
-  if (loops_left_out) return;
+  if (dry_run) return;
   const FloatMode mode;
   const int64_t n = sizes.outer * sizes.inner;
   if (sizes.reduced == 0) {

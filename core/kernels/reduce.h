@@ -1,6 +1,6 @@
 // Reductions over the middle axis of (outer, reduced, inner), dense and row-major; a reduction over
-// any run of neighbouring axes has this form. The order of every sum depends on the sizes alone,
-// never on the number of threads.
+// any run of adjacent axes has this form. The order of every sum depends on the sizes only, never
+// on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,12 @@ struct ReduceSizes {
 // y = sum x.    T: float, double, int64_t
 //   x: (outer, reduced, inner)  ->  y: (outer, inner)
 //
-// Short runs are summed in T, in several lanes, and the runs' totals in double: the error of a long
-// sum grows with the length of a run, not with the number of terms.
+// Short runs are summed in T, in several lanes, and the totals of the runs in double: the error of
+// a long sum grows with the length of a run, not with the number of terms.
 template <class T>
 void sum(const T* x, ReduceSizes sizes, T* y);
 
-// y = sum x / reduced; NaN where nothing is reduced.    T: float, double
+// y = sum x / reduced; NaN if reduced is 0.    T: float, double
 template <class T>
 void mean(const T* x, ReduceSizes sizes, T* y);
 
@@ -29,13 +29,13 @@ void mean(const T* x, ReduceSizes sizes, T* y);
 template <class T>
 void variance(const T* x, ReduceSizes sizes, double correction, T* y);
 
-// y = log sum exp(x), shifted by the largest x, so that nothing overflows.    T: float, double
-// Nothing to sum gives -inf, and an infinite x gives what the formula says.
+// y = log sum exp(x), shifted by the largest x to avoid overflow.    T: float, double
+// An empty sum gives -inf, and an infinite x gives the value of the formula.
 template <class T>
 void logsumexp(const T* x, ReduceSizes sizes, T* y);
 
-// The largest (smallest) number and where it stands first; a NaN beats every number.
-// T: float, double, int64_t    reduced >= 1    index: (outer, inner), or null if it is not wanted
+// The largest (smallest) element and the index of its first occurrence; NaN takes precedence.
+// T: float, double, int64_t    reduced >= 1    index: (outer, inner), or null if not required
 template <class T>
 void largest(const T* x, ReduceSizes sizes, T* y, int64_t* index);
 template <class T>
@@ -48,16 +48,16 @@ void cumsum(const T* x, ReduceSizes sizes, bool reverse, T* y);
 
 // ---- The loops, one build per instruction set --------------------------------------------------
 
-// The type that a long sum of T is kept in, and that of a short one. Integers wrap: unsigned.
+// The accumulator types of T for long and for short sums. Integers wrap: unsigned.
 template <class T>
 using Total = std::conditional_t<std::is_integral_v<T>, std::uint64_t, double>;
 template <class T>
 using ShortTotal = std::conditional_t<std::is_integral_v<T>, std::uint64_t, T>;
 
-// What is summed, x being a number and c the centre of its row or column.
+// The term of a sum, for element x and the center c of its row or column.
 enum class Term { x, squared_deviation, exp_deviation };  // x, (x - c)^2, exp(x - c)
 
-// The most columns that a loop over columns takes at once.
+// The maximum number of columns that a loop over columns processes at once.
 inline constexpr int64_t column_tile = 512;
 
 template <class T>
@@ -68,7 +68,7 @@ struct SumLoops {
                   Total<T>* totals);
 };
 
-// The first best number of a row, or of every column.
+// The first extremum of a row, or of every column.
 template <class T>
 struct ExtremeLoops {
   void (*row)(const T* x, int64_t n, T* best, int64_t* index);

@@ -30,8 +30,8 @@ Total<T> sum_row(const T* x, int64_t n, T c) {
   return total;
 }
 
-// Runs of 32 rows are summed in T, four rows at a time, so that a run's sums are loaded and stored
-// once for four numbers.
+// Runs of 32 rows are summed in T, four rows at a time, so that a sum is loaded and stored once per
+// four elements.
 template <Term term, class T>
 void sum_columns(const T* x, int64_t rows, int64_t stride, int64_t columns, const T* c,
                  Total<T>* totals) {
@@ -100,7 +100,7 @@ void best_of_columns(const T* x, int64_t rows, int64_t stride, int64_t columns, 
   }
 }
 
-// Reads the row as a matrix of 64 columns, then compares the columns' bests and what is left over.
+// Reads the row as a matrix of 64 columns, then compares the columns' extrema and the rest.
 template <class Order, class T>
 void best_of_row(const T* x, int64_t n, T* best, int64_t* index) {
   constexpr int64_t lanes = 64;

@@ -7,7 +7,7 @@
 namespace fovea::kernels {
 namespace {
 
-// The pairs of one row. `sign` is -1 to turn back.
+// The pairs of one row. `sign` is -1 for the inverse rotation.
 template <class T>
 void turn(const RopeSizes& n, const T* x, const T* cosines, const T* sines, T sign, T* y) {
   for (int64_t i = 0; i < n.pairs; ++i) {

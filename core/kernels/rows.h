@@ -1,4 +1,4 @@
-// What the row-wise families (softmax, norm, loss, dropout) share outside their inner loops.
+// Shared by the row-wise kernels (softmax, norm, loss, dropout) outside their inner loops.
 #pragma once
 
 #include <fovea/core/kernels/parallel.h>
@@ -18,14 +18,14 @@ const auto& loops_of(const Table& table) {
     return table.f64;
 }
 
-// Rows of n entries that are worth handing to a thread together.
+// Number of rows of n elements per chunk that justifies starting a thread.
 inline int64_t row_grain(int64_t n) {
   constexpr int64_t entries = 16 * 1024;
   return std::max<int64_t>(1, entries / std::max<int64_t>(1, n));
 }
 
-// Calls f(first_row, rows_here) on several threads. Rows are independent of each other, so the cuts
-// cannot be seen in the result.
+// Calls f(first_row, row_count) on several threads. Rows are independent, so the result does not
+// depend on the chunks.
 template <class F>
 void for_rows(int64_t rows, int64_t n, const F& f) {
   parallel_for(rows, row_grain(n), [&f](int64_t begin, int64_t end) { f(begin, end - begin); });

@@ -3,7 +3,8 @@
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
-// A number of the recurrence in registers; `apart` is the way from its real to its imaginary part.
+// An element of the recurrence in registers; `apart` is the offset from its real to its imaginary
+// part.
 template <class T>
 struct Real {
   using Part = T;
@@ -109,7 +110,7 @@ void backward_ends(const ScanStretch& s, int64_t dy_row, const T* a, const T* dy
   }
 }
 
-// The products of a growing recurrence overflow, and infinity times a state of 0 would be NaN.
+// The products of a growing recurrence overflow, and infinity times a zero state would be NaN.
 template <class N, class T = typename N::Part>
 void join(int64_t H, const T* product, const T* from, T* to) {
 #pragma omp simd

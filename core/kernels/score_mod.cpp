@@ -23,7 +23,7 @@ ScoreTile<T> part_of(const ScoreTile<T>& tile, int64_t i, int64_t j, int64_t key
   return part;
 }
 
-// f(part, where it begins in the tile) for pieces of at most keys x queries, in a fixed order.
+// f(part, its position in the tile) for parts of at most keys x queries, in a fixed order.
 template <class T, class F>
 void for_parts(const ScoreTile<T>& tile, int64_t keys, int64_t queries, const F& f) {
   for (int64_t i = 0; i < tile.keys; i += keys)
@@ -31,7 +31,8 @@ void for_parts(const ScoreTile<T>& tile, int64_t keys, int64_t queries, const F&
       f(part_of(tile, i, j, keys, queries), i * tile.stride + j);
 }
 
-// ---- A bias ------------------------------------------------------------------------------------
+// ---- Bias
+// ----------------------------------------------------------------------------------------
 
 template <class T>
 void bias_forward(const void* self, const ScoreTile<T>& tile) {
@@ -49,7 +50,8 @@ void bias_backward(const void* self, const ScoreTile<T>& tile, T* dscores) {
   loops<T>().sum_bias(tile, dscores, dx, m.grad_t_stride, m.grad_s_stride);
 }
 
-// ---- What depends on the distance alone --------------------------------------------------------
+// ---- Functions of the distance
+// -------------------------------------------------------------------
 
 template <class T>
 void distance_forward(const void* self, const ScoreTile<T>& tile) {
@@ -60,7 +62,7 @@ void distance_forward(const void* self, const ScoreTile<T>& tile) {
 
 constexpr int64_t kSide = 256;
 
-// A tile has few distances: they are summed first, then each sum goes to its value.
+// A tile has few distances: gradients are summed per distance first.
 template <class T>
 void distance_backward(const void* self, const ScoreTile<T>& whole, T* dscores) {
   const auto& m = *static_cast<const DistanceMod<T>*>(self);
@@ -74,9 +76,10 @@ void distance_backward(const void* self, const ScoreTile<T>& whole, T* dscores) 
   });
 }
 
-// ---- Clipped distances, a term for each query --------------------------------------------------
+// ---- Clipped distances, one term per query
+// -------------------------------------------------------
 
-// Where all of the tile's keys lie beyond one end of the clipping: the column they read, else -1.
+// If all of the tile's keys are beyond one end of the clipping: the column they read, else -1.
 template <class T>
 int64_t shared_column(const ClippedMod<T>& m, const ScoreTile<T>& tile) {
   const int64_t nearest = tile.key - tile.query - m.shift;  // of the first key and query
@@ -127,7 +130,8 @@ void soft_cap_backward(const void* self, const ScoreTile<T>& tile, T* dscores) {
   loops<T>().soft_cap_backward(tile, static_cast<const SoftCapMod<T>*>(self)->cap, dscores);
 }
 
-// ---- One after the other -----------------------------------------------------------------------
+// ---- Composition
+// ---------------------------------------------------------------------------------
 
 template <class T>
 void chain_forward(const void* self, const ScoreTile<T>& tile) {
@@ -138,8 +142,8 @@ void chain_forward(const void* self, const ScoreTile<T>& tile) {
 
 constexpr int64_t kRoom = 4096;
 
-// The second change's backward reads what the first one made: that is made in the tile again, and
-// the tile's own scores are put back afterwards.
+// The backward of the second modification reads the output of the first: it is recomputed in the
+// tile, and the tile's scores are restored afterwards.
 template <class T>
 void chain_backward(const void* self, const ScoreTile<T>& whole, T* dscores) {
   const auto& m = *static_cast<const ChainMod<T>*>(self);

@@ -1,8 +1,9 @@
-// Changes of attention's scores, a tile at a time: the built-in ones of core/ops/score_mod.h.
+// Modifications of attention's scores, one tile at a time: the built-in ones of
+// core/ops/score_mod.h.
 //
-// A tile's scores lie keys first, see ScoreTile. `dscores` lies alike. hook_of() gives functions
-// that read their argument, which must outlive the hook; where nothing is to be done in the
-// backward, the hook has no function for it.
+// A tile's scores are stored as (keys, queries), see ScoreTile; `dscores` likewise. hook_of()
+// returns functions that read their argument, which must outlive the hook; if the backward does
+// nothing, the hook has no function for it.
 #pragma once
 
 #include <fovea/core/kernels/attention.h>
@@ -14,12 +15,12 @@ template <class T>
 struct BiasMod {
   const T* bias;
   int64_t b_stride, h_stride, t_stride, s_stride;
-  T* grad;  // null: not wanted
+  T* grad;  // null: not required
   int64_t grad_b_stride, grad_h_stride, grad_t_stride, grad_s_stride;
 };
 
-// scores(b, h, t, s) += factor[x] values(b, h, index[x]), x = t - s + S - 1: what depends on the
-// distance alone.
+// scores(b, h, t, s) += factor[x] values(b, h, index[x]), x = t - s + S - 1: a term that depends on
+// the distance only.
 template <class T>
 struct DistanceMod {
   int64_t S;
@@ -27,12 +28,12 @@ struct DistanceMod {
   int64_t b_stride, h_stride;
   const T* factor;       // (T + S - 1)
   const int64_t* index;  // (T + S - 1)
-  T* grad;               // by values; null: not wanted
+  T* grad;               // by values; null: not required
   int64_t grad_b_stride, grad_h_stride;
 };
 
-// scores(b, h, t, s) += values(b, h, t, c), c = clip(s - t - shift, -reach, reach) + reach: a term
-// of its own for each query. Rows of values are dense, 2 reach + 1 long.
+// scores(b, h, t, s) += values(b, h, t, c), c = clip(s - t - shift, -reach, reach) + reach: a
+// separate term per query. Rows of values are dense, 2 reach + 1 long.
 template <class T>
 struct ClippedMod {
   int64_t reach, shift;
@@ -48,7 +49,7 @@ struct SoftCapMod {
   T cap;
 };
 
-// First one, then the other.
+// Applies the first, then the second.
 template <class T>
 struct ChainMod {
   ScoreHook<T> first, next;

@@ -4,8 +4,8 @@
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
-// A bias has its keys side by side, the tile its queries. Blocks of this many keep a vector's lines
-// in the cache until they are used up.
+// A bias is stored as (queries, keys), the tile as (keys, queries). Blocks of this size keep the
+// cache lines in use in the cache.
 constexpr int64_t kBlock = 16;
 
 template <class T>
@@ -25,7 +25,7 @@ template <class T>
 void sum_bias(const ScoreTile<T>& tile, const T* ds, T* dx, int64_t t_stride, int64_t s_stride) {
   for (int64_t j0 = 0; j0 < tile.queries; j0 += kBlock) {
     const int64_t width = tile.queries - j0 < kBlock ? tile.queries - j0 : kBlock;
-    if (t_stride == 0) {  // all queries share a number
+    if (t_stride == 0) {  // all queries share one element
       for (int64_t i = 0; i < tile.keys; ++i) {
         T sum = 0;
         for (int64_t j = 0; j < width; ++j) sum += ds[i * tile.stride + j0 + j];
@@ -89,7 +89,7 @@ void soft_cap_backward(const ScoreTile<T>& tile, T cap, T* ds) {
 #pragma omp simd
     for (int64_t j = 0; j < tile.queries; ++j) {
       const T y = tanh(scores[j] * inverse);
-      d[j] = d[j] == 0 ? T{0} : d[j] * (1 - y * y);  // dropped: whatever the score was
+      d[j] = d[j] == 0 ? T{0} : d[j] * (1 - y * y);  // masked: the score may be anything
     }
   }
 }

@@ -1,5 +1,5 @@
-// Softmax over the rows of a matrix, and its relatives. Everything is row-major and contiguous;
-// rows are shared among threads. T is float or double.
+// Softmax and log-softmax over the rows of a matrix. Everything is row-major and contiguous; rows
+// are shared among threads. T is float or double.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +7,12 @@
 namespace fovea::kernels {
 
 // y = exp(x - max x) / sum exp(x - max x)      per row      x, y: (rows, n)
-// A row that is all -inf, or holds a NaN or +inf, gives NaN: it has no softmax.
+// A row that is all -inf, or contains NaN or +inf, gives NaN: its softmax is undefined.
 template <class T>
 void softmax(const T* x, int64_t rows, int64_t n, T* y);
 
-// The same over the entries with keep = true; the others get 0, whatever x holds there.
-// A row with nothing kept, or whose kept entries are all -inf, gives zeros.      keep: (rows, n)
+// The same over the elements with keep = true; the others are 0, whatever the values of x there.
+// A row with no kept element, or only -inf kept, gives zeros.      keep: (rows, n)
 template <class T>
 void masked_softmax(const T* x, const bool* keep, int64_t rows, int64_t n, T* y);
 
@@ -28,7 +28,7 @@ void log_softmax(const T* x, int64_t rows, int64_t n, T* y);
 template <class T>
 void log_softmax_backward(const T* y, const T* dy, int64_t rows, int64_t n, T* dx);
 
-// The loops behind the functions above, on one thread, for one instruction set.
+// The single-thread loops for one instruction set.
 template <class T>
 struct SoftmaxRows {
   void (*softmax)(const T* x, int64_t rows, int64_t n, T* y);

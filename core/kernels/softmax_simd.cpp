@@ -19,9 +19,8 @@ void softmax(const T* x, int64_t rows, int64_t n, T* y) {
   }
 }
 
-// A dropped entry counts as -inf. Where all are -inf the shift is 0 instead, so that every term is
-// exp(-inf) = 0 and not exp(-inf + inf) = NaN. The mask is read as bytes, from which GCC 12 makes
-// twice as fast a loop as from bools.
+// Masked elements count as -inf. If all are -inf the shift is 0: exp(-inf + inf) would be NaN. The
+// mask is read as bytes, for which GCC 12 makes twice as fast a loop as for bools.
 template <class T>
 void masked_softmax(const T* x, const bool* keep, int64_t rows, int64_t n, T* y) {
   const T lowest = -static_cast<T>(__builtin_huge_val());
@@ -33,12 +32,12 @@ void masked_softmax(const T* x, const bool* keep, int64_t rows, int64_t n, T* y)
     const T shift = largest == lowest ? 0 : largest;
     const T sum = row_sum<T>(n, [&](int64_t i) { return y[i] = exp(y[i] - shift); });
     scale_row(sum == 0 ? 0 : 1 / sum, n, y);
-    if (sum != sum)  // of a kept NaN: it does not reach what is dropped
+    if (sum != sum)  // of an unmasked NaN: it must not affect masked elements
       for (int64_t i = 0; i < n; ++i) y[i] = keep[i] ? y[i] : 0;
   }
 }
 
-// Where y = 0, whatever dy holds: a dropped entry's may be NaN.
+// 0 where y = 0: dy of a masked element may be NaN.
 template <class T>
 void softmax_backward_of_kept(const T* y, const T* dy, int64_t n, T* dx) {
   T dot = 0;

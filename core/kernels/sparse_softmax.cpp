@@ -22,9 +22,9 @@ double sparsemax_threshold(const std::vector<double>& z) {
   return tau;
 }
 
-// tau of entmax-1.5.   z: descending, halved already. With mean m and sum of squared deviations v
-// of the k largest, sum (z - tau)^2 = 1 is solved by tau = m - sqrt((1 - v) / k); the support is
-// the longest prefix that lies above its tau. m and v are updated as Welford (1962) does it.
+// tau of entmax-1.5.   z: descending, already halved. With mean m and sum of squared deviations v
+// of the k largest (Welford 1962), tau = m - sqrt((1 - v) / k); the support is the longest prefix
+// above its tau.
 double entmax15_threshold(const std::vector<double>& z) {
   double mean = 0, deviation = 0, tau = 0;
   for (std::size_t i = 0; i < z.size(); ++i) {
@@ -39,8 +39,8 @@ double entmax15_threshold(const std::vector<double>& z) {
   return tau;
 }
 
-// One row. `z` is scratch: the entries that may be in the support, which are less than 1 below the
-// top one after entmax's halving (a top entry further above would have y > 1).
+// One row. `z` is scratch: the elements that may be in the support, less than 1 below the largest
+// after entmax's halving (further apart, the largest would have y > 1).
 template <class T>
 void one_row(SparseSoftmax kind, const T* x, const bool* keep, int64_t n, T* y,
              std::vector<double>& z) {
@@ -49,7 +49,7 @@ void one_row(SparseSoftmax kind, const T* x, const bool* keep, int64_t n, T* y,
   bool finite = true;
   for (int64_t i = 0; i < n; ++i) {
     if (keep && !keep[i]) continue;
-    finite = finite && x[i] < std::numeric_limits<T>::infinity();  // NaN is not
+    finite = finite && x[i] < std::numeric_limits<T>::infinity();  // false for NaN
     top = std::max(top, static_cast<double>(x[i]));
   }
   const bool nothing = top == -std::numeric_limits<double>::infinity();
@@ -87,7 +87,7 @@ template <class T>
 void sparse_softmax_backward(SparseSoftmax kind, const T* y, const T* dy, int64_t rows, int64_t n,
                              T* dx) {
   const auto weight = [kind](T p) {
-    if (p == 0) return 0.0;  // a NaN stays one
+    if (p == 0) return 0.0;  // NaN propagates
     return kind == SparseSoftmax::entmax15 ? std::sqrt(static_cast<double>(p)) : 1.0;
   };
   for_rows(rows, n, [&](int64_t first, int64_t count) {
@@ -95,7 +95,7 @@ void sparse_softmax_backward(SparseSoftmax kind, const T* y, const T* dy, int64_
       const T *p = y + row * n, *d = dy + row * n;
       double total = 0, product = 0;
       for (int64_t i = 0; i < n; ++i) {
-        if (p[i] == 0) continue;  // whatever dy holds outside the support
+        if (p[i] == 0) continue;  // outside the support dy is ignored
         total += weight(p[i]);
         product += weight(p[i]) * static_cast<double>(d[i]);
       }

@@ -6,12 +6,12 @@
 
 namespace fovea::kernels {
 
-// Which of the two: y = max(x - tau, 0) or y = max(x / 2 - tau, 0)^2, sum y = 1.
+// sparsemax: y = max(x - tau, 0); entmax15: y = max(x / 2 - tau, 0)^2, both with sum y = 1.
 enum class SparseSoftmax : std::uint8_t { sparsemax, entmax15 };
 
-// Per row.   x, y: (rows, n)   keep: (rows, n), or null for all; dropped entries get 0, whatever x
-// holds there. A row with nothing kept, or whose kept entries are all -inf, gives zeros under a
-// mask and NaN without one; a kept NaN or +inf gives NaN.
+// Per row.   x, y: (rows, n)   keep: (rows, n), or null for all; masked elements are 0, whatever
+// the values of x there. A row with no kept element, or only -inf kept, gives zeros under a mask
+// and NaN without one; a kept NaN or +inf gives NaN.
 template <class T>
 void sparse_softmax(SparseSoftmax kind, const T* x, const bool* keep, int64_t rows, int64_t n,
                     T* y);

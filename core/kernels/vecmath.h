@@ -1,19 +1,19 @@
-// exp, log, tanh, sigmoid, erf and their relatives as short polynomials without branches, so that a
-// loop over them under `#pragma omp simd` becomes vector code of whatever width the file that
-// includes this is compiled for. Only *_simd.cpp files may include it: everything here is static.
+// exp, log, tanh, sigmoid, erf and related functions as short polynomials without branches, so that
+// a loop under `#pragma omp simd` is vectorized to the width that the including file is compiled
+// for. Only *_simd.cpp files may include it: everything here is static.
 //
-// The same text serves float and double: Ieee<T> describes the format, and only the polynomials
-// (minimax fits, made for this file) come in two lengths.
+// One implementation serves float and double: Ieee<T> describes the format, and only the
+// polynomials (minimax fits, made for this file) differ in length.
 //
-// Largest error in units in the last place, for both types, over the whole domain and with results
-// that are denormal. tests/core/kernels/vecmath_test.cpp measures it on every instruction set and
-// holds these bounds:
+// Largest error in units in the last place, for both types, over the whole domain, including
+// denormal results. tests/core/kernels/vecmath_test.cpp measures it on every instruction set and
+// checks these bounds:
 //
 //   exp 1.1    log 1    tanh 2.6    sigmoid 2.5    erf 1.5    softplus 2
 //
-// Infinities give the limits, NaN gives NaN, exp overflows to infinity and fades through the
-// denormals to 0, log(0) = -inf and log of a negative number is NaN. The text relies on IEEE
-// arithmetic: it must not be compiled with -ffast-math.
+// Infinities give the limits, NaN gives NaN, exp overflows to infinity and underflows gradually to
+// 0, log(0) = -inf and log of a negative number is NaN. Relies on IEEE arithmetic: must not be
+// compiled with -ffast-math.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +68,8 @@ FOVEA_INLINE T from_bits(Bits<T> bits) {
   return __builtin_bit_cast(T, bits);
 }
 
-// ---- Small tools -------------------------------------------------------------------------------
+// ---- Bit operations
+// ------------------------------------------------------------------------------
 
 template <class T>
 inline constexpr Bits<T> sign_bit = Bits<T>{1} << (8 * sizeof(T) - 1);
@@ -86,7 +87,7 @@ FOVEA_INLINE T with_sign_of(T x, T sign) {  // x >= 0
   return from_bits<T>(bits_of(x) | (bits_of(sign) & sign_bit<T>));
 }
 
-// NaN falls through both comparisons.
+// NaN passes: both comparisons are false.
 template <class T>
 FOVEA_INLINE T clamped(T x, T low, T high) {
   x = x < low ? low : x;
@@ -99,7 +100,7 @@ FOVEA_INLINE T square_root(T x) {
   return static_cast<T>(__builtin_sqrt(x));
 }
 
-// The C library's: far from a short polynomial when it is to be accurate, so not vector code.
+// The C library's: an accurate pow is not a short polynomial, so this is not vectorized.
 template <class T>
 FOVEA_INLINE T power(T x, T p) {
   if constexpr (sizeof(T) == sizeof(float)) return __builtin_powf(x, p);
@@ -125,8 +126,7 @@ struct Reduced {
   Bits<T> n;  // modulo 2^32 or 2^64
 };
 
-// 1.5 * 2^mantissa_bits: adding it rounds a number to an integer, which then stands in the lowest
-// bits of the sum.
+// 1.5 * 2^mantissa_bits: adding it rounds a number to an integer, in the lowest bits of the sum.
 template <class T>
 inline constexpr T rounding_shift = static_cast<T>(Bits<T>{3} << (Ieee<T>::mantissa_bits - 1));
 
@@ -157,8 +157,8 @@ FOVEA_INLINE double expm1_reduced(double r) {
                             2.0926428265205664e-09);
 }
 
-// exp(x) = 2^n exp(r). The power of two is applied in two halves, since neither the largest nor
-// the denormal results could be reached by a single normal factor.
+// exp(x) = 2^n exp(r). The power of two is applied in two factors, since a single normal factor
+// cannot give the largest or the denormal results.
 template <class T>
 FOVEA_INLINE T exp_clamped(T x) {
   const Reduced<T> at = reduce_by_ln2(x);
@@ -171,7 +171,7 @@ template <class T>
 FOVEA_INLINE T exp(T x) {
   return exp_clamped(clamped(x, Ieee<T>::exp_min, Ieee<T>::exp_max));
 }
-// The same for x <= 0, with the same bits.
+// The same for x <= 0, bitwise equal.
 template <class T>
 FOVEA_INLINE T exp_nonpositive(T x) {
   return exp_clamped(x < Ieee<T>::exp_min ? Ieee<T>::exp_min : x);
@@ -198,8 +198,8 @@ FOVEA_INLINE double atanh_tail(double z) {
                     0.07109189775242211, 0.16284894293525765);
 }
 
-// What log(1 + f) lacks of f, for -1/3 <= f <= 1. With s = f / (2 + f):
-// log(1 + f) = 2 atanh(s) = f - s (f - s^2 atanh_tail(s^2)),  where f itself carries no error.
+// f - log(1 + f), for -1/3 <= f <= 1. With s = f / (2 + f):
+// log(1 + f) = 2 atanh(s) = f - s (f - s^2 atanh_tail(s^2)),  where f itself is exact.
 template <class T>
 FOVEA_INLINE T log1p_deficit(T f) {
   const T s = f / (2 + f);
@@ -236,7 +236,7 @@ FOVEA_INLINE T log(T x) {
 
 // ---- Sigmoids ----------------------------------------------------------------------------------
 
-// tanh(x) = -t / (2 + t) with t = exp(-2 |x|) - 1, and the sign of x.
+// tanh(x) = -t / (2 + t) with t = exp(-2 |x|) - 1, with the sign of x.
 template <class T>
 FOVEA_INLINE T tanh(T x) {
   const T t = expm1_nonpositive(-2 * magnitude(x));

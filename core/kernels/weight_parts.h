@@ -1,4 +1,4 @@
-// How the weights that a few rows are multiplied with are cut into tasks.
+// How the weights of a product with few rows are split into tasks.
 #pragma once
 
 #include <fovea/core/kernels/float_mode.h>
@@ -8,18 +8,18 @@
 
 namespace fovea::kernels {
 
-// Measured: what one thread reads from L3 in the time that it takes to start another.
+// Measured: what one thread reads from L3 in the time it takes to start another.
 constexpr int64_t kWeightsPerPart = 32 * 1024;
-constexpr int64_t kMostShares = 16;  // each leaves a share of the result that has to be added
+constexpr int64_t kMaxParts = 16;  // each produces a partial result that has to be added
 
-// `units` (hidden units, heads) with `weights` numbers each, in parts of as many units. The cut
-// depends on sizes alone.
+// `units` (hidden units, heads) with `weights` elements each, split into equal parts. The split
+// depends on sizes only.
 struct WeightParts {
   int64_t units, size, count;
 
   WeightParts(int64_t all, int64_t weights) : units(all) {
     const int64_t wanted =
-        std::clamp<int64_t>(all * weights / kWeightsPerPart, 1, std::min(kMostShares, all));
+        std::clamp<int64_t>(all * weights / kWeightsPerPart, 1, std::min(kMaxParts, all));
     size = (all + wanted - 1) / wanted;
     count = (all + size - 1) / size;
   }
@@ -27,7 +27,7 @@ struct WeightParts {
   int64_t end(int64_t part) const { return std::min(units, (part + 1) * size); }
 };
 
-// y = the parts' shares, added up in order, + bias.    shares: (parts, rows, width)
+// y = sum of the partial results, in order, + bias.    shares: (parts, rows, width)
 template <class T>
 void add_shares(int64_t parts, int64_t rows, int64_t width, const T* shares, const T* bias, T* y) {
   const FloatMode mode;

@@ -3,10 +3,10 @@
 #include <fovea/core/observe.h>
 #include <fovea/core/ops/additive_attention.h>
 #include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/kept_products.h>
+#include <fovea/core/ops/kept_products_detail.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
-#include <fovea/core/ops/optional_input.h>
+#include <fovea/core/ops/optional_input_detail.h>
 #include <fovea/core/ops/softmax.h>
 
 namespace fovea {
@@ -20,17 +20,17 @@ kernels::AdditiveSizes checked_sizes(const Tensor& q, const Tensor& k, const Ten
   const bool ranks = q.rank() == 3 && k.rank() == 3 && v.rank() == 1 && x.rank() == 3;
   if (!ranks || q.dim(0) != k.dim(0) || k.dim(0) != x.dim(0) || k.dim(1) != x.dim(1) ||
       q.dim(2) != k.dim(2) || v.dim(0) != k.dim(2))
-    shape_error("additive_attention",
-                "queries {}, keys {}, v {}, values {}: they must be (B, T, A), (B, S, A), (A), "
-                "(B, S, C)",
-                q.shape().str(), k.shape().str(), v.shape().str(), x.shape().str());
+    shape_error(
+        "additive_attention",
+        "queries {}, keys {}, v {}, values {}: must be (B, T, A), (B, S, A), (A), (B, S, C)",
+        q.shape().str(), k.shape().str(), v.shape().str(), x.shape().str());
   if (q.dtype() != k.dtype() || k.dtype() != v.dtype() || v.dtype() != x.dtype())
-    dtype_error("additive_attention", "queries {}, keys {}, v {}, values {}: types must be equal",
+    dtype_error("additive_attention", "queries {}, keys {}, v {}, values {}: dtypes must be equal",
                 name_of(q.dtype()), name_of(k.dtype()), name_of(v.dtype()), name_of(x.dtype()));
   return {q.dim(0), q.dim(1), k.dim(1), k.dim(2), x.dim(2)};
 }
 
-kernels::KeepTable keep_table(const Tensor& kept) {
+kernels::MaskTable keep_table(const Tensor& kept) {
   if (!kept.defined()) return {nullptr, 0, 0};
   return {kept.data<bool>(), kept.dim(0) > 1 ? kept.dim(1) * kept.dim(2) : 0, kept.dim(2)};
 }
@@ -71,18 +71,18 @@ AttentionOutput additive_attention(const Tensor& queries, const Tensor& keys, co
     const MaskSizes pairs{n.B, 1, n.T, n.S};
     return kept_pairs(mask.plan(pairs), pairs);
   });
-  const Tensor a = numbers_of(weights);  // without its history
+  const Tensor a = without_graph(weights);  // detached
   std::vector<Tensor> out = record_outputs<"additive_attention">(
       {std::move(context), std::move(weights)}, {q, k, v, x},
       [q = keep(q), k = keep(k), v = keep(v), x = keep(x), a = keep(a), mask](
-          std::span<const Tensor> dys, Wanted wanted) -> Grads {
+          std::span<const Tensor> dys, NeedsGrad needs_grad) -> Grads {
         if (grad_enabled()) {
-          const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+          const auto reference = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
             AttentionOutput y = additive_attention_reference(in[0], in[1], in[2], in[3], mask);
             return {y.context, y.weights};
           };
           const Tensor inputs[] = {q, k, v, x};
-          return backward_by_twin(twin, inputs, dys, wanted);
+          return backward_by_reference(reference, inputs, dys, needs_grad);
         }
         AdditiveGrads d = fused_backward(q, k, v, x, a, dys);
         Grads grads(4);

@@ -1,9 +1,9 @@
-// The fused attention: what the op checks and keeps. The definition is in attention_reference.cpp,
-// the calls of the kernels are in attention_parts.cpp.
+// The fused attention op: checks and saved tensors. The reference is in attention_reference.cpp,
+// the kernel calls are in attention_parts.cpp.
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/philox.h>
 #include <fovea/core/observe.h>
-#include <fovea/core/ops/attention_parts.h>
+#include <fovea/core/ops/attention_detail.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
@@ -22,7 +22,7 @@ Tensor with_dense_rows(const Tensor& x) {
   return x.dim(-1) <= 1 || x.strides()[x.rank() - 1] == 1 ? x : x.contiguous();
 }
 
-// A fresh (B, heads, rows, width) whose axes 1 and 2 lie in memory in the order that `like`'s do.
+// A new (B, heads, rows, width) tensor with axes 1 and 2 in the memory order of `like`.
 Tensor empty_in_order_of(const Tensor& like, std::int64_t width) {
   const std::int64_t B = like.dim(0), H = like.dim(1), T = like.dim(2);
   if (H == 1 || T == 1 || like.strides()[1] >= like.strides()[2])
@@ -31,8 +31,8 @@ Tensor empty_in_order_of(const Tensor& like, std::int64_t width) {
   return alias(dense, {B, H, T, width}, {T * H * width, width, H * width, 1});
 }
 
-// How far the rows of x, (B, heads, rows, width) or (N, heads, width), lie apart; 0 if they are not
-// evenly spaced, each with the heads one after the other.
+// The stride of the rows of x, (B, heads, rows, width) or (N, heads, width), if the heads of each
+// row are contiguous and rows evenly spaced; else 0.
 std::int64_t row_distance(const Tensor& x) {
   const std::int64_t row_axis = x.rank() == 4 ? 2 : 0, W = x.strides()[row_axis];
   const bool joined = x.strides()[x.rank() - 1] == 1 &&
@@ -41,7 +41,7 @@ std::int64_t row_distance(const Tensor& x) {
   return joined ? W : 0;
 }
 
-// Whether xs are the columns of one matrix, all of them and in this order: split by a projection.
+// True if xs are all columns of one matrix, in this order, as after splitting a projection.
 bool are_columns_of_one(std::span<const Tensor> xs) {
   std::int64_t width = 0;
   for (const Tensor& x : xs) {
@@ -55,7 +55,7 @@ bool are_columns_of_one(std::span<const Tensor> xs) {
   return width > 0 && width == row_distance(xs[0]);
 }
 
-// Fresh tensors that lie as xs do: then split() finds its gradient joined.
+// New tensors with the layout of xs, so that the backward of split() needs no copy.
 std::vector<Tensor> empty_columns_of_one(std::span<const Tensor> xs) {
   const std::int64_t rows = xs[0].numel() / (xs[0].dim(1) * xs[0].dim(-1)), W = row_distance(xs[0]);
   const Tensor all = empty({rows * W}, xs[0].dtype());
@@ -68,25 +68,25 @@ std::vector<Tensor> empty_columns_of_one(std::span<const Tensor> xs) {
   return parts;
 }
 
-// Room for the gradients of q, k and v, in the order of memory that those have.
+// Buffers for the gradients of q, k and v, with their memory order.
 //   inputs: (B, heads, rows, width) or (N, heads, width)
-std::vector<Tensor> room_for_gradients(std::span<const Tensor> inputs, Wanted wanted) {
-  if (wanted[0] && wanted[1] && wanted[2] && are_columns_of_one(inputs))
+std::vector<Tensor> allocate_gradients(std::span<const Tensor> inputs, NeedsGrad needs_grad) {
+  if (needs_grad[0] && needs_grad[1] && needs_grad[2] && are_columns_of_one(inputs))
     return empty_columns_of_one(inputs);
-  std::vector<Tensor> room(3);
-  if (wanted[1] && wanted[2] && are_columns_of_one(inputs.subspan(1))) {
+  std::vector<Tensor> buffers(3);
+  if (needs_grad[1] && needs_grad[2] && are_columns_of_one(inputs.subspan(1))) {
     std::vector<Tensor> kv = empty_columns_of_one(inputs.subspan(1));
-    room[1] = std::move(kv[0]);
-    room[2] = std::move(kv[1]);
+    buffers[1] = std::move(kv[0]);
+    buffers[2] = std::move(kv[1]);
   }
   for (std::size_t i = 0; i < 3; ++i)
-    if (wanted[i] && !room[i].defined())
-      room[i] = inputs[i].rank() == 4 ? empty_in_order_of(inputs[i], inputs[i].dim(-1))
-                                      : empty(inputs[i].shape(), inputs[i].dtype());
-  return room;
+    if (needs_grad[i] && !buffers[i].defined())
+      buffers[i] = inputs[i].rank() == 4 ? empty_in_order_of(inputs[i], inputs[i].dim(-1))
+                                         : empty(inputs[i].shape(), inputs[i].dtype());
+  return buffers;
 }
 
-// A derivative that nobody gave is 0.
+// An undefined gradient is 0.
 Tensor given_or_zeros(const Tensor& dy, const Shape& shape, DType dtype) {
   if (dy.defined()) return with_dense_rows(dy);
   return alias(zeros({shape.back()}, dtype), shape, {0, 0, 0, 1});
@@ -94,10 +94,10 @@ Tensor given_or_zeros(const Tensor& dy, const Shape& shape, DType dtype) {
 
 Settings settings_of(const AttentionOptions& options, std::int64_t D) {
   return {detail::attention_scale(options, D), options.dropout, options.score_mod,
-          options.sinks.defined() ? numbers_of(options.sinks.contiguous()) : Tensor()};
+          options.sinks.defined() ? without_graph(options.sinks.contiguous()) : Tensor()};
 }
 
-// Sets aside the words of one part.
+// Reserves the random words of one part.
 RngState reserve(const AttentionOptions& options, const AttentionShape& n) {
   if (options.dropout == 0) return {};
   const auto from = options.rng->reserve(n.B * n.H * n.S * ((n.T + 3) / 4 * 4));
@@ -115,11 +115,11 @@ std::vector<Tensor> inputs_of(const Tensor& q, const Tensor& k, const Tensor& v,
   return inputs;
 }
 
-// ---- The record --------------------------------------------------------------------------------
+// ---- Saved tensors -----------------------------------------------------------------------------
 
-// What a backward needs of a call, whichever way its parts lie.
+// Values saved for backward, for padded and packed calls.
 struct Call {
-  AttentionOptions options;  // its rng is not used again
+  AttentionOptions options;  // its rng is not used in the backward
   Settings settings;
   std::vector<Saved> kept;  // the inputs, then the outputs
   std::size_t inputs;
@@ -135,12 +135,14 @@ struct Call {
   std::size_t captured() const {
     return settings.score_mod ? settings.score_mod.impl().captured.size() : 0;
   }
-  bool sinks_wanted(Wanted wanted) const { return settings.sinks.defined() && wanted[inputs - 1]; }
-  // Zeros to add to, where they are wanted: (B, H, ...) for each captured tensor.
-  std::vector<Tensor> captured_grads(Wanted wanted, std::int64_t B, std::int64_t H) const {
+  bool sinks_wanted(NeedsGrad needs_grad) const {
+    return settings.sinks.defined() && needs_grad[inputs - 1];
+  }
+  // Zeroed accumulators where required: (B, H, ...) for each captured tensor.
+  std::vector<Tensor> captured_grads(NeedsGrad needs_grad, std::int64_t B, std::int64_t H) const {
     std::vector<Tensor> all(captured());
     for (std::size_t i = 0; i < all.size(); ++i) {
-      if (!wanted[3 + i]) continue;
+      if (!needs_grad[3 + i]) continue;
       const Tensor& x = settings.score_mod.impl().captured[i];
       Shape shape = x.shape();
       shape[0] = B;
@@ -160,16 +162,17 @@ Call call_of(const AttentionOptions& options, std::int64_t D, const std::vector<
   return call;
 }
 
-// The definition from `place` in the random numbers on, with `in` (inputs as of inputs_of).
-AttentionResult twin_of(const Call& call, const Tensor& q, const Tensor& k, const Tensor& v,
-                        const Mask& mask, const RngState& place, const std::vector<Tensor>& in) {
+// The reference with random numbers from `place` on; `in` are inputs as of inputs_of.
+AttentionResult reference_of(const Call& call, const Tensor& q, const Tensor& k, const Tensor& v,
+                             const Mask& mask, const RngState& place,
+                             const std::vector<Tensor>& in) {
   Rng rng(place);
   AttentionOptions options = call.options;
   options.rng = &rng;
   const bool sinks = options.sinks.defined();
   if (sinks) options.sinks = in.back();
   const std::vector<Tensor> captured(in.begin() + 3, in.end() - (sinks ? 1 : 0));
-  return detail::attention_twin(q, k, v, mask, options, captured);
+  return detail::attention_reference_with(q, k, v, mask, options, captured);
 }
 
 std::int64_t pairs_of(const std::vector<Part>& parts) {
@@ -179,7 +182,7 @@ std::int64_t pairs_of(const std::vector<Part>& parts) {
   return pairs;
 }
 
-// The gradients of the inputs behind q, k and v, from those of the parts.
+// The gradients of the inputs after q, k and v, from those of the parts.
 void add_shared_grads(const Call& call, const std::vector<PartGrads>& parts, Grads& grads) {
   for (std::size_t i = 0; i < call.captured(); ++i)
     for (const PartGrads& part : parts) {
@@ -191,7 +194,7 @@ void add_shared_grads(const Call& call, const std::vector<PartGrads>& parts, Gra
 
 // The backward of a padded batch.
 Grads padded_backward(const Call& call, const std::vector<Part>& parts, std::span<const Tensor> dys,
-                      Wanted wanted) {
+                      NeedsGrad needs_grad) {
   const Part& part = parts[0];
   const AttentionShape& n = part.n;
   const DType dtype = part.q.dtype();
@@ -199,13 +202,13 @@ Grads padded_backward(const Call& call, const std::vector<Part>& parts, std::spa
   PartGrads& d = all[0];
   d.doutput = given_or_zeros(dys[0], part.output.shape(), dtype);
   if (dys[1].defined()) d.dlse = dys[1].contiguous();
-  const std::vector<Tensor> room =
-      room_for_gradients(std::vector<Tensor>{part.q, part.k, part.v}, wanted);
-  d.dq = room[0];
-  d.dk = room[1];
-  d.dv = room[2];
-  if (call.sinks_wanted(wanted)) d.dsinks = empty({n.B, n.H}, dtype);
-  d.captured = call.captured_grads(wanted, n.B, n.H);
+  const std::vector<Tensor> buffers =
+      allocate_gradients(std::vector<Tensor>{part.q, part.k, part.v}, needs_grad);
+  d.dq = buffers[0];
+  d.dk = buffers[1];
+  d.dv = buffers[2];
+  if (call.sinks_wanted(needs_grad)) d.dsinks = empty({n.B, n.H}, dtype);
+  d.captured = call.captured_grads(needs_grad, n.B, n.H);
   detail::run_backward(parts, call.settings, all, dtype);
   Grads grads(call.inputs);
   grads[0] = d.dq;
@@ -226,8 +229,8 @@ AttentionResult scaled_dot_product_attention_with_lse(const Tensor& query, const
   const Tensor q = with_dense_rows(query), k = with_dense_rows(key), v = with_dense_rows(value);
   Tensor output = empty_in_order_of(q, n.E), lse = empty({n.B, n.H, n.T}, q.dtype());
   std::vector<Part> parts;
-  parts.push_back({n, numbers_of(q), numbers_of(k), numbers_of(v), numbers_of(output),
-                   numbers_of(lse), std::move(plan), reserve(options, n)});
+  parts.push_back({n, without_graph(q), without_graph(k), without_graph(v), without_graph(output),
+                   without_graph(lse), std::move(plan), reserve(options, n)});
   const std::vector<Tensor> inputs = inputs_of(q, k, v, options);
   Call call = call_of(options, n.D, inputs, {parts[0].output, parts[0].lse});
   detail::run_forward(parts, call.settings, q.dtype());
@@ -235,14 +238,14 @@ AttentionResult scaled_dot_product_attention_with_lse(const Tensor& query, const
   std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
       {std::move(output), std::move(lse)}, std::span<const Tensor>(inputs),
       any_strides([call = std::move(call), parts = std::move(parts), mask](
-                      std::span<const Tensor> dys, Wanted wanted) -> Grads {
+                      std::span<const Tensor> dys, NeedsGrad needs_grad) -> Grads {
         call.check_versions();
-        if (!grad_enabled()) return padded_backward(call, parts, dys, wanted);
-        const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
-          AttentionResult y = twin_of(call, in[0], in[1], in[2], mask, parts[0].random, in);
+        if (!grad_enabled()) return padded_backward(call, parts, dys, needs_grad);
+        const auto reference = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+          AttentionResult y = reference_of(call, in[0], in[1], in[2], mask, parts[0].random, in);
           return {y.output, y.logsumexp};
         };
-        return backward_by_twin(twin, call.input_tensors(), dys, wanted);
+        return backward_by_reference(reference, call.input_tensors(), dys, needs_grad);
       }));
   return {std::move(out[0]), std::move(out[1])};
 }
@@ -261,13 +264,14 @@ Tensor attention_head_mean(const Tensor& query, const Tensor& key, const Mask& m
   const AttentionShape n = detail::check_attention(query, key, key, before_dropout);
   check_defined(op, "logsumexp", logsumexp);
   if (!(logsumexp.shape() == Shape{n.B, n.H, n.T}))
-    shape_error(op, "logsumexp {} for q {}: it must be (B, H, T)", logsumexp.shape().str(),
+    shape_error(op, "logsumexp {} for q {}: must be (B, H, T)", logsumexp.shape().str(),
                 query.shape().str());
   if (logsumexp.dtype() != query.dtype())
-    dtype_error(op, "logsumexp {}, q {}: types must be equal", name_of(logsumexp.dtype()),
+    dtype_error(op, "logsumexp {}, q {}: dtypes must be equal", name_of(logsumexp.dtype()),
                 name_of(query.dtype()));
-  const Tensor q = numbers_of(with_dense_rows(query)), k = numbers_of(with_dense_rows(key));
-  const Tensor lse = numbers_of(logsumexp.contiguous()), mean = empty({n.B, n.T, n.S}, q.dtype());
+  const Tensor q = without_graph(with_dense_rows(query)), k = without_graph(with_dense_rows(key));
+  const Tensor lse = without_graph(logsumexp.contiguous()),
+               mean = empty({n.B, n.T, n.S}, q.dtype());
   const std::vector<Part> parts{{n, q, k, k, {}, lse, mask.plan({n.B, n.H, n.T, n.S}), {}}};
   detail::run_head_mean(parts[0], settings_of(before_dropout, n.D), mean);
   detail::note_work([&] { return pairs_of(parts); });
@@ -287,25 +291,25 @@ AttentionShape check_ragged(const Ragged& q, const Ragged& k, const Ragged& v, c
       a.dim(2) != b.dim(2) || b.dim(1) == 0 || a.dim(1) == 0 || a.dim(1) % b.dim(1) != 0 ||
       a.dim(0) != q.index.total() || b.dim(0) != k.index.total() || c.dim(0) != v.index.total())
     shape_error(op,
-                "packed q {} of {} rows, k {} of {}, v {} of {}: they must be (rows, H, D), "
-                "(rows, G, D), (rows, G, E), H a multiple of G, both at least 1",
+                "packed q {} of {} rows, k {} of {}, v {} of {}: must be (rows, H, D), (rows, G, "
+                "D), (rows, G, E), H a multiple of G, both at least 1",
                 a.shape().str(), q.index.total(), b.shape().str(), k.index.total(), c.shape().str(),
                 v.index.total());
   if (!(k.index == v.index) || q.index.batch_size() != k.index.batch_size())
     shape_error(op,
-                "{} sequences of queries, {} of keys, {} of values: as many of each, and keys as "
+                "{} sequences of queries, {} of keys, {} of values: must be equal, with keys as "
                 "long as values",
                 q.index.batch_size(), k.index.batch_size(), v.index.batch_size());
   if (a.dtype() != b.dtype() || b.dtype() != c.dtype())
-    dtype_error(op, "q {}, k {}, v {}: types must be equal", name_of(a.dtype()), name_of(b.dtype()),
-                name_of(c.dtype()));
+    dtype_error(op, "q {}, k {}, v {}: dtypes must be equal", name_of(a.dtype()),
+                name_of(b.dtype()), name_of(c.dtype()));
   detail::check_attention_options(options, a.dim(1), a.dtype());
   const AttentionShape n{q.index.batch_size(), a.dim(1), b.dim(1), q.index.max_length(),
                          k.index.max_length(), a.dim(2), c.dim(2)};
   if (mask.keeps_all() || n.B == 0) return n;
   const MaskPlan padded = mask.plan({n.B, n.H, n.T, n.S});
   if (padded.per_row || !padded.tables.empty() || !padded.ids.empty())
-    value_error(op, "packed sequences with a mask for padded batches: causal and window only");
+    value_error(op, "mask: must be none, causal or window for packed sequences");
   return n;
 }
 
@@ -322,24 +326,24 @@ Tensor recorded_sequence(const Tensor& values, const RaggedIndex& index, std::in
 }
 
 Grads ragged_backward(const Call& call, const std::vector<Part>& parts, const RaggedIndex& queries,
-                      const RaggedIndex& keys, const Tensor& given, Wanted wanted) {
+                      const RaggedIndex& keys, const Tensor& given, NeedsGrad needs_grad) {
   const auto N = static_cast<std::int64_t>(parts.size());
   const Tensor dy = with_dense_rows(given);
   Grads grads(call.inputs);
   const std::vector<Tensor> inputs = call.input_tensors();
-  const std::vector<Tensor> room = room_for_gradients(std::span(inputs).first(3), wanted);
-  for (std::size_t i = 0; i < 3; ++i) grads[i] = room[i];
+  const std::vector<Tensor> buffers = allocate_gradients(std::span(inputs).first(3), needs_grad);
+  for (std::size_t i = 0; i < 3; ++i) grads[i] = buffers[i];
   Tensor dsinks;
-  if (call.sinks_wanted(wanted)) dsinks = empty({N, dy.dim(1)}, dy.dtype());
+  if (call.sinks_wanted(needs_grad)) dsinks = empty({N, dy.dim(1)}, dy.dtype());
   std::vector<PartGrads> all;
   for (std::int64_t b = 0; b < N; ++b) {
     PartGrads& d = all.emplace_back();
     d.doutput = sequence(dy, queries, b);
-    if (wanted[0]) d.dq = sequence(grads[0], queries, b);
-    if (wanted[1]) d.dk = sequence(grads[1], keys, b);
-    if (wanted[2]) d.dv = sequence(grads[2], keys, b);
-    if (dsinks.defined()) d.dsinks = numbers_of(narrow(dsinks, 0, b, 1));
-    d.captured = call.captured_grads(wanted, 1, dy.dim(1));
+    if (needs_grad[0]) d.dq = sequence(grads[0], queries, b);
+    if (needs_grad[1]) d.dk = sequence(grads[1], keys, b);
+    if (needs_grad[2]) d.dv = sequence(grads[2], keys, b);
+    if (dsinks.defined()) d.dsinks = without_graph(narrow(dsinks, 0, b, 1));
+    d.captured = call.captured_grads(needs_grad, 1, dy.dim(1));
   }
   detail::run_backward(parts, call.settings, all, dy.dtype());
   add_shared_grads(call, all, grads);
@@ -356,7 +360,8 @@ Ragged scaled_dot_product_attention(const Ragged& query, const Ragged& key, cons
                v = with_dense_rows(value.values);
   const RaggedIndex queries = query.index, keys = key.index;
   Tensor output = empty({q.dim(0), n.H, n.E}, q.dtype());
-  const Tensor lse = empty({n.H * q.dim(0)}, q.dtype());  // (H, T_b) of sequence after sequence
+  const Tensor lse =
+      empty({n.H * q.dim(0)}, q.dtype());  // (H, T_b) per sequence, one after another
   std::vector<Part> parts;
   for (std::int64_t b = 0; b < n.B; ++b) {
     const std::int64_t T = queries.length(b), S = keys.length(b);
@@ -367,28 +372,28 @@ Ragged scaled_dot_product_attention(const Ragged& query, const Ragged& key, cons
                      mask.plan({1, n.H, T, S}), reserve(options, one)});
   }
   const std::vector<Tensor> inputs = inputs_of(q, k, v, options);
-  Call call = call_of(options, n.D, inputs, {numbers_of(output)});
+  Call call = call_of(options, n.D, inputs, {without_graph(output)});
   detail::run_forward(parts, call.settings, q.dtype());
   detail::note_work([&] { return pairs_of(parts); });
   std::vector<Tensor> out = record_outputs<"scaled_dot_product_attention">(
       {std::move(output)}, std::span<const Tensor>(inputs),
       any_strides([call = std::move(call), parts = std::move(parts), mask, queries, keys](
-                      std::span<const Tensor> dys, Wanted wanted) -> Grads {
+                      std::span<const Tensor> dys, NeedsGrad needs_grad) -> Grads {
         call.check_versions();
-        if (!grad_enabled()) return ragged_backward(call, parts, queries, keys, dys[0], wanted);
-        const auto twin = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+        if (!grad_enabled()) return ragged_backward(call, parts, queries, keys, dys[0], needs_grad);
+        const auto reference = [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
           std::vector<Tensor> rows;  // (T_b, H, E)
           for (std::int64_t b = 0; b < queries.batch_size(); ++b) {
             const auto of = [&](std::size_t i) {
               return recorded_sequence(in[i], i == 0 ? queries : keys, b);
             };
             const RngState& place = parts[static_cast<std::size_t>(b)].random;
-            const Tensor y = twin_of(call, of(0), of(1), of(2), mask, place, in).output;
+            const Tensor y = reference_of(call, of(0), of(1), of(2), mask, place, in).output;
             rows.push_back(transpose(select(y, 0, 0), 0, 1));
           }
           return {concat(rows, 0)};
         };
-        return backward_by_twin(twin, call.input_tensors(), dys, wanted);
+        return backward_by_reference(reference, call.input_tensors(), dys, needs_grad);
       }));
   return {std::move(out[0]), queries};
 }

@@ -1,13 +1,13 @@
 // From tensors to the attention kernels' problems.
 #include <fovea/core/kernels/attention.h>
-#include <fovea/core/ops/attention_parts.h>
+#include <fovea/core/ops/attention_detail.h>
 
 #include <algorithm>
 
 namespace fovea::detail {
 namespace {
 
-// For reading, or for writing fresh tensors: nobody has saved them, so no version is counted.
+// For reading, or for writing new tensors: not saved yet, so the version is not incremented.
 template <class T>
 kernels::Heads<T> heads(const Tensor& x) {
   if (!x.defined()) return {};
@@ -19,7 +19,7 @@ std::int64_t stride_of(const Tensor& x, std::int64_t axis) {
   return x.dim(axis) == 1 ? 0 : x.strides()[axis];
 }
 
-// A plan in the kernels' terms.
+// Converts a MaskPlan to a kernel MaskView.
 class Rule {
  public:
   explicit Rule(const MaskPlan& plan, std::int64_t T) {
@@ -33,14 +33,14 @@ class Rule {
     rule_ = {all ? nullptr : plan.begin.data(), all ? nullptr : plan.end.data(),
              plan.per_row ? T : 0, tables_, ids_};
   }
-  Rule(Rule&&) = default;  // moving a vector leaves its elements where they are
+  Rule(Rule&&) = default;  // moving a vector does not move its elements
 
-  const kernels::KeepRule& get() const { return rule_; }
+  const kernels::MaskView& get() const { return rule_; }
 
  private:
-  std::vector<kernels::KeepRule::Table> tables_;
-  std::vector<kernels::KeepRule::Ids> ids_;
-  kernels::KeepRule rule_;
+  std::vector<kernels::MaskView::Table> tables_;
+  std::vector<kernels::MaskView::Ids> ids_;
+  kernels::MaskView rule_;
 };
 
 template <class T>
@@ -78,15 +78,15 @@ kernels::AttentionProblem<T> problem_of(const AttentionPart& part,
 }
 
 template <class T>
-T* room_of(const Tensor& x) {
+T* mutable_data_or_null(const Tensor& x) {
   return x.defined() ? reinterpret_cast<T*>(x.raw_data()) : nullptr;
 }
 
-// The problems of all parts, and what they point to.
+// The kernel problems of all parts, and the memory they point to.
 template <class T>
 class Problems {
  public:
-  // grads: of the parts, or none in a forward.
+  // grads: per part, empty in a forward.
   Problems(const std::vector<AttentionPart>& parts, const AttentionSettings& settings,
            const std::vector<AttentionPartGrads>& grads) {
     rules_.reserve(parts.size());
@@ -131,9 +131,9 @@ void run_forward(const std::vector<AttentionPart>& parts, const AttentionSetting
 void run_head_mean(const AttentionPart& part, const AttentionSettings& settings,
                    const Tensor& mean) {
   dispatch_float(mean.dtype(), "attention_head_mean", [&]<class T>() {
-    const std::vector<AttentionPart> parts{part};  // what the problems point into
+    const std::vector<AttentionPart> parts{part};  // the problems point into it
     const Problems<T> problems(parts, settings, {});
-    kernels::attention_head_mean(problems.all()[0], room_of<T>(mean));
+    kernels::attention_head_mean(problems.all()[0], mutable_data_or_null<T>(mean));
   });
 }
 
@@ -144,28 +144,28 @@ void run_backward(const std::vector<AttentionPart>& parts, const AttentionSettin
     return;
   dispatch_float(dtype, "scaled_dot_product_attention", [&]<class T>() {
     const Problems<T> problems(parts, settings, grads);
-    std::vector<kernels::AttentionGradients<T>> places;
-    std::vector<Tensor> room;
+    std::vector<kernels::AttentionGradients<T>> gradients;
+    std::vector<Tensor> buffers;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const AttentionShape& n = parts[i].n;
       const AttentionPartGrads& d = grads[i];
-      const Tensor delta = room.emplace_back(empty({n.B, n.H, n.T}, dtype));
+      const Tensor delta = buffers.emplace_back(empty({n.B, n.H, n.T}, dtype));
       Tensor dq_parts;
       const std::int64_t chunks =
           parts.size() == 1 ? kernels::attention_key_chunks(problems.all()[0]) : 1;
       if (chunks > 1 && d.dq.defined())
-        dq_parts = room.emplace_back(empty({chunks - 1, n.B, n.H, n.T, n.D}, dtype));
-      places.push_back({.doutput = heads<const T>(d.doutput),
-                        .dlse = data_or_null<T>(d.dlse),
-                        .dq = heads<T>(d.dq),
-                        .dk = heads<T>(d.dk),
-                        .dv = heads<T>(d.dv),
-                        .dsinks = room_of<T>(d.dsinks),
-                        .delta = room_of<T>(delta),
-                        .dq_parts = room_of<T>(dq_parts)});
+        dq_parts = buffers.emplace_back(empty({chunks - 1, n.B, n.H, n.T, n.D}, dtype));
+      gradients.push_back({.doutput = heads<const T>(d.doutput),
+                           .dlse = data_or_null<T>(d.dlse),
+                           .dq = heads<T>(d.dq),
+                           .dk = heads<T>(d.dk),
+                           .dv = heads<T>(d.dv),
+                           .dsinks = mutable_data_or_null<T>(d.dsinks),
+                           .delta = mutable_data_or_null<T>(delta),
+                           .dq_parts = mutable_data_or_null<T>(dq_parts)});
     }
     kernels::attention_backward(problems.all(),
-                                std::span<const kernels::AttentionGradients<T>>(places));
+                                std::span<const kernels::AttentionGradients<T>>(gradients));
   });
 }
 

@@ -6,7 +6,7 @@
 #include <fovea/core/ops/attention_step.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
-#include <fovea/core/ops/optional_input.h>
+#include <fovea/core/ops/optional_input_detail.h>
 
 #include <cmath>
 
@@ -33,16 +33,18 @@ Sizes checked_sizes(const Tensor& x, const Weights& w, const Cache& cache) {
       !(cache.values.shape() == keys.shape()) || !keys.is_contiguous() ||
       !cache.values.is_contiguous())
     shape_error(kOp,
-                "x {}, keys {} and values {}: they must be (B, 1, C) and twice (B, G, slots, D), "
-                "dense",
+                "x {}, keys {} and values {}: must be (B, 1, C), (B, G, slots, D) and (B, G, "
+                "slots, D), dense",
                 x.shape().str(), keys.shape().str(), cache.values.shape().str());
   const bool packed = !w.k.defined();
   Sizes n{.B = x.dim(0), .C = x.dim(2), .H = 0, .G = keys.dim(1), .D = keys.dim(3)};
   const std::int64_t rows = w.q.dim(0) - (packed ? 2 * n.G * n.D : 0);
   n.H = n.D > 0 ? rows / n.D : 0;
   if (n.B < 1 || n.C < 1 || n.G < 1 || n.D < 1 || n.H < 1 || n.H * n.D != rows || n.H % n.G != 0)
-    shape_error(kOp, "x {}, keys {} and a weight of {} rows: some heads, a multiple of {}, of {}",
-                x.shape().str(), keys.shape().str(), rows, n.G, n.D);
+    shape_error(
+        kOp,
+        "x {}, keys {} and a query weight of {} rows: must have a multiple of {} heads of width {}",
+        x.shape().str(), keys.shape().str(), rows, n.G, n.D);
   return n;
 }
 
@@ -59,19 +61,20 @@ void check(const Tensor& x, const Weights& w, const Cache& cache, const Sizes& n
   check_if_given(kOp, "keys", cache.keys, cache.keys.shape(), dtype);
   check_if_given(kOp, "values", cache.values, cache.values.shape(), dtype);
   if (w.k.defined() != w.v.defined())
-    value_error(kOp, "k and v: both are given, or q holds all three");
+    value_error(kOp, "k and v: both must be given, or q must hold all three");
   if (cache.count < 1 || cache.count > cache.keys.dim(2) || cache.count > cache.position + 1)
-    value_error(kOp, "{} tokens are seen at position {} with {} slots: 1 to both", cache.count,
-                cache.position, cache.keys.dim(2));
+    value_error(kOp,
+                "count = {} at position {} with {} slots: must be in [1, min(position + 1, slots)]",
+                cache.count, cache.position, cache.keys.dim(2));
   if (w.rope && (w.rope->dims < 0 || w.rope->dims > n.D || w.rope->dims % 2 != 0))
-    value_error(kOp, "{} of {} numbers of a head turn: it must be an even part of them",
+    value_error(kOp, "rope dims = {} with head width {}: must be even and at most the head width",
                 w.rope->dims, n.D);
   if (w.rope && w.rope->dims == 0 && n.D % 2 != 0)
-    value_error(kOp, "all {} numbers of a head turn: it must be an even part of them", n.D);
+    value_error(kOp, "rope dims = 0 (all) with head width {}: must be even", n.D);
   if (grad_enabled())
     for (const Tensor* t : {&x, &w.q, &w.k, &w.v, &w.bias, &w.out, &w.out_bias})
       if (t->defined() && t->requires_grad())
-        state_error(kOp, "a gradient is wanted, which a cache does not keep: use NoGrad");
+        state_error(kOp, "gradients are not supported with a cache: use NoGrad");
 }
 
 std::int64_t turning_pairs(const Weights& w, std::int64_t D) {
@@ -87,7 +90,7 @@ T* cache_data(const Tensor& x) {
   return writable.mutable_data<T>();
 }
 
-// With dense weights.
+// The kernel call, for dense weights.
 template <class T>
 kernels::AttentionStepProblem<T> problem_of(const Sizes& n, const Tensor& x, const Weights& w,
                                             const Cache& cache) {
@@ -168,10 +171,10 @@ Tensor attention_step_reference(const Tensor& x, const Weights& w, const Cache& 
   const std::int64_t Q = n.H * n.D, KV = n.G * n.D, slots = cache.keys.dim(2);
   const Tensor weight = w.k.defined() ? concat({w.q, w.k, w.v}, 0) : w.q;
   const std::vector<Tensor> qkv = split(linear(x, weight, w.bias), {Q, KV, KV}, -1);
-  const auto heads = [&](const Tensor& h, std::int64_t count, bool turns) {  // (B, heads, 1, D)
+  const auto heads = [&](const Tensor& h, std::int64_t count, bool rotates) {  // (B, heads, 1, D)
     const Tensor y = transpose(reshape(h, {n.B, 1, count, n.D}), 1, 2);
     const Tensor place = full({1}, static_cast<double>(cache.position), DType::i64);
-    return turns && w.rope ? rope_reference(y, place, *w.rope) : y;
+    return rotates && w.rope ? rope_reference(y, place, *w.rope) : y;
   };
   const auto write = [&](const Tensor& to, const Tensor& from) {
     Tensor slot = narrow(to, 2, cache.position % slots, 1);
@@ -179,14 +182,15 @@ Tensor attention_step_reference(const Tensor& x, const Weights& w, const Cache& 
   };
   write(cache.keys, heads(qkv[1], n.G, true));
   write(cache.values, heads(qkv[2], n.G, false));
-  const auto seen = [&](const Tensor& all) {  // (B, G, count, D)
+  const auto attended = [&](const Tensor& all) {  // (B, G, count, D)
     std::vector<Tensor> tokens;
     for (std::int64_t m = cache.position + 1 - cache.count; m <= cache.position; ++m)
       tokens.push_back(narrow(all, 2, m % slots, 1));
     return concat(tokens, 2);
   };
   const Tensor y =
-      attention_reference(heads(qkv[0], n.H, true), seen(cache.keys), seen(cache.values)).output;
+      attention_reference(heads(qkv[0], n.H, true), attended(cache.keys), attended(cache.values))
+          .output;
   return linear(reshape(transpose(y, 1, 2), {n.B, 1, Q}), w.out, w.out_bias);
 }
 

@@ -1,4 +1,4 @@
-// Functions of two tensors or of a tensor and a number, comparisons, and where.
+// Functions of two tensors or of a tensor and a scalar, comparisons, and where.
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/float_mode.h>
 #include <fovea/core/kernels/map.h>
@@ -19,9 +19,9 @@ using kernels::BinaryGradient;
 using kernels::Compare;
 using kernels::Loop;
 
-// ---- Where the operands lie --------------------------------------------------------------------
+// ---- Layout of the operands --------------------------------------------------------------------
 
-// The shape of a result, and the walk over the operands that are broadcast to it.
+// The shape of a result, and the loop over the operands broadcast to it.
 template <int N>
 struct Plan {
   Shape shape;
@@ -59,17 +59,17 @@ Plan<3> plan_of(std::string_view op, const Tensor& a, const Tensor& b, const Ten
 }
 
 [[noreturn]] void dtypes_differ(std::string_view op, const Tensor& a, const Tensor& b) {
-  dtype_error(op, "a is {} and b is {}: they must agree, to(dtype) converts", name_of(a.dtype()),
-              name_of(b.dtype()));
+  dtype_error(op, "a is {}, b is {}: dtypes must be equal, convert with to(dtype)",
+              name_of(a.dtype()), name_of(b.dtype()));
 }
 
 void check_dtypes(std::string_view op, const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype()) dtypes_differ(op, a, b);
 }
 
-// ---- Running a kernel --------------------------------------------------------------------------
+// ---- Kernel calls ------------------------------------------------------------------------------
 
-// Calls run.operator()<T>() with a T that `f` can do.
+// Calls run.operator()<T>() with a T that `f` supports.
 template <class Run>
 void dispatch(DType dtype, std::string_view op, Binary f, Run run) {
   if (dtype == DType::i64 && static_cast<int>(f) < kernels::integer_binary_count) {
@@ -79,10 +79,10 @@ void dispatch(DType dtype, std::string_view op, Binary f, Run run) {
   }
 }
 
-// The number s beside a tensor of `dtype`: i64 takes whole numbers only.
+// The scalar s as an operand of a tensor of `dtype`: integers only for i64.
 double number_for(std::string_view op, DType dtype, double s) {
   if (dtype == DType::i64 && !(std::abs(s) < 0x1p63 && s == std::trunc(s)))
-    value_error(op, "an i64 tensor and the number {}: it must be a whole number", s);
+    value_error(op, "scalar = {}: must be an integer for an i64 tensor", s);
   return s;
 }
 
@@ -103,7 +103,7 @@ Tensor value(std::string_view op, Binary f, const Tensor& a, const Tensor& b) {
 
 // y = f(x, s), or f(s, x) if `swapped`
 Tensor value(std::string_view op, Binary f, const Tensor& x, double s, bool swapped = false) {
-  if (!x.is_contiguous()) return value(op, f, numbers_of(x).contiguous(), s, swapped);
+  if (!x.is_contiguous()) return value(op, f, without_graph(x).contiguous(), s, swapped);
   Tensor y = empty(x.shape(), x.dtype());
   dispatch(x.dtype(), op, f, [&]<class T>() {
     const T t = static_cast<T>(number_for(op, x.dtype(), s));
@@ -114,7 +114,7 @@ Tensor value(std::string_view op, Binary f, const Tensor& x, double s, bool swap
   return y;
 }
 
-// da or db = f(dy, a, b), of dy's shape
+// da or db = f(dy, a, b), with dy's shape
 Tensor gradient(BinaryGradient f, const Tensor& dy, const Tensor& a, const Tensor& b) {
   const Plan<3> plan = plan_of("gradient", dy, a, b);
   Tensor result = empty(dy.shape(), dy.dtype());
@@ -125,13 +125,13 @@ Tensor gradient(BinaryGradient f, const Tensor& dy, const Tensor& a, const Tenso
   return result;
 }
 
-// The operands' shapes, to which gradients are summed back. Where both have the result's shape, as
-// nearly all do, there is no sum and they are not kept. Empty where nothing is recorded.
+// The operands' shapes, to which gradients are summed. Empty if both equal the result's shape (the
+// common case) or if nothing is recorded.
 class Shapes {
  public:
-  // Of an op of two operands: equal ones have the result's shape.
+  // For an op with two operands: equal ones have the result's shape.
   Shapes(const Tensor& x, const Tensor& y) : Shapes(x, y, x.impl()->shape) {}
-  // Of an op whose result may be larger than both, since a third operand is broadcast with them.
+  // For an op with a third operand, whose result may be larger than both.
   Shapes(const Tensor& x, const Tensor& y, const Shape& result) {
     if (grad_enabled() && !(x.impl()->shape == result && y.impl()->shape == result))
       pair_.reset(new Pair{{}, x.shape(), y.shape()});
@@ -146,13 +146,12 @@ class Shapes {
   std::unique_ptr<Pair> pair_;
 };
 
-// What a backward returns: da() and db(), each if it is wanted and summed over the axes along which
-// its operand was broadcast.
+// The gradients of both operands: da() and db(), each if required, summed over the broadcast axes.
 template <class Da, class Db>
-Grads operand_grads(Wanted wanted, const Shapes& shapes, Da da, Db db) {
+Grads operand_grads(NeedsGrad needs_grad, const Shapes& shapes, Da da, Db db) {
   Grads grads(2);
-  if (wanted[0]) grads[0] = shapes.sum_to_a(da());
-  if (wanted[1]) grads[1] = shapes.sum_to_b(db());
+  if (needs_grad[0]) grads[0] = shapes.sum_to_a(da());
+  if (needs_grad[1]) grads[1] = shapes.sum_to_b(db());
   return grads;
 }
 
@@ -163,11 +162,11 @@ Grads operand_grads(Wanted wanted, const Shapes& shapes, Da da, Db db) {
 // y = a + b    da = dy, db = dy
 Tensor add(const Tensor& a, const Tensor& b) {
   check_defined("add", "a", a, "b", b);
-  const kernels::FloatMode mode;  // left late: to leave it waits for the kernel
+  const kernels::FloatMode mode;  // constructed first: leaving it waits for the kernel
   return record<"add">(value("add", Binary::add, a, b), {a, b},
-                       [shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
+                       [shapes = Shapes(a, b)](const Tensor& dy, NeedsGrad needs_grad) {
                          return operand_grads(
-                             wanted, shapes, [&] { return dy; }, [&] { return dy; });
+                             needs_grad, shapes, [&] { return dy; }, [&] { return dy; });
                        });
 }
 
@@ -176,7 +175,7 @@ Tensor add(const Tensor& x, double s) {
   check_defined("add", "x", x);
   const kernels::FloatMode mode;
   return record<"add_number">(value("add", Binary::add, x, s), {x},
-                              [](const Tensor& dy, Wanted) { return Grads(dy); });
+                              [](const Tensor& dy, NeedsGrad) { return Grads(dy); });
 }
 
 // y = a - b    da = dy, db = -dy
@@ -184,9 +183,9 @@ Tensor sub(const Tensor& a, const Tensor& b) {
   check_defined("sub", "a", a, "b", b);
   const kernels::FloatMode mode;
   return record<"sub">(value("sub", Binary::sub, a, b), {a, b},
-                       [shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
+                       [shapes = Shapes(a, b)](const Tensor& dy, NeedsGrad needs_grad) {
                          return operand_grads(
-                             wanted, shapes, [&] { return dy; }, [&] { return -dy; });
+                             needs_grad, shapes, [&] { return dy; }, [&] { return -dy; });
                        });
 }
 
@@ -199,27 +198,27 @@ Tensor sub(const Tensor& x, double s) {
 Tensor sub(double s, const Tensor& x) {
   check_defined("sub", "x", x);
   return record<"number_sub">(value("sub", Binary::sub, x, s, true), {x},
-                              [](const Tensor& dy, Wanted) { return Grads(-dy); });
+                              [](const Tensor& dy, NeedsGrad) { return Grads(-dy); });
 }
 
 namespace {
 
-// dy x in a backward, which seldom is recorded itself: then it is the value alone.
+// dy x in a backward, which is seldom recorded itself: then without the cost of recording.
 Tensor times(const Tensor& dy, const Tensor& x) {
   return grad_enabled() ? mul(dy, x) : value("mul", Binary::mul, dy, x);
 }
 
 }  // namespace
 
-// y = a b    da = dy b, db = dy a    keeps b for da, and a for db
+// y = a b    da = dy b, db = dy a    saves b for da, and a for db
 Tensor mul(const Tensor& a, const Tensor& b) {
   check_defined("mul", "a", a, "b", b);
   const kernels::FloatMode mode;
   return record<"mul">(value("mul", Binary::mul, a, b), {a, b},
                        [a = keep_if(b.requires_grad(), a), b = keep_if(a.requires_grad(), b),
-                        shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
+                        shapes = Shapes(a, b)](const Tensor& dy, NeedsGrad needs_grad) {
                          return operand_grads(
-                             wanted, shapes, [&] { return times(dy, b); },
+                             needs_grad, shapes, [&] { return times(dy, b); },
                              [&] { return times(dy, a); });
                        });
 }
@@ -229,7 +228,7 @@ Tensor mul(const Tensor& x, double s) {
   check_defined("mul", "x", x);
   const kernels::FloatMode mode;
   return record<"mul_number">(value("mul", Binary::mul, x, s), {x},
-                              [s](const Tensor& dy, Wanted) { return Grads(mul(dy, s)); });
+                              [s](const Tensor& dy, NeedsGrad) { return Grads(mul(dy, s)); });
 }
 
 Tensor neg(const Tensor& x) {
@@ -237,19 +236,19 @@ Tensor neg(const Tensor& x) {
   return mul(x, -1.0);
 }
 
-// y = a / b    da = dy / b, db = -dy a / b^2    keeps b, and a for db
+// y = a / b    da = dy / b, db = -dy a / b^2    saves b, and a for db
 Tensor div(const Tensor& a, const Tensor& b) {
   check_defined("div", "a", a, "b", b);
   const kernels::FloatMode mode;
   return record<"div">(value("div", Binary::div, a, b), {a, b},
                        [a = keep_if(b.requires_grad(), a), b = keep(b), shapes = Shapes(a, b)](
-                           const Tensor& dy, Wanted wanted) {
+                           const Tensor& dy, NeedsGrad needs_grad) {
                          const auto db = [&] {
                            if (grad_enabled()) return -dy * (a / b / b);
                            return gradient(BinaryGradient::div_b, dy, a, b);
                          };
                          return operand_grads(
-                             wanted, shapes, [&] { return div(dy, b); }, db);
+                             needs_grad, shapes, [&] { return div(dy, b); }, db);
                        });
 }
 
@@ -257,7 +256,7 @@ Tensor div(const Tensor& a, const Tensor& b) {
 Tensor div(const Tensor& x, double s) {
   check_defined("div", "x", x);
   return record<"div_number">(value("div", Binary::div, x, s), {x},
-                              [s](const Tensor& dy, Wanted) { return Grads(div(dy, s)); });
+                              [s](const Tensor& dy, NeedsGrad) { return Grads(div(dy, s)); });
 }
 
 Tensor div(double s, const Tensor& x) {
@@ -272,7 +271,7 @@ Tensor pow(const Tensor& x, double p) {
   check_defined("pow", "x", x);
   if (p == 2) return square(x);
   return record<"pow_number">(
-      value("pow", Binary::pow, x, p), {x}, [x = keep(x), p](const Tensor& dy, Wanted) -> Grads {
+      value("pow", Binary::pow, x, p), {x}, [x = keep(x), p](const Tensor& dy, NeedsGrad) -> Grads {
         if (p == 0) return dy * 0.0;
         if (grad_enabled()) return dy * (p * pow(x, p - 1));
         return gradient(BinaryGradient::pow_a, dy, x, scalar(p, dy.dtype()));
@@ -285,10 +284,10 @@ Tensor pow(const Tensor& a, const Tensor& b) {
   check_defined("pow", "a", a, "b", b);
   return record<"pow">(
       value("pow", Binary::pow, a, b), {a, b},
-      [a = keep(a), b = keep(b), shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
+      [a = keep(a), b = keep(b), shapes = Shapes(a, b)](const Tensor& dy, NeedsGrad needs_grad) {
         const auto da = [&] {
           if (!grad_enabled()) return gradient(BinaryGradient::pow_a, dy, a, b);
-          const Tensor base = where(logical_and(eq(a, 0.0), eq(b, 0.0)), 1.0, a);  // not 0 * inf
+          const Tensor base = where(logical_and(eq(a, 0.0), eq(b, 0.0)), 1.0, a);  // avoids 0 * inf
           return dy * b * pow(base, b - 1.0);
         };
         const auto db = [&] {
@@ -298,32 +297,32 @@ Tensor pow(const Tensor& a, const Tensor& b) {
           const Tensor base = where(vanishes, 1.0, a);  // log(1) = 0
           return dy * pow(a, b) * log(base);
         };
-        return operand_grads(wanted, shapes, da, db);
+        return operand_grads(needs_grad, shapes, da, db);
       });
 }
 
-// ---- Choices -----------------------------------------------------------------------------------
+// ---- Selection ---------------------------------------------------------------------------------
 
 namespace {
 
 using Comparison = Tensor (*)(const Tensor&, const Tensor&);
 
-// The derivative of max(a, b) or min(a, b) by a, where `loses`(a, b) tells that b is chosen.
-Tensor choice_gradient(BinaryGradient f, Comparison loses, const Tensor& dy, const Tensor& a,
-                       const Tensor& b) {
+// The derivative of max(a, b) or min(a, b) by a; `is_larger`(a, b) is true where b is chosen.
+Tensor extremum_gradient(BinaryGradient f, Comparison is_larger, const Tensor& dy, const Tensor& a,
+                         const Tensor& b) {
   if (!grad_enabled()) return gradient(f, dy, a, b);
-  return where(eq(a, b), 0.5 * dy, where(loses(a, b), 0.0, dy));
+  return where(eq(a, b), 0.5 * dy, where(is_larger(a, b), 0.0, dy));
 }
 
-template <detail::OpName Name, Binary f, BinaryGradient by_a, Comparison loses>
-Tensor choice(const Tensor& a, const Tensor& b) {
+template <detail::OpName Name, Binary f, BinaryGradient by_a, Comparison is_larger>
+Tensor extremum(const Tensor& a, const Tensor& b) {
   check_defined(Name.chars, "a", a, "b", b);
   return record<Name>(
       value(Name.chars, f, a, b), {a, b},
-      [a = keep(a), b = keep(b), shapes = Shapes(a, b)](const Tensor& dy, Wanted wanted) {
+      [a = keep(a), b = keep(b), shapes = Shapes(a, b)](const Tensor& dy, NeedsGrad needs_grad) {
         return operand_grads(
-            wanted, shapes, [&] { return choice_gradient(by_a, loses, dy, a, b); },
-            [&] { return choice_gradient(by_a, loses, dy, b, a); });
+            needs_grad, shapes, [&] { return extremum_gradient(by_a, is_larger, dy, a, b); },
+            [&] { return extremum_gradient(by_a, is_larger, dy, b, a); });
       });
 }
 
@@ -331,19 +330,19 @@ Tensor choice(const Tensor& a, const Tensor& b) {
 
 // y = max(a, b)    da = dy where a > b, dy / 2 where a = b, else 0; db likewise
 Tensor maximum(const Tensor& a, const Tensor& b) {
-  return choice<"maximum", Binary::maximum, BinaryGradient::maximum_a, lt>(a, b);
+  return extremum<"maximum", Binary::maximum, BinaryGradient::maximum_a, lt>(a, b);
 }
 
 // y = min(a, b)    da = dy where a < b, dy / 2 where a = b, else 0; db likewise
 Tensor minimum(const Tensor& a, const Tensor& b) {
-  return choice<"minimum", Binary::minimum, BinaryGradient::minimum_a, gt>(a, b);
+  return extremum<"minimum", Binary::minimum, BinaryGradient::minimum_a, gt>(a, b);
 }
 
 // y = condition ? a : b    da = condition ? dy : 0, db = condition ? 0 : dy
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   check_defined("where", "condition", condition, "a", a, "b", b);
   if (condition.dtype() != DType::boolean)
-    dtype_error("where", "condition is {}: it must be bool", name_of(condition.dtype()));
+    dtype_error("where", "condition is {}: must be bool", name_of(condition.dtype()));
   check_dtypes("where", a, b);
   const Plan<3> plan = plan_of("where", condition, a, b);
   Tensor y = empty(plan.shape, a.dtype());
@@ -353,9 +352,9 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   });
   return record<"where">(std::move(y), {a, b},
                          [condition = keep(condition), shapes = Shapes(a, b, plan.shape)](
-                             const Tensor& dy, Wanted wanted) {
+                             const Tensor& dy, NeedsGrad needs_grad) {
                            return operand_grads(
-                               wanted, shapes, [&] { return where(condition, dy, 0.0); },
+                               needs_grad, shapes, [&] { return where(condition, dy, 0.0); },
                                [&] { return where(condition, 0.0, dy); });
                          });
 }

@@ -7,21 +7,21 @@ namespace fovea {
 namespace {
 
 // y_i = keep_i x_i / (1 - p)       dx_i = keep_i dy_i / (1 - p)
-// keep_i is a function of `origin` and i. The op is linear and its own backward, at the same
-// origin; so it is its own slow twin too: under create_graph the backward records itself.
+// keep_i is a function of `origin` and i. Linear in x and its own backward, so under create_graph
+// the backward records itself.
 Tensor dropout_at(const Tensor& x, double p, const kernels::PhiloxOrigin& origin) {
   const Tensor from = x.contiguous();
   Tensor y = empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), "dropout", [&]<class T>() {
     kernels::dropout(from.data<T>(), x.numel(), p, origin, y.mutable_data<T>());
   });
-  return record<"dropout">(y, {from}, [p, origin](const Tensor& dy, Wanted) -> Grads {
+  return record<"dropout">(y, {from}, [p, origin](const Tensor& dy, NeedsGrad) -> Grads {
     return dropout_at(dy, p, origin);
   });
 }
 
 void check_probability(std::string_view op, double p) {
-  if (!(p >= 0 && p <= 1)) value_error(op, "p = {}: a probability is between 0 and 1", p);
+  if (!(p >= 0 && p <= 1)) value_error(op, "p = {}: must be in [0, 1]", p);
 }
 
 // dx_i = dy_i / (1 - p) where y_i > 0, else 0
@@ -43,12 +43,12 @@ Tensor dropout(const Tensor& x, double p, Rng& rng, bool training) {
   return dropout_at(x, p, rng.reserve(x.numel()));
 }
 
-// y_i = keep_i max(x_i, 0) / (1 - p)       keeps y
+// y_i = keep_i max(x_i, 0) / (1 - p)       saves y
 Tensor relu_dropout(const Tensor& x, double p, Rng& rng, bool training) {
   check_defined("relu_dropout", "x", x);
   check_probability("relu_dropout", p);
   if (!training || p == 0) return relu(x);
-  if (p == 1) return dropout(relu(x), p, rng);  // 1 / (1 - p) is no number
+  if (p == 1) return dropout(relu(x), p, rng);  // 1 / (1 - p) is infinite
   const kernels::PhiloxOrigin origin = rng.reserve(x.numel());
   const Tensor from = x.contiguous();
   Tensor y = empty(x.shape(), x.dtype());
@@ -56,7 +56,7 @@ Tensor relu_dropout(const Tensor& x, double p, Rng& rng, bool training) {
     kernels::relu_dropout(from.data<T>(), x.numel(), p, origin, y.mutable_data<T>());
   });
   return record<"relu_dropout">(y, {from},
-                                [p](const Tensor& dy, const Tensor& out, Wanted) -> Grads {
+                                [p](const Tensor& dy, const Tensor& out, NeedsGrad) -> Grads {
                                   return relu_dropout_gradient(dy, out, p);
                                 });
 }

@@ -6,17 +6,17 @@
 
 namespace fovea {
 
-/// While training, each entry is 0 with probability p and x / (1 - p) otherwise, so that the mean
-/// stays; outside training, or with p = 0, x itself. 0 <= p <= 1.
-/// Sets aside x.numel() random words of `rng`; nothing else is kept for the backward.
+/// In training, each element is 0 with probability p and x / (1 - p) otherwise, so that the mean is
+/// preserved; outside training, or with p = 0, the result is x itself. 0 <= p <= 1.
+/// Consumes x.numel() random words of `rng`; saves nothing else for backward.
 /// Srivastava et al.: Dropout, JMLR 2014, section 4 (there the scaling is done at test time).
 Tensor dropout(const Tensor& x, double p, Rng& rng, bool training = true);
 
-/// dropout(max(x, 0)) in one pass, and a backward that needs no random numbers: it keeps the result
-/// alone, which says what was dropped and what was negative.
+/// dropout(max(x, 0)) in one pass. The backward needs no random numbers: only the result is saved,
+/// which is 0 where x was dropped or negative.
 ///   dx = 0 where y <= 0, else dy / (1 - p)
-/// A NaN passes, both ways. ValueError unless 0 <= p <= 1. The slow twin, with the same bits, is
-/// dropout(relu(x), p, rng, training).
+/// NaN propagates, in the forward and the backward. ValueError unless 0 <= p <= 1. Reference
+/// implementation, with the same bits: dropout(relu(x), p, rng, training).
 Tensor relu_dropout(const Tensor& x, double p, Rng& rng, bool training = true);
 
 }  // namespace fovea

@@ -1,21 +1,21 @@
-// Elementwise ops. Operands of different shapes are broadcast by NumPy's rule (aligned at the
-// right, a size of 1 stretches); their dtypes must agree. Numbers are given as double and take the
-// tensor's dtype. Gradients exist for f32 and f64; + - * maximum minimum also take i64,
-// in which + - * wrap, as PyTorch's do.
+// Elementwise ops. Operands of different shapes are broadcast by NumPy's rule (axes aligned at the
+// right, an axis of size 1 is repeated); their dtypes must be equal. Scalars are given as double
+// and are converted to the tensor's dtype. Gradients exist for f32 and f64; + - * maximum minimum
+// also take i64, where + - * wrap on overflow, as in PyTorch.
 //
-// Where a function has a corner, the derivative there is PyTorch's choice, stated beside it.
-// NaN in, NaN out: maximum, minimum, relu and clamp do not swallow it.
+// Where a function is not differentiable, the derivative is PyTorch's choice, stated next to the
+// declaration. NaN in, NaN out, also for maximum, minimum, relu and clamp.
 //
 // Special values. Values and first derivatives (and the formulas of higher ones) are the limits:
 //   gelu, silu, softplus      -inf: 0, derivative 0       inf: inf, derivative 1
 //   tanh, sigmoid, erf        at +-inf their limits, derivative 0
 //   exp, log, sqrt, rsqrt     log(0) = -inf, rsqrt(0) = inf; log, sqrt and rsqrt below 0: NaN
-//   a / b                     -a / b^2 is right wherever it is in range, though b^2 may not be
+//   a / b                     -a / b^2 is exact to a few ulps even where b^2 is out of range
 //   a^b                       0 for a^b log(a) where a^b is 0, at a = 0 and a = inf; finite b only
 //   relu, leaky_relu, abs, clamp, maximum, minimum, where
 //                             the derivative of the branch, also where the input is NaN
-// Errors are a few ulps of the result, but for: the derivatives of tanh and sigmoid, which are
-// formed from the output, and gelu and its derivative: a few ulps of 1 and of x.
+// Errors are a few ulps of the result, except for the derivatives of tanh and sigmoid, which are
+// computed from the output, and for gelu and its derivative: a few ulps of 1 and of x.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -53,7 +53,7 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 // --- powers, exponentials ------------------------------------------------------------------------
 
 Tensor pow(const Tensor& x, double p);         ///< derivative 0 everywhere if p = 0
-Tensor pow(const Tensor& a, const Tensor& b);  ///< by b at a = 0, b >= 0: 0
+Tensor pow(const Tensor& a, const Tensor& b);  ///< derivative by b is 0 at a = 0, b >= 0
 Tensor square(const Tensor& x);
 Tensor sqrt(const Tensor& x);
 Tensor rsqrt(const Tensor& x);  ///< 1 / sqrt(x)
@@ -64,20 +64,22 @@ Tensor erf(const Tensor& x);  ///< 2 / sqrt(pi) times the integral of exp(-t^2) 
 // --- activations ---------------------------------------------------------------------------------
 
 Tensor tanh(const Tensor& x);
-Tensor sigmoid(const Tensor& x);                          ///< 1 / (1 + exp(-x))
-Tensor relu(const Tensor& x);                             ///< max(x, 0); derivative 0 at 0
-Tensor leaky_relu(const Tensor& x, double slope = 0.01);  ///< slope * x for x <= 0, derivative too
-enum class Gelu { erf, tanh };                            ///< exact; Hendrycks's approximation
-Tensor gelu(const Tensor& x, Gelu form = Gelu::erf);      ///< x Phi(x), Phi: normal distribution
-Tensor silu(const Tensor& x);                             ///< x sigmoid(x), also called swish
-Tensor softplus(const Tensor& x);                         ///< log(1 + exp(x))
+Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + exp(-x))
+Tensor relu(const Tensor& x);     ///< max(x, 0); derivative 0 at 0
+Tensor leaky_relu(const Tensor& x,
+                  double slope = 0.01);  ///< slope * x for x <= 0
+enum class Gelu { erf, tanh };           ///< exact; Hendrycks's tanh approximation
+Tensor gelu(const Tensor& x,
+            Gelu form = Gelu::erf);  ///< x Phi(x), Phi: normal CDF
+Tensor silu(const Tensor& x);        ///< x sigmoid(x), also called swish
+Tensor softplus(const Tensor& x);    ///< log(1 + exp(x))
 
-// --- magnitudes and choices ----------------------------------------------------------------------
+// --- magnitudes and selection --------------------------------------------------------------------
 
 Tensor abs(const Tensor& x);                             ///< derivative 0 at 0
-Tensor clamp(const Tensor& x, double low, double high);  ///< derivative 1 on the borders
+Tensor clamp(const Tensor& x, double low, double high);  ///< derivative 1 at low and high
 Tensor maximum(const Tensor& a, const Tensor& b);        ///< equal operands: dy / 2 to each
-Tensor minimum(const Tensor& a, const Tensor& b);        ///< likewise
+Tensor minimum(const Tensor& a, const Tensor& b);        ///< equal operands: dy / 2 to each
 
 /// condition ? a : b; `condition` is a bool tensor, and all three are broadcast.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
@@ -111,7 +113,7 @@ inline Tensor operator>(const Tensor& x, double s) { return gt(x, s); }
 inline Tensor operator>=(const Tensor& a, const Tensor& b) { return ge(a, b); }
 inline Tensor operator>=(const Tensor& x, double s) { return ge(x, s); }
 
-// Of any dtype: what is not zero counts as true.
+// For any dtype: a nonzero element counts as true.
 Tensor logical_not(const Tensor& x);
 Tensor logical_and(const Tensor& a, const Tensor& b);
 Tensor logical_or(const Tensor& a, const Tensor& b);

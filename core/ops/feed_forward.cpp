@@ -4,8 +4,8 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/feed_forward.h>
 #include <fovea/core/ops/matmul.h>
-#include <fovea/core/ops/optional_input.h>
-#include <fovea/core/ops/rows.h>
+#include <fovea/core/ops/optional_input_detail.h>
+#include <fovea/core/ops/rows_detail.h>
 
 namespace fovea {
 namespace {
@@ -21,11 +21,11 @@ void check(const Tensor& x, Activation activation, const Weights& w) {
   check_defined(op, "x", x, "w1", w.w1, "w2", w.w2);
   if (x.rank() == 0 || w.w1.rank() != 2 || x.dim(-1) != w.w1.dim(1) ||
       !(w.w2.shape() == Shape{w.w1.dim(1), w.w1.dim(0)}))
-    shape_error(op, "x {}, w1 {} and w2 {}: they must be (..., C), (F, C) and (C, F)",
-                x.shape().str(), w.w1.shape().str(), w.w2.shape().str());
+    shape_error(op, "x {}, w1 {} and w2 {}: must be (..., C), (F, C) and (C, F)", x.shape().str(),
+                w.w1.shape().str(), w.w2.shape().str());
   if (w.w3.defined() != (activation == Activation::swiglu))
-    value_error(op, "{}: it belongs to swiglu, and to nothing else",
-                w.w3.defined() ? "a w3" : "no w3");
+    value_error(op, "w3 is {}: must be given for swiglu, and for swiglu only",
+                w.w3.defined() ? "given" : "undefined");
   if (!is_floating(x.dtype())) dtype_error(op, "needs f32 or f64, and got {}", name_of(x.dtype()));
   const std::int64_t C = w.w1.dim(1), F = w.w1.dim(0);
   check_if_given(op, "w1", w.w1, {F, C}, x.dtype());
@@ -85,7 +85,7 @@ bool feed_forward_in_one_pass(const Tensor& x) {
   check_defined("feed_forward", "x", x);
   if (grad_enabled() || x.rank() == 0) return false;
   const std::int64_t rows = detail::row_count(x);
-  return rows >= 1 && rows <= few_rows;
+  return rows >= 1 && rows <= kFusedDecodeRows;
 }
 
 Tensor feed_forward(const Tensor& x, Activation activation, const Weights& w) {
@@ -106,7 +106,7 @@ Tensor feed_forward_reference(const Tensor& x, Activation activation, const Weig
     case Activation::swiglu:
       return linear(silu(in) * linear(x, w.w3, w.b3), w.w2, w.b2);
   }
-  value_error("feed_forward", "an activation that does not exist");
+  value_error("feed_forward", "unknown activation");
 }
 
 }  // namespace fovea

@@ -1,6 +1,6 @@
 #include <fovea/core/kernels/finite.h>
 #include <fovea/core/kernels/parallel.h>
-#include <fovea/core/ops/finite.h>
+#include <fovea/core/ops/finite_detail.h>
 
 #include <algorithm>
 #include <atomic>
@@ -8,8 +8,8 @@
 namespace fovea::detail {
 
 bool all_finite(const Tensor& x) {
-  if (kernels::loops_left_out) return true;
-  const Tensor dense = x.is_contiguous() ? x : numbers_of(x).contiguous();
+  if (kernels::dry_run) return true;
+  const Tensor dense = x.is_contiguous() ? x : without_graph(x).contiguous();
   constexpr std::int64_t grain = 32768;
   std::atomic<bool> finite{true};
   dispatch_float(x.dtype(), "all_finite", [&]<class T>() {
@@ -23,8 +23,8 @@ bool all_finite(const Tensor& x) {
 }
 
 bool all_zero(const Tensor& x) {
-  if (kernels::loops_left_out) return false;
-  const Tensor dense = numbers_of(x).contiguous();
+  if (kernels::dry_run) return false;
+  const Tensor dense = without_graph(x).contiguous();
   return dispatch_float(x.dtype(), "all_zero", [&]<class T>() {
     const T* const values = dense.data<T>();
     return std::all_of(values, values + dense.numel(), [](T v) { return v == 0; });

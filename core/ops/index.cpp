@@ -1,50 +1,49 @@
 #include <fovea/core/autograd.h>
+#include <fovea/core/dry_run.h>
 #include <fovea/core/kernels/index.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
-#include <fovea/core/rehearsal.h>
 
 #include <algorithm>
 
 namespace fovea {
 namespace {
 
-// Dense numbers for a kernel: nothing to record.
-Tensor dense(const Tensor& x) { return x.is_contiguous() ? x : numbers_of(x).contiguous(); }
-Tensor dense_copy(const Tensor& x) { return numbers_of(x).clone(); }
+// A dense copy for a kernel, not recorded.
+Tensor dense(const Tensor& x) { return x.is_contiguous() ? x : without_graph(x).contiguous(); }
+Tensor dense_copy(const Tensor& x) { return without_graph(x).clone(); }
 
 // ---- Checks ------------------------------------------------------------------------------------
 
-// `index` dense, after checking its type and that every value lies in [0, size).
+// `index` as a dense tensor, after checking its dtype and that every value is in [0, size).
 Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
   if (index.dtype() != DType::i64)
-    dtype_error(op, "the index is {}: it must be i64", name_of(index.dtype()));
-  Tensor places = dense(index);
-  const int64_t* const values = places.data<int64_t>();
-  int64_t at = kernels::first_outside(values, places.numel(), size);
-  if (at < 0) return places;
+    dtype_error(op, "index is {}: must be i64", name_of(index.dtype()));
+  Tensor positions = dense(index);
+  const int64_t* const values = positions.data<int64_t>();
+  int64_t at = kernels::first_outside(values, positions.numel(), size);
+  if (at < 0) return positions;
   const int64_t value = values[at];
-  Dims position = places.shape();
-  for (int64_t d = places.rank() - 1; d >= 0; --d) {
-    position[d] = at % places.shape()[d];
-    at /= places.shape()[d];
+  Dims position = positions.shape();
+  for (int64_t d = positions.rank() - 1; d >= 0; --d) {
+    position[d] = at % positions.shape()[d];
+    at /= positions.shape()[d];
   }
-  index_error(op, "index {} at position {}: must lie in [0, {})", value, position.str(), size);
+  index_error(op, "index {} at position {}: must be in [0, {})", value, position.str(), size);
 }
 
 void check_vector(const char* op, const Tensor& index) {
-  if (index.rank() != 1)
-    shape_error(op, "the index is {}: it must have one axis", index.shape().str());
+  if (index.rank() != 1) shape_error(op, "index {}: must have one axis", index.shape().str());
 }
 
 void check_same_dtype(const char* op, const Tensor& x, const Tensor& source) {
   if (x.dtype() != source.dtype())
-    dtype_error(op, "x is {} and source is {}: types must be equal", name_of(x.dtype()),
+    dtype_error(op, "x is {} and source is {}: dtypes must be equal", name_of(x.dtype()),
                 name_of(source.dtype()));
 }
 
-// `shape`, which belongs to `what`, must be x's except on the axis.
+// `shape`, the shape of `what`, must equal x's except on the axis.
 void check_off_axis(const char* op, const char* what, const Tensor& x, int64_t axis,
                     const Shape& shape) {
   Shape expected = x.shape();
@@ -68,8 +67,8 @@ Shape with_size(Shape shape, int64_t axis, int64_t size) {
   return shape;
 }
 
-// The gradient of a table whose rows were looked up, in one pass over the ids.
-// dy: (..., C)   ids: (...)   ->   (V, C)
+// The gradient of an embedding table, in one pass over the ids.
+//   dy: (..., C)   ids: (...)   ->   (V, C)
 Tensor embedding_gradient(const Tensor& dy, const Tensor& ids, const Shape& table,
                           int64_t padding_idx) {
   Tensor gradient = zeros(table, dy.dtype());
@@ -83,14 +82,14 @@ Tensor embedding_gradient(const Tensor& dy, const Tensor& ids, const Shape& tabl
 
 }  // namespace
 
-// y = W[ids],   dW[v] = sum of dy over the places where ids = v, v != padding_idx;   keeps ids
+// y = W[ids],   dW[v] = sum of dy over the positions where ids = v, v != padding_idx;   saves ids
 Tensor embedding(const Tensor& weight, const Tensor& ids, int64_t padding_idx) {
   check_defined("embedding", "weight", weight, "ids", ids);
   if (weight.rank() != 2)
     shape_error("embedding", "weight {}: must be (V, C)", weight.shape().str());
   const int64_t V = weight.shape()[0], C = weight.shape()[1];
   if (padding_idx < -1 || padding_idx >= V)
-    value_error("embedding", "padding_idx {}: must lie in [0, {}), or be -1 for none", padding_idx,
+    value_error("embedding", "padding_idx = {}: must be in [0, {}), or -1 for none", padding_idx,
                 V);
   const Tensor rows = checked_index("embedding", ids, V);
   const Tensor table = dense(weight);
@@ -103,7 +102,7 @@ Tensor embedding(const Tensor& weight, const Tensor& ids, int64_t padding_idx) {
   });
   return record<"embedding">(
       std::move(y), {weight},
-      [rows = keep(rows), table = weight.shape(), padding_idx](const Tensor& dy, Wanted) {
+      [rows = keep(rows), table = weight.shape(), padding_idx](const Tensor& dy, NeedsGrad) {
         const Tensor& index = rows;
         if (!grad_enabled()) return Grads(embedding_gradient(dy, index, table, padding_idx));
         const Tensor kept =
@@ -113,25 +112,26 @@ Tensor embedding(const Tensor& weight, const Tensor& ids, int64_t padding_idx) {
       });
 }
 
-// y[m] = x[i[m]],   dx[v] = sum of dy[m] over the m with i[m] = v;   keeps i
+// y[m] = x[i[m]],   dx[v] = sum of dy[m] over the m with i[m] = v;   saves i
 Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
   check_defined("index_select", "x", x, "index", index);
   const int64_t d = normalize_axis("index_select", axis, x.rank());
   check_vector("index_select", index);
-  const Tensor places = checked_index("index_select", index, x.shape()[d]);
+  const Tensor positions = checked_index("index_select", index, x.shape()[d]);
   const Tensor from = dense(x);
-  Tensor y = empty(with_size(x.shape(), d, places.numel()), x.dtype());
+  Tensor y = empty(with_size(x.shape(), d, positions.numel()), x.dtype());
   dispatch_all(x.dtype(), [&]<class T>() {
-    kernels::select_rows(from.data<T>(), places.data<int64_t>(),
-                         sizes_around(x.shape(), d, places.numel()), y.mutable_data<T>());
+    kernels::select_rows(from.data<T>(), positions.data<int64_t>(),
+                         sizes_around(x.shape(), d, positions.numel()), y.mutable_data<T>());
   });
   return record<"index_select">(
-      std::move(y), {x}, [places = keep(places), d, shape = x.shape()](const Tensor& dy, Wanted) {
-        return Grads(index_add(zeros(shape, dy.dtype()), d, places, dy));
+      std::move(y), {x},
+      [positions = keep(positions), d, shape = x.shape()](const Tensor& dy, NeedsGrad) {
+        return Grads(index_add(zeros(shape, dy.dtype()), d, positions, dy));
       });
 }
 
-// y = x, y[i[m]] += s[m],   dx = dy,  ds[m] = dy[i[m]];   keeps i
+// y = x, y[i[m]] += s[m],   dx = dy,  ds[m] = dy[i[m]];   saves i
 Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
   check_defined("index_add", "x", x, "index", index, "source", source);
   const int64_t d = normalize_axis("index_add", axis, x.rank());
@@ -139,43 +139,45 @@ Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tenso
   check_same_dtype("index_add", x, source);
   check_off_axis("index_add", "source", x, d, source.shape());
   if (source.shape()[d] != index.numel())
-    shape_error("index_add", "{} indices for {} places on axis {} of source: must be equal",
+    shape_error("index_add", "{} indices for size {} of source's axis {}: must be equal",
                 index.numel(), source.shape()[d], d);
-  const Tensor places = checked_index("index_add", index, x.shape()[d]);
+  const Tensor positions = checked_index("index_add", index, x.shape()[d]);
   const Tensor from = dense(source);
   Tensor y = dense_copy(x);
   dispatch_number(x.dtype(), "index_add", [&]<class T>() {
-    kernels::add_rows(from.data<T>(), places.data<int64_t>(),
-                      sizes_around(x.shape(), d, places.numel()), -1, y.mutable_data<T>());
+    kernels::add_rows(from.data<T>(), positions.data<int64_t>(),
+                      sizes_around(x.shape(), d, positions.numel()), -1, y.mutable_data<T>());
   });
-  return record<"index_add">(std::move(y), {x, source},
-                             [places = keep(places), d](const Tensor& dy, Wanted wanted) {
-                               Grads grads(2);
-                               if (wanted[0]) grads[0] = dy;
-                               if (wanted[1]) grads[1] = index_select(dy, d, places);
-                               return grads;
-                             });
+  return record<"index_add">(
+      std::move(y), {x, source},
+      [positions = keep(positions), d](const Tensor& dy, NeedsGrad needs_grad) {
+        Grads grads(2);
+        if (needs_grad[0]) grads[0] = dy;
+        if (needs_grad[1]) grads[1] = index_select(dy, d, positions);
+        return grads;
+      });
 }
 
-// y[m] = x[i[m]],   dx[v] = sum of dy[m] over the m with i[m] = v, in every column;   keeps i
+// y[m] = x[i[m]],   dx[v] = sum of dy[m] over the m with i[m] = v, in every column;   saves i
 Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
   check_defined("gather", "x", x, "index", index);
   const int64_t d = normalize_axis("gather", axis, x.rank());
   check_off_axis("gather", "index", x, d, index.shape());
-  const Tensor places = checked_index("gather", index, x.shape()[d]);
+  const Tensor positions = checked_index("gather", index, x.shape()[d]);
   const Tensor from = dense(x);
   Tensor y = empty(index.shape(), x.dtype());
   dispatch_all(x.dtype(), [&]<class T>() {
-    kernels::gather(from.data<T>(), places.data<int64_t>(),
+    kernels::gather(from.data<T>(), positions.data<int64_t>(),
                     sizes_around(x.shape(), d, index.shape()[d]), y.mutable_data<T>());
   });
-  return record<"gather">(std::move(y), {x},
-                          [places = keep(places), d, shape = x.shape()](const Tensor& dy, Wanted) {
-                            return Grads(scatter_add(zeros(shape, dy.dtype()), d, places, dy));
-                          });
+  return record<"gather">(
+      std::move(y), {x},
+      [positions = keep(positions), d, shape = x.shape()](const Tensor& dy, NeedsGrad) {
+        return Grads(scatter_add(zeros(shape, dy.dtype()), d, positions, dy));
+      });
 }
 
-// y = x, y[i[m]] += s[m] in every column,   dx = dy,  ds[m] = dy[i[m]];   keeps i
+// y = x, y[i[m]] += s[m] in every column,   dx = dy,  ds[m] = dy[i[m]];   saves i
 Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
   check_defined("scatter_add", "x", x, "index", index, "source", source);
   const int64_t d = normalize_axis("scatter_add", axis, x.rank());
@@ -184,20 +186,21 @@ Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Ten
   if (!(source.shape() == index.shape()))
     shape_error("scatter_add", "index {} and source {}: shapes must be equal", index.shape().str(),
                 source.shape().str());
-  const Tensor places = checked_index("scatter_add", index, x.shape()[d]);
+  const Tensor positions = checked_index("scatter_add", index, x.shape()[d]);
   const Tensor from = dense(source);
   Tensor y = dense_copy(x);
   dispatch_number(x.dtype(), "scatter_add", [&]<class T>() {
-    kernels::scatter_add(from.data<T>(), places.data<int64_t>(),
+    kernels::scatter_add(from.data<T>(), positions.data<int64_t>(),
                          sizes_around(x.shape(), d, index.shape()[d]), y.mutable_data<T>());
   });
-  return record<"scatter_add">(std::move(y), {x, source},
-                               [places = keep(places), d](const Tensor& dy, Wanted wanted) {
-                                 Grads grads(2);
-                                 if (wanted[0]) grads[0] = dy;
-                                 if (wanted[1]) grads[1] = gather(dy, d, places);
-                                 return grads;
-                               });
+  return record<"scatter_add">(
+      std::move(y), {x, source},
+      [positions = keep(positions), d](const Tensor& dy, NeedsGrad needs_grad) {
+        Grads grads(2);
+        if (needs_grad[0]) grads[0] = dy;
+        if (needs_grad[1]) grads[1] = gather(dy, d, positions);
+        return grads;
+      });
 }
 
 Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype) {
@@ -207,7 +210,7 @@ Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype) {
   shape.push_back(classes);
   Tensor y = zeros(shape, dtype);  // (..., classes)
   const int64_t* const id = index.data<int64_t>();
-  const int64_t n = Rehearsal::leaves_out(dtype) ? 0 : index.numel();
+  const int64_t n = DryRun::skips(dtype) ? 0 : index.numel();
   dispatch_all(dtype, [&]<class T>() {
     T* const row = y.mutable_data<T>();
     for (int64_t i = 0; i < n; ++i) row[i * classes + id[i]] = T(1);
@@ -215,11 +218,11 @@ Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype) {
   return record_cut<"one_hot">(std::move(y), {ids});
 }
 
-// y = the numbers at the places where keep is true, which are selected by their positions.
+// y = the elements of x where keep is true, selected by their indices.
 Tensor masked_select(const Tensor& x, const Tensor& keep) {
   check_defined("masked_select", "x", x, "keep", keep);
   if (keep.dtype() != DType::boolean)
-    dtype_error("masked_select", "keep is {}: it must be bool", name_of(keep.dtype()));
+    dtype_error("masked_select", "keep is {}: must be bool", name_of(keep.dtype()));
   const Shape shape = broadcast_shapes("masked_select", x.shape(), keep.shape());
   const Tensor dense_keep = dense(expand(keep, shape));
   const bool* const kept = dense_keep.data<bool>();
@@ -233,7 +236,7 @@ Tensor masked_select(const Tensor& x, const Tensor& keep) {
 Tensor masked_select(const Tensor& x, const Mask& mask) {
   check_defined("masked_select", "x", x);
   if (x.rank() != 2 && x.rank() != 3)
-    shape_error("masked_select", "x {}: a Mask selects from (T, S) or (B, T, S)", x.shape().str());
+    shape_error("masked_select", "x {}: must be (T, S) or (B, T, S)", x.shape().str());
   const Tensor kept = mask.to_tensor(x.rank() == 3 ? x.dim(0) : 1, x.dim(-2), x.dim(-1));
   return masked_select(x, x.rank() == 3 ? kept : squeeze(kept, 0));
 }

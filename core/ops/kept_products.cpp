@@ -1,7 +1,7 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/finite.h>
-#include <fovea/core/ops/kept_products.h>
+#include <fovea/core/ops/finite_detail.h>
+#include <fovea/core/ops/kept_products_detail.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
@@ -16,13 +16,14 @@ Tensor kept_scores(const Tensor& q, const Tensor& k, const Tensor& kept) {
   return sum(queries * keys, -1);
 }
 
-// y = x      dx = dy, or none where dy = 0 throughout
+// y = x      dx = dy, or none if dy = 0 everywhere
 Tensor skip_zero_gradient(const Tensor& x) {
   check_defined("skip_zero_gradient", "x", x);
-  return record<"skip_zero_gradient">(numbers_of(x).clone(), {x}, [](const Tensor& dy, Wanted) {
-    if (!grad_enabled() && all_zero(dy)) return Grads(1);
-    return Grads(dy);
-  });
+  return record<"skip_zero_gradient">(without_graph(x).clone(), {x},
+                                      [](const Tensor& dy, NeedsGrad) {
+                                        if (!grad_enabled() && all_zero(dy)) return Grads(1);
+                                        return Grads(dy);
+                                      });
 }
 
 Tensor kept_mixture(const Tensor& weights, const Tensor& v, const Tensor& kept) {

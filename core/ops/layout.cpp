@@ -9,15 +9,15 @@
 namespace fovea {
 namespace {
 
-// `shape` with the place of -1 filled in so that it has x's number of elements.
+// `shape` with -1 replaced so that the number of elements is that of x.
 Shape complete_shape(const char* op, const Tensor& x, const Shape& shape) {
   check_defined(op, "x", x);
   Shape full = shape;
   int64_t free_axis = -1;
   for (int64_t d = 0; d < shape.rank(); ++d) {
     if (shape[d] < -1 || (shape[d] == -1 && free_axis >= 0))
-      shape_error(op, "{} to {}: one size may be -1, the others are 0 or more", x.shape().str(),
-                  shape.str());
+      shape_error(op, "{} to {}: at most one size may be -1, the others must be 0 or more",
+                  x.shape().str(), shape.str());
     if (shape[d] == -1) {
       free_axis = d;
       full[d] = 1;
@@ -31,8 +31,8 @@ Shape complete_shape(const char* op, const Tensor& x, const Shape& shape) {
   return full;
 }
 
-// The strides with which x's numbers are seen as `shape`, if there are any. Every run of axes of x
-// that is dense in itself must be cut into axes of `shape` on its own.
+// The strides of a view of x as `shape`, if there is one. Each contiguous run of x's axes must be
+// split into axes of `shape` separately.
 std::optional<Strides> view_strides(const Tensor& x, const Shape& shape) {
   if (x.is_contiguous() || x.numel() == 0) return contiguous_strides(shape);
   Strides strides = shape;
@@ -58,12 +58,12 @@ std::optional<Strides> view_strides(const Tensor& x, const Shape& shape) {
   return d == -1 ? std::optional(strides) : std::nullopt;
 }
 
-Tensor dense_copy(const Tensor& x) { return numbers_of(x).clone(); }
+Tensor dense_copy(const Tensor& x) { return without_graph(x).clone(); }
 
-// x's numbers at y's shape and strides; the gradient is rearranged back.
+// y, a view or copy of x, recorded; the gradient is reshaped back.
 Tensor record_reshape(const Tensor& x, Tensor y) {
   return record<"reshape">(std::move(y), {x},
-                           any_strides([shape = x.shape()](const Tensor& dy, Wanted) {
+                           any_strides([shape = x.shape()](const Tensor& dy, NeedsGrad) {
                              return Grads(reshape(dy, shape));
                            }));
 }
@@ -72,14 +72,14 @@ void check_axes_differ(const char* op, const Dims& axes, int64_t rank, int64_t (
   std::fill(seen, seen + kMaxRank, -1);
   for (int64_t i = 0; i < axes.rank(); ++i) {
     int64_t& place = seen[normalize_axis(op, axes[i], rank)];
-    if (place >= 0) index_error(op, "axes {}: axis {} is named twice", axes.str(), axes[i]);
+    if (place >= 0) index_error(op, "axes {}: axis {} is repeated", axes.str(), axes[i]);
     place = i;
   }
 }
 
 }  // namespace
 
-// ---- Other sizes -------------------------------------------------------------------------------
+// ---- Shape -------------------------------------------------------------------------------------
 
 // y = x in row-major order, dx = dy in row-major order
 Tensor reshape(const Tensor& x, const Shape& shape) {
@@ -132,26 +132,26 @@ Tensor unsqueeze(const Tensor& x, int64_t axis) {
   return record_reshape(x, alias(x, shape, strides));
 }
 
-// y[..., i, ...] = x[..., 0, ...] along every stretched axis, dx = sum of dy over those axes
+// y[..., i, ...] = x[..., 0, ...] along every expanded axis, dx = sum of dy over those axes
 Tensor expand(const Tensor& x, const Shape& shape) {
   check_defined("expand", "x", x);
   const int64_t added = shape.rank() - x.rank();
   if (added < 0)
-    shape_error("expand", "{} to {}: axes cannot be taken away", x.shape().str(), shape.str());
+    shape_error("expand", "{} to {}: axes cannot be removed", x.shape().str(), shape.str());
   Shape full = shape;
   Strides strides = shape;
   for (int64_t d = 0; d < shape.rank(); ++d) {
     const int64_t own = d < added ? 1 : x.shape()[d - added];
     if (shape[d] == -1 && d >= added) full[d] = own;
     if (full[d] < 0 || (own != 1 && own != full[d]))
-      shape_error("expand", "{} to {}: only an axis of size 1 can be stretched", x.shape().str(),
+      shape_error("expand", "{} to {}: only an axis of size 1 can be expanded", x.shape().str(),
                   shape.str());
     strides[d] = own == 1 && full[d] != 1 ? 0 : d < added ? 1 : x.strides()[d - added];
   }
   static_cast<void>(full.numel("expand"));
   return record<"expand">(
       alias(x, full, strides), {x},
-      [own = x.shape()](const Tensor& dy, Wanted) { return Grads(sum_to(dy, own)); });
+      [own = x.shape()](const Tensor& dy, NeedsGrad) { return Grads(sum_to(dy, own)); });
 }
 
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
@@ -162,7 +162,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   return expand(x, shape);
 }
 
-// ---- Another order -----------------------------------------------------------------------------
+// ---- Order -------------------------------------------------------------------------------------
 
 Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
   check_defined("transpose", "x", x);
@@ -174,14 +174,14 @@ Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
   std::swap(strides[a], strides[b]);
   return record<"transpose">(
       alias(x, shape, strides), {x},
-      any_strides([a, b](const Tensor& dy, Wanted) { return Grads(transpose(dy, a, b)); }));
+      any_strides([a, b](const Tensor& dy, NeedsGrad) { return Grads(transpose(dy, a, b)); }));
 }
 
 // dx = dy permuted by the inverse
 Tensor permute(const Tensor& x, const Dims& axes) {
   check_defined("permute", "x", x);
   if (axes.rank() != x.rank())
-    shape_error("permute", "{} by axes {}: every axis must be named once", x.shape().str(),
+    shape_error("permute", "{} by axes {}: must contain every axis once", x.shape().str(),
                 axes.str());
   int64_t place[kMaxRank];
   check_axes_differ("permute", axes, x.rank(), place);
@@ -194,7 +194,7 @@ Tensor permute(const Tensor& x, const Dims& axes) {
   const Dims inverse(place, place + x.rank());
   return record<"permute">(
       alias(x, shape, strides), {x},
-      any_strides([inverse](const Tensor& dy, Wanted) { return Grads(permute(dy, inverse)); }));
+      any_strides([inverse](const Tensor& dy, NeedsGrad) { return Grads(permute(dy, inverse)); }));
 }
 
 // y[i] = x[n - 1 - i], dx[i] = dy[n - 1 - i]
@@ -211,14 +211,14 @@ Tensor flip(const Tensor& x, const Dims& axes) {
   }
   Tensor y = dense_copy(alias(x, x.shape(), strides, last));
   return record<"flip">(std::move(y), {x},
-                        [axes](const Tensor& dy, Wanted) { return Grads(flip(dy, axes)); });
+                        [axes](const Tensor& dy, NeedsGrad) { return Grads(flip(dy, axes)); });
 }
 
 // ---- Parts -------------------------------------------------------------------------------------
 
 namespace {
 
-// before[d] and after[d] numbers `value` around every axis d; dx = the inner part of dy.
+// before[d] and after[d] elements `value` around every axis d; dx = the inner part of dy.
 Tensor padded(const Tensor& x, const Dims& before, const Dims& after, double value) {
   Shape shape = x.shape();
   for (int64_t d = 0; d < x.rank(); ++d)
@@ -228,7 +228,7 @@ Tensor padded(const Tensor& x, const Dims& before, const Dims& after, double val
   int64_t offset = 0;
   for (int64_t d = 0; d < x.rank(); ++d) offset += before[d] * y.strides()[d];
   if (x.numel() > 0) alias(y, x.shape(), y.strides(), offset).copy_from(x);
-  return record<"pad">(std::move(y), {x}, [before, inner = x.shape()](const Tensor& dy, Wanted) {
+  return record<"pad">(std::move(y), {x}, [before, inner = x.shape()](const Tensor& dy, NeedsGrad) {
     Tensor dx = dy;
     for (int64_t d = 0; d < inner.rank(); ++d)
       if (inner[d] != dx.shape()[d]) dx = narrow(dx, d, before[d], inner[d]);
@@ -236,7 +236,7 @@ Tensor padded(const Tensor& x, const Dims& before, const Dims& after, double val
   });
 }
 
-// Zeros around one axis.
+// Pads one axis with zeros.
 Tensor pad_axis(const Tensor& x, int64_t axis, int64_t before, int64_t after) {
   Dims none = x.shape();
   std::fill(none.begin(), none.end(), 0);
@@ -247,7 +247,7 @@ Tensor pad_axis(const Tensor& x, int64_t axis, int64_t before, int64_t after) {
 }
 
 // y[i] = x[start + step * i] for i < length.
-// dx = dy with step - 1 zeros after every place, and zeros before and after.
+// dx = dy with step - 1 zeros after every element, and zeros before and after.
 Tensor strided_part(const Tensor& x, int64_t axis, int64_t start, int64_t length, int64_t step) {
   Shape shape = x.shape();
   Strides strides = x.strides();
@@ -256,7 +256,7 @@ Tensor strided_part(const Tensor& x, int64_t axis, int64_t start, int64_t length
   strides[axis] = checked_mul("slice", strides[axis], step);
   return record<"slice">(
       alias(x, shape, strides, offset), {x},
-      [axis, start, length, step, shape = x.shape()](const Tensor& dy, Wanted) {
+      [axis, start, length, step, shape = x.shape()](const Tensor& dy, NeedsGrad) {
         if (step == 1) return Grads(pad_axis(dy, axis, start, shape[axis] - start - length));
         Shape spaced = dy.shape();
         spaced[axis] = length * step;
@@ -284,8 +284,8 @@ Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length) {
   check_defined("narrow", "x", x);
   const int64_t d = normalize_axis("narrow", axis, x.rank());
   if (start < 0 || length < 0 || start > x.shape()[d] - length)
-    index_error("narrow", "{} places from {} on, of axis {} of {}: must lie within the axis",
-                length, start, axis, x.shape().str());
+    index_error("narrow", "{} elements from {} on axis {} of {}: must be within the axis", length,
+                start, axis, x.shape().str());
   return strided_part(x, d, start, length, 1);
 }
 
@@ -295,7 +295,7 @@ Tensor select(const Tensor& x, int64_t axis, int64_t index) {
   const int64_t d = normalize_axis("select", axis, x.rank());
   const int64_t n = x.shape()[d];
   if (index < -n || index >= n)
-    index_error("select", "index {} on axis {} of {}: must lie in [{}, {})", index, axis,
+    index_error("select", "index {} on axis {} of {}: must be in [{}, {})", index, axis,
                 x.shape().str(), -n, n);
   const int64_t i = index < 0 ? index + n : index;
   Shape shape = x.shape();
@@ -303,7 +303,7 @@ Tensor select(const Tensor& x, int64_t axis, int64_t index) {
   shape.erase(d);
   strides.erase(d);
   return record<"select">(alias(x, shape, strides, i * x.strides()[d]), {x},
-                          [d, i, n](const Tensor& dy, Wanted) {
+                          [d, i, n](const Tensor& dy, NeedsGrad) {
                             return Grads(pad_axis(unsqueeze(dy, d), d, i, n - 1 - i));
                           });
 }
@@ -312,7 +312,7 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pads, double value) {
   check_defined("pad", "x", x);
   const int64_t n = static_cast<int64_t>(pads.size());
   if (n % 2 != 0 || n / 2 > x.rank())
-    shape_error("pad", "{} pads for {}: two for each axis, from the last axis on", n,
+    shape_error("pad", "{} pads for {}: must be two per axis, from the last axis on", n,
                 x.shape().str());
   Dims before = x.shape();
   std::fill(before.begin(), before.end(), 0);

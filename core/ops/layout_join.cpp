@@ -1,4 +1,4 @@
-// The ops of layout.h that join tensors or cut one into several.
+// The ops of layout.h that join or split tensors.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/sizes.h>
@@ -15,16 +15,16 @@ void check_joinable(const char* op, const std::vector<Tensor>& tensors) {
   if (tensors.empty()) value_error(op, "no tensors: there must be at least one");
   for (std::size_t i = 1; i < tensors.size(); ++i)
     if (tensors[i].dtype() != tensors[0].dtype())
-      dtype_error(op, "tensor 0 is {} and tensor {} is {}: types must be equal",
+      dtype_error(op, "tensor 0 is {} and tensor {} is {}: dtypes must be equal",
                   name_of(tensors[0].dtype()), i, name_of(tensors[i].dtype()));
 }
 
-// Writes x into y from place `start` of y's axis on; the other axes are x's.
+// Writes x into y from index `start` of y's axis on; the other axes are x's.
 void write_part(const Tensor& y, int64_t axis, int64_t start, const Tensor& x) {
   if (x.numel() > 0) alias(y, x.shape(), y.strides(), start * y.strides()[axis]).copy_from(x);
 }
 
-// The gradients of several outputs, where zeros (of which there is only one) stand for the missing.
+// The gradients of several outputs; missing ones are zeros that share one element.
 std::vector<Tensor> with_zeros(std::span<const Tensor> dys, const std::vector<Shape>& shapes) {
   std::vector<Tensor> all(dys.begin(), dys.end());
   DType dtype = DType::f32;
@@ -35,8 +35,8 @@ std::vector<Tensor> with_zeros(std::span<const Tensor> dys, const std::vector<Sh
   return all;
 }
 
-// The concatenation of parts that lie side by side in one block already, as a view of it; else
-// undefined. All of them are defined.
+// The concatenation of parts that are already adjacent in one block, as a view; else undefined. All
+// parts must be defined.
 Tensor already_joined(const std::vector<Tensor>& parts, int64_t axis, const Shape& whole) {
   const Tensor& first = parts[0];
   const int64_t step = first.strides()[axis] * static_cast<int64_t>(size_of(first.dtype()));
@@ -50,7 +50,7 @@ Tensor already_joined(const std::vector<Tensor>& parts, int64_t axis, const Shap
   return alias(first, whole, first.strides());
 }
 
-// A view without memory of its own may have more parts than the machine can hold.
+// A view with strides 0 may have more parts than fit in memory.
 void check_parts(const char* op, int64_t n) {
   detail::check_elements(op, "parts", n, sizeof(Tensor) + sizeof(TensorImpl));
 }
@@ -82,12 +82,14 @@ Tensor concat(const std::vector<Tensor>& tensors, int64_t axis) {
   shape[d] = starts.back();
   Tensor y = empty(shape, tensors[0].dtype());
   for (std::size_t i = 0; i < tensors.size(); ++i) write_part(y, d, starts[i], tensors[i]);
-  return record<"concat">(std::move(y), tensors, [d, starts](const Tensor& dy, Wanted wanted) {
-    Grads grads(starts.size() - 1);
-    for (std::size_t i = 0; i < grads.size(); ++i)
-      if (wanted[i]) grads[i] = narrow(dy, d, starts[i], starts[i + 1] - starts[i]);
-    return grads;
-  });
+  return record<"concat">(std::move(y), tensors,
+                          [d, starts](const Tensor& dy, NeedsGrad needs_grad) {
+                            Grads grads(starts.size() - 1);
+                            for (std::size_t i = 0; i < grads.size(); ++i)
+                              if (needs_grad[i])
+                                grads[i] = narrow(dy, d, starts[i], starts[i + 1] - starts[i]);
+                            return grads;
+                          });
 }
 
 // y[i] = x_i,   dx_i = dy[i]
@@ -103,17 +105,17 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
   shape.insert(d, static_cast<int64_t>(tensors.size()));
   Tensor y = empty(shape, tensors[0].dtype());
   for (std::size_t i = 0; i < tensors.size(); ++i)
-    write_part(y, d, static_cast<int64_t>(i), unsqueeze(numbers_of(tensors[i]), d));
+    write_part(y, d, static_cast<int64_t>(i), unsqueeze(without_graph(tensors[i]), d));
   return record<"stack">(std::move(y), tensors,
-                         [d, n = tensors.size()](const Tensor& dy, Wanted wanted) {
+                         [d, n = tensors.size()](const Tensor& dy, NeedsGrad needs_grad) {
                            Grads grads(n);
                            for (std::size_t i = 0; i < n; ++i)
-                             if (wanted[i]) grads[i] = select(dy, d, static_cast<int64_t>(i));
+                             if (needs_grad[i]) grads[i] = select(dy, d, static_cast<int64_t>(i));
                            return grads;
                          });
 }
 
-// [y0, y1, ...] = x,   dx = [dy0, dy1, ...], written once, or not at all where they lie joined
+// [y0, y1, ...] = x,   dx = [dy0, dy1, ...], written once, or not copied if already adjacent
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) {
   check_defined("split", "x", x);
   const int64_t d = normalize_axis("split", axis, x.rank());
@@ -136,16 +138,16 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
   }
   if (parts.empty()) return parts;
   auto shapes = shapes_of(parts);
-  return record_outputs<"split">(
-      std::move(parts), {x},
-      any_strides(
-          [d, shapes = std::move(shapes), whole = x.shape()](std::span<const Tensor> dys, Wanted) {
-            const std::vector<Tensor> all = with_zeros(dys, shapes);
-            if (!grad_enabled())
-              if (Tensor joined = already_joined(all, d, whole); joined.defined())
-                return Grads(std::move(joined));
-            return Grads(concat(all, d));
-          }));
+  return record_outputs<"split">(std::move(parts), {x},
+                                 any_strides([d, shapes = std::move(shapes), whole = x.shape()](
+                                                 std::span<const Tensor> dys, NeedsGrad) {
+                                   const std::vector<Tensor> all = with_zeros(dys, shapes);
+                                   if (!grad_enabled())
+                                     if (Tensor joined = already_joined(all, d, whole);
+                                         joined.defined())
+                                       return Grads(std::move(joined));
+                                   return Grads(concat(all, d));
+                                 }));
 }
 
 std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis) {
@@ -172,11 +174,12 @@ std::vector<Tensor> unbind(const Tensor& x, int64_t axis) {
   const int64_t d = normalize_axis("unbind", axis, x.rank());
   check_parts("unbind", x.shape()[d]);
   std::vector<Tensor> parts;
-  for (int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(numbers_of(x), d, i));
+  for (int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(without_graph(x), d, i));
   if (parts.empty()) return parts;
   auto shapes = shapes_of(parts);
   return record_outputs<"unbind">(
-      std::move(parts), {x}, [d, shapes = std::move(shapes)](std::span<const Tensor> dys, Wanted) {
+      std::move(parts), {x},
+      [d, shapes = std::move(shapes)](std::span<const Tensor> dys, NeedsGrad) {
         return Grads(stack(with_zeros(dys, shapes), d));
       });
 }

@@ -1,42 +1,44 @@
-// Losses, with PyTorch's names and meanings. V classes, N.. any leading axes.
+// Losses, with PyTorch's names and semantics. V classes, N.. any leading axes.
 //
 // Classes are on the last axis: logits (N.., V) with targets (N..), where PyTorch has (N, V, d..)
 // with (N, d..). Logits (B, V, T) from PyTorch need transpose(logits, 1, 2) first. Without it the
-// shapes do not fit and the op throws, except where V = T: then the shapes do not differ, and
-// the loss is taken over the wrong axis.
+// shapes do not match and the op throws, except where V = T: then the shapes are valid and the loss
+// is taken over the wrong axis.
 #pragma once
 
 #include <fovea/core/tensor.h>
 
 namespace fovea {
 
-// Special values. 0 times infinity is 0: what has probability or weight 0 adds nothing, to the
-// value and to the gradient. By name:
-//   cross_entropy, nll_loss   classes of logit -inf add nothing; as target (or with smoothing) inf.
-//                             A row of -inf alone, or with inf or NaN, is NaN
+// Special values. 0 times infinity is 0: an element with probability or weight 0 adds nothing to
+// the value and to the gradient. Per loss:
+//   cross_entropy, nll_loss   classes with logit -inf add nothing; as target (or with smoothing)
+//   inf.
+//                             A row of only -inf, or with inf or NaN, is NaN
 //   bce_with_logits           at +-inf 0 or inf, gradient s - t
 //   kl_div                    0 where both probabilities are 0; inf where only the input's is
 //   mse, l1, smooth_l1        inf for one infinite operand, NaN for two that are equal
 
-/// What becomes of the losses of single rows or elements. batchmean: the sum over the first axis's
-/// size (kl_div only).
+/// How the losses of single rows or elements are combined. batchmean: the sum divided by the size
+/// of the first axis (kl_div only).
 enum class Reduction { none, mean, sum, batchmean };
 
 struct CrossEntropyOptions {
-  std::int64_t ignore_index = -100;  ///< rows with this target do not count
+  std::int64_t ignore_index = -100;  ///< rows with this target are ignored
   double label_smoothing = 0;        ///< e: share of the target spread evenly over all classes
   Tensor weight = {};                ///< (V) weight of each class; a constant, gets no gradient
   Reduction reduction = Reduction::mean;
 };
 
 /// -log softmax(logits)[target], with smoothing e and class weights w (lse = log sum exp(logits)):
-///   loss = (1 - e) w_t (lse - x_t) + e / V sum_c w_c (lse - x_c)        for each row
-/// mean divides by the sum of the targets' weights. Over no real target it is 0 (PyTorch: NaN).
+///   loss = (1 - e) w_t (lse - x_t) + e / V sum_c w_c (lse - x_c)        per row
+/// mean divides by the sum of the targets' weights. If all targets are ignored it is 0 (PyTorch:
+/// NaN).
 ///   logits: (N.., V), classes last   targets: (N..) i64   ->   () or, with Reduction::none, (N..)
 /// Szegedy et al.: Rethinking the Inception Architecture, CVPR 2016, section 7 (smoothing).
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets,
                      const CrossEntropyOptions& options = {});
-/// The definition: -sum q log softmax(x), with the distribution q that the targets stand for.
+/// Reference: -sum q log softmax(x), with the distribution q that the targets and smoothing define.
 Tensor cross_entropy_reference(const Tensor& logits, const Tensor& targets,
                                const CrossEntropyOptions& options = {});
 
@@ -46,7 +48,7 @@ struct NllOptions {
   Reduction reduction = Reduction::mean;
 };
 
-/// -w_t log_probs[target], reduced as cross_entropy is.
+/// -w_t log_probs[target], reduced as in cross_entropy.
 ///   log_probs: (N.., V)   targets: (N..) i64   ->   () or (N..)
 Tensor nll_loss(const Tensor& log_probs, const Tensor& targets, const NllOptions& options = {});
 
@@ -59,14 +61,14 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction =
 /// |input - target|
 Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean);
 
-/// With d = |input - target|:  d^2 / (2 beta) below beta, d - beta / 2 from there on. beta >= 0.
+/// With d = |input - target|:  d^2 / (2 beta) for d < beta, else d - beta / 2. beta >= 0.
 /// Girshick: Fast R-CNN, ICCV 2015, equation 3 (beta = 1).
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, double beta = 1.0,
                       Reduction reduction = Reduction::mean);
 
 struct BceOptions {
-  Tensor weight = {};      ///< of each element; broadcasts over the input
-  Tensor pos_weight = {};  ///< of the positive answers, (V); broadcasts over the input
+  Tensor weight = {};      ///< per element; broadcast to the input
+  Tensor pos_weight = {};  ///< of positive targets, (V); broadcast to the input
   Reduction reduction = Reduction::mean;
 };
 
@@ -74,7 +76,7 @@ struct BceOptions {
 Tensor bce_with_logits(const Tensor& input, const Tensor& target, const BceOptions& options = {});
 
 struct KlDivOptions {
-  bool log_target = false;  ///< the target holds log-probabilities, as the input does
+  bool log_target = false;  ///< the target holds log-probabilities, like the input
   Reduction reduction = Reduction::mean;
 };
 

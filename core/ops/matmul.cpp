@@ -1,5 +1,5 @@
 #include <fovea/core/autograd.h>
-#include <fovea/core/kernels/blas.h>
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
@@ -14,7 +14,7 @@ using kernels::Trans;
 
 constexpr Trans operator!(Trans t) { return t == Trans::yes ? Trans::no : Trans::yes; }
 
-// The last two axes of x, or their transpose, as a matrix; the axes before them are the batch.
+// The last two axes of x, or their transpose, as a matrix; the leading axes are the batch.
 struct Factor {
   Tensor x;
   Trans trans;
@@ -25,9 +25,9 @@ struct Factor {
 
 Shape batch_of(const Tensor& x) { return Shape(x.shape().begin(), x.shape().end() - 2); }
 
-// --- reading tensors where they lie --------------------------------------------------------------
+// --- layouts -------------------------------------------------------------------------------------
 
-// How a kernel sees a factor's matrices: the distance of their rows, or of their columns.
+// How a kernel addresses a factor's matrices: the stride of their rows, or of their columns.
 struct Layout {
   int64_t stride;
   Trans trans;
@@ -38,14 +38,14 @@ Layout layout_of(const Factor& f) {
   return col == 1 ? Layout{row, f.trans} : Layout{col, !f.trans};
 }
 
-// Makes x a dense copy unless its matrices have neighbouring elements along an axis.
+// Replaces x by a dense copy unless its matrices have unit stride along an axis.
 void make_readable(Tensor& x) {
   const bool by_rows = x.strides()[x.rank() - 1] == 1, by_columns = x.strides()[x.rank() - 2] == 1;
-  if (!by_rows && !by_columns) x = numbers_of(x).contiguous();
+  if (!by_rows && !by_columns) x = without_graph(x).contiguous();
 }
 
-// All matrices of x below one another, as a view of rank 2, or of a dense copy if the rows are not
-// evenly spaced.
+// All matrices of x stacked along the rows, as a view of rank 2, or as a dense copy if the rows are
+// not evenly spaced.
 Tensor as_one_matrix(const Tensor& x) {
   if (x.rank() == 2 && x.is_contiguous()) return x;
   const int64_t cols = x.dim(-1);
@@ -59,11 +59,11 @@ Tensor as_one_matrix(const Tensor& x) {
     rows *= size;
   }
   if (even) return alias(x, {rows, cols}, {step, 1});
-  return alias(numbers_of(x).contiguous(), {rows, cols}, {cols, 1});
+  return alias(without_graph(x).contiguous(), {rows, cols}, {cols, 1});
 }
 
-// Where x's matrix for each index of `batch` (row-major) starts. x's batch axes are aligned at the
-// right; the missing ones and those of size 1 stretch.
+// The offset of x's matrix for each index of `batch` (row-major). x's batch axes are aligned at the
+// right; missing axes and those of size 1 are broadcast.
 std::vector<int64_t> batch_offsets(const Tensor& x, const Shape& batch) {
   const int64_t missing = batch.rank() - (x.rank() - 2);
   std::vector<int64_t> offsets = {0};
@@ -89,7 +89,7 @@ void multiply_matrices(const Factor& a, const Factor& b, T* y, const T* bias = n
                    b.x.data<T>(), lb.stride, 0, y, b.cols(), bias);
 }
 
-// y[i] = a[i] b[i] over the broadcast batch; where y has fewer matrices, theirs add up.
+// y[i] = a[i] b[i] over the broadcast batch; if y has fewer matrices, they accumulate.
 template <class T>
 void multiply_batch(const Factor& a, const Factor& b, const Shape& batch, Tensor& y) {
   const Layout la = layout_of(a), lb = layout_of(b);
@@ -113,8 +113,8 @@ void multiply_batch(const Factor& a, const Factor& b, const Shape& batch, Tensor
                      N);
 }
 
-// One large product in place of a batch of them, where the sizes allow it: a common B multiplies
-// all rows of all A; and a sum of products A^T B runs over the rows of all A and B.
+// One large product in place of a batch, if the sizes allow it: a shared B multiplies all rows of
+// all A; a sum of products A^T B runs over the rows of all A and B.
 bool fold(Factor& a, Factor& b, const Shape& batch) {
   const Shape batch_a = batch_of(a.x), batch_b = batch_of(b.x);
   if (batch_a.numel() == 1 && batch_b.numel() == 1) return true;
@@ -136,7 +136,7 @@ Tensor multiply(Factor a, Factor b, const Shape& batch) {
   shape.push_back(a.rows());
   shape.push_back(b.cols());
   Tensor y = empty(shape, a.x.dtype());
-  if (y.numel() == 0) return y;  // a batch without numbers may be of any length
+  if (y.numel() == 0) return y;  // an empty batch may have any length
   const bool folded = fold(a, b, batch);
   make_readable(a.x);
   make_readable(b.x);
@@ -150,33 +150,33 @@ Tensor multiply(Factor a, Factor b, const Shape& batch) {
   return y;
 }
 
-// C = op(A) op(B) with broadcast batch axes, summed down to the batch axes asked for. The gradients
-// are products of the same kind, so this one function is its own derivative of any order:
+// C = op(A) op(B) with broadcast batch axes, summed to the requested batch axes. The gradients have
+// the same form, so this function is its own derivative of any order:
 //   C = A B     dA = dC B^T     dB = A^T dC
 //   C = A^T B   dA = B dC^T     dB = A dC
 //   C = A B^T   dA = dC B       dB = dC^T A
 //   C = A^T B^T dA = B^T dC^T   dB = dC^T A^T
-// keeps A for dB and B for dA
+// saves A for dB and B for dA
 Tensor product(const Tensor& a, Trans ta, const Tensor& b, Trans tb, const Shape& batch) {
-  return record<"matmul">(
-      multiply({a, ta}, {b, tb}, batch), {a, b},
-      [a = keep_if(b.requires_grad(), a), b = keep_if(a.requires_grad(), b), ta, tb,
-       batch_a = batch_of(a), batch_b = batch_of(b)](const Tensor& dc, Wanted wanted) -> Grads {
-        Grads grads(2);
-        if (wanted[0])
-          grads[0] = ta == Trans::no ? product(dc, Trans::no, b, !tb, batch_a)
-                                     : product(b, tb, dc, Trans::yes, batch_a);
-        if (wanted[1])
-          grads[1] = tb == Trans::no ? product(a, !ta, dc, Trans::no, batch_b)
-                                     : product(dc, Trans::yes, a, ta, batch_b);
-        return grads;
-      });
+  return record<"matmul">(multiply({a, ta}, {b, tb}, batch), {a, b},
+                          [a = keep_if(b.requires_grad(), a), b = keep_if(a.requires_grad(), b), ta,
+                           tb, batch_a = batch_of(a),
+                           batch_b = batch_of(b)](const Tensor& dc, NeedsGrad needs_grad) -> Grads {
+                            Grads grads(2);
+                            if (needs_grad[0])
+                              grads[0] = ta == Trans::no ? product(dc, Trans::no, b, !tb, batch_a)
+                                                         : product(b, tb, dc, Trans::yes, batch_a);
+                            if (needs_grad[1])
+                              grads[1] = tb == Trans::no ? product(a, !ta, dc, Trans::no, batch_b)
+                                                         : product(dc, Trans::yes, a, ta, batch_b);
+                            return grads;
+                          });
 }
 
 void check_factors(const Tensor& a, const Tensor& b) {
   check_defined("matmul", "a", a, "b", b);
   if (a.dtype() != b.dtype())
-    dtype_error("matmul", "a is {} and b is {}: the types must be equal", name_of(a.dtype()),
+    dtype_error("matmul", "a is {} and b is {}: dtypes must be equal", name_of(a.dtype()),
                 name_of(b.dtype()));
   if (!is_floating(a.dtype()))
     dtype_error("matmul", "needs f32 or f64, and got {}", name_of(a.dtype()));
@@ -198,7 +198,7 @@ void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     shape_error("linear", "weight {} and bias {}: weight must be (out, in) and bias (out)",
                 weight.shape().str(), bias.shape().str());
   if (x.dtype() != weight.dtype() || (bias.defined() && bias.dtype() != x.dtype()))
-    dtype_error("linear", "x is {}, weight {} and bias {}: the types must be equal",
+    dtype_error("linear", "x is {}, weight {} and bias {}: dtypes must be equal",
                 name_of(x.dtype()), name_of(weight.dtype()),
                 bias.defined() ? name_of(bias.dtype()) : "absent");
   if (!is_floating(x.dtype()))
@@ -213,7 +213,7 @@ Tensor linear_values(const Tensor& x, const Tensor& weight, const Tensor& bias) 
   Factor columns{weight, Trans::yes};
   make_readable(columns.x);
   const Tensor dense_bias =
-      !bias.defined() || bias.is_contiguous() ? bias : numbers_of(bias).contiguous();
+      !bias.defined() || bias.is_contiguous() ? bias : without_graph(bias).contiguous();
   dispatch_float(x.dtype(), "linear", [&]<class T>() {
     multiply_matrices(rows, columns, y.mutable_data<T>(),
                       bias.defined() ? dense_bias.data<T>() : nullptr);
@@ -221,7 +221,7 @@ Tensor linear_values(const Tensor& x, const Tensor& weight, const Tensor& bias) 
   return y;
 }
 
-// Both vectors become matrices; the axis that this adds to the result is taken out again.
+// Vectors become matrices; the added axis is removed from the result.
 Tensor vector_matmul(const Tensor& a, const Tensor& b) {
   const bool row = a.rank() == 1, column = b.rank() == 1;
   const Tensor y =
@@ -241,18 +241,18 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 // y = x W^T + b     dx = dy W     dW = dy^T x     db = sum of dy over all axes but the last
-// keeps W for dx and x for dW
+// saves W for dx and x for dW
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check_linear(x, weight, bias);
   const int64_t in = weight.dim(1), out = weight.dim(0);
   if (x.rank() == 1) return reshape(linear(reshape(x, {1, in}), weight, bias), {out});
   auto backward = [x = keep_if(weight.requires_grad(), x),
                    weight = keep_if(x.requires_grad(), weight), batch = batch_of(x), out,
-                   inputs = bias.defined() ? 3u : 2u](const Tensor& dy, Wanted wanted) {
+                   inputs = bias.defined() ? 3u : 2u](const Tensor& dy, NeedsGrad needs_grad) {
     Grads grads(inputs);
-    if (wanted[0]) grads[0] = product(dy, Trans::no, weight, Trans::no, batch);
-    if (wanted[1]) grads[1] = product(dy, Trans::yes, x, Trans::no, {});
-    if (inputs == 3 && wanted[2]) grads[2] = sum_to(dy, {out});
+    if (needs_grad[0]) grads[0] = product(dy, Trans::no, weight, Trans::no, batch);
+    if (needs_grad[1]) grads[1] = product(dy, Trans::yes, x, Trans::no, {});
+    if (inputs == 3 && needs_grad[2]) grads[2] = sum_to(dy, {out});
     return grads;
   };
   Tensor y = linear_values(x, weight, bias);

@@ -3,7 +3,7 @@
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/norm.h>
 #include <fovea/core/ops/reduce.h>
-#include <fovea/core/ops/rows.h>
+#include <fovea/core/ops/rows_detail.h>
 
 namespace fovea {
 namespace {
@@ -12,17 +12,17 @@ using detail::row_count;
 
 void check_x(std::string_view op, const Tensor& x) {
   check_defined(op, "x", x);
-  if (x.rank() == 0) shape_error(op, "x (): there is no last axis to normalise over");
+  if (x.rank() == 0) shape_error(op, "x (): there is no last axis to normalize over");
 }
 
-// A weight or bias must be (C), of x's type.
+// A weight or bias must be (C), with x's dtype.
 void check_scale(std::string_view op, std::string_view name, const Tensor& scale, const Tensor& x) {
   if (!scale.defined()) return;
   if (scale.rank() != 1 || scale.dim(0) != x.dim(-1))
-    shape_error(op, "x {} and {} {}: {} has one entry for each of the last axis's {}",
+    shape_error(op, "x {} and {} {}: {} must have one element for each of the last axis's {}",
                 x.shape().str(), name, scale.shape().str(), name, x.dim(-1));
   if (scale.dtype() != x.dtype())
-    dtype_error(op, "x is {} and {} is {}: they must be the same", name_of(x.dtype()), name,
+    dtype_error(op, "x is {}, {} is {}: dtypes must be equal", name_of(x.dtype()), name,
                 name_of(scale.dtype()));
 }
 
@@ -32,7 +32,8 @@ Tensor dense_or(const Tensor& scale, double value, const Tensor& x) {
 
 Tensor row_mean(const Tensor& x) { return mean(x, -1, true); }
 
-// The sizes of rows whose squares would overflow (or vanish, without eps), as constants; else 1.
+// The magnitudes of rows whose squares would overflow (or underflow, without eps), as constants;
+// else 1.
 Tensor row_sizes(const Tensor& x, double eps) {
   const NoGrad guard;
   const Tensor size = max(abs(x), -1, true);
@@ -41,34 +42,34 @@ Tensor row_sizes(const Tensor& x, double eps) {
   return where(far, size, 1.0);
 }
 
-// x as the norm sees it: h has mean square 1 (and, centred, mean 0); r is what it was scaled by.
-// Centred twice: what the rounding of a large mean leaves would not be negligible for small
-// deviations.
+// x normalized: h has mean square 1 (and mean 0 if centered); r is the scale factor. Centered
+// twice, since the rounding of a large mean is not negligible for small deviations.
 struct Normalized {
   Tensor h;  // (..., C)
   Tensor r;  // (..., 1)
 };
-Normalized normalize(const Tensor& x, double eps, bool centred) {
+Normalized normalize(const Tensor& x, double eps, bool centered) {
   Tensor from = x;
-  for (int i = 0; centred && i < 2; ++i) from = from - row_mean(from);
+  for (int i = 0; centered && i < 2; ++i) from = from - row_mean(from);
   if (x.dim(-1) == 0) return {from, rsqrt(row_mean(from * from) + eps)};
-  const Tensor size = row_sizes(numbers_of(from), eps), unit = from / size;
+  const Tensor size = row_sizes(without_graph(from), eps), unit = from / size;
   const Tensor r = rsqrt(row_mean(unit * unit) + eps / size / size);
   return {unit * r, r / size};
 }
 
 // The gradients by (x, g, b) in plain ops, for second derivatives. With d = g dy:
-//   dx = r (d - mean(d) - h mean(d h)), where only a centred norm has the middle term
-Grads norm_gradients(const Tensor& dy, const Tensor& x, const Tensor& g, double eps, bool centred) {
-  const auto [h, r] = normalize(x, eps, centred);
+//   dx = r (d - mean(d) - h mean(d h)), the middle term only for a centered norm
+Grads norm_gradients(const Tensor& dy, const Tensor& x, const Tensor& g, double eps,
+                     bool centered) {
+  const auto [h, r] = normalize(x, eps, centered);
   const Tensor d = dy * g;
   Tensor inner = d - h * row_mean(d * h);
-  if (centred) inner = inner - row_mean(d);
+  if (centered) inner = inner - row_mean(d);
   const Shape width = {x.dim(-1)};
   return {r * inner, sum_to(dy * h, width), sum_to(dy, width)};
 }
 
-// What both backward kernels share: results, and scratch for the sums over rows.
+// Shared by both backward kernels: results, and scratch for the sums over rows.
 struct GradientBuffers {
   Tensor dx, dg, db, partial;
   explicit GradientBuffers(const Tensor& x)
@@ -82,7 +83,7 @@ struct GradientBuffers {
 
 // mu = mean(x)   r = 1 / sqrt(var(x) + eps)   h = (x - mu) r   y = g h + b
 // with d = g dy:   dx = r (d - mean(d) - h mean(d h))   dg = sum dy h   db = sum dy
-// keeps x, g, mu, r
+// saves x, g, mu, r
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   check_x("layer_norm", x);
   check_scale("layer_norm", "weight", weight, x);
@@ -96,7 +97,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   });
   return record<"layer_norm">(
       y, {rows, weight, bias},
-      [x = keep(rows), g = keep(g), s = keep(stats), n, eps](const Tensor& dy, Wanted) -> Grads {
+      [x = keep(rows), g = keep(g), s = keep(stats), n, eps](const Tensor& dy, NeedsGrad) -> Grads {
         if (grad_enabled()) return norm_gradients(dy, x, g, eps, true);
         GradientBuffers to(x);
         dispatch_float(dy.dtype(), "layer_norm", [&]<class T>() {
@@ -119,7 +120,7 @@ Tensor layer_norm_reference(const Tensor& x, const Tensor& weight, const Tensor&
 
 // r = 1 / sqrt(mean(x^2) + eps)   h = x r   y = g h
 // with d = g dy:   dx = r (d - h mean(d h))   dg = sum dy h
-// keeps x, g, r
+// saves x, g, r
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   check_x("rms_norm", x);
   check_scale("rms_norm", "weight", weight, x);
@@ -132,7 +133,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   });
   return record<"rms_norm">(
       y, {rows, weight},
-      [x = keep(rows), g = keep(g), kept = keep(r), eps](const Tensor& dy, Wanted) -> Grads {
+      [x = keep(rows), g = keep(g), kept = keep(r), eps](const Tensor& dy, NeedsGrad) -> Grads {
         if (grad_enabled()) {
           Grads all = norm_gradients(dy, x, g, eps, false);
           return {all[0], all[1]};

@@ -1,10 +1,10 @@
-// Layer normalisation and RMS normalisation over the last axis, of width C.
+// Layer normalization and RMS normalization over the last axis, of width C.
 //
-// Special values: rows of equal numbers give 0 (plus bias) under layer_norm, and rows of any finite
-// size are normalized. A row that holds NaN or an infinity is NaN, value and gradient; no other row
-// is. A row of zeros with eps = 0 is NaN.
+// Special values: a row of equal elements gives 0 (plus bias) under layer_norm, and rows of any
+// finite magnitude are normalized. A row that contains NaN or infinity has NaN value and gradient;
+// other rows are not affected. A row of zeros with eps = 0 is NaN.
 //
-// Each has a slow twin, *_reference, made of plain ops: the definition, and what the tests compare
+// Each function has a reference implementation in plain ops, *_reference, which the tests compare
 // with.
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace fovea {
 
-/// y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, with the variance over C, not C - 1.
+/// y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, where var divides by C, not C - 1.
 ///   x, y: (..., C)      weight, bias: (C), or undefined: 1 and 0
 /// Ba, Kiros, Hinton: Layer Normalization, 2016, section 3.
 Tensor layer_norm(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {},

@@ -12,15 +12,16 @@ void check_fits(std::string_view op, const Tensor& w, std::string_view what, con
   check_defined(op, "w", w);
   if (!x.defined()) detail::undefined_argument(op, what);
   if (x.dtype() != w.dtype())
-    dtype_error(op, "w is {} and {} is {}: must agree", name_of(w.dtype()), what,
+    dtype_error(op, "w is {}, {} is {}: dtypes must be equal", name_of(w.dtype()), what,
                 name_of(x.dtype()));
   if (!(x.shape() == w.shape()))
-    shape_error(op, "w is {} and {} is {}: must agree", w.shape().str(), what, x.shape().str());
+    shape_error(op, "w is {}, {} is {}: shapes must be equal", w.shape().str(), what,
+                x.shape().str());
 }
 
 void check_state(std::string_view op, const Tensor& w, std::string_view what, const Tensor& x) {
   check_fits(op, w, what, x);
-  if (!x.is_contiguous()) value_error(op, "{} {} is not contiguous", what, x.shape().str());
+  if (!x.is_contiguous()) value_error(op, "{} {}: must be contiguous", what, x.shape().str());
 }
 
 }  // namespace
@@ -30,13 +31,14 @@ void sgd_step(Tensor& w, const Tensor& dw, Tensor& velocity, const SgdRule& rule
   check_fits("sgd_step", w, "dw", dw);
   if (rule.momentum != 0) check_state("sgd_step", w, "velocity", velocity);
   const NoGrad guard;
-  const detail::ObservedUpdate seen("sgd_step", {w, dw, velocity});
+  const detail::ObservedUpdate observed("sgd_step", {w, dw, velocity});
   const Tensor dense = dw.contiguous();
   dispatch_float(w.dtype(), "sgd_step", [&]<class T>() {
-    const kernels::SgdCoefficients<T> c{.lr = static_cast<T>(rule.lr),
-                                        .weight_decay = static_cast<T>(rule.weight_decay),
-                                        .momentum = static_cast<T>(rule.momentum),
-                                        .fresh = static_cast<T>(first ? 1 : 1 - rule.dampening)};
+    const kernels::SgdCoefficients<T> c{
+        .lr = static_cast<T>(rule.lr),
+        .weight_decay = static_cast<T>(rule.weight_decay),
+        .momentum = static_cast<T>(rule.momentum),
+        .gradient_factor = static_cast<T>(first ? 1 : 1 - rule.dampening)};
     if (rule.momentum == 0) {
       kernels::sgd(c, dense.data<T>(), w.numel(), w.mutable_data<T>());
     } else {
@@ -52,9 +54,9 @@ void adam_step(Tensor& w, const Tensor& dw, Tensor& m, Tensor& v, const AdamRule
   check_fits("adam_step", w, "dw", dw);
   check_state("adam_step", w, "m", m);
   check_state("adam_step", w, "v", v);
-  if (t < 1) value_error("adam_step", "t = {}: steps are counted from 1", t);
+  if (t < 1) value_error("adam_step", "t = {}: must be 1 or more", t);
   const NoGrad guard;
-  const detail::ObservedUpdate seen("adam_step", {w, dw, m, v});
+  const detail::ObservedUpdate observed("adam_step", {w, dw, m, v});
   const Tensor dense = dw.contiguous();
   const auto steps = static_cast<double>(t);
   dispatch_float(w.dtype(), "adam_step", [&]<class T>() {
@@ -74,7 +76,7 @@ void adam_step(Tensor& w, const Tensor& dw, Tensor& m, Tensor& v, const AdamRule
 double sum_of_squares(const Tensor& x) {
   check_defined("sum_of_squares", "x", x);
   const NoGrad guard;
-  const detail::ObservedUpdate seen("sum_of_squares", {x});
+  const detail::ObservedUpdate observed("sum_of_squares", {x});
   const Tensor dense = x.contiguous();
   return dispatch_float(x.dtype(), "sum_of_squares", [&]<class T>() {
     return kernels::sum_of_squares(dense.data<T>(), dense.numel());

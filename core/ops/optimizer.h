@@ -1,5 +1,5 @@
-// The updates that optimisers make, in place and not recorded. A parameter and the tensors that
-// belong to it have the same shape and dtype and are contiguous, else an error that names them.
+// Optimizer updates, in place and not recorded. A parameter and its state tensors must be
+// contiguous and have the same shape and dtype, else an error names them.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -7,7 +7,7 @@
 namespace fovea {
 
 // g = dw + weight_decay w
-// v = momentum v + (1 - dampening) g        the first time: v = g
+// v = momentum v + (1 - dampening) g        first step: v = g
 // w = w - lr v                              nesterov: w = w - lr (g + momentum v)
 //
 // Polyak 1964; Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum
@@ -26,8 +26,8 @@ void sgd_step(Tensor& w, const Tensor& dw, Tensor& velocity, const SgdRule& rule
 // m = beta1 m + (1 - beta1) g,              v = beta2 v + (1 - beta2) g^2
 // w = w - lr m' / (sqrt(v') + eps)          m' = m / (1 - beta1^t),  v' = v / (1 - beta2^t)
 //
-// A finite |g| above sqrt(largest number), 1.8e19 for f32, counts as that bound: g^2 would be
-// infinite, and v with it from then on. A NaN or infinite g makes w NaN.
+// A finite |g| above sqrt(largest finite value), 1.8e19 for f32, is clamped to that bound: g^2
+// would be infinite, and v with it from then on. A NaN or infinite g makes w NaN.
 //
 // Kingma, Ba: Adam, ICLR 2015, algorithm 1; decoupled: Loshchilov, Hutter: Decoupled Weight Decay
 // Regularization, ICLR 2019, algorithm 2 (AdamW).
@@ -39,7 +39,7 @@ struct AdamRule {
   double weight_decay = 0;
   bool decoupled = false;
 };
-/// `t` counts the steps of this parameter from 1; `m` and `v` are zero before the first.
+/// `t` counts the steps of this parameter from 1; `m` and `v` must be zero before the first.
 void adam_step(Tensor& w, const Tensor& dw, Tensor& m, Tensor& v, const AdamRule& rule,
                std::int64_t t);
 

@@ -1,6 +1,6 @@
-#include <fovea/core/kernels/blas.h>
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/observe.h>
-#include <fovea/core/ops/optional_input.h>
+#include <fovea/core/ops/optional_input_detail.h>
 #include <fovea/core/ops/recurrent_detail.h>
 
 namespace fovea {
@@ -30,20 +30,18 @@ namespace {
 
 void check_settings(const char* op, const RecurrentSettings& s) {
   if (s.cell_zoneout != 0 && !carries_cell(s.kind))
-    value_error(op, "cell_zoneout {}: only an lstm has a cell", s.cell_zoneout);
+    value_error(op, "cell_zoneout = {}: only an lstm has a cell", s.cell_zoneout);
   for (const double share : {s.zoneout, s.cell_zoneout})
-    if (!(share >= 0 && share <= 1))
-      value_error(op, "zoneout {}: a share of the old state must lie in [0, 1]", share);
+    if (!(share >= 0 && share <= 1)) value_error(op, "zoneout = {}: must be in [0, 1]", share);
 }
 
-// What only lstms have.
+// Tensors that only the lstm kinds accept.
 void check_of_lstm(const char* op, const RecurrentDirection& d, RecurrentKind kind) {
   if (carries_cell(kind)) return;
   for (const Tensor* x : {&d.weight_hr, &d.initial_cell, &d.cell_norm_weight, &d.cell_norm_bias,
                           &d.cell_zoneout_shares})
     if (x->defined())
-      value_error(op, "a projection, or something for a cell {}: only an lstm has these",
-                  x->shape().str());
+      value_error(op, "{}: only an lstm has a projection (weight_hr) or a cell", x->shape().str());
 }
 
 void check_direction(const char* op, const RecurrentSizes& n, const RecurrentDirection& d,
@@ -53,11 +51,11 @@ void check_direction(const char* op, const RecurrentSizes& n, const RecurrentDir
     check_if_given(op, name, x, shape, dtype);
   };
   if (!d.weight_ih.defined() && !d.gates.defined())
-    state_error(op, "weight_ih is undefined: it must be given where there are no gates");
+    state_error(op, "weight_ih is undefined: must be given if gates are not");
   if (d.weight_ih.defined() && d.gates.defined())
     value_error(op, "weight_ih and gates: exactly one of them must be given");
   if (d.gates.defined() && d.bias_ih.defined())
-    value_error(op, "bias_ih {} beside gates {}: given gates must have it in them already",
+    value_error(op, "bias_ih {} and gates {}: must not both be given, gates include the bias",
                 d.bias_ih.shape().str(), d.gates.shape().str());
   if (d.norm_weight.defined() != d.norm_bias.defined() ||
       d.cell_norm_weight.defined() != d.cell_norm_bias.defined())
@@ -107,28 +105,27 @@ void check_recurrent(const Tensor& input, const std::vector<RecurrentDirection>&
     check_defined(op, "weight_hh", d.weight_hh);
     if (d.weight_hh.rank() != 2 || d.weight_hh.dim(0) < G || d.weight_hh.dim(0) % G != 0 ||
         !(d.weight_hr.defined() || d.weight_hh.dim(0) == G * d.weight_hh.dim(1)))
-      shape_error(op,
-                  "weight_hh {}: it must be ({}H, H), or ({}H, P) with a weight_hr (P, H), H >= 1",
+      shape_error(op, "weight_hh {}: must be ({}H, H), or ({}H, P) with a weight_hr (P, H), H >= 1",
                   d.weight_hh.shape().str(), G, G);
     if (!input.defined() && d.weight_ih.defined())
-      state_error(op, "input is undefined: it must be given where there is a weight_ih");
+      state_error(op, "input is undefined: must be given with weight_ih");
     if (input.defined() && (input.rank() != 2 || input.dim(0) != index.total()))
-      shape_error(op, "input {} for sequences of {} rows in all: it must be ({}, I)",
+      shape_error(op, "input {} for sequences of {} rows in total: must be ({}, I)",
                   input.shape().str(), index.total(), index.total());
     if (input.defined() && input.dtype() != d.weight_hh.dtype())
-      dtype_error(op, "weight_hh is {} beside inputs of {}: types must be equal",
+      dtype_error(op, "weight_hh is {}, inputs are {}: dtypes must be equal",
                   name_of(d.weight_hh.dtype()), name_of(input.dtype()));
     if (!(d.weight_hh.shape() == directions[0].weight_hh.shape()))
-      shape_error(op, "weight_hh {} and {}: both directions must be of one size",
+      shape_error(op, "weight_hh {} and {}: must be equal for both directions",
                   directions[0].weight_hh.shape().str(), d.weight_hh.shape().str());
     check_direction(op, sizes_of(input, d, index, settings.kind), d, settings.kind);
   }
 }
 
-void make_kept(RecurrentKept& kept, const RecurrentSizes& n, const RecurrentDirection& d,
-               RecurrentKind kind, DType dtype) {
-  const auto make = [&](Tensor& x, bool wanted, std::int64_t width) {
-    if (wanted && !x.defined()) x = empty({n.N, width}, dtype);
+void allocate_saved(RecurrentSaved& kept, const RecurrentSizes& n, const RecurrentDirection& d,
+                    RecurrentKind kind, DType dtype) {
+  const auto make = [&](Tensor& x, bool needs_grad, std::int64_t width) {
+    if (needs_grad && !x.defined()) x = empty({n.N, width}, dtype);
   };
   make(kept.gates, true, n.K * n.H);
   make(kept.cells, carries_cell(kind), n.H);
@@ -138,11 +135,11 @@ void make_kept(RecurrentKept& kept, const RecurrentSizes& n, const RecurrentDire
 }
 
 template <class T>
-kernels::RecurrentWalk<T> walk_of(const RecurrentSizes& n, const RecurrentDirection& d,
-                                  const RaggedIndex& index, const RecurrentSettings& settings,
-                                  const RecurrentKept& kept, const Tensor& y,
-                                  std::int64_t direction) {
-  // The forward writes and the backward reads: the version of the numbers must not change there.
+kernels::RecurrentProblem<T> problem_of(const RecurrentSizes& n, const RecurrentDirection& d,
+                                        const RaggedIndex& index, const RecurrentSettings& settings,
+                                        const RecurrentSaved& kept, const Tensor& y,
+                                        std::int64_t direction) {
+  // Written by the forward, read by the backward: the tensor version must not change.
   const auto numbers = [](const Tensor& x) {
     return x.defined() ? reinterpret_cast<T*>(x.raw_data()) : nullptr;
   };
@@ -177,25 +174,29 @@ kernels::RecurrentWalk<T> walk_of(const RecurrentSizes& n, const RecurrentDirect
           .hn = nullptr,
           .cn = nullptr};
 }
-template kernels::RecurrentWalk<float> walk_of(const RecurrentSizes&, const RecurrentDirection&,
-                                               const RaggedIndex&, const RecurrentSettings&,
-                                               const RecurrentKept&, const Tensor&, std::int64_t);
-template kernels::RecurrentWalk<double> walk_of(const RecurrentSizes&, const RecurrentDirection&,
-                                                const RaggedIndex&, const RecurrentSettings&,
-                                                const RecurrentKept&, const Tensor&, std::int64_t);
+template kernels::RecurrentProblem<float> problem_of(const RecurrentSizes&,
+                                                     const RecurrentDirection&, const RaggedIndex&,
+                                                     const RecurrentSettings&,
+                                                     const RecurrentSaved&, const Tensor&,
+                                                     std::int64_t);
+template kernels::RecurrentProblem<double> problem_of(const RecurrentSizes&,
+                                                      const RecurrentDirection&, const RaggedIndex&,
+                                                      const RecurrentSettings&,
+                                                      const RecurrentSaved&, const Tensor&,
+                                                      std::int64_t);
 
 template <class T>
 void compute_gates(const RecurrentSizes& n, const Tensor& input, const RecurrentDirection& d,
-                   RecurrentKept& kept) {
+                   RecurrentSaved& kept) {
   if (!d.weight_ih.defined()) return;
   kernels::gemm(kernels::Trans::no, kernels::Trans::yes, n.N, n.G * n.H, n.I, T(1), input.data<T>(),
                 n.I, d.weight_ih.data<T>(), n.I, T(0), kept.gates.mutable_data<T>(), n.K * n.H,
                 data_or_null<T>(d.bias_ih));
 }
 template void compute_gates<float>(const RecurrentSizes&, const Tensor&, const RecurrentDirection&,
-                                   RecurrentKept&);
+                                   RecurrentSaved&);
 template void compute_gates<double>(const RecurrentSizes&, const Tensor&, const RecurrentDirection&,
-                                    RecurrentKept&);
+                                    RecurrentSaved&);
 
 }  // namespace detail
 
@@ -219,21 +220,21 @@ std::vector<Tensor> inputs_of(const Tensor& x, const std::vector<RecurrentDirect
 
 RecurrentOutput run(const Tensor& x, const std::vector<RecurrentDirection>& directions,
                     const RaggedIndex& index, const RecurrentSettings& settings,
-                    std::vector<RecurrentKept>& kept) {
+                    std::vector<RecurrentSaved>& kept) {
   const RecurrentSizes n = sizes_of(x, directions[0], index, settings.kind);
   const auto D = static_cast<std::int64_t>(directions.size());
   const DType dtype = directions[0].weight_hh.dtype();
   RecurrentOutput out{empty({n.N, D * n.P}, dtype), empty({D, n.B, n.P}, dtype), {}};
   if (carries_cell(settings.kind)) out.last_cell = empty({D, n.B, n.H}, dtype);
   dispatch_float(dtype, name_of(settings.kind), [&]<class T>() {
-    std::vector<kernels::RecurrentWalk<T>> walks;
+    std::vector<kernels::RecurrentProblem<T>> walks;
     T* hn = out.last.mutable_data<T>();
     T* cn = out.last_cell.defined() ? out.last_cell.mutable_data<T>() : nullptr;
     for (std::int64_t d = 0; d < D; ++d) {
       const auto at = static_cast<std::size_t>(d);
-      make_kept(kept[at], n, directions[at], settings.kind, dtype);
+      allocate_saved(kept[at], n, directions[at], settings.kind, dtype);
       compute_gates<T>(n, x, directions[at], kept[at]);
-      walks.push_back(walk_of<T>(n, directions[at], index, settings, kept[at], out.states, d));
+      walks.push_back(problem_of<T>(n, directions[at], index, settings, kept[at], out.states, d));
       walks.back().hn = hn + d * n.B * n.P;
       if (cn) walks.back().cn = cn + d * n.B * n.H;
     }
@@ -242,16 +243,16 @@ RecurrentOutput run(const Tensor& x, const std::vector<RecurrentDirection>& dire
   return out;
 }
 
-// Under recompute the cells alone are kept: the rest follows from them and the states.
-std::array<Saved, 5> saved(const RecurrentKept& kept, bool recompute) {
+// With recompute only the cells are saved: the rest is computed from them and the states.
+std::array<Saved, 5> saved(const RecurrentSaved& kept, bool recompute) {
   std::array<Saved, 5> all;
   for (std::size_t i = 0; i < all.size(); ++i)
-    if (!recompute || recurrent_kept[i] == &RecurrentKept::cells)
+    if (!recompute || recurrent_kept[i] == &RecurrentSaved::cells)
       all[i] = keep(kept.*recurrent_kept[i]);
   return all;
 }
 
-// The multiply-adds of a forward.
+// Number of multiply-adds of a forward.
 std::int64_t products(const Tensor& x, const std::vector<RecurrentDirection>& directions,
                       const RaggedIndex& index, RecurrentKind kind) {
   std::int64_t sum = 0;
@@ -264,7 +265,7 @@ std::int64_t products(const Tensor& x, const std::vector<RecurrentDirection>& di
   return sum;
 }
 
-// Errors and pictures name the kind of layer.
+// The op name, shown in errors and graph drawings, is that of the kind.
 template <class... Args>
 std::vector<Tensor> record_as(RecurrentKind kind, Args&&... args) {
   switch (kind) {
@@ -286,22 +287,23 @@ RecurrentOutput recurrent(const Tensor& input, const std::vector<RecurrentDirect
   const Tensor x = dense_or_none(input);
   std::vector<RecurrentDirection> all;
   for (const RecurrentDirection& d : directions) all.push_back(dense(d));
-  std::vector<RecurrentKept> kept(all.size());
+  std::vector<RecurrentSaved> kept(all.size());
   RecurrentOutput out = run(x, all, index, settings, kept);
   detail::note_work([&] { return products(x, all, index, settings.kind); });
 
   const std::vector<Tensor> inputs = inputs_of(x, all);
-  RecurrentRecord record{{}, std::move(all), {}, keep(numbers_of(out.states)), index, settings};
+  RecurrentRecord record{{}, std::move(all), {}, keep(without_graph(out.states)), index, settings};
   for (const Tensor& tensor : inputs) record.inputs.push_back(keep(tensor));
-  for (const RecurrentKept& k : kept) record.kept.push_back(saved(k, settings.recompute));
+  for (const RecurrentSaved& k : kept) record.kept.push_back(saved(k, settings.recompute));
   for (RecurrentDirection& d : record.directions)
     for (const auto part : recurrent_parts) d.*part = {};
   std::vector<Tensor> outputs{std::move(out.states), std::move(out.last)};
   if (out.last_cell.defined()) outputs.push_back(std::move(out.last_cell));
-  outputs = record_as(settings.kind, std::move(outputs), std::span<const Tensor>(inputs),
-                      [record = std::move(record)](std::span<const Tensor> dys, Wanted wanted) {
-                        return recurrent_backward(record, dys, wanted);
-                      });
+  outputs =
+      record_as(settings.kind, std::move(outputs), std::span<const Tensor>(inputs),
+                [record = std::move(record)](std::span<const Tensor> dys, NeedsGrad needs_grad) {
+                  return recurrent_backward(record, dys, needs_grad);
+                });
   return {outputs[0], outputs[1], outputs.size() > 2 ? outputs[2] : Tensor()};
 }
 

@@ -1,10 +1,10 @@
-// The gradients of core/ops/recurrent.h: the walk back through time gives dgates; those of the
-// weights follow from it in one product each, over all rows at once.
-#include <fovea/core/kernels/blas.h>
+// The gradients of core/ops/recurrent.h: backward through time gives dgates; the weight gradients
+// follow in one product each, over all rows at once.
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/reduce.h>
 #include <fovea/core/observe.h>
 #include <fovea/core/ops/layout.h>
-#include <fovea/core/ops/optional_input.h>
+#include <fovea/core/ops/optional_input_detail.h>
 #include <fovea/core/ops/recurrent_detail.h>
 
 namespace fovea::detail {
@@ -12,16 +12,16 @@ namespace {
 
 using kernels::Trans;
 
-// A direction on its way back.
+// Backward buffers of one direction.
 struct Side {
   RecurrentDirection direction;
-  RecurrentKept kept;
+  RecurrentSaved kept;
   Tensor dgates;      // (N, K H)
   Tensor dgh;         // (N, G H), with norm_weight
   Tensor dnorm;       // (N, G H)
   Tensor dcell_norm;  // (N, 2H), with cell_norm_weight
   Tensor dstates;     // (N, P), with weight_hr
-  Tensor h_prev;      // (N, P), with recompute: what met W_hh
+  Tensor h_prev;      // (N, P), with recompute: the operand of W_hh
 };
 
 std::vector<Side> sides_of(const RecurrentRecord& record) {
@@ -29,21 +29,21 @@ std::vector<Side> sides_of(const RecurrentRecord& record) {
   for (std::size_t d = 0; d < sides.size(); ++d) {
     sides[d].direction = record.directions[d];
     for (std::size_t part = 0; part < part_count; ++part)
-      sides[d].direction.*recurrent_parts[part] = record.inputs[place_of(d, part)].get();
+      sides[d].direction.*recurrent_parts[part] = record.inputs[input_index(d, part)].get();
     for (std::size_t i = 0; i < recurrent_kept.size(); ++i)
       sides[d].kept.*recurrent_kept[i] = record.kept[d][i].get();
   }
   return sides;
 }
 
-// Columns of a matrix whose rows are `stride` apart, and which rows of W_hh they belong to.
+// Columns of a matrix with rows `stride` apart, and the rows of W_hh that they belong to.
 template <class T>
 struct Piece {
   const T* data;
   std::int64_t stride, first, count;
 };
 
-// The gradient by gh, W_hh h + b_hh: of the gru it stands beside the one by gi_n.
+// The gradient by gh = W_hh h + b_hh; for the gru it is stored next to the one by gi_n.
 template <class T>
 std::vector<Piece<T>> dgh_pieces(const RecurrentSizes& n, const Side& side, RecurrentKind kind) {
   const T* dgates = side.dgates.data<T>();
@@ -51,10 +51,10 @@ std::vector<Piece<T>> dgh_pieces(const RecurrentSizes& n, const Side& side, Recu
   return {{dgates, 4 * n.H, 0, 2 * n.H}, {dgates + 3 * n.H, 4 * n.H, 2 * n.H, n.H}};
 }
 
-// dW = dgh^T (mask * h before)
+// dW = dgh^T (mask * previous h)
 template <class T>
 Tensor weight_hh_grad(const RecurrentSizes& n, const Side& side, RecurrentKind kind,
-                      const kernels::RecurrentWalk<T>& walk) {
+                      const kernels::RecurrentProblem<T>& walk) {
   const DType dtype = side.dgates.dtype();
   Tensor h = side.h_prev, dw = empty({n.G * n.H, n.P}, dtype);
   if (!h.defined()) {
@@ -86,13 +86,13 @@ Tensor column_sums(const Tensor& x) {
   return sums;
 }
 
-// The sums over all rows: gradients of what is added to, or multiplies, each of them.
+// Sums over all rows: gradients of biases and of norm weights.
 template <class T>
 void vector_grads(const RecurrentSizes& n, const Side& side, RecurrentKind kind, std::size_t d,
-                  Wanted wanted, Grads& grads) {
-  const auto wants = [&](Part part) { return wanted[place_of(d, part)]; };
+                  NeedsGrad needs_grad, Grads& grads) {
+  const auto wants = [&](Part part) { return needs_grad[input_index(d, part)]; };
   const auto give = [&](Part part, Tensor x) {
-    if (wants(part)) grads[place_of(d, part)] = std::move(x);
+    if (wants(part)) grads[input_index(d, part)] = std::move(x);
   };
   const std::int64_t H = n.H;
   if (wants(bias_ih) || wants(bias_hh) || wants(norm_bias)) {
@@ -115,21 +115,21 @@ void vector_grads(const RecurrentSizes& n, const Side& side, RecurrentKind kind,
 
 template <class T>
 void direction_grads(const RecurrentSizes& n, const Tensor& x, const Side& side,
-                     const kernels::RecurrentWalk<T>& walk, RecurrentKind kind, std::size_t d,
-                     Wanted wanted, Grads& grads) {
-  const auto wants = [&](Part part) { return wanted[place_of(d, part)]; };
+                     const kernels::RecurrentProblem<T>& walk, RecurrentKind kind, std::size_t d,
+                     NeedsGrad needs_grad, Grads& grads) {
+  const auto wants = [&](Part part) { return needs_grad[input_index(d, part)]; };
   const std::int64_t GH = n.G * n.H, KH = n.K * n.H;
-  if (wants(weight_hh)) grads[place_of(d, weight_hh)] = weight_hh_grad(n, side, kind, walk);
+  if (wants(weight_hh)) grads[input_index(d, weight_hh)] = weight_hh_grad(n, side, kind, walk);
   if (wants(weight_ih))
-    grads[place_of(d, weight_ih)] = transposed_product<T>(side.dgates, KH, GH, x);
+    grads[input_index(d, weight_ih)] = transposed_product<T>(side.dgates, KH, GH, x);
   if (wants(weight_hr))
-    grads[place_of(d, weight_hr)] =
+    grads[input_index(d, weight_hr)] =
         transposed_product<T>(side.dstates, n.P, n.P, side.kept.unprojected);
-  if (wants(gates)) grads[place_of(d, gates)] = slice(side.dgates, 1, 0, GH).contiguous();
-  vector_grads<T>(n, side, kind, d, wanted, grads);
+  if (wants(gates)) grads[input_index(d, gates)] = slice(side.dgates, 1, 0, GH).contiguous();
+  vector_grads<T>(n, side, kind, d, needs_grad, grads);
 }
 
-// The gradient by the input, of all directions that multiply it; undefined where none does.
+// The gradient by the input, over all directions that use it; undefined if none does.
 template <class T>
 Tensor input_grad(const RecurrentSizes& n, const std::vector<Side>& sides) {
   Tensor dx;
@@ -143,21 +143,21 @@ Tensor input_grad(const RecurrentSizes& n, const std::vector<Side>& sides) {
   return dx;
 }
 
-// Under recompute: what the forward did not leave.
+// With recompute: computes the values that the forward did not save.
 template <class T>
-void rebuild(const RecurrentSizes& n, Side& side, const kernels::RecurrentWalk<T>& walk) {
+void rebuild(const RecurrentSizes& n, Side& side, const kernels::RecurrentProblem<T>& walk) {
   const DType dtype = side.kept.gates.dtype();
   side.h_prev = empty({n.N, n.P}, dtype);
   Tensor gh = empty({n.N, n.G * n.H}, dtype);
   kernels::recurrent_rebuild(walk, side.h_prev.mutable_data<T>(), gh.mutable_data<T>());
 }
 
-// The multiply-adds of compute_gates() and rebuild().
+// Number of multiply-adds of compute_gates() and rebuild().
 std::int64_t rebuilt_products(const RecurrentSizes& n, const RecurrentDirection& direction) {
   return n.N * n.G * n.H * ((direction.weight_ih.defined() ? n.I : 0) + n.P);
 }
 
-// dgates takes the gates' memory where these were computed for this walk alone.
+// dgates reuses the gates' memory if these were recomputed for this backward only.
 template <class T>
 void make_grads(const RecurrentSizes& n, Side& side, bool recompute) {
   const DType dtype = side.kept.gates.dtype();
@@ -197,7 +197,8 @@ kernels::RecurrentGrads<T> grads_of(const RecurrentSizes& n, std::int64_t d, std
 }
 
 template <class T>
-Grads fused_backward(const RecurrentRecord& record, std::span<const Tensor> dys, Wanted wanted) {
+Grads fused_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
+                     NeedsGrad needs_grad) {
   const RecurrentSettings& settings = record.settings;
   const Tensor &x = record.inputs[0].get(), &y = record.states.get();
   std::vector<Side> sides = sides_of(record);
@@ -205,57 +206,58 @@ Grads fused_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
   const auto D = static_cast<std::int64_t>(sides.size());
   StateGrads first{empty({D, n.B, n.P}, y.dtype()), {}};
   if (carries_cell(settings.kind)) first.initial_cell = empty({D, n.B, n.H}, y.dtype());
-  std::vector<kernels::RecurrentWalk<T>> walks;
+  std::vector<kernels::RecurrentProblem<T>> walks;
   std::vector<kernels::RecurrentGrads<T>> walk_grads;
   for (std::int64_t d = 0; d < D; ++d) {
     Side& side = sides[static_cast<std::size_t>(d)];
-    make_kept(side.kept, n, side.direction, settings.kind, y.dtype());
+    allocate_saved(side.kept, n, side.direction, settings.kind, y.dtype());
     if (settings.recompute) compute_gates<T>(n, x, side.direction, side.kept);
-    walks.push_back(walk_of<T>(n, side.direction, record.index, settings, side.kept, y, d));
+    walks.push_back(problem_of<T>(n, side.direction, record.index, settings, side.kept, y, d));
     if (settings.recompute) rebuild(n, side, walks.back());
-    if (settings.recompute) note_again(rebuilt_products(n, side.direction));
+    if (settings.recompute) note_recomputed(rebuilt_products(n, side.direction));
     make_grads<T>(n, side, settings.recompute);
     walk_grads.push_back(grads_of<T>(n, d, D, side, dys, first));
   }
   kernels::recurrent_backward(walks.data(), walk_grads.data(), D);
 
-  Grads grads(place_of(sides.size(), 0));
-  if (wanted[0]) grads[0] = input_grad<T>(n, sides);
+  Grads grads(input_index(sides.size(), 0));
+  if (needs_grad[0]) grads[0] = input_grad<T>(n, sides);
   for (std::size_t d = 0; d < sides.size(); ++d) {
-    direction_grads(n, x, sides[d], walks[d], settings.kind, d, wanted, grads);
+    direction_grads(n, x, sides[d], walks[d], settings.kind, d, needs_grad, grads);
     const auto at = static_cast<std::int64_t>(d);
-    if (wanted[place_of(d, initial)])
-      grads[place_of(d, initial)] = select(first.initial, 0, at).clone();
-    if (wanted[place_of(d, initial_cell)])
-      grads[place_of(d, initial_cell)] = select(first.initial_cell, 0, at).clone();
+    if (needs_grad[input_index(d, initial)])
+      grads[input_index(d, initial)] = select(first.initial, 0, at).clone();
+    if (needs_grad[input_index(d, initial_cell)])
+      grads[input_index(d, initial_cell)] = select(first.initial_cell, 0, at).clone();
   }
   return grads;
 }
 
-// The second derivative's way: the definition, recorded.
-Grads twin_backward(const RecurrentRecord& record, std::span<const Tensor> dys, Wanted wanted) {
-  const auto twin = [&](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
+// For the second derivative: the reference implementation, recorded.
+Grads reference_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
+                         NeedsGrad needs_grad) {
+  const auto by_reference = [&](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
     std::vector<RecurrentDirection> directions = record.directions;
     for (std::size_t d = 0; d < directions.size(); ++d)
       for (std::size_t part = 0; part < part_count; ++part)
-        directions[d].*recurrent_parts[part] = inputs[place_of(d, part)];
+        directions[d].*recurrent_parts[part] = inputs[input_index(d, part)];
     const RecurrentOutput out =
         recurrent_reference(inputs[0], directions, record.index, record.settings);
     if (!out.last_cell.defined()) return {out.states, out.last};
     return {out.states, out.last, out.last_cell};
   };
   const std::vector<Tensor> inputs(record.inputs.begin(), record.inputs.end());
-  return backward_by_twin(twin, inputs, dys, wanted);
+  return backward_by_reference(by_reference, inputs, dys, needs_grad);
 }
 
 }  // namespace
 
 Grads recurrent_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
-                         Wanted wanted) {
-  if (grad_enabled()) return twin_backward(record, dys, wanted);
+                         NeedsGrad needs_grad) {
+  if (grad_enabled()) return reference_backward(record, dys, needs_grad);
   Grads grads;
   dispatch_float(record.states.get().dtype(), name_of(record.settings.kind),
-                 [&]<class T>() { grads = fused_backward<T>(record, dys, wanted); });
+                 [&]<class T>() { grads = fused_backward<T>(record, dys, needs_grad); });
   return grads;
 }
 

@@ -1,4 +1,4 @@
-// What the parts of core/ops/recurrent.h share.
+// Shared by the implementation files of core/ops/recurrent.h.
 #pragma once
 
 #include <fovea/core/autograd.h>
@@ -33,13 +33,13 @@ inline constexpr std::array<Tensor RecurrentDirection::*, part_count> recurrent_
     &RecurrentDirection::cell_norm_weight, &RecurrentDirection::cell_norm_bias,
     &RecurrentDirection::initial,          &RecurrentDirection::initial_cell};
 
-// Where a part stands among the op's inputs; input 0 is x.
-constexpr std::size_t place_of(std::size_t direction, std::size_t part) {
+// Index of a part among the op's inputs; input 0 is x.
+constexpr std::size_t input_index(std::size_t direction, std::size_t part) {
   return 1 + direction * part_count + part;
 }
 
 struct RecurrentSizes {
-  std::int64_t N, B, I, H, P, G, K;  // K: numbers that a row's gates keep, in units of H
+  std::int64_t N, B, I, H, P, G, K;  // K: elements per row of the saved gates, in units of H
 };
 RecurrentSizes sizes_of(const Tensor& input, const RecurrentDirection& direction,
                         const RaggedIndex& index, RecurrentKind kind);
@@ -47,47 +47,50 @@ RecurrentSizes sizes_of(const Tensor& input, const RecurrentDirection& direction
 void check_recurrent(const Tensor& input, const std::vector<RecurrentDirection>& directions,
                      const RaggedIndex& index, const RecurrentSettings& settings);
 
-// The kernels' kinds are ours, in the same order.
+// The kernels' enum has the same values in the same order.
 static_assert(static_cast<int>(RecurrentKind::coupled_lstm) ==
               static_cast<int>(kernels::CellKind::coupled_lstm));
 inline kernels::CellKind cell_kind(RecurrentKind kind) {
   return static_cast<kernels::CellKind>(kind);
 }
 
-// What the forward leaves of a direction, beside its states.
-struct RecurrentKept {
+// Values that the forward saves for a direction, besides its states.
+struct RecurrentSaved {
   Tensor gates;        // (N, K H)
-  Tensor cells;        // (N, H), lstms
+  Tensor cells;        // (N, H), lstm kinds
   Tensor normed;       // (N, G H), with norm_weight
   Tensor norm_scale;   // (N, groups)
   Tensor unprojected;  // (N, H), with weight_hr
 };
-inline constexpr std::array<Tensor RecurrentKept::*, 5> recurrent_kept = {
-    &RecurrentKept::cells, &RecurrentKept::gates, &RecurrentKept::normed,
-    &RecurrentKept::norm_scale, &RecurrentKept::unprojected};
-// Makes those that are undefined.
-void make_kept(RecurrentKept& kept, const RecurrentSizes& n, const RecurrentDirection& direction,
-               RecurrentKind kind, DType dtype);
+inline constexpr std::array<Tensor RecurrentSaved::*, 5> recurrent_kept = {
+    &RecurrentSaved::cells, &RecurrentSaved::gates, &RecurrentSaved::normed,
+    &RecurrentSaved::norm_scale, &RecurrentSaved::unprojected};
+// Allocates the tensors that are undefined.
+void allocate_saved(RecurrentSaved& kept, const RecurrentSizes& n,
+                    const RecurrentDirection& direction, RecurrentKind kind, DType dtype);
 
-// A direction as the kernels take it, but for the last states. y: (N, D P), of which direction d
-// has columns d P ... gi: `gates` if given; else what compute_gates() puts where the gates will be.
+// A direction as the kernels take it, except the last states. y: (N, D P); direction d has columns
+// d P ... gi: `gates` if given, else the buffer of the gates, filled by compute_gates().
 template <class T>
-kernels::RecurrentWalk<T> walk_of(const RecurrentSizes& n, const RecurrentDirection& direction,
-                                  const RaggedIndex& index, const RecurrentSettings& settings,
-                                  const RecurrentKept& kept, const Tensor& y, std::int64_t d);
+kernels::RecurrentProblem<T> problem_of(const RecurrentSizes& n,
+                                        const RecurrentDirection& direction,
+                                        const RaggedIndex& index, const RecurrentSettings& settings,
+                                        const RecurrentSaved& kept, const Tensor& y,
+                                        std::int64_t d);
 template <class T>
 void compute_gates(const RecurrentSizes& n, const Tensor& input,
-                   const RecurrentDirection& direction, RecurrentKept& kept);
+                   const RecurrentDirection& direction, RecurrentSaved& kept);
 
-// All that the backward needs of the forward.
+// Everything the backward needs from the forward.
 struct RecurrentRecord {
-  std::vector<Saved> inputs;                   // x, and the parts of each direction at their places
-  std::vector<RecurrentDirection> directions;  // of which the constants are used
-  std::vector<std::array<Saved, 5>> kept;      // with recompute the cells alone
+  std::vector<Saved> inputs;                   // x, and the parts of each direction, by input index
+  std::vector<RecurrentDirection> directions;  // only the constants are used
+  std::vector<std::array<Saved, 5>> kept;      // with recompute the cells only
   Saved states;
   RaggedIndex index;
   RecurrentSettings settings;
 };
-Grads recurrent_backward(const RecurrentRecord& record, std::span<const Tensor> dys, Wanted wanted);
+Grads recurrent_backward(const RecurrentRecord& record, std::span<const Tensor> dys,
+                         NeedsGrad needs_grad);
 
 }  // namespace fovea::detail

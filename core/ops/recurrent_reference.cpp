@@ -1,4 +1,4 @@
-// The definition of core/ops/recurrent.h: every cell as its formula says it, a row at a time.
+// Reference implementation of core/ops/recurrent.h: the formula of each cell, one row at a time.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
@@ -17,13 +17,13 @@ struct State {
 
 Tensor row_of(const Tensor& x, std::int64_t row) { return slice(x, 0, row, row + 1); }
 
-// What the state contributes.    h: (1, P)  ->  (1, G H)
+// The state's contribution to the gates.    h: (1, P)  ->  (1, G H)
 Tensor state_gates(const Direction& d, RecurrentKind kind, const Tensor& h, std::int64_t b) {
   const Tensor seen = d.hidden_mask.defined() ? row_of(d.hidden_mask, b) * h : h;
   const Tensor gh = linear(seen, d.weight_hh, d.bias_hh);
   if (!d.norm_weight.defined()) return gh;
   if (kind != RecurrentKind::gru) return layer_norm(gh, d.norm_weight, d.norm_bias);
-  const std::int64_t GH = gh.dim(1), cut = 2 * GH / 3;  // the candidate apart from r and z
+  const std::int64_t GH = gh.dim(1), cut = 2 * GH / 3;  // the candidate is separate from r and z
   const auto normed = [&](std::int64_t from, std::int64_t to) {
     return layer_norm(slice(gh, 1, from, to), slice(d.norm_weight, 0, from, to),
                       slice(d.norm_bias, 0, from, to));
@@ -65,7 +65,7 @@ State cell(const Direction& d, RecurrentKind kind, const Tensor& gi, const State
   }
 }
 
-// m before + (1 - m) next
+// m previous + (1 - m) next
 Tensor zoned_out(const Tensor& shares, double share, std::int64_t row, const Tensor& before,
                  const Tensor& next) {
   if (!shares.defined()) return share == 0 ? next : share * before + (1 - share) * next;
@@ -102,7 +102,7 @@ Walked walk(const Tensor& gi, const Direction& d, const RaggedIndex& index,
   return walked;
 }
 
-// Nothing to join where there are no rows, or sequences.
+// concat() requires a tensor: there may be no rows, or no sequences.
 Tensor joined(const std::vector<Tensor>& rows, std::int64_t width, DType dtype) {
   return rows.empty() ? empty({0, width}, dtype) : concat(rows, 0);
 }

@@ -13,12 +13,12 @@
 namespace fovea {
 namespace {
 
-// ---- From axes to the (outer, reduced, inner) of the kernels -----------------------------------
+// ---- Layout for the kernels: (outer, reduced, inner) -------------------------------------------
 
-// What one reduction does to the shapes.
+// The shapes of one reduction.
 struct Reduction {
   bool reduced[kMaxRank] = {};
-  Shape kept;    // with sizes of 1 where reduced: broadcasts against x
+  Shape kept;    // with size 1 where reduced: broadcasts against x
   Shape result;  // kept, or without the reduced axes
 };
 
@@ -27,7 +27,7 @@ Reduction plan(const char* op, const Tensor& x, const Axes& axes, bool keepdim) 
   Reduction r;
   for (const int64_t axis : axes) {
     bool& reduced = r.reduced[normalize_axis(op, axis, x.rank())];
-    if (reduced) index_error(op, "axes {}: axis {} is named twice", axes.str(), axis);
+    if (reduced) index_error(op, "axes {}: axis {} is repeated", axes.str(), axis);
     reduced = true;
   }
   if (axes.rank() == 0) std::fill(r.reduced, r.reduced + x.rank(), true);
@@ -38,7 +38,7 @@ Reduction plan(const char* op, const Tensor& x, const Axes& axes, bool keepdim) 
   return r;
 }
 
-// x's numbers, dense, so that the reduced axes are neighbours. None of it is recorded.
+// x as a dense tensor with adjacent reduced axes. Not recorded.
 struct DenseBlock {
   Tensor x;
   kernels::ReduceSizes sizes;
@@ -46,25 +46,25 @@ struct DenseBlock {
 
 DenseBlock dense_block(const Tensor& x, const Reduction& r) {
   kernels::ReduceSizes sizes{1, 1, 1};
-  bool neighbours = true;
+  bool neighbors = true;
   Dims kept_first, reduced_last;
   for (int64_t d = 0; d < x.rank(); ++d) {
     (r.reduced[d] ? reduced_last : kept_first).push_back(d);
     const int64_t size = x.shape()[d];
     if (size == 1) continue;
     if (r.reduced[d]) {
-      neighbours = neighbours && sizes.inner == 1;
+      neighbors = neighbors && sizes.inner == 1;
       sizes.reduced *= size;
     } else {
       (sizes.reduced == 1 ? sizes.outer : sizes.inner) *= size;
     }
   }
-  if (neighbours) return {x.is_contiguous() ? x : numbers_of(x).contiguous(), sizes};
+  if (neighbors) return {x.is_contiguous() ? x : without_graph(x).contiguous(), sizes};
   for (const int64_t d : reduced_last) kept_first.push_back(d);
-  return {permute(numbers_of(x), kept_first).contiguous(), {r.kept.numel(), sizes.reduced, 1}};
+  return {permute(without_graph(x), kept_first).contiguous(), {r.kept.numel(), sizes.reduced, 1}};
 }
 
-// dy of a reduction, once for each number that went into it.
+// dy of a reduction, broadcast to the input's shape.
 Tensor spread(const Tensor& dy, const Shape& kept, const Shape& shape) {
   if (dy.numel() == 1 && !grad_enabled()) return full(shape, dy.item<double>(), dy.dtype());
   return expand(reshape(dy, kept), shape);
@@ -82,8 +82,7 @@ Found find(const char* op, Extreme extreme, const Tensor& x, const Reduction& r)
   const DenseBlock block = dense_block(x, r);
   Found found{empty(r.result, x.dtype()), empty(r.result, DType::i64)};
   if (block.sizes.reduced == 0)
-    shape_error(op, "{}: there is no {} of no numbers", x.shape().str(),
-                extreme == Extreme::largest ? "largest" : "smallest");
+    shape_error(op, "{}: the reduced axes must not be empty", x.shape().str());
   dispatch_number(x.dtype(), op, [&]<class T>() {
     (extreme == Extreme::largest ? kernels::largest<T>
                                  : kernels::smallest<T>)(block.x.data<T>(), block.sizes,
@@ -93,18 +92,18 @@ Found find(const char* op, Extreme extreme, const Tensor& x, const Reduction& r)
   return found;
 }
 
-// y = max x,   dx = dy / (how many x = y) where x = y, else 0;   keeps x and y
+// y = max x,   dx = dy / (number of x = y) where x = y, else 0;   saves x and y
 template <detail::OpName Name>
 Tensor extreme_value(Extreme extreme, const Tensor& x, const Axes& axes, bool keepdim) {
   const Reduction r = plan(Name.chars, x, axes, keepdim);
   return record<Name>(find(Name.chars, extreme, x, r).value, {x},
-                      [x = keep(x), kept = r.kept](const Tensor& dy, const Tensor& y, Wanted) {
+                      [x = keep(x), kept = r.kept](const Tensor& dy, const Tensor& y, NeedsGrad) {
                         const Tensor at = eq(x, reshape(y, kept)).to(dy.dtype());
                         return Grads(at * (reshape(dy, kept) / sum_to(at, kept)));
                       });
 }
 
-// y = x[i], i = argmax x,   dx[i] = dy, else 0;   keeps i
+// y = x[i], i = argmax x,   dx[i] = dy, else 0;   saves i
 template <detail::OpName Name>
 std::pair<Tensor, Tensor> extreme_with_index(Extreme extreme, const Tensor& x, int64_t axis,
                                              bool keepdim) {
@@ -112,7 +111,7 @@ std::pair<Tensor, Tensor> extreme_with_index(Extreme extreme, const Tensor& x, i
   const Found found = find(Name.chars, extreme, x, r);
   Tensor value = record<Name>(found.value, {x},
                               [index = keep(found.index), axis, kept = r.kept, shape = x.shape()](
-                                  const Tensor& dy, Wanted) {
+                                  const Tensor& dy, NeedsGrad) {
                                 return Grads(scatter_add(zeros(shape, dy.dtype()), axis,
                                                          reshape(index, kept), reshape(dy, kept)));
                               });
@@ -120,19 +119,19 @@ std::pair<Tensor, Tensor> extreme_with_index(Extreme extreme, const Tensor& x, i
 }
 
 template <detail::OpName Name>
-Tensor extreme_place(Extreme extreme, const Tensor& x, int64_t axis, bool keepdim) {
+Tensor extreme_index(Extreme extreme, const Tensor& x, int64_t axis, bool keepdim) {
   return record_cut<Name>(find(Name.chars, extreme, x, plan(Name.chars, x, axis, keepdim)).index,
                           {x});
 }
 
-// y[r] = sum of x[s] over s <= r,   dx[s] = sum of dy[r] over r >= s;   `reverse` exchanges the two
+// y[r] = sum of x[s] over s <= r,   dx[s] = sum of dy[r] over r >= s;   `reverse` swaps the two
 Tensor scan(const Tensor& x, int64_t axis, bool reverse) {
   const DenseBlock block = dense_block(x, plan("cumsum", x, axis, true));
   Tensor y = empty(x.shape(), x.dtype());
   dispatch_number(x.dtype(), "cumsum", [&]<class T>() {
     kernels::cumsum(block.x.data<T>(), block.sizes, reverse, y.mutable_data<T>());
   });
-  return record<"cumsum">(std::move(y), {x}, [axis, reverse](const Tensor& dy, Wanted) {
+  return record<"cumsum">(std::move(y), {x}, [axis, reverse](const Tensor& dy, NeedsGrad) {
     return Grads(scan(dy, axis, !reverse));
   });
 }
@@ -152,7 +151,7 @@ Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
     kernels::sum(block.x.data<T>(), block.sizes, y.mutable_data<T>());
   });
   return record<"sum">(std::move(y), {x},
-                       [kept = r.kept, shape = x.shape()](const Tensor& dy, Wanted) {
+                       [kept = r.kept, shape = x.shape()](const Tensor& dy, NeedsGrad) {
                          return Grads(spread(dy, kept, shape));
                        });
 }
@@ -167,14 +166,14 @@ Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) {
   });
   const double n = static_cast<double>(block.sizes.reduced);
   return record<"mean">(std::move(y), {x},
-                        [kept = r.kept, shape = x.shape(), n](const Tensor& dy, Wanted) {
+                        [kept = r.kept, shape = x.shape(), n](const Tensor& dy, NeedsGrad) {
                           return Grads(spread(dy / n, kept, shape));
                         });
 }
 
 namespace {
 
-// The mean over the axes that are 1 in `kept` and not in x.
+// The mean over the axes that have size 1 in `kept` and not in x.
 Tensor mean_to(const Tensor& x, const Shape& kept) {
   Axes axes;
   for (int64_t d = 0; d < x.rank(); ++d)
@@ -184,7 +183,7 @@ Tensor mean_to(const Tensor& x, const Shape& kept) {
 
 }  // namespace
 
-// y = sum (x - mean x)^2 / (n - c),   dx = 2 dy (x - mean x) / (n - c);   keeps x
+// y = sum (x - mean x)^2 / (n - c),   dx = 2 dy (x - mean x) / (n - c);   saves x
 Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
   const Reduction r = plan("var", x, axes, keepdim);
   const DenseBlock block = dense_block(x, r);
@@ -194,21 +193,21 @@ Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
   });
   const double n = static_cast<double>(block.sizes.reduced);
   return record<"var">(
-      std::move(y), {x}, [x = keep(x), kept = r.kept, n, correction](const Tensor& dy, Wanted) {
-        // Centred twice: the rounding of a large mean would not be negligible for small deviations.
-        const Tensor near = x - mean_to(x, kept), centred = near - mean_to(near, kept);
-        return Grads(reshape(dy, kept) * centred * (2.0 / std::max(0.0, n - correction)));
+      std::move(y), {x}, [x = keep(x), kept = r.kept, n, correction](const Tensor& dy, NeedsGrad) {
+        // Centered twice: the rounding of a large mean is not negligible for small deviations.
+        const Tensor near = x - mean_to(x, kept), centered = near - mean_to(near, kept);
+        return Grads(reshape(dy, kept) * centered * (2.0 / std::max(0.0, n - correction)));
       });
 }
 
 namespace {
 
-// From this size on the rounding of a log-sum-exp is a considerable factor of exp(x - y).
+// From this value on, the rounding of a log-sum-exp changes exp(x - y) noticeably.
 constexpr double kLargeShift = 1024;
 
 bool any_large(const Tensor& shift) {
-  if (kernels::loops_left_out) return false;
-  const Tensor dense = numbers_of(shift).contiguous();
+  if (kernels::dry_run) return false;
+  const Tensor dense = without_graph(shift).contiguous();
   return dispatch_float(shift.dtype(), "logsumexp", [&]<class T>() {
     const T* const values = dense.data<T>();
     return std::any_of(values, values + dense.numel(), [](T v) {
@@ -217,19 +216,19 @@ bool any_large(const Tensor& shift) {
   });
 }
 
-// exp(x - shift); rows of a large shift, which was rounded, are divided by their sums.
+// exp(x - shift); rows with a large, rounded shift are divided by their sums.
 Tensor probabilities(const Tensor& x, const Tensor& shift) {
   const Tensor p = exp(x - shift);
   if (!any_large(shift)) return p;
   constexpr double infinity = std::numeric_limits<double>::infinity();
-  const Tensor size = abs(numbers_of(shift));
+  const Tensor size = abs(without_graph(shift));
   const Tensor large = logical_and(size >= kLargeShift, size < infinity);
   return p / where(large, sum_to(p, shift.shape()), 1.0);
 }
 
 }  // namespace
 
-// y = log sum exp x,   dx = dy exp(x - y);   keeps x and y
+// y = log sum exp x,   dx = dy exp(x - y);   saves x and y
 Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
   const Reduction r = plan("logsumexp", x, axes, keepdim);
   const DenseBlock block = dense_block(x, r);
@@ -239,8 +238,8 @@ Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
   });
   return record<"logsumexp">(
       std::move(y), {x},
-      [x = keep(x), kept = r.kept](const Tensor& dy, const Tensor& result, Wanted) {
-        // Where y = -inf every x is -inf, and exp(x - 0) is the 0 that is wanted.
+      [x = keep(x), kept = r.kept](const Tensor& dy, const Tensor& result, NeedsGrad) {
+        // Where y = -inf every x is -inf, and exp(x - 0) is 0 as required.
         const Tensor top = reshape(result, kept);
         const Tensor shift = where(eq(top, -std::numeric_limits<double>::infinity()), 0.0, top);
         return Grads(reshape(dy, kept) * probabilities(x, shift));
@@ -289,14 +288,14 @@ Tensor argmax(const Tensor& x) {
   return argmax(reshape(x, {x.numel()}), 0);
 }
 Tensor argmax(const Tensor& x, int64_t axis, bool keepdim) {
-  return extreme_place<"argmax">(Extreme::largest, x, axis, keepdim);
+  return extreme_index<"argmax">(Extreme::largest, x, axis, keepdim);
 }
 Tensor argmin(const Tensor& x) {
   check_defined("argmin", "x", x);
   return argmin(reshape(x, {x.numel()}), 0);
 }
 Tensor argmin(const Tensor& x, int64_t axis, bool keepdim) {
-  return extreme_place<"argmin">(Extreme::smallest, x, axis, keepdim);
+  return extreme_index<"argmin">(Extreme::smallest, x, axis, keepdim);
 }
 
 }  // namespace fovea

@@ -1,8 +1,8 @@
-// ScoreMods that look at one score at a time, and what all of them share.
+// ScoreMods that depend on a single score, and code shared by all of them.
 #include <fovea/core/kernels/score_mod.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
-#include <fovea/core/ops/score_mod_parts.h>
+#include <fovea/core/ops/score_mod_detail.h>
 
 namespace fovea {
 namespace detail {
@@ -12,10 +12,10 @@ void check_captured(std::string_view op, const Tensor& x, std::int64_t B, std::i
   const bool fits =
       x.rank() >= 2 && (x.dim(0) == B || x.dim(0) == 1) && (x.dim(1) == H || x.dim(1) == 1);
   if (!fits)
-    shape_error(op, "captured {} for {} batch rows and {} heads: it must be (B or 1, H or 1, ...)",
+    shape_error(op, "captured {} for {} batch rows and {} heads: must be (B or 1, H or 1, ...)",
                 x.shape().str(), B, H);
   if (x.dtype() != dtype)
-    dtype_error(op, "captured {}, scores {}: types must be equal", name_of(x.dtype()),
+    dtype_error(op, "captured {}, scores {}: dtypes must be equal", name_of(x.dtype()),
                 name_of(dtype));
 }
 
@@ -23,8 +23,8 @@ std::int64_t corner_shift(std::string_view op, Mask::Corner corner, std::int64_t
                           std::int64_t S) {
   if (corner == Mask::Corner::unset && T != S)
     shape_error(op,
-                "{} queries and {} keys: with unequal lengths say Corner::top_left or "
-                "Corner::bottom_right",
+                "{} queries and {} keys: corner must be Corner::top_left or Corner::bottom_right "
+                "if their numbers differ",
                 T, S);
   return corner == Mask::Corner::bottom_right ? S - T : 0;
 }
@@ -36,7 +36,7 @@ namespace {
 using detail::broadcast_stride;
 using Run = ScoreMod::Impl::Run;
 
-// ---- A bias ------------------------------------------------------------------------------------
+// ---- Bias --------------------------------------------------------------------------------------
 
 template <class T>
 kernels::BiasMod<T> bias_mod(const Tensor& bias, Tensor grad) {
@@ -123,7 +123,7 @@ struct SoftCapImpl final : ScoreMod::Impl {
   double cap;
 };
 
-// ---- One after the other -----------------------------------------------------------------------
+// ---- Composition -------------------------------------------------------------------------------
 
 struct ChainImpl final : ScoreMod::Impl {
   ChainImpl(ScoreMod a, ScoreMod b) : first(std::move(a)), next(std::move(b)) {
@@ -172,21 +172,21 @@ struct ChainImpl final : ScoreMod::Impl {
 ScoreMod ScoreMod::bias(const Tensor& bias) {
   check_defined("ScoreMod::bias", "bias", bias);
   if (bias.rank() > 4)
-    shape_error("ScoreMod::bias", "bias {}: it must be (B, H, T, S), or have fewer axes",
+    shape_error("ScoreMod::bias", "bias {}: must be (B, H, T, S), or have fewer axes",
                 bias.shape().str());
   if (bias.rank() == 3 && bias.dim(0) != 1)
-    shape_error("ScoreMod::bias",
-                "bias {}: three axes do not say whether the first is the batch or the heads: write "
-                "{} for one bias per batch row, {} for one per head",
-                bias.shape().str(), Shape{bias.dim(0), 1, bias.dim(1), bias.dim(2)}.str(),
-                Shape{1, bias.dim(0), bias.dim(1), bias.dim(2)}.str());
+    shape_error(
+        "ScoreMod::bias",
+        "bias {}: three axes are ambiguous, use {} for one bias per batch row, {} for one per head",
+        bias.shape().str(), Shape{bias.dim(0), 1, bias.dim(1), bias.dim(2)}.str(),
+        Shape{1, bias.dim(0), bias.dim(1), bias.dim(2)}.str());
   Tensor x = bias;
   while (x.rank() < 4) x = unsqueeze(x, 0);
   return ScoreMod(std::make_shared<BiasImpl>(x));  // (B or 1, H or 1, T or 1, S or 1)
 }
 
 ScoreMod ScoreMod::soft_cap(double cap) {
-  if (!(cap > 0)) value_error("ScoreMod::soft_cap", "cap = {}: it must be above 0", cap);
+  if (!(cap > 0)) value_error("ScoreMod::soft_cap", "cap = {}: must be above 0", cap);
   return ScoreMod(std::make_shared<SoftCapImpl>(cap));
 }
 

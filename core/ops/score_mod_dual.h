@@ -1,14 +1,15 @@
-// Dual: a number together with its derivatives by N variables, for the lambdas of score_mod().
+// Dual: a value together with its derivatives with respect to N variables, for the lambdas of
+// score_mod().
 //
 // Forward-mode differentiation (Griewank and Walther, Evaluating Derivatives, 2008, section 3.1):
-// each function computes its value and, by the chain rule, the value's partials. T is float or
-// double, or a Dual itself: then the partials have partials, and a second derivative comes out.
-// With N = 0 it is a plain number, and costs what one costs.
+// each function computes its value and, by the chain rule, its partial derivatives. T is float or
+// double, or a Dual itself: then the partial derivatives have partial derivatives, which gives a
+// second derivative. With N = 0 it is a plain number, without overhead.
 //
 // Functions: + - * /, comparisons (of the values), exp, log, tanh, sigmoid, sqrt, abs, max, min,
-// pow(x, constant), where(condition, a, b). Constants of any arithmetic type mix with it. Where a
-// function has a corner the derivative is that of elementwise.h: abs 0 at 0; max and min of equal
-// numbers one half to each.
+// pow(x, constant), where(condition, a, b). Constants of any arithmetic type can be mixed in. Where
+// a function is not differentiable, the derivative is that of elementwise.h: abs 0 at 0; max and
+// min of equal operands one half to each.
 #pragma once
 
 #include <array>
@@ -39,7 +40,7 @@ struct Dual {
   template <detail::Arithmetic A>
   Dual(A constant) : value(static_cast<T>(constant)) {}
   explicit Dual(const T& v) requires detail::is_dual<T> : value(v) {}
-  /// The variable number i: its own partial is 1.
+  /// The variable with index i: its own partial derivative is 1.
   static Dual variable(const T& v, int i) {
     Dual x;
     x.value = v;
@@ -83,7 +84,7 @@ struct Dual {
   friend Dual operator-(const Dual& x) { return chain(x, -x.value, T(-1)); }
   friend Dual operator+(const Dual& x) { return x; }
 
-  // With constants, which have no partials to carry.
+  // With constants, which have no partial derivatives.
   template <detail::Arithmetic A>
   friend Dual operator+(const Dual& x, A c) {
     Dual r = x;
@@ -158,7 +159,7 @@ struct Dual {
   }
   friend Dual max(const Dual& a, const Dual& b) {
     if (a.value == b.value) return 0.5 * (a + b);
-    return b.value < a.value || a.value != a.value ? a : b;  // NaN stays NaN
+    return b.value < a.value || a.value != a.value ? a : b;  // propagates NaN
   }
   friend Dual min(const Dual& a, const Dual& b) {
     if (a.value == b.value) return 0.5 * (a + b);
@@ -174,7 +175,7 @@ struct Dual {
       return chain(x, pow(x.value, q), p == 0 ? T(0) : q * pow(x.value, q - 1));
     }
   }
-  /// condition ? a : b, for a and b of any two types that mix.
+  /// condition ? a : b, for any two types that can be mixed.
   friend Dual where(bool condition, const Dual& a, const Dual& b) { return condition ? a : b; }
 };
 

@@ -3,23 +3,23 @@
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
+#include <fovea/core/ops/score_mod_detail.h>
 #include <fovea/core/ops/score_mod_lambda.h>
-#include <fovea/core/ops/score_mod_parts.h>
 
 namespace fovea {
 namespace detail {
 
 void too_many_reads(int max_reads) {
   value_error("score_mod",
-              "more than {} elements read in one call: say how many, as in score_mod<{}>(...)",
+              "more than {} elements read in one call: raise the limit, as in score_mod<{}>(...)",
               max_reads, 2 * max_reads);
 }
 
 void bad_read(std::size_t slices, int which, int axes_given, int axes, std::int64_t x,
               std::int64_t y, std::int64_t X, std::int64_t Y) {
   if (which < 0 || static_cast<std::size_t>(which) >= slices)
-    index_error("score_mod", "read({}, ...) with {} tensors captured: they count from 0", which,
-                slices);
+    index_error("score_mod", "read({}, ...) with {} captured tensors: the index must be below that",
+                which, slices);
   if (axes_given != axes)
     index_error("score_mod",
                 "read({}, ...) with {} indices: a slice of the captured tensor has {} axes", which,
@@ -54,12 +54,12 @@ std::int64_t stride_or_0(const Tensor& x, std::int64_t axis) {
   return axis < x.rank() ? detail::broadcast_stride(x, axis) : 0;
 }
 
-// The captured tensors, to be cut into the slices that a (batch, head) sees.
+// The captured tensors, split into one slice per (batch, head).
 template <class T>
 class Slices {
  public:
   Slices() = default;
-  // directions and grads: as many as captured, or none; undefined ones are left out
+  // directions and grads: one per captured tensor, or empty; undefined ones are skipped
   Slices(const std::vector<Tensor>& captured, const std::vector<Tensor>& directions,
          std::vector<Tensor> grads) {
     for (std::size_t i = 0; i < captured.size(); ++i) {
@@ -111,7 +111,7 @@ void check_all(const std::vector<Tensor>& captured, std::int64_t B, std::int64_t
   for (const Tensor& x : captured) detail::check_captured(kName, x, B, H, dtype);
 }
 
-// ---- Through the fused kernel ------------------------------------------------------------------
+// ---- Fused kernel ------------------------------------------------------------------------------
 
 template <class T>
 struct LambdaHook {
@@ -151,7 +151,7 @@ struct LambdaRun final : Run {
   LambdaHook<double> f64;
 };
 
-// ---- On the scores written out -----------------------------------------------------------------
+// ---- Reference, on a tensor of scores ----------------------------------------------------------
 // y = f(x, captured), elementwise.   x, y: (B, H, S, rows), keys first as in a tile
 
 struct Whole {
@@ -186,7 +186,7 @@ struct Whole {
 };
 
 // (B, H, ...) for each captured tensor, zeroed.
-std::vector<Tensor> room_for_grads(const std::vector<Tensor>& captured, const Tensor& x) {
+std::vector<Tensor> zeroed_grads(const std::vector<Tensor>& captured, const Tensor& x) {
   std::vector<Tensor> grads;
   for (const Tensor& c : captured) {
     Shape shape = c.shape();
@@ -196,7 +196,7 @@ std::vector<Tensor> room_for_grads(const std::vector<Tensor>& captured, const Te
   return grads;
 }
 
-// The gradients by x and by what was captured, given dy: {dx, dcaptured...}, recorded themselves.
+// The gradients by x and by the captured tensors, given dy: {dx, dcaptured...}, recorded.
 std::vector<Tensor> lambda_backward(const Whole& whole, const Tensor& x,
                                     const std::vector<Tensor>& captured, const Tensor& dy);
 
@@ -217,14 +217,14 @@ std::vector<Tensor> joined(const Tensor& x, const std::vector<Tensor>& more) {
 }
 
 Tensor lambda_forward(const Whole& whole, const Tensor& x, const std::vector<Tensor>& captured) {
-  Tensor y = numbers_of(x).clone(), none;
+  Tensor y = without_graph(x).clone(), none;
   dispatch_float(x.dtype(), kName, [&]<class T>() {
     whole.for_all<T>(loops_of<T>(whole.lambda).forward, y, none, none, none,
                      Slices<T>(captured, {}, {}));
   });
   return record<"score_mod">(
       y, std::span<const Tensor>(joined(x, captured)),
-      [whole, x = keep(x), captured = kept(captured)](const Tensor& dy, Wanted) {
+      [whole, x = keep(x), captured = kept(captured)](const Tensor& dy, NeedsGrad) {
         const std::vector<Tensor> all =
             lambda_backward(whole, x, unpacked(captured), dy.contiguous());
         Grads grads(all.size());
@@ -233,8 +233,8 @@ Tensor lambda_forward(const Whole& whole, const Tensor& x, const std::vector<Ten
       });
 }
 
-// The gradients of lambda_backward: by x, by each captured tensor and by dy. Recorded only so that
-// whoever wants the gradients of these is told that there are none.
+// The gradients of lambda_backward: by x, by each captured tensor and by dy. Recorded only to throw
+// a StateError if a third derivative is required.
 Grads lambda_second_backward(const Whole& whole, const Tensor& x,
                              const std::vector<Tensor>& captured, const Tensor& dy,
                              std::span<const Tensor> directions) {
@@ -246,8 +246,8 @@ Grads lambda_second_backward(const Whole& whole, const Tensor& x,
     const NoGrad guard;
     std::vector<Tensor> along;
     for (const Tensor& d : directions) along.push_back(d.defined() ? d.contiguous() : Tensor());
-    const std::vector<Tensor> dcaptured = room_for_grads(captured, x);
-    Tensor numbers = numbers_of(x).clone(), ddy = numbers_of(dy).clone(),
+    const std::vector<Tensor> dcaptured = zeroed_grads(captured, x);
+    Tensor numbers = without_graph(x).clone(), ddy = without_graph(dy).clone(),
            dx = empty(x.shape(), x.dtype());
     dispatch_float(x.dtype(), kName, [&]<class T>() {
       whole.for_all<T>(loops_of<T>(whole.lambda).second_backward, numbers, ddy, along[0], dx,
@@ -260,8 +260,8 @@ Grads lambda_second_backward(const Whole& whole, const Tensor& x,
   }
   outputs = record_outputs<"score_mod">(
       std::move(outputs), std::span<const Tensor>(inputs),
-      [](std::span<const Tensor>, Wanted) -> Grads {
-        state_error(kName, "a third derivative of a lambda is wanted: there are two");
+      [](std::span<const Tensor>, NeedsGrad) -> Grads {
+        state_error(kName, "the third derivative of a lambda is not supported");
       });
   Grads grads(outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) grads[i] = outputs[i];
@@ -270,11 +270,11 @@ Grads lambda_second_backward(const Whole& whole, const Tensor& x,
 
 std::vector<Tensor> lambda_backward(const Whole& whole, const Tensor& x,
                                     const std::vector<Tensor>& captured, const Tensor& dy) {
-  Tensor numbers = numbers_of(x).clone(), dx = numbers_of(dy).clone(), none;
+  Tensor numbers = without_graph(x).clone(), dx = without_graph(dy).clone(), none;
   std::vector<Tensor> ys{dx};
   {
     const NoGrad guard;
-    const std::vector<Tensor> dcaptured = room_for_grads(captured, x);
+    const std::vector<Tensor> dcaptured = zeroed_grads(captured, x);
     dispatch_float(x.dtype(), kName, [&]<class T>() {
       const ScoreLoops::Of<T>& loops = loops_of<T>(whole.lambda);
       whole.for_all<T>(captured.empty() ? loops.score_backward : loops.backward, numbers, dx, none,
@@ -287,7 +287,7 @@ std::vector<Tensor> lambda_backward(const Whole& whole, const Tensor& x,
   inputs.push_back(dy);
   return record_outputs<"score_mod">(std::move(ys), std::span<const Tensor>(inputs),
                                      [whole, x = keep(x), captured = kept(captured), dy = keep(dy)](
-                                         std::span<const Tensor> directions, Wanted) {
+                                         std::span<const Tensor> directions, NeedsGrad) {
                                        return lambda_second_backward(whole, x, unpacked(captured),
                                                                      dy, directions);
                                      });
@@ -331,7 +331,7 @@ ScoreMod detail::make_score_mod(ScoreLambda lambda, std::vector<Tensor> captured
     value_error(kName, "{} tensors captured: at most {}", captured.size(), kMaxCaptured);
   for (const Tensor& x : captured)
     if (x.rank() < 2 || x.rank() > 4)
-      shape_error(kName, "captured {}: it must be (B or 1, H or 1), with up to two axes more",
+      shape_error(kName, "captured {}: must be (B or 1, H or 1), with up to two more axes",
                   x.shape().str());
   auto impl = std::make_shared<LambdaImpl>();
   impl->lambda = std::move(lambda);

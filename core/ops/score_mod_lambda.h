@@ -1,6 +1,6 @@
-// score_mod: a user's own C++ lambda as a change of attention's scores, forward and backward.
+// score_mod: a C++ lambda as a modification of attention's scores, forward and backward.
 //
-//   // A learned number for each head and each distance up to 8; what is further away is dropped.
+//   // A learned value per head and distance up to 8; keys further away are dropped.
 //   const Tensor table = ...;  // (1, H, 17), requires a gradient
 //   options.score_mod = score_mod(
 //       []<class N>(N score, const ScorePlace& at, auto read) -> N {
@@ -11,19 +11,19 @@
 //       {table});
 //
 // The lambda is written once, for the forward. It is instantiated with numbers that carry their
-// derivatives (score_mod_dual.h), so that the gradients by the score and by all that was read
-// follow from the same text: the backward of the fused attention makes each score again, and calls
-// it once more. Its loop over a tile is compiled where score_mod() is called, the lambda inlined.
+// derivatives (score_mod_dual.h), which gives the gradients with respect to the score and to all
+// elements read: the backward of the fused attention recomputes each score and calls the lambda
+// once more. Its loop over a tile is compiled where score_mod() is called, with the lambda inlined.
 //
-// It must be a pure function of its arguments, since it is called from several threads and again in
-// the backward, and each must see the same. A result of -infinity drops the key: it gets weight 0,
-// and neither the score nor what was read gets a gradient from it. Where a Mask can say the same,
-// take the Mask: it skips tiles, a lambda is called for every score. A lambda of + - * / and a read
-// or two makes the attention about 1.5 times as long; exp and tanh are the C library's, one score
-// at a time, and dearer: ScoreMod::soft_cap is six times as fast as the lambda that says the same.
-// NaN is not dropped, it stays to be seen. The mask comes after the lambda, which may be called for
-// keys that the mask drops: it must not read outside of a slice for them either. For sequences that
-// are packed (Ragged), `batch` is 0.
+// The lambda must be a pure function of its arguments: it is called from several threads and again
+// in the backward, and must give the same result. A result of -infinity drops the key: it gets
+// weight 0, and neither the score nor the elements read receive a gradient from it. Where a Mask
+// can express the same, use the Mask: it skips whole tiles, while a lambda is called for every
+// score. A lambda of + - * / and one or two reads makes the attention take about 1.5 times as long;
+// exp and tanh are the C library's, one score at a time, and more expensive: ScoreMod::soft_cap is
+// six times as fast as the equivalent lambda. NaN is not dropped; it propagates. The mask is
+// applied after the lambda, which may be called for masked keys: it must not read outside of a
+// slice for them either. For packed sequences (Ragged), `batch` is 0.
 #pragma once
 
 #include <fovea/core/ops/score_mod.h>
@@ -36,33 +36,34 @@
 
 namespace fovea {
 
-/// Where a score stands. With Corner::bottom_right, query t of T is counted as t + (S - T).
+/// Indices of a score. With Corner::bottom_right, query t of T is counted as t + (S - T).
 struct ScorePlace {
   std::int64_t batch, head, query, key;
 };
 
 namespace detail {
 
-/// The part of one captured tensor that a (batch, head) sees: (), (X) or (X, Y).
+/// The slice of one captured tensor for a (batch, head): (), (X) or (X, Y).
 template <class T>
 struct ScoreSlice {
   const T* data = nullptr;
   const T* direction = nullptr;  ///< in the second backward; laid out like data
-  T* grad = nullptr;             ///< null: not wanted
+  T* grad = nullptr;             ///< null: not required
   int axes = 0;
   std::int64_t X = 1, Y = 1;
   std::int64_t x_stride = 0, y_stride = 0;
   std::int64_t grad_x_stride = 0, grad_y_stride = 0;
 };
 
-/// Scores that lie keys first: key `at.key + i` and query `at.query + j` at [i * stride + j].
+/// Scores with keys as the outer axis: key `at.key + i` and query `at.query + j` at [i * stride +
+/// j].
 template <class T>
 struct ScoreBlock {
   ScorePlace at;  ///< of the first score
   std::int64_t queries, keys, stride;
   T* scores;
   T* dscores;          ///< backward: dy in, dx out. Second backward: dy in, its gradient out
-  const T* direction;  ///< second backward: what the gradient by x was weighted with; null: 0
+  const T* direction;  ///< second backward: the weights of the gradient by x; null: 0
   T* dx;               ///< second backward: the gradient by the scores
   std::span<const ScoreSlice<T>> slices;
 };
@@ -73,16 +74,16 @@ struct ScoreLoops {
   using Loop = void (*)(const void* f, const ScoreBlock<T>& block);
   template <class T>
   struct Of {
-    Loop<T> forward;         ///< scores -> changed scores, in place
+    Loop<T> forward;         ///< scores -> modified scores, in place
     Loop<T> backward;        ///< dscores, and the slices' grads
-    Loop<T> score_backward;  ///< dscores alone
+    Loop<T> score_backward;  ///< dscores only
     Loop<T> second_backward;
   };
   Of<float> f32;
   Of<double> f64;
 };
 
-/// The lambda without its type.
+/// The lambda, type-erased.
 struct ScoreLambda {
   std::shared_ptr<const void> f;
   ScoreLoops loops;
@@ -94,7 +95,7 @@ ScoreMod make_score_mod(ScoreLambda lambda, std::vector<Tensor> captured, Mask::
 [[noreturn]] void bad_read(std::size_t slices, int which, int axes_given, int axes, std::int64_t x,
                            std::int64_t y, std::int64_t X, std::int64_t Y);
 
-/// What was read in one call of the lambda.
+/// The elements read in one call of the lambda.
 template <int MaxReads>
 struct ReadLog {
   struct Entry {
@@ -143,8 +144,8 @@ class ScoreReader {
   ReadLog<MaxReads>* log_;
 };
 
-/// Adds the gradients of what was read. Runs of the same place are summed up first: a number that a
-/// whole tile reads would else lose digits, one small addend after the other.
+/// Adds the gradients of the elements read. Consecutive reads of the same element are summed first:
+/// adding many small terms one by one to an element that a whole tile reads would lose digits.
 template <class T, int MaxReads>
 class ReadGradients {
  public:
@@ -193,7 +194,7 @@ void score_forward(const void* self, const ScoreBlock<T>& b) {
   }
 }
 
-// The derivative by the score alone.
+// The derivative with respect to the score only.
 template <class F, class T, int MaxReads>
 void score_backward(const void* self, const ScoreBlock<T>& b) {
   const F& f = *static_cast<const F*>(self);
@@ -232,9 +233,9 @@ void score_and_reads_backward(const void* self, const ScoreBlock<T>& b) {
   grads.flush();
 }
 
-// The backward is G = dy df/dz, z being the score and all that was read. Weighted with a direction
-// v, its gradients are  by dy: v . df/dz   and  by z: dy d(v . df/dz)/dz.  The inner Dual carries
-// the derivative along v, the outer one those by each z.
+// The backward is G = dy df/dz, z being the score and all elements read. For weights v of G, the
+// gradients are  by dy: v . df/dz   and  by z: dy d(v . df/dz)/dz.  The inner Dual carries the
+// derivative along v, the outer one the derivatives by each z.
 template <class F, class T, int MaxReads>
 void score_second_backward(const void* self, const ScoreBlock<T>& b) {
   const F& f = *static_cast<const F*>(self);
@@ -268,13 +269,13 @@ constexpr ScoreLoops::Of<T> loops_of_lambda() {
 }  // namespace detail
 
 /// f as a ScoreMod: score' = f(score, place, read), written as shown above.
-///   captured: the tensors that read(0, ...), read(1, ...) see, (B or 1, H or 1), or with one or
-///   two axes more; trainable, of the scores' type. At most 8.
+///   captured: the tensors accessed by read(0, ...), read(1, ...): (B or 1, H or 1), or with one or
+///   two more axes; trainable, with the scores' dtype. At most 8.
 /// One call may read MaxReads elements; a higher bound makes the backward slower. The corner is
-/// needed where T != S, as for Mask::causal. Costs O(T) memory through the fused attention.
-/// ShapeError, DTypeError where it does not fit; from inside the attention, IndexError where a read
-/// lies outside of the slice and ValueError for more than MaxReads of them. First and second
-/// derivatives exist; a third is a StateError.
+/// required if T != S, as for Mask::causal. Takes O(T) memory in the fused attention. ShapeError,
+/// DTypeError for tensors that do not match; from inside the attention, IndexError for a read
+/// outside of the slice and ValueError for more than MaxReads reads. First and second derivatives
+/// exist; a third is a StateError.
 template <int MaxReads = 4, class F>
 ScoreMod score_mod(F f, std::vector<Tensor> captured = {},
                    Mask::Corner corner = Mask::Corner::unset) {

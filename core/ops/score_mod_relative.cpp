@@ -1,12 +1,12 @@
 // ScoreMods that depend on the distance from query to key: ALiBi, T5's buckets, Shaw's clipped
 // positions.
+#include <fovea/core/dry_run.h>
 #include <fovea/core/kernels/score_mod.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
-#include <fovea/core/ops/score_mod_parts.h>
-#include <fovea/core/rehearsal.h>
+#include <fovea/core/ops/score_mod_detail.h>
 #include <fovea/core/sizes.h>
 
 #include <algorithm>
@@ -22,14 +22,14 @@ using Run = ScoreMod::Impl::Run;
 
 // ---- score(h, t, s) + factor(s - t) values(h, index(s - t)) ------------------------------------
 
-// What a distance stands for.
+// The value of a distance.
 struct Step {
   std::int64_t index;
   double factor;
 };
 using StepOf = std::function<Step(std::int64_t distance)>;
 
-// The steps of distances, each written down once.
+// The steps of all distances, computed once.
 struct Steps {
   std::vector<std::int64_t> index;
   std::vector<double> factor;
@@ -50,7 +50,7 @@ struct DistanceTables {
   void fill(const Tensor& values, const Steps& steps, std::int64_t H, std::int64_t S, Tensor grad) {
     const std::size_t n = steps.index.size();
     factor.assign(steps.factor.begin(), steps.factor.end());
-    line.resize(Rehearsal::on() ? 0 : static_cast<std::size_t>(values.dim(0) * H) * n);
+    line.resize(DryRun::on() ? 0 : static_cast<std::size_t>(values.dim(0) * H) * n);
     T* to = line.data();
     for (std::int64_t b = 0; b < values.dim(0) && !line.empty(); ++b)
       for (std::int64_t h = 0; h < H; ++h, to += n) {
@@ -119,13 +119,13 @@ struct DistanceImpl final : ScoreMod::Impl {
   Mask::Corner corner;
 
  private:
-  // (1, H, N): what was given, or ALiBi's own slopes
+  // (1, H, N): the given values, or ALiBi's default slopes
   Tensor values_for(const std::vector<Tensor>& in, std::int64_t B, std::int64_t H,
                     DType dtype) const {
     if (in.empty()) return reshape(alibi_slopes(H, dtype), {1, H, 1});
     if (in[0].dim(1) != H)
-      shape_error(name, "values for {} heads, and {} heads attend: there must be as many",
-                  in[0].dim(1), H);
+      shape_error(name, "values for {} heads and scores of {} heads: must be equal", in[0].dim(1),
+                  H);
     detail::check_captured(name, in[0], B, H, dtype);
     return in[0];
   }
@@ -220,13 +220,15 @@ Tensor alibi_slopes(std::int64_t H, DType dtype) {
 std::int64_t t5_bucket(std::int64_t distance, std::int64_t num_buckets, const T5Buckets& buckets) {
   const std::int64_t n = buckets.bidirectional ? num_buckets / 2 : num_buckets, exact = n / 2;
   if (exact < 1)
-    value_error("t5_bucket", "num_buckets = {}: it must be at least {}", num_buckets,
+    value_error("t5_bucket", "num_buckets = {}: must be at least {}", num_buckets,
                 buckets.bidirectional ? 4 : 2);
   if (buckets.max_distance <= exact)
-    value_error("t5_bucket", "max_distance = {}: it must be above the {} that have a bucket each",
-                buckets.max_distance, exact);
-  distance =
-      std::max(distance, -std::numeric_limits<std::int64_t>::max());  // has an absolute value
+    value_error(
+        "t5_bucket",
+        "max_distance = {}: must be above {}, the number of distances with their own bucket",
+        buckets.max_distance, exact);
+  distance = std::max(
+      distance, -std::numeric_limits<std::int64_t>::max());  // so that the absolute value exists
   const std::int64_t side = buckets.bidirectional && distance > 0 ? n : 0;
   const std::int64_t d =
       buckets.bidirectional ? std::abs(distance) : std::max<std::int64_t>(0, -distance);
@@ -234,7 +236,7 @@ std::int64_t t5_bucket(std::int64_t distance, std::int64_t num_buckets, const T5
   const double e = static_cast<double>(exact),
                octaves = std::log(static_cast<double>(d) / e) /
                          std::log(static_cast<double>(buckets.max_distance) / e);
-  // A border that is an integer belongs to the bucket above it, whichever way log() rounded.
+  // An integer boundary belongs to the bucket above it, however log() was rounded.
   const double last = static_cast<double>(n - exact);
   const auto step = static_cast<std::int64_t>(std::min(last, octaves * last + 1e-9));
   return side + std::min(exact + step, n - 1);
@@ -247,7 +249,7 @@ ScoreMod ScoreMod::alibi(Mask::Corner corner) {
 ScoreMod ScoreMod::alibi(const Tensor& slopes, Mask::Corner corner) {
   check_defined("ScoreMod::alibi", "slopes", slopes);
   if (slopes.rank() != 1)
-    shape_error("ScoreMod::alibi", "slopes {}: they must be (H)", slopes.shape().str());
+    shape_error("ScoreMod::alibi", "slopes {}: must be (H)", slopes.shape().str());
   auto impl = std::make_shared<DistanceImpl>("ScoreMod::alibi", alibi_step, corner);
   impl->captured = {reshape(slopes, {1, slopes.dim(0), 1})};
   return ScoreMod(impl);
@@ -256,9 +258,9 @@ ScoreMod ScoreMod::alibi(const Tensor& slopes, Mask::Corner corner) {
 ScoreMod ScoreMod::t5_bias(const Tensor& table, const T5Buckets& buckets, Mask::Corner corner) {
   check_defined("ScoreMod::t5_bias", "table", table);
   if (table.rank() != 2)
-    shape_error("ScoreMod::t5_bias", "table {}: it must be (num_buckets, H)", table.shape().str());
+    shape_error("ScoreMod::t5_bias", "table {}: must be (num_buckets, H)", table.shape().str());
   const std::int64_t count = table.dim(0);
-  t5_bucket(0, count, buckets);  // the errors of wrong numbers, now
+  t5_bucket(0, count, buckets);  // throws for invalid arguments here
   const auto step = [count, buckets](std::int64_t distance) {
     return Step{t5_bucket(distance, count, buckets), 1.0};
   };
@@ -274,7 +276,7 @@ ScoreMod ScoreMod::clipped_relative(const Tensor& q, const Tensor& a, std::optio
   if (!ranks || a.dim(-1) != q.dim(3) || a.dim(-2) % 2 == 0 ||
       (a.rank() == 3 && a.dim(0) != q.dim(1)))
     shape_error(ClippedImpl::name,
-                "q {}, a {}: they must be (B, H, T, D) and (2 k + 1, D) or (H, 2 k + 1, D)",
+                "q {}, a {}: must be (B, H, T, D) and (2 k + 1, D) or (H, 2 k + 1, D)",
                 q.shape().str(), a.shape().str());
   const double factor = scale.value_or(1.0 / std::sqrt(static_cast<double>(q.dim(3))));
   const Tensor terms = factor * matmul(q, transpose(a, -1, -2));  // (B, H, T, 2 k + 1)

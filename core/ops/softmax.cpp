@@ -1,10 +1,10 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/softmax.h>
 #include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/finite.h>
+#include <fovea/core/ops/finite_detail.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
-#include <fovea/core/ops/rows.h>
+#include <fovea/core/ops/rows_detail.h>
 #include <fovea/core/ops/softmax.h>
 
 #include <limits>
@@ -23,8 +23,8 @@ Tensor along(std::string_view op, const Tensor& x, std::int64_t axis, const F& f
   return transpose(f(transpose(x, axis, -1).contiguous()), axis, -1);
 }
 
-// dx = y * (dy - sum y dy), and 0 where y = 0, whatever dy holds there
-Grads softmax_backward(const Tensor& dy, const Tensor& y, Wanted) {
+// dx = y * (dy - sum y dy), and 0 where y = 0, whatever the value of dy
+Grads softmax_backward(const Tensor& dy, const Tensor& y, NeedsGrad) {
   if (grad_enabled()) {
     if (detail::all_finite(dy) && detail::all_finite(y)) return y * (dy - sum(y * dy, -1, true));
     const Tensor dropped = eq(y, 0.0), given = where(dropped, 0.0, dy);
@@ -39,7 +39,7 @@ Grads softmax_backward(const Tensor& dy, const Tensor& y, Wanted) {
 }
 
 // dx = dy - exp(y) * sum dy
-Grads log_softmax_backward(const Tensor& dy, const Tensor& y, Wanted) {
+Grads log_softmax_backward(const Tensor& dy, const Tensor& y, NeedsGrad) {
   if (grad_enabled()) return dy - exp(y) * sum(dy, -1, true);
   Tensor dx = empty(y.shape(), y.dtype());
   dispatch_float(y.dtype(), "log_softmax", [&]<class T>() {
@@ -49,36 +49,36 @@ Grads log_softmax_backward(const Tensor& dy, const Tensor& y, Wanted) {
   return dx;
 }
 
-// The largest entry of each row, as a number: softmax does not change when it is subtracted, so no
-// gradient flows through it.
-Tensor row_max(const Tensor& x) { return max(numbers_of(x), -1, true); }
+// The largest element of each row, as a constant: softmax does not change when it is subtracted, so
+// it needs no gradient.
+Tensor row_max(const Tensor& x) { return max(without_graph(x), -1, true); }
 
-// The mask for scores of x's shape, to be broadcast to them.
+// The mask as a tensor that broadcasts to the scores x.
 Tensor kept_scores(const Tensor& x, const Mask& mask) {
   check_defined("masked_softmax", "x", x);
   const std::int64_t rank = x.rank();
   if (rank < 2 || rank > 4)
-    shape_error("masked_softmax", "x {}: scores are (T, S), (B, T, S) or (B, H, T, S)",
+    shape_error("masked_softmax", "x {}: must be (T, S), (B, T, S) or (B, H, T, S)",
                 x.shape().str());
   if (rank == 4) return mask.to_tensor({x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
   const Tensor kept = mask.to_tensor(rank == 2 ? 1 : x.dim(0), x.dim(-2), x.dim(-1));
   return rank == 2 ? squeeze(kept, 0) : kept;  // (T, S), (B or 1, T, S)
 }
 
-// `keep` written out for every entry of x.
+// `keep` expanded to x's shape.
 Tensor kept_entries(const Tensor& x, const Tensor& keep) {
   check_defined("masked_softmax", "x", x, "keep", keep);
   if (keep.dtype() != DType::boolean)
-    dtype_error("masked_softmax", "keep is {}: it must be bool", name_of(keep.dtype()));
+    dtype_error("masked_softmax", "keep is {}: must be bool", name_of(keep.dtype()));
   if (!(broadcast_shapes("masked_softmax", x.shape(), keep.shape()) == x.shape()))
-    shape_error("masked_softmax", "x {} and keep {}: keep must stretch to x's shape",
+    shape_error("masked_softmax", "x {} and keep {}: keep must broadcast to x's shape",
                 x.shape().str(), keep.shape().str());
   return broadcast_to(keep, x.shape());
 }
 
 }  // namespace
 
-// y_i = exp(x_i - max x) / sum_j exp(x_j - max x)       dx = y * (dy - sum y dy)       keeps y
+// y_i = exp(x_i - max x) / sum_j exp(x_j - max x)       dx = y * (dy - sum y dy)       saves y
 Tensor softmax(const Tensor& x, std::int64_t axis) {
   return along("softmax", x, axis, [](const Tensor& rows) {
     Tensor y = empty(rows.shape(), rows.dtype());
@@ -96,7 +96,7 @@ Tensor softmax_reference(const Tensor& x, std::int64_t axis) {
   });
 }
 
-// y_i = x_i - log sum_j exp(x_j)       dx = dy - exp(y) * sum dy       keeps y
+// y_i = x_i - log sum_j exp(x_j)       dx = dy - exp(y) * sum dy       saves y
 Tensor log_softmax(const Tensor& x, std::int64_t axis) {
   return along("log_softmax", x, axis, [](const Tensor& rows) {
     Tensor y = empty(rows.shape(), rows.dtype());
@@ -114,8 +114,7 @@ Tensor log_softmax_reference(const Tensor& x, std::int64_t axis) {
   });
 }
 
-// Softmax over the kept entries; the gradient formula is softmax's, since dropped entries have y =
-// 0.
+// Softmax over the kept elements; same gradient formula, since masked elements have y = 0.
 Tensor masked_softmax(const Tensor& x, const Tensor& keep, std::int64_t axis) {
   const Tensor entries = kept_entries(x, keep);
   return along("masked_softmax", x, axis, [&](const Tensor& rows) {
@@ -133,12 +132,12 @@ Tensor masked_softmax(const Tensor& x, const Mask& mask) {
   return masked_softmax(x, kept_scores(x, mask));
 }
 
-// The largest score that the mask keeps is subtracted. Where nothing is kept, e = 0 throughout;
-// divided by 1 instead of by its sum it stays zero.
+// Subtracts the largest kept score. If nothing is kept, e = 0 everywhere; dividing by 1 instead of
+// the sum keeps it zero.
 Tensor masked_softmax_reference(const Tensor& x, const Tensor& keep, std::int64_t axis) {
   const Tensor kept = kept_entries(x, keep);
   constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
-  const Tensor top = max(where(kept, numbers_of(x), minus_infinity), axis, true);
+  const Tensor top = max(where(kept, without_graph(x), minus_infinity), axis, true);
   const Tensor shift = where(eq(top, minus_infinity), 0.0, top);
   const Tensor e = where(kept, exp(where(kept, x - shift, minus_infinity)), 0.0);
   const Tensor total = sum(e, axis, true);

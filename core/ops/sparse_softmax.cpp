@@ -1,10 +1,10 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/sparse_softmax.h>
 #include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/finite.h>
+#include <fovea/core/ops/finite_detail.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
-#include <fovea/core/ops/rows.h>
+#include <fovea/core/ops/rows_detail.h>
 #include <fovea/core/ops/sparse_softmax.h>
 
 namespace fovea {
@@ -15,7 +15,7 @@ using kernels::SparseSoftmax;
 
 void check_rows(std::string_view op, const Tensor& x) {
   check_defined(op, "x", x);
-  if (x.rank() == 0) shape_error(op, "x {}: it must have a last axis", x.shape().str());
+  if (x.rank() == 0) shape_error(op, "x {}: must have at least one axis", x.shape().str());
 }
 
 // w = 1 on the support for sparsemax, sqrt(y) for entmax-1.5.
@@ -52,46 +52,46 @@ Tensor forward(std::string_view op, SparseSoftmax kind, const Tensor& x, const T
 
 Tensor record_sparsemax(const Tensor& rows, const Tensor& kept) {
   return record<"sparsemax">(forward("sparsemax", SparseSoftmax::sparsemax, rows, kept), {rows},
-                             [](const Tensor& dy, const Tensor& y, Wanted) -> Grads {
+                             [](const Tensor& dy, const Tensor& y, NeedsGrad) -> Grads {
                                return backward(SparseSoftmax::sparsemax, dy, y);
                              });
 }
 
 Tensor record_entmax15(const Tensor& rows, const Tensor& kept) {
   return record<"entmax15">(forward("entmax15", SparseSoftmax::entmax15, rows, kept), {rows},
-                            [](const Tensor& dy, const Tensor& y, Wanted) -> Grads {
+                            [](const Tensor& dy, const Tensor& y, NeedsGrad) -> Grads {
                               return backward(SparseSoftmax::entmax15, dy, y);
                             });
 }
 
-// `keep` written out for every entry of x.
+// `keep` expanded to x's shape.
 Tensor kept_entries(std::string_view op, const Tensor& x, const Tensor& keep) {
   check_defined(op, "x", x, "keep", keep);
   if (keep.dtype() != DType::boolean)
-    dtype_error(op, "keep is {}: it must be bool", name_of(keep.dtype()));
+    dtype_error(op, "keep is {}: must be bool", name_of(keep.dtype()));
   if (!(broadcast_shapes(op, x.shape(), keep.shape()) == x.shape()))
-    shape_error(op, "x {} and keep {}: keep must stretch to x's shape", x.shape().str(),
+    shape_error(op, "x {} and keep {}: keep must broadcast to x's shape", x.shape().str(),
                 keep.shape().str());
   return broadcast_to(keep, x.shape()).contiguous();
 }
 
-// The mask for scores of x's shape, to be broadcast to them.
+// The mask as a tensor that broadcasts to the scores x.
 Tensor kept_scores(std::string_view op, const Tensor& x, const Mask& mask) {
   check_defined(op, "x", x);
   const std::int64_t rank = x.rank();
   if (rank < 2 || rank > 4)
-    shape_error(op, "x {}: scores are (T, S), (B, T, S) or (B, H, T, S)", x.shape().str());
+    shape_error(op, "x {}: must be (T, S), (B, T, S) or (B, H, T, S)", x.shape().str());
   if (rank == 4) return mask.to_tensor({x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
   const Tensor kept = mask.to_tensor(rank == 2 ? 1 : x.dim(0), x.dim(-2), x.dim(-1));
   return rank == 2 ? squeeze(kept, 0) : kept;  // (T, S), (B or 1, T, S)
 }
 
-// For every entry i of each row, what the entries j with x_j >= x_i have in common: the twins' way
-// around a sort.
+// For every element i of each row, statistics of the elements j with x_j >= x_i: avoids a sort in
+// the reference implementations.
 struct Larger {
   Tensor is, count;  // (..., S, S) as 0 or 1, (..., S)
   explicit Larger(const Tensor& x)
-      : is(ge(unsqueeze(numbers_of(x), -2), unsqueeze(numbers_of(x), -1)).to(x.dtype())),
+      : is(ge(unsqueeze(without_graph(x), -2), unsqueeze(without_graph(x), -1)).to(x.dtype())),
         count(sum(is, -1)) {}
   Tensor total(const Tensor& terms) const {
     return sum(is * terms, -1);
@@ -100,13 +100,13 @@ struct Larger {
 
 }  // namespace
 
-// y_i = max(x_i - tau, 0)      dx = s (dy - sum(s dy) / sum(s)), s = [y > 0]      keeps y
+// y_i = max(x_i - tau, 0)      dx = s (dy - sum(s dy) / sum(s)), s = [y > 0]      saves y
 Tensor sparsemax(const Tensor& x) {
   check_rows("sparsemax", x);
   return record_sparsemax(x.contiguous(), {});
 }
 
-// y_i = max(x_i / 2 - tau, 0)^2      dx = w (dy - sum(w dy) / sum(w)), w = sqrt(y)      keeps y
+// y_i = max(x_i / 2 - tau, 0)^2      dx = w (dy - sum(w dy) / sum(w)), w = sqrt(y)      saves y
 Tensor entmax15(const Tensor& x) {
   check_rows("entmax15", x);
   return record_entmax15(x.contiguous(), {});
@@ -132,18 +132,18 @@ Tensor masked_entmax15(const Tensor& x, const Mask& mask) {
 
 namespace {
 
-// x - max x, and no lower than `lowest`, which is far outside the support: large numbers and -inf
-// then cause no overflow. The result does not change.
+// x - max x, clamped to `lowest`, which is far outside the support: avoids overflow for large
+// values and -inf, and does not change the result.
 Tensor below_top(const Tensor& x, double lowest) {
-  return clamp(x - max(numbers_of(x), -1, true), lowest, 0);
+  return clamp(x - max(without_graph(x), -1, true), lowest, 0);
 }
 
 }  // namespace
 
-// i is in the support if 1 + k x_i > sum of the k entries that are no smaller.
+// i is in the support if 1 + k x_i > sum of the k elements that are not smaller.
 Tensor sparsemax_reference(const Tensor& scores) {
   check_defined("sparsemax", "x", scores);
-  const Tensor x = below_top(scores, -2), z = numbers_of(x);
+  const Tensor x = below_top(scores, -2), z = without_graph(x);
   const Larger larger(z);
   const Tensor inside = gt(larger.count * z + 1.0, larger.total(unsqueeze(z, -2)));
   const Tensor s = inside.to(x.dtype());
@@ -151,14 +151,14 @@ Tensor sparsemax_reference(const Tensor& scores) {
   return where(inside, x - tau, 0.0 * z);  // NaN where x is
 }
 
-// i is in the support if x_i / 2 is above the tau of the entries that are no smaller.
+// i is in the support if x_i / 2 is above the tau of the elements that are not smaller.
 Tensor entmax15_reference(const Tensor& scores) {
   check_defined("entmax15", "x", scores);
   const Tensor x = below_top(scores, -4);
   const auto threshold = [](const Tensor& mean, const Tensor& deviation, const Tensor& count) {
     return mean - sqrt(clamp((1.0 - deviation) / count, 0.0, 1.0));
   };
-  const Tensor half = x / 2.0, z = numbers_of(half);
+  const Tensor half = x / 2.0, z = without_graph(half);
   const Larger larger(z);
   const Tensor row = unsqueeze(z, -2), means = larger.total(row) / larger.count;
   const Tensor deviations = larger.total(square(row - unsqueeze(means, -1)));

@@ -1,6 +1,6 @@
-// Sparse relatives of softmax: probabilities of which most are exactly 0.
+// Sparse alternatives to softmax: most probabilities are exactly 0.
 //
-// Along the last axis. T queries, S keys, B batch, H heads.
+// All along the last axis. T queries, S keys, B batch, H heads.
 #pragma once
 
 #include <fovea/core/mask.h>
@@ -10,7 +10,7 @@ namespace fovea {
 
 /// y = argmin_p |p - x|^2 over the probability simplex:   y_i = max(x_i - tau, 0), with tau such
 /// that y sums to 1.   x, y: (..., S).   Martins and Astudillo 2016, From Softmax to Sparsemax,
-/// algorithm 1. Rows that are all -inf, or hold NaN or +inf, give NaN.
+/// algorithm 1. Rows that are all -inf, or contain NaN or +inf, give NaN.
 Tensor sparsemax(const Tensor& x);
 Tensor sparsemax_reference(const Tensor& x);
 
@@ -20,13 +20,13 @@ Tensor sparsemax_reference(const Tensor& x);
 Tensor entmax15(const Tensor& x);
 Tensor entmax15_reference(const Tensor& x);
 
-/// The same over the entries with keep = true (bool, broadcast to x); the others get 0, whatever x
-/// holds there. Where nothing is kept, or all that is kept is -inf, the result is zeros with
-/// gradient zero. DTypeError, ShapeError.
+/// The same over the elements with keep = true (bool, broadcast to x); the others are 0, whatever
+/// the values of x there. If no element is kept, or all that are kept are -inf, the result is zeros
+/// with gradient zero. DTypeError, ShapeError.
 Tensor masked_sparsemax(const Tensor& x, const Tensor& keep);
 Tensor masked_entmax15(const Tensor& x, const Tensor& keep);
 
-/// The same over the keys that a Mask keeps for each query.
+/// The same over the keys that a Mask allows for each query.
 ///   x: (T, S), (B, T, S) or (B, H, T, S)
 Tensor masked_sparsemax(const Tensor& x, const Mask& mask);
 Tensor masked_entmax15(const Tensor& x, const Mask& mask);

@@ -1,5 +1,5 @@
 #include <fovea/core/autograd.h>
-#include <fovea/core/kernels/blas.h>
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/observe.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
@@ -13,10 +13,10 @@
 namespace fovea {
 namespace detail {
 
-// What the steps of one StepLinear share.
+// Shared by the steps of one StepLinear.
 struct LaterInputs {
-  std::uint64_t id = next_id();  // of it alone, for ever
-  std::vector<Saved> seen;       // z_t so far, without their history; undefined: no dW wanted
+  std::uint64_t id = next_id();  // unique
+  std::vector<Saved> saved_z;    // z_t so far, detached; undefined: no dW required
 
   static std::uint64_t next_id() {
     static std::atomic<std::uint64_t> last{0};
@@ -45,47 +45,47 @@ Tensor weight_gradient(const Tensor& dy, const Tensor& x, int64_t begin, const S
   return columns.size() == 1 ? columns[0] : concat(columns, 1);
 }
 
-// (B, T, Z), or undefined where no step's z was kept. Steps that were never asked for, or were not
-// recorded, gave W no gradient: zeros stand for their z.
-Tensor all_steps(const std::vector<Saved>& seen, int64_t T) {
-  const auto kept = std::find_if(seen.begin(), seen.end(), [](auto& z) { return z.defined(); });
-  if (kept == seen.end()) return {};
+// (B, T, Z), or undefined if no step saved its z. Steps that were not computed or not recorded give
+// W no gradient: their z is replaced by zeros.
+Tensor all_steps(const std::vector<Saved>& saved_z, int64_t T) {
+  const auto kept =
+      std::find_if(saved_z.begin(), saved_z.end(), [](auto& z) { return z.defined(); });
+  if (kept == saved_z.end()) return {};
   const Tensor none = zeros(kept->get().shape(), kept->get().dtype());
   std::vector<Tensor> steps = checked_vector("step_linear", "T", T, none);
-  for (std::size_t t = 0; t < seen.size(); ++t)
-    if (seen[t].defined()) steps[t] = seen[t].get();
+  for (std::size_t t = 0; t < saved_z.size(); ++t)
+    if (saved_z[t].defined()) steps[t] = saved_z[t].get();
   return stack(steps, 1);
 }
 
-// Y = X W_x^T + b, and later the gradient of all of W.    (B, T, E) -> (B, T, out)
+// Y = X W_x^T + b; its backward gives the gradient of all of W.    (B, T, E) -> (B, T, out)
 Tensor early_part(const Tensor& x, const Tensor& weight, const Tensor& bias, const Later& later) {
   const int64_t E = x.dim(2);
   Tensor y;
   {
     const NoGrad guard;
-    const detail::SeeWhole whole;
+    const detail::HideInnerOps whole;
     y = linear(x, slice(weight, 1, 0, E), bias);
   }
   auto backward = [x = keep_if(weight.requires_grad(), x),
                    weight = keep_if(x.requires_grad(), weight), shape = weight.shape(), E, later,
-                   biased = bias.defined()](const Tensor& dy, Wanted wanted) {
+                   biased = bias.defined()](const Tensor& dy, NeedsGrad needs_grad) {
     Grads grads(biased ? 3 : 2);
-    if (wanted[0]) grads[0] = matmul(dy, slice(weight, 1, 0, E));
-    if (wanted[1]) {
+    if (needs_grad[0]) grads[0] = matmul(dy, slice(weight, 1, 0, E));
+    if (needs_grad[1]) {
       // Under create_graph each step gives its own part of dW, recorded.
-      const Tensor z = grad_enabled() ? Tensor() : all_steps(later->seen, dy.dim(1));
+      const Tensor z = grad_enabled() ? Tensor() : all_steps(later->saved_z, dy.dim(1));
       grads[1] = weight_gradient(dy, z.defined() ? concat({x, z}, 2) : x.get(), 0, shape);
     }
-    if (biased && wanted[2]) grads[2] = sum(as_rows(dy), 0);
+    if (biased && needs_grad[2]) grads[2] = sum(as_rows(dy), 0);
     return grads;
   };
   if (!bias.defined()) return record<"early_linear">(std::move(y), {x, weight}, backward);
   return record<"early_linear">(std::move(y), {x, weight, bias}, backward);
 }
 
-// W_z as the product reads it, kept while the same steps ask for it: W does not change between
-// them, and packing it takes a quarter of the product's time. One a thread and direction, so that
-// its memory serves step after step, batch after batch.
+// W_z packed, cached per thread and direction while its version is unchanged: packing takes a
+// quarter of the product's time.
 template <class T>
 struct PackedSteps {
   kernels::PackedB<T> packed;
@@ -117,30 +117,30 @@ void add_product(const Tensor& a, const Later& later, const Tensor& weight, int6
   });
 }
 
-// y = Y_t + z W_z^T; the early part gives dW.    (B, out), (B, Z) -> (B, out)
+// y = Y_t + z W_z^T; dW is computed by the early part.    (B, out), (B, Z) -> (B, out)
 Tensor step_part(const Tensor& early, const Tensor& z, const Tensor& weight, int64_t E,
                  const Later& later) {
   Tensor y;
   {
     const NoGrad guard;
-    const detail::SeeWhole whole;
+    const detail::HideInnerOps whole;
     y = early.clone();
   }
   add_product(z, later, weight, E, Trans::yes, 1, y);
   return record<"step_linear">(
       std::move(y), {early, z, weight},
       [z = keep_if(weight.requires_grad(), z), weight = keep_if(z.requires_grad(), weight),
-       shape = weight.shape(), E, later](const Tensor& dy, Wanted wanted) {
+       shape = weight.shape(), E, later](const Tensor& dy, NeedsGrad needs_grad) {
         Grads grads(3);
-        if (wanted[0]) grads[0] = dy;
-        if (wanted[1] && grad_enabled()) {
+        if (needs_grad[0]) grads[0] = dy;
+        if (needs_grad[1] && grad_enabled()) {
           grads[1] = matmul(dy, slice(weight, 1, E, shape[1]));
-        } else if (wanted[1]) {
+        } else if (needs_grad[1]) {
           grads[1] = empty({dy.dim(0), shape[1] - E}, dy.dtype());
           add_product(dy, later, weight, E, Trans::no, 0, grads[1]);
         }
-        // Without a history of Y_t nobody else gives W its part.
-        if (wanted[2] && (grad_enabled() || !wanted[0]))
+        // If Y_t has no graph history, nothing else computes this part of dW.
+        if (needs_grad[2] && (grad_enabled() || !needs_grad[0]))
           grads[2] = weight_gradient(dy, z, E, shape);
         return grads;
       });
@@ -153,7 +153,7 @@ StepLinear::StepLinear(const Tensor& x, const Tensor& weight, const Tensor& bias
       early_(x.rank() == 3 ? x.dim(2) : -1),
       later_(std::make_shared<detail::LaterInputs>()) {
   if (x.rank() != 3 || weight.rank() != 2 || weight.dim(1) < early_)
-    shape_error("StepLinear", "x {}, weight {}: they must be (B, T, E) and (out, E + Z)",
+    shape_error("StepLinear", "x {}, weight {}: must be (B, T, E) and (out, E + Z)",
                 x.shape().str(), weight.shape().str());
   steps_ = unbind(early_part(x, weight_, bias, later_), 1);
 }
@@ -163,9 +163,9 @@ void StepLinear::check(const Tensor& z) const {
   const int64_t B = steps_[done_].dim(0), Z = weight_.dim(1) - early_;
   if (Z > 0) check_defined("StepLinear", "z", z);
   if (z.defined() && z.shape() != Shape{B, Z})
-    shape_error("StepLinear", "z {}: it must be ({}, {})", z.shape().str(), B, Z);
+    shape_error("StepLinear", "z {}: must be ({}, {})", z.shape().str(), B, Z);
   if (z.defined() && z.dtype() != weight_.dtype())
-    dtype_error("StepLinear", "z is {} and weight {}: the types must be equal", name_of(z.dtype()),
+    dtype_error("StepLinear", "z is {} and weight {}: dtypes must be equal", name_of(z.dtype()),
                 name_of(weight_.dtype()));
 }
 
@@ -174,7 +174,7 @@ Tensor StepLinear::operator()(const Tensor& z) {
   const Tensor& early = steps_[done_++];  // (B, out)
   if (!z.defined()) return early;
   const Tensor rows = z.contiguous();
-  later_->seen.push_back(keep_if(weight_.requires_grad(), numbers_of(rows)));
+  later_->saved_z.push_back(keep_if(weight_.requires_grad(), without_graph(rows)));
   return step_part(early, rows, weight_, early_, later_);
 }
 

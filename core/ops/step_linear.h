@@ -1,6 +1,6 @@
-// A linear layer of a recurrent decoder, some of whose inputs are known for all steps beforehand.
+// A linear layer of a recurrent decoder, with one part of the input known for all steps in advance.
 //
-// B batch, T steps, E and Z widths of what is known early and late.
+// B batch, T steps, E and Z widths of the inputs known early and late.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -14,22 +14,22 @@ namespace detail {
 struct LaterInputs;
 }
 
-/// y_t = W [x_t; z_t] + b, where z_t is known only when step t is due: a decoder reads words, which
-/// teacher forcing knows, and what it looked at, which follows from its state.
+/// y_t = W [x_t; z_t] + b, where z_t is known only at step t: a decoder's inputs are words, known
+/// in advance under teacher forcing, and a context vector, which depends on its state.
 ///   Y = X W_x^T + b             all steps in one product
-///   y_t = Y_t + z_t W_z^T       step by step, W_z packed once for all of them
+///   y_t = Y_t + z_t W_z^T       step by step, W_z packed once for all steps
 ///   dX = dY W_x   dz_t = dy_t W_z   db = sum of dY   dW = dY^T [X, Z]
-/// dW is one product, made when the backward has been through all steps: a product for each of them
-/// would write and add up a matrix of W's size every time. Steps that were never asked for give it
-/// nothing; a z that is overwritten before the backward is a StateError there.
-/// The definition: linear(concat({x_t, z_t}, 1), W, b).
+/// dW is one product, computed after the backward of all steps: one product per step would write
+/// and accumulate a matrix of W's size each time. Steps that were not computed add nothing to it; a
+/// z that is modified in place before the backward is a StateError there.
+/// Reference implementation: linear(concat({x_t, z_t}, 1), W, b).
 class StepLinear {
  public:
   /// x: (B, T, E)  weight: (out, E + Z)  bias: (out), or undefined.  ShapeError, DTypeError.
   StepLinear(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
-  /// The next step.   z: (B, Z), or undefined where Z = 0  ->  (B, out).
-  /// ShapeError, DTypeError for another z; StateError behind the last step.
+  /// The next step.   z: (B, Z), or undefined if Z = 0  ->  (B, out).
+  /// ShapeError, DTypeError for another z; StateError after the last step.
   Tensor operator()(const Tensor& z);
 
  private:

@@ -1,5 +1,5 @@
-// Functions of one tensor. The formulas that run are in core/kernels/map_simd.cpp; beside each op
-// stands its derivative written in ops, which is what a second derivative is taken of.
+// Functions of one tensor. The forward formulas are in core/kernels/map_simd.cpp; the derivative of
+// each op, written in ops for second derivatives, is here.
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/float_mode.h>
 #include <fovea/core/kernels/map.h>
@@ -14,12 +14,12 @@ namespace {
 using kernels::Unary;
 using kernels::UnaryArgs;
 
-// What a derivative is written with: y if it can be, as the next op usually keeps that anyway.
+// The variable of a derivative: y if possible, as the next op usually saves that anyway.
 enum class Keeps { output, input };
 
 // y = f(x)
 Tensor value(std::string_view op, Unary f, const Tensor& x, UnaryArgs args) {
-  if (!x.is_contiguous()) return value(op, f, numbers_of(x).contiguous(), args);
+  if (!x.is_contiguous()) return value(op, f, without_graph(x).contiguous(), args);
   Tensor y = empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), op, [&]<class T>() {
     kernels::unary<T>(f, x.data<T>(), y.mutable_data<T>(), x.numel(), args);
@@ -30,7 +30,7 @@ Tensor value(std::string_view op, Unary f, const Tensor& x, UnaryArgs args) {
 // dx = dy f'(x), with `kept` = x or y
 Tensor gradient(std::string_view op, Unary f, const Tensor& dy, const Tensor& kept,
                 UnaryArgs args) {
-  if (!kept.is_contiguous()) return gradient(op, f, dy, numbers_of(kept).contiguous(), args);
+  if (!kept.is_contiguous()) return gradient(op, f, dy, without_graph(kept).contiguous(), args);
   Tensor dx = empty(dy.shape(), dy.dtype());
   dispatch_float(dy.dtype(), op, [&]<class T>() {
     kernels::unary_gradient<T>(f, dy.data<T>(), kept.data<T>(), dx.mutable_data<T>(), dy.numel(),
@@ -50,23 +50,23 @@ Tensor unary(const Tensor& x, Composed composed, UnaryArgs args = {}) {
     if (grad_enabled()) return composed(dy, kept);
     return gradient(op_name<Name>, f, dy, kept, args);
   };
-  const kernels::FloatMode mode;  // left late: to leave it waits for the kernel
+  const kernels::FloatMode mode;  // constructed first: leaving it waits for the kernel
   Tensor y = value(op_name<Name>, f, x, args);
   if constexpr (keeps == Keeps::output) {
     return record<Name>(
         std::move(y), {x},
-        [backward](const Tensor& dy, const Tensor& kept, Wanted) { return backward(dy, kept); });
+        [backward](const Tensor& dy, const Tensor& kept, NeedsGrad) { return backward(dy, kept); });
   } else {
-    return record<Name>(std::move(y), {x}, [backward, x = keep(x)](const Tensor& dy, Wanted) {
+    return record<Name>(std::move(y), {x}, [backward, x = keep(x)](const Tensor& dy, NeedsGrad) {
       return backward(dy, x);
     });
   }
 }
 
-// Beyond, the activations have reached their limits; 0 times infinity would be NaN.
+// Beyond these bounds the activations equal their limits; 0 times infinity would be NaN.
 Tensor bounded(const Tensor& x) { return clamp(x, -1000, 1000); }
 
-// Phi and phi, the normal distribution and its density.
+// Phi and phi, the CDF and the density of the normal distribution.
 Tensor normal_cdf(const Tensor& x) { return 0.5 * (1.0 + erf(x * std::sqrt(0.5))); }
 Tensor normal_density(const Tensor& x) {
   return exp(-0.5 * square(x)) * (0.5 * std::numbers::inv_sqrtpi * std::numbers::sqrt2);
@@ -179,7 +179,8 @@ Tensor abs(const Tensor& x) {
 
 // y = min(max(x, low), high)    dx = dy where low <= x <= high, else 0
 Tensor clamp(const Tensor& x, double low, double high) {
-  if (!(low <= high)) value_error("clamp", "low {} is not <= high {}", low, high);
+  if (!(low <= high))
+    value_error("clamp", "low = {}, high = {}: low must not exceed high", low, high);
   return unary<"clamp", Unary::clamp, Keeps::input>(
       x,
       [low, high](const Tensor& dy, const Tensor& in) {

@@ -1,7 +1,7 @@
 #include "characters.h"
 
 #include <fovea/core/autograd.h>
-#include <fovea/core/checksum.h>
+#include <fovea/core/checksum_detail.h>
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/ops/loss.h>
@@ -27,16 +27,16 @@ using fovea::Tensor;
 
 namespace {
 
-constexpr std::int64_t made_up_sentences = 20'000;
+constexpr std::int64_t training_sentences = 20'000;
 constexpr std::int64_t validation_rows = 64;
 
-// Characters and back. Every text begins behind an end of line.
-void set_alphabet(Speaker& speaker, const std::shared_ptr<data::Vocab>& vocab) {
-  speaker.encode = [vocab](const std::string& text) {
+// Encoding and decoding of characters. Every text begins after a newline.
+void set_alphabet(LanguageModel& model, const std::shared_ptr<data::Vocab>& vocab) {
+  model.encode = [vocab](const std::string& text) {
     return vocab->encode(data::tokenize("\n" + text, data::Unit::characters));
   };
-  speaker.bytes_of = [vocab](std::int64_t id) {
-    // The specials have names; none of them is a character.
+  model.bytes_of = [vocab](std::int64_t id) {
+    // Special tokens are not characters.
     return id <= data::Vocab::eos ? std::string() : vocab->token(id);
   };
 }
@@ -46,8 +46,8 @@ nlohmann::json to_json(const nn::TransformerLMOptions& o) {
           {"num_layers", o.num_layers}, {"max_len", o.max_len}, {"window", o.window}};
 }
 
-// What --text's and the made-up text's models have in common.
-nn::TransformerLMOptions usual_options(std::int64_t vocab, std::int64_t width) {
+// Options shared by all character models.
+nn::TransformerLMOptions default_options(std::int64_t vocab, std::int64_t width) {
   nn::TransformerLMOptions o{.vocab = vocab};
   o.d_model = width;
   o.positions = nn::LmPositions::rope;
@@ -59,27 +59,29 @@ nn::TransformerLMOptions usual_options(std::int64_t vocab, std::int64_t width) {
   return o;
 }
 
-Speaker make_speaker(const nn::TransformerLMOptions& options, std::uint64_t seed,
-                     const std::shared_ptr<data::Vocab>& vocab) {
-  Speaker speaker;
-  speaker.rng = std::make_shared<fovea::Rng>(seed);
-  speaker.model = std::make_unique<nn::TransformerLM>(options, *speaker.rng);
-  speaker.model->name_tree();
-  set_alphabet(speaker, vocab);
-  speaker.name = "characters";
-  return speaker;
+LanguageModel make_model(const nn::TransformerLMOptions& options, std::uint64_t seed,
+                         const std::shared_ptr<data::Vocab>& vocab) {
+  LanguageModel model;
+  model.rng = std::make_shared<fovea::Rng>(seed);
+  model.model = std::make_unique<nn::TransformerLM>(options, *model.rng);
+  model.model->name_tree();
+  set_alphabet(model, vocab);
+  model.name = "characters";
+  return model;
 }
 
-// Rows of `length` + 1 characters, from places that only (seed, epoch, batch) decide.
+// Sequences of `length` + 1 characters, from positions that depend only on (seed, epoch, batch).
 class Rows {
  public:
   Rows(Ids text, std::int64_t length) : text_(std::move(text)), length_(length) {
     if (std::ssize(text_) <= length)
-      fovea::value_error("generate", "a text of {} characters: rows have {}", text_.size(),
-                         length + 1);
+      fovea::value_error(
+          "generate",
+          "text of {} characters: must have at least {}, the length of a training sequence",
+          text_.size(), length + 1);
   }
   struct Batch {
-    Tensor inputs, targets;  // (B, T): a character, and the one behind it
+    Tensor inputs, targets;  // (B, T): a character, and the next one
   };
   Batch batch(std::int64_t B, fovea::Rng& rng) const {
     Ids inputs, targets;
@@ -119,36 +121,36 @@ std::string training_text(const Options& options) {
   }
   fovea::Rng rng(options.seed);
   std::string text;
-  for (std::int64_t i = 0; i < made_up_sentences; ++i) text += made_up_sentence(rng) + "\n";
+  for (std::int64_t i = 0; i < training_sentences; ++i) text += random_sentence(rng) + "\n";
   return text;
 }
 
-Speaker new_speaker(const Options& options, const std::string& text) {
+LanguageModel new_model(const Options& options, const std::string& text) {
   data::TokenCounts counts;
   for (std::string& character : data::tokenize(text, data::Unit::characters))
     ++counts[std::move(character)];
-  ++counts["\n"];  // where texts begin
+  ++counts["\n"];  // the character before a text
   const auto vocab = std::make_shared<data::Vocab>(counts);
-  nn::TransformerLMOptions o = usual_options(vocab->size(), options.width);
+  nn::TransformerLMOptions o = default_options(vocab->size(), options.width);
   o.nhead = options.heads;
   o.num_layers = options.layers;
   o.max_len = options.context;
   o.window = options.window;
   o.dropout = options.dropout;
-  Speaker speaker = make_speaker(o, options.seed, vocab);
-  speaker.vocab_json = vocab->to_json();
-  return speaker;
+  LanguageModel model = make_model(o, options.seed, vocab);
+  model.vocab_json = vocab->to_json();
+  return model;
 }
 
 namespace {
 
-fovea::Metadata metadata_of(const Speaker& speaker) {
+fovea::Metadata metadata_of(const LanguageModel& model) {
   return {{"format", "fovea.generate"},
-          {"model", to_json(speaker.model->options()).dump()},
-          {"characters", speaker.vocab_json}};
+          {"model", to_json(model.model->options()).dump()},
+          {"characters", model.vocab_json}};
 }
 
-// Another training's values would load, and mean something else.
+// Identifies the training: values of another one would load without an error.
 std::string described(const Options& o, const Ids& text) {
   const std::string_view bytes(reinterpret_cast<const char*>(text.data()),
                                text.size() * sizeof(Ids::value_type));
@@ -162,17 +164,16 @@ std::string described(const Options& o, const Ids& text) {
       .dump();
 }
 
-// All that the trainer is given. With `text` in characters, of which the last tenth is not trained
-// on.
-class Course {
+// Task and options of the trainer. all: the encoded text, its last tenth for validation.
+class TrainingSetup {
  public:
-  Course(Speaker& speaker, const Options& options, const Ids& all)
-      : model_(*speaker.model),
+  TrainingSetup(LanguageModel& model, const Options& options, const Ids& all)
+      : model_(*model.model),
         options_(options),
         train_(Ids(all.begin(), cut(all)), options.context),
         validation_(Ids(cut(all), all.end()), options.context),
         adam_(model_.parameters(), {.lr = options.lr, .weight_decay = 0.01}) {
-    // A validation after each epoch, of about a hundred steps.
+    // An epoch is about a hundred steps: there is a validation after each.
     const std::int64_t epochs = (options.steps + 99) / 100, per_epoch = options.steps / epochs;
     const std::int64_t warm_up = std::clamp<std::int64_t>(options.steps / 4, 1, 50);
     const std::int64_t falling = std::max<std::int64_t>(1, epochs * per_epoch - warm_up);
@@ -181,7 +182,7 @@ class Course {
         .optimizer = &adam_,
         .learning_rate = optim::sequential({{warm_up, optim::linear(0, options.lr, warm_up)}},
                                            optim::cosine(options.lr, falling, 0.05 * options.lr)),
-        .generators = {speaker.rng.get()},
+        .generators = {model.rng.get()},
         .batches = [per_epoch](std::int64_t) { return per_epoch; },
         .loss = [this, per_epoch](std::int64_t epoch,
                                   std::int64_t number) { return loss(epoch * per_epoch + number); },
@@ -190,7 +191,7 @@ class Course {
     trainer = {.max_epochs = epochs,
                .clip_norm = 1.0,
                .save_every = options.save_every,
-               .metadata = metadata_of(speaker),
+               .metadata = metadata_of(model),
                .resume = options.resume};
     trainer.metadata["training"] = described(options, all);
     if (!options.save.empty()) {
@@ -199,8 +200,8 @@ class Course {
     }
     if (options.max_seconds > 0) trainer.max_seconds = options.max_seconds;
   }
-  Course(const Course&) = delete;
-  Course& operator=(const Course&) = delete;
+  TrainingSetup(const TrainingSetup&) = delete;
+  TrainingSetup& operator=(const TrainingSetup&) = delete;
 
   double validation_loss() const { return ::validation_loss(model_, validation_); }
 
@@ -226,24 +227,24 @@ class Course {
 }  // namespace
 
 nn::inspect::CostLedger forecast(const Options& options, const std::string& text) {
-  fovea::Rehearsal rehearsal;
-  Speaker speaker = new_speaker(options, text);
-  Course course(speaker, options, speaker.encode(text));
-  return support::forecast(rehearsal, *speaker.model, course.task, course.trainer, {{0, 0}},
-                           course.task.validate);
+  fovea::DryRun dry_run;
+  LanguageModel model = new_model(options, text);
+  TrainingSetup setup(model, options, model.encode(text));
+  return support::forecast(dry_run, *model.model, setup.task, setup.trainer, {{0, 0}},
+                           setup.task.validate);
 }
 
-Learned teach(Speaker& speaker, const Options& options, const std::string& text,
-              const optim::TrainingLock* lock) {
-  Course course(speaker, options, speaker.encode(text));
-  course.trainer.lock = lock;
+TrainingResult train_model(LanguageModel& model, const Options& options, const std::string& text,
+                           const optim::TrainingLock* lock) {
+  TrainingSetup setup(model, options, model.encode(text));
+  setup.trainer.lock = lock;
   support::Profiling profiling(options.profile);
   const optim::TrainingResult result =
-      optim::train(profiling.watch(course.task), course.trainer, support::Display("loss", 3));
+      optim::train(profiling.watch(setup.task), setup.trainer, support::Display("loss", 3));
   profiling.finish();
-  speaker.model->eval();
+  model.model->eval();
   return {.seconds = result.last.seconds,
-          .loss = course.validation_loss(),
+          .loss = setup.validation_loss(),
           .characters_per_second =
               static_cast<double>(result.tokens) / std::max(1e-9, result.last.seconds),
           .steps = result.last.step,
@@ -252,29 +253,30 @@ Learned teach(Speaker& speaker, const Options& options, const std::string& text,
           .metadata = result.metadata};
 }
 
-void save_speaker(Speaker& speaker, const std::filesystem::path& path,
-                  const fovea::Metadata& training) {
-  fovea::Metadata metadata = metadata_of(speaker);
+void save_model(LanguageModel& model, const std::filesystem::path& path,
+                const fovea::Metadata& training) {
+  fovea::Metadata metadata = metadata_of(model);
   metadata.insert(training.begin(), training.end());
-  fovea::save(path, speaker.model->state(), metadata);
+  fovea::save(path, model.model->state(), metadata);
 }
 
-Speaker load_speaker(const std::filesystem::path& path) {
+LanguageModel load_model(const std::filesystem::path& path) {
   namespace ranges = support::ranges;
   const auto file = support::read_checkpoint(path, "generate");
   const fovea::Metadata& metadata = file.metadata();
   if (!metadata.contains("format") || metadata.at("format") != "fovea.generate" ||
       !metadata.contains("model") || !metadata.contains("characters"))
-    fovea::format_error("generate", "{}: no model that --save wrote", path.string());
+    fovea::format_error("generate", "{}: must be a model written by --save", path.string());
   if (file.find("place.counts"))
-    fovea::format_error("generate", "{} is for --resume: the model is in the file without '.last'",
-                        path.string());
+    fovea::format_error(
+        "generate", "{}: is a checkpoint for --resume, the model is in the file without '.last'",
+        path.string());
   const support::SavedOptions saved(file, "model");
   const auto size = [&](const char* key, const ranges::Integers& range) {
     return saved.number<std::int64_t>(key, range);
   };
   nn::TransformerLMOptions o =
-      usual_options(size("vocab", ranges::vocab), size("d_model", ranges::width));
+      default_options(size("vocab", ranges::vocab), size("d_model", ranges::width));
   o.nhead = size("nhead", ranges::heads);
   o.num_layers = size("num_layers", ranges::layers);
   o.max_len = size("max_len", ranges::length);
@@ -282,13 +284,13 @@ Speaker load_speaker(const std::filesystem::path& path) {
   const auto vocab =
       std::make_shared<data::Vocab>(support::read_vocab(file, "characters", "embedding.weight"));
   if (vocab->size() != o.vocab)
-    fovea::format_error("generate", "{}: {} characters for a vocabulary of {}", path.string(),
-                        vocab->size(), o.vocab);
+    fovea::format_error("generate", "{}: {} characters: must be {}, the vocabulary size",
+                        path.string(), vocab->size(), o.vocab);
   support::compare_tensors(
       file, [&](fovea::Rng& unused) { return nn::TransformerLM(o, unused).state(); });
-  Speaker speaker = make_speaker(o, 0, vocab);
-  speaker.vocab_json = metadata.at("characters");
-  fovea::load_into(file, speaker.model->state(), {.finite = true});
-  speaker.model->eval();
-  return speaker;
+  LanguageModel model = make_model(o, 0, vocab);
+  model.vocab_json = metadata.at("characters");
+  fovea::load_into(file, model.model->state(), {.finite = true});
+  model.model->eval();
+  return model;
 }

@@ -1,4 +1,4 @@
-// Models that learn a text character by character.
+// Character-level language models.
 #pragma once
 
 #include <fovea/nn/inspect/cost.h>
@@ -6,32 +6,32 @@
 
 #include <cmath>
 
+#include "language_model.h"
 #include "options.h"
-#include "speaker.h"
 
-/// What was reached, for people and for --json.
-struct Learned {
+/// Metrics of a training, for output and --json.
+struct TrainingResult {
   double seconds = 0;                // of training
-  double loss = std::nan("");        // on text that it has not seen, nats a character
+  double loss = std::nan("");        // on validation text, nats per character
   double characters_per_second = 0;  // while training
   std::int64_t steps = 0;
-  std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training, before and after
-  int signal = 0;                                        // that interrupted it
-  fovea::Metadata metadata = {};                         // by which its model is known
+  std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training: forecast and measured
+  int signal = 0;                                        // that interrupted the training
+  fovea::Metadata metadata = {};                         // identifies the model of this training
 };
 
-/// A text, of which the last tenth is for validation.
+/// The text. Its last tenth is the validation text.
 std::string training_text(const Options& options);
 
 /// A new model for the characters of `text`.
-Speaker new_speaker(const Options& options, const std::string& text);
-/// What a training step will take, and a validation. Nothing is trained.
+LanguageModel new_model(const Options& options, const std::string& text);
+/// Forecast of the cost of a training step and of a validation. Does not train.
 fovea::nn::inspect::CostLedger forecast(const Options& options, const std::string& text);
-/// Trains it with live progress on standard error. lock: of the files to write, if it is held.
-Learned teach(Speaker& speaker, const Options& options, const std::string& text,
-              const fovea::optim::TrainingLock* lock = nullptr);
+/// Trains and prints progress to standard error. lock: of the output files, if already locked.
+TrainingResult train_model(LanguageModel& model, const Options& options, const std::string& text,
+                           const fovea::optim::TrainingLock* lock = nullptr);
 
-/// training: Learned::metadata, of a model that was just trained
-void save_speaker(Speaker& speaker, const std::filesystem::path& path,
-                  const fovea::Metadata& training = {});
-Speaker load_speaker(const std::filesystem::path& path);
+/// training: TrainingResult::metadata, of a model that was just trained
+void save_model(LanguageModel& model, const std::filesystem::path& path,
+                const fovea::Metadata& training = {});
+LanguageModel load_model(const std::filesystem::path& path);

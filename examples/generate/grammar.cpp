@@ -6,7 +6,7 @@
 
 namespace {
 
-// One or many: the second form is the plural's.
+// Singular and plural.
 struct Word {
   const char* forms[2];
 };
@@ -66,7 +66,7 @@ class Maker {
   fovea::Rng& rng_;
 };
 
-// Reads words from the left; each part takes what it can, or says that it is not there.
+// Recursive-descent parser: each function consumes its words, or returns false.
 class Judge {
  public:
   explicit Judge(std::string_view text) {
@@ -77,7 +77,7 @@ class Judge {
       tidy += (words_.empty() ? "" : " ") + word;
       words_.push_back(word);
     }
-    if (tidy + "." != text) words_.clear();  // other blanks than the grammar's
+    if (tidy + "." != text) words_.clear();  // not the grammar's spacing
   }
 
   bool sentence() {
@@ -141,6 +141,6 @@ class Judge {
 
 }  // namespace
 
-std::string made_up_sentence(fovea::Rng& rng) { return Maker(rng).sentence(); }
+std::string random_sentence(fovea::Rng& rng) { return Maker(rng).sentence(); }
 
 bool is_sentence(std::string_view text) { return Judge(text).sentence(); }

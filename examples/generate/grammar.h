@@ -1,7 +1,7 @@
-// Sentences of a small grammar: endless training text, and a judge of what a model says.
+// Sentences of a small grammar: unlimited training text, and a check of generated text.
 //
-// Verbs agree with their subjects, also across a clause between them ("the cats that the dog sees
-// sleep."): the model has to look back to the right noun.
+// Verbs agree with their subjects, also across a relative clause ("the cats that the dog sees
+// sleep."): the model has to attend to the right noun.
 #pragma once
 
 #include <fovea/core/random.h>
@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-std::string made_up_sentence(fovea::Rng& rng);  // "a small fox sleeps here."
+std::string random_sentence(fovea::Rng& rng);  // "a small fox sleeps here."
 
-/// Whether the grammar makes this sentence.
+/// Whether the grammar generates this sentence.
 bool is_sentence(std::string_view text);

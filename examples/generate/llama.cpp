@@ -14,7 +14,7 @@
 
 namespace fs = std::filesystem;
 namespace nn = fovea::nn;
-using fovea::nn::data::Pieces;
+using fovea::nn::data::SentencePieceBpe;
 
 namespace {
 
@@ -25,8 +25,8 @@ constexpr const char* reference_name = "stories260K.reference.txt";
 fs::path folder_of_weights(const fs::path& folder) {
   for (const fs::path& where : {folder, folder / "checkpoints"})
     if (fs::exists(where / weights_name)) return where;
-  fovea::raise<fovea::Error>("weights", "neither {0} nor {0}/checkpoints has {1}", folder.string(),
-                             weights_name);
+  fovea::raise<fovea::Error>("weights", "{1} is missing in {0} and in {0}/checkpoints",
+                             folder.string(), weights_name);
 }
 
 nn::TransformerLMOptions options_of(const fovea::SafetensorsFile& file) {
@@ -35,7 +35,7 @@ nn::TransformerLMOptions options_of(const fovea::SafetensorsFile& file) {
     try {
       return support::parse_number(key, support::metadata_text(file, key), range);
     } catch (const fovea::ValueError& error) {
-      fovea::format_error("generate", "{}: its metadata: {}", file.source(), error.what());
+      fovea::format_error("generate", "{}: metadata: {}", file.source(), error.what());
     }
   };
   nn::TransformerLMOptions o{.vocab = number("vocab_size", ranges::vocab)};
@@ -54,7 +54,7 @@ nn::TransformerLMOptions options_of(const fovea::SafetensorsFile& file) {
   return o;
 }
 
-// Our parameters under the names that Llama's authors gave theirs.
+// The model's parameters under the names of the Llama checkpoints.
 fovea::NamedTensors by_llama_name(nn::TransformerLM& model) {
   fovea::NamedTensors list{{"tok_embeddings.weight", model.embedding.weight},
                            {"norm.weight", model.transformer.norm->weight}};
@@ -78,10 +78,10 @@ fovea::NamedTensors by_llama_name(nn::TransformerLM& model) {
   return list;
 }
 
-constexpr support::Range<std::int64_t> any_place{0, 1'000'000'000};
+constexpr support::Range<std::int64_t> any_token{0, 1'000'000'000};
 constexpr support::Range<double> any_logit{-1e30, 1e30};
 
-// The words of a line after its kind, as numbers. where: "file:line"
+// The numbers of a line after its kind. where: "file:line"
 template <class T>
 std::vector<T> numbers(std::istringstream& line, const support::Range<T>& range,
                        const std::string& where) {
@@ -90,22 +90,22 @@ std::vector<T> numbers(std::istringstream& line, const support::Range<T>& range,
   return list;
 }
 
-// One line: "logits POSITION TOKEN l_0 l_1 ...". Gives the largest difference.
-double compare_logits(const Speaker& speaker, std::istringstream& line, const std::string& where,
-                      nn::LmCache& cache) {
+// For a line "logits POSITION TOKEN l_0 l_1 ...", returns the largest difference.
+double compare_logits(const LanguageModel& model, std::istringstream& line,
+                      const std::string& where, nn::LmCache& cache) {
   const std::vector<double> expected = numbers(line, any_logit, where);
-  const std::int64_t vocab = speaker.model->options().vocab;
+  const std::int64_t vocab = model.model->options().vocab;
   if (std::ssize(expected) != 2 + vocab)
-    fovea::format_error("generate", "{}: {} numbers: must be a position, a token and {} logits",
+    fovea::format_error("generate", "{}: {} values: must be a position, a token and {} logits",
                         where, expected.size(), vocab);
   if (expected[0] != static_cast<double>(cache.lengths()[0]))
-    fovea::format_error("generate", "the reference has position {} where {} is next", expected[0],
+    fovea::format_error("generate", "position {} of the reference: must be {}", expected[0],
                         cache.lengths()[0]);
   const double token = expected[1];
   if (!(token >= 0 && token < static_cast<double>(vocab) && token == std::floor(token)))
-    fovea::format_error("generate", "{}: token {}: must be one of {}", where, token, vocab);
+    fovea::format_error("generate", "{}: token {}: must be from 0, below {}", where, token, vocab);
   const std::vector<double> found =
-      speaker.model->step(fovea::from_data(Ids{static_cast<std::int64_t>(token)}, {1}), cache)
+      model.model->step(fovea::from_data(Ids{static_cast<std::int64_t>(token)}, {1}), cache)
           .to_vector<double>();
   double largest = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -126,40 +126,43 @@ std::vector<fs::path> llama_files(const fs::path& folder) {
   return files;
 }
 
-Speaker load_llama(const fs::path& folder) {
+LanguageModel load_llama(const fs::path& folder) {
   const fs::path where = folder_of_weights(folder);
   const auto file = support::read_checkpoint(where / weights_name, "llama2.c");
-  const auto pieces = std::make_shared<Pieces>(Pieces::read(where / pieces_name));
-  Speaker speaker;
-  speaker.rng = std::make_shared<fovea::Rng>(1);
+  const auto pieces =
+      std::make_shared<SentencePieceBpe>(SentencePieceBpe::read(where / pieces_name));
+  LanguageModel model;
+  model.rng = std::make_shared<fovea::Rng>(1);
   const nn::TransformerLMOptions options = options_of(file);
   support::compare_tensors(file, [&](fovea::Rng& unused) {
-    nn::TransformerLM model(options, unused);
-    return by_llama_name(model);
+    nn::TransformerLM fresh(options, unused);
+    return by_llama_name(fresh);
   });
-  speaker.model = std::make_unique<nn::TransformerLM>(options, *speaker.rng);
-  fovea::load_into(file, by_llama_name(*speaker.model), {.finite = true});
-  speaker.model->eval();
-  speaker.model->name_tree();
-  if (pieces->size() != speaker.model->options().vocab)
-    fovea::format_error("generate", "tok512.bin has {} pieces and the model {}", pieces->size(),
-                        speaker.model->options().vocab);
-  speaker.encode = [pieces](const std::string& text) {
+  model.model = std::make_unique<nn::TransformerLM>(options, *model.rng);
+  fovea::load_into(file, by_llama_name(*model.model), {.finite = true});
+  model.model->eval();
+  model.model->name_tree();
+  if (pieces->size() != model.model->options().vocab)
+    fovea::format_error("generate",
+                        "tok512.bin: {} pieces: must be {}, the vocabulary size of the model",
+                        pieces->size(), model.model->options().vocab);
+  model.encode = [pieces](const std::string& text) {
     Ids ids = pieces->encode(text);
-    ids.insert(ids.begin(), Pieces::bos);
+    ids.insert(ids.begin(), SentencePieceBpe::bos);
     return ids;
   };
-  speaker.bytes_of = [pieces](std::int64_t id) { return pieces->bytes_of(id); };
-  speaker.stop = {Pieces::bos, Pieces::eos};  // a new story begins, or this one ends
-  speaker.name = "stories260K";
-  return speaker;
+  model.bytes_of = [pieces](std::int64_t id) { return pieces->bytes_of(id); };
+  model.stop = {SentencePieceBpe::bos,
+                SentencePieceBpe::eos};  // start of a new story, or end of this one
+  model.name = "stories260K";
+  return model;
 }
 
-std::string check_llama(const Speaker& speaker, const fs::path& folder) {
+std::string check_llama(const LanguageModel& model, const fs::path& folder) {
   constexpr double bound = 1e-4;
   const fs::path path = folder_of_weights(folder) / reference_name;
   std::istringstream text(fovea::read_file(path));
-  nn::LmCache cache = speaker.model->make_cache(1);
+  nn::LmCache cache = model.model->make_cache(1);
   Ids greedy;
   double largest = 0;
   std::int64_t positions = 0;
@@ -169,31 +172,30 @@ std::string check_llama(const Speaker& speaker, const fs::path& folder) {
     std::istringstream line(row);
     std::string kind;
     line >> kind;
-    if (kind == "greedy_tokens") greedy = numbers(line, any_place, where);
+    if (kind == "greedy_tokens") greedy = numbers(line, any_token, where);
     if (kind != "logits") continue;
-    const double difference = compare_logits(speaker, line, where, cache);
+    const double difference = compare_logits(model, line, where, cache);
     ++positions;
     largest = difference <= largest ? largest : difference;
   }
   if (positions == 0 || greedy.size() < 2)
-    fovea::format_error("generate", "{}: no logits or no greedy tokens in it", path.string());
+    fovea::format_error("generate", "{}: logits or greedy tokens are missing", path.string());
   if (!(largest <= bound))
-    fovea::raise<fovea::Error>("check", "logits differ by {:.2g} from {}: at most {} is allowed",
+    fovea::raise<fovea::Error>("check", "logits differ by {:.2g} from {}: must be at most {}",
                                largest, path.string(), bound);
 
   // The file's tokens begin with <bos> and the prompt.
-  const Ids prompt = speaker.encode("Once upon a time");
+  const Ids prompt = model.encode("Once upon a time");
   if (greedy.size() < prompt.size() || !std::equal(prompt.begin(), prompt.end(), greedy.begin()))
-    fovea::raise<fovea::Error>("check", "the prompt is cut into other tokens than in {}",
-                               path.string());
+    fovea::raise<fovea::Error>("check", "the tokens of the prompt differ from {}", path.string());
   fovea::Rng rng(1);
   Ids said = prompt;
   const Ids more = nn::generate(
-      *speaker.model, prompt,
+      *model.model, prompt,
       {.sampling = {.temperature = 0}, .max_tokens = std::ssize(greedy) - std::ssize(prompt)}, rng);
   said.insert(said.end(), more.begin(), more.end());
   if (said != greedy)
-    fovea::raise<fovea::Error>("check", "the greedy tokens are not those of {}", path.string());
+    fovea::raise<fovea::Error>("check", "the greedy tokens differ from {}", path.string());
   return fmt::format("logits of {} positions within {:.1g}, {} greedy tokens equal", positions,
                      largest, greedy.size());
 }

@@ -1,15 +1,16 @@
-// Says something, token by token: a decoder-only Transformer, a cache of keys and values, sampling.
+// Generates text token by token: a decoder-only Transformer, a key-value cache, sampling.
 //
-//   generate                           learns a small grammar by characters, then makes sentences:
-//                                      82 % of them right after 10 s on one core of an AMD EPYC
-//   generate --data DIR --prompt 'Once upon a time'        stories260K's weights tell a story
-//   generate --data DIR --check        the same logits and tokens as another program's
+//   generate                           trains on sentences of a small grammar (characters), then
+//                                      generates some: 82 % are correct after 10 s on one core of
+//                                      an AMD EPYC
+//   generate --data DIR --prompt 'Once upon a time'        a story with the weights of stories260K
+//   generate --data DIR --check        compares logits and tokens with another implementation
 //   generate --text FILE --steps 5000 --save model.safetensors
 //   generate --load model.safetensors --prompt 'ROMEO:'
-//   generate --smoke                   seconds, asserts that it learned; run by ctest
+//   generate --smoke                   runs for seconds and checks the loss; run by ctest
 //
-// Read after translate. New here: a causal model of one text (nn/transformer_lm.h), its cache
-// (nn/attention/kv_cache.h), sampling (nn/sampling.h), other people's weights (llama.cpp).
+// Read after translate. New here: a causal language model (nn/transformer_lm.h), its key-value
+// cache (nn/attention/kv_cache.h), sampling (nn/sampling.h), weights of other projects (llama.cpp).
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
@@ -37,11 +38,11 @@ namespace {
 
 namespace inspect = fovea::nn::inspect;
 
-// Whole lines alone: the last one may be unfinished.
-struct Judged {
+// Counts complete lines only: the last one may be unfinished.
+struct GrammarCheck {
   std::int64_t sentences = 0, right = 0;
 
-  explicit Judged(const std::string& text) {
+  explicit GrammarCheck(const std::string& text) {
     std::istringstream in(text.substr(0, text.rfind('\n') + 1));
     for (std::string line; std::getline(in, line);) {
       ++sentences;
@@ -54,16 +55,16 @@ struct Judged {
   }
 };
 
-void write_json(const Options& options, const Speaker& speaker, const Speech& speech,
-                const Learned& learned) {
-  nlohmann::ordered_json json{{"model", speaker.name},
-                              {"parameters", speaker.model->parameter_count()},
+void write_json(const Options& options, const LanguageModel& model, const Generation& generated,
+                const TrainingResult& learned) {
+  nlohmann::ordered_json json{{"model", model.name},
+                              {"parameters", model.model->parameter_count()},
                               {"prompt", options.prompt},
-                              {"text", speech.text},
-                              {"tokens", speech.new_tokens},
-                              {"token_ids", speech.tokens},
-                              {"tokens_per_second", speech.tokens_per_second},
-                              {"prompt_seconds", speech.prompt_seconds},
+                              {"text", generated.text},
+                              {"tokens", generated.new_tokens},
+                              {"token_ids", generated.tokens},
+                              {"tokens_per_second", generated.tokens_per_second},
+                              {"prompt_seconds", generated.prompt_seconds},
                               {"temperature", options.sampling.temperature},
                               {"top_k", options.sampling.top_k},
                               {"top_p", options.sampling.top_p},
@@ -80,47 +81,48 @@ void write_json(const Options& options, const Speaker& speaker, const Speech& sp
   fovea::write_file_atomically(options.json, support::json_text(json));
 }
 
-// The grammar must make what it takes for sentences, and must not take everything.
+// The grammar must accept the sentences that it generates, and must not accept everything.
 void check_grammar() {
   fovea::Rng rng(1);
   for (int i = 0; i < 500; ++i)
-    if (const std::string sentence = made_up_sentence(rng); !is_sentence(sentence))
-      fovea::raise<fovea::Error>("smoke", "made up '{}', and does not take it", sentence);
+    if (const std::string sentence = random_sentence(rng); !is_sentence(sentence))
+      fovea::raise<fovea::Error>("smoke", "the grammar generates '{}', but does not accept it",
+                                 sentence);
   for (const char* wrong : {"the cats sleeps.", "the cats that the dog see run.", "the cat runs",
                             "a cats run.", "the cat runs  here.", "the cat.", ""})
-    if (is_sentence(wrong)) fovea::raise<fovea::Error>("smoke", "takes '{}'", wrong);
+    if (is_sentence(wrong)) fovea::raise<fovea::Error>("smoke", "the grammar accepts '{}'", wrong);
 }
 
-Speech speak(const Speaker& speaker, const Options& options) {
+Generation generate_and_print(const LanguageModel& model, const Options& options) {
   support::Profiling profiling(options.trains() ? "" : options.profile);
-  const Speech speech = say(speaker, options.prompt,
-                            {.sampling = options.sampling,
-                             .tokens = options.tokens,
-                             .seed = options.seed,
-                             .endless = options.endless,
-                             .after_token = [&] { profiling.step(); }},
-                            [](const std::string& text) {
-                              std::cout << inspect::terminal_text(text, STDOUT_FILENO)
-                                        << std::flush;
-                              support::check_standard_output();  // ends if the reader is gone
-                            });
+  const Generation generated = generate_text(
+      model, options.prompt,
+      {.sampling = options.sampling,
+       .tokens = options.tokens,
+       .seed = options.seed,
+       .endless = options.endless,
+       .after_token = [&] { profiling.step(); }},
+      [](const std::string& text) {
+        std::cout << inspect::terminal_text(text, STDOUT_FILENO) << std::flush;
+        support::check_standard_output();  // stops when the reader has closed the pipe
+      });
   std::cout << '\n';
-  std::cerr << fmt::format("{} tokens, {:.0f} tokens/s\n", speech.new_tokens,
-                           speech.tokens_per_second);
+  std::cerr << fmt::format("{} tokens, {:.0f} tokens/s\n", generated.new_tokens,
+                           generated.tokens_per_second);
   profiling.finish();
-  return speech;
+  return generated;
 }
 
-// How much of what it says follows the grammar that it was taught.
-void judge(const Speaker& speaker, const fovea::nn::SamplingOptions& sampling) {
-  const Speech speech = say(speaker, "", {.sampling = sampling, .tokens = 4000, .seed = 99},
-                            [](const std::string&) {});
-  const Judged judged(speech.text);
-  std::cerr << fmt::format("{} of {} sentences follow the grammar: {:.0f} %\n", judged.right,
-                           judged.sentences, judged.per_cent());
+// Prints how many generated sentences follow the grammar of the training text.
+void report_grammar(const LanguageModel& model, const fovea::nn::SamplingOptions& sampling) {
+  const Generation generated = generate_text(
+      model, "", {.sampling = sampling, .tokens = 4000, .seed = 99}, [](const std::string&) {});
+  const GrammarCheck check(generated.text);
+  std::cerr << fmt::format("{} of {} sentences follow the grammar: {:.0f} %\n", check.right,
+                           check.sentences, check.per_cent());
 }
 
-// Whether it fits into memory, and is not only to be told what it would take.
+// False for --dry-run. Error if the training does not fit into memory.
 bool may_train(const inspect::CostLedger& cost, const Options& options, const std::string& text) {
   return support::may_train(cost, options.memory, [&](std::int64_t limit) {
     std::vector<support::Choice> choices;
@@ -140,24 +142,25 @@ bool may_train(const inspect::CostLedger& cost, const Options& options, const st
   });
 }
 
-Speaker make_speaker(const Options& options, const std::string& text, Learned& learned) {
+LanguageModel make_model(const Options& options, const std::string& text, TrainingResult& learned) {
   if (!options.data.empty()) return load_llama(options.data);
-  if (!options.load.empty()) return load_speaker(options.load);
-  Speaker speaker = new_speaker(options, text);
+  if (!options.load.empty()) return load_model(options.load);
+  LanguageModel model = new_model(options, text);
   std::cerr << fmt::format("{} characters of text, {} parameters\n", text.size(),
-                           speaker.model->parameter_count());
-  const fovea::optim::InterruptGuard guard;  // until it is saved
+                           model.model->parameter_count());
+  const fovea::optim::InterruptGuard guard;  // until the model is saved
   const fovea::optim::TrainingLock lock =
       support::begin_training(options.save, options.last(), options.resume);
-  learned = teach(speaker, options, text, &lock);
+  learned = train_model(model, options, text, &lock);
   std::cerr << fmt::format("validation loss {:.3f} after {} steps in {:.1f} s\n", learned.loss,
                            learned.steps, learned.seconds);
   if (!options.save.empty()) {
-    save_speaker(speaker, options.save, learned.metadata);
-    support::say_written(options.save, "the model, for --load");
+    save_model(model, options.save, learned.metadata);
+    support::print_written(options.save, "the model, for --load");
   }
-  if (learned.signal == 0) learned.signal = fovea::optim::interrupt_signal();  // it came late
-  return speaker;
+  if (learned.signal == 0)
+    learned.signal = fovea::optim::interrupt_signal();  // a signal after the training
+  return model;
 }
 
 int run(Options options) {
@@ -165,7 +168,7 @@ int run(Options options) {
     check_grammar();
     options.steps = std::min<std::int64_t>(options.steps, 80);
   }
-  // So little work for one token that a second thread costs more than it brings.
+  // Steps of one token are too small for more than one thread.
   fovea::set_num_threads(1);
   const std::string text = options.trains() ? training_text(options) : "";
   inspect::CostLedger cost;
@@ -173,25 +176,25 @@ int run(Options options) {
     cost = support::timed([&] { return forecast(options, text); });
     if (!may_train(cost, options, text)) return 0;
   }
-  Learned learned;
-  const Speaker speaker = make_speaker(options, text, learned);
+  TrainingResult learned;
+  const LanguageModel model = make_model(options, text, learned);
   learned.forecast_peak_bytes = cost.peak_bytes();
   if (options.check) {
-    std::cout << check_llama(speaker, options.data) << '\n';
+    std::cout << check_llama(model, options.data) << '\n';
     return 0;
   }
   if (learned.signal != 0) {
-    support::say_how_to_go_on(learned.steps, options.save.empty() ? "" : options.last(),
-                              options.resume_command);
+    support::print_resume_command(learned.steps, options.save.empty() ? "" : options.last(),
+                                  options.resume_command);
     return support::interrupted_exit_code(learned.signal);
   }
-  // A guess among the alphabet's 25 letters and signs costs 3.2.
+  // Uniform guessing among the 25 characters of the alphabet has a loss of 3.2.
   if (options.smoke && !(learned.loss < 1.2))
-    fovea::raise<fovea::Error>("smoke", "a loss of {:.3f}: it did not learn", learned.loss);
-  const Speech speech = speak(speaker, options);
-  if (options.trains() && options.text.empty()) judge(speaker, options.sampling);
-  if (!options.json.empty()) write_json(options, speaker, speech, learned);
-  if (!options.report.empty()) write_looks(speaker, speech, options.report);
+    fovea::raise<fovea::Error>("smoke", "loss = {:.3f}: must be below 1.2", learned.loss);
+  const Generation generated = generate_and_print(model, options);
+  if (options.trains() && options.text.empty()) report_grammar(model, options.sampling);
+  if (!options.json.empty()) write_json(options, model, generated, learned);
+  if (!options.report.empty()) write_attention(model, generated, options.report);
   return 0;
 }
 

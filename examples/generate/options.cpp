@@ -15,77 +15,79 @@ namespace ranges = support::ranges;
 void add_model_options(support::CommandLine& line, Options& o) {
   Group group(line, "Model");
   group.file("--data", o.data, "DIR",
-             "folder with stories260K.safetensors and tok512.bin, or\n"
-             "with a folder `checkpoints` that has them");
-  group.file("--text", o.text, "FILE", "learn this text, character by character");
-  group.file("--load", o.load, "FILE", "a model that --save wrote");
+             "directory with stories260K.safetensors and tok512.bin, or\n"
+             "with a subdirectory `checkpoints` that contains them");
+  group.file("--text", o.text, "FILE", "train a character model on this text");
+  group.file("--load", o.load, "FILE", "load a model written by --save");
   group.file("--save", o.save, "FILE",
-             "where the trained model goes; all that going on needs is in\n"
-             "FILE.last, also after Ctrl-C. What an earlier training left there\n"
-             "becomes *.old, *.old.2, ...");
+             "write the trained model to FILE, and the checkpoint for --resume\n"
+             "to FILE.last, also after Ctrl-C. Existing files are renamed to\n"
+             "*.old, *.old.2, ...");
   group.flag("--check", o.check,
-             "compare with stories260K.reference.txt: logits to 1e-4, 64\n"
+             "compare with stories260K.reference.txt: logits within 1e-4, 64\n"
              "greedy tokens exactly; exit code 1 if they differ");
 }
 
 void add_training_options(support::CommandLine& line, Options& o) {
   Group group(line, "Training");
-  group.number("--steps", o.steps, ranges::count, "N", "batches to learn from");
+  group.number("--steps", o.steps, ranges::count, "N", "number of training steps");
   group.number("--max-seconds", o.max_seconds, ranges::seconds, "S",
-               "end training after so long [no limit]");
-  group.number("--layers", o.layers, ranges::layers, "N", "of the model");
-  group.number("--width", o.width, ranges::width, "N", "of the model");
-  group.number("--heads", o.heads, ranges::heads, "N", "of each layer's attention");
-  group.number("--context", o.context, ranges::length, "N", "characters in a row");
+               "stop training after S seconds [no limit]");
+  group.number("--layers", o.layers, ranges::layers, "N", "number of layers");
+  group.number("--width", o.width, ranges::width, "N", "model width");
+  group.number("--heads", o.heads, ranges::heads, "N", "attention heads per layer");
+  group.number("--context", o.context, ranges::length, "N", "context length in characters");
   group.number("--window", o.window, ranges::window, "N",
-               "a character sees itself and the N - 1 before it; 0: all\n"
-               "before it. With a window texts may get longer than the context");
-  group.number("--batch", o.batch, ranges::batch, "N", "rows in a batch");
-  group.number("--lr", o.lr, ranges::rate, "X", "learning rate at the start");
-  group.number("--dropout", o.dropout, ranges::probability, "P", "probability");
-  group.flag("--resume", o.resume, "go on from FILE.last");
+               "sliding-window attention: each character attends to itself and the\n"
+               "N - 1 before it; 0: to all before it. With a window, generated texts\n"
+               "can be longer than the context");
+  group.number("--batch", o.batch, ranges::batch, "N", "sequences per batch");
+  group.number("--lr", o.lr, ranges::rate, "X", "peak learning rate");
+  group.number("--dropout", o.dropout, ranges::probability, "P", "dropout probability");
+  group.flag("--resume", o.resume, "continue from FILE.last");
   group.number("--save-every", o.save_every, ranges::seconds_or_none, "S",
-               "seconds between two writings of FILE.last, at most");
+               "maximum seconds between two writes of FILE.last");
   support::add_memory_options(group, o.memory);
 }
 
 void add_speech_options(support::CommandLine& line, Options& o) {
   Group group(line, "Generation");
-  group.text("--prompt", o.prompt, "TEXT", "it goes on from here");
-  group.number("--tokens", o.tokens, ranges::count_or_none, "N", "new tokens at most");
+  group.text("--prompt", o.prompt, "TEXT", "text to continue");
+  group.number("--tokens", o.tokens, ranges::count_or_none, "N", "maximum number of new tokens");
   group.number("--temperature", o.sampling.temperature, {0, 1000}, "X",
-               "below 1 bolder, above 1 wilder; 0: always the likeliest token");
+               "sampling temperature; 0: always the most likely token");
   group.number("--top-k", o.sampling.top_k, ranges::count_or_none, "N",
-               "of the N likeliest tokens; 0: of all");
+               "sample from the N most likely tokens; 0: from all");
   group.number("--top-p", o.sampling.top_p, {1e-9, 1}, "X",
-               "of the likeliest tokens that make up this probability");
-  group.number("--seed", o.seed, ranges::seed, "N", "of everything random");
-  group.flag("--endless", o.endless, "go on where a story ends");
-  group.file("--json", o.json, "FILE", "the text and every figure");
+               "sample from the most likely tokens with total probability X");
+  group.number("--seed", o.seed, ranges::seed, "N", "random seed");
+  group.flag("--endless", o.endless, "continue after the end of a story");
+  group.file("--json", o.json, "FILE", "write the text and all metrics as JSON");
   group.file("--report", o.report, "FILE",
-             "attention weights of each token: an interactive HTML page");
+             "write the attention weights of each token as an interactive\n"
+             "HTML page");
   group.file("--profile", o.profile, "FILE",
-             "where the time of some steps of training goes, or of a loaded model's\n"
-             "tokens: a table, and a trace (JSON) for ui.perfetto.dev");
-  group.flag("--smoke", o.smoke, "80 steps of training at most; fails unless it learned");
+             "profile some training steps, or some tokens of a loaded model:\n"
+             "print a table, and write a trace (JSON) for ui.perfetto.dev");
+  group.flag("--smoke", o.smoke, "at most 80 training steps; fails if the loss is too high");
 }
 
-// The only list of options that have no effect together with others.
+// All rules about options that have no effect in combination with others.
 std::vector<Rule> rules_of(const Options& o) {
   const bool samples = o.sampling.temperature > 0;
   return {{o.load.empty(), "only without --load", "--data"},
-          {o.trains(), "only without --load and --data, which train nothing",
+          {o.trains(), "only without --load and --data, which do not train",
            "--text --save --steps --max-seconds --layers --width --heads --context --window "
            "--batch --lr --dropout --resume --save-every --dry-run --memory-limit --smoke"},
           {!o.save.empty(), "only with --save", "--resume --save-every"},
           {!o.data.empty(), "only with --data", "--check --endless"},
-          {!o.check, "only without --check, which compares and says nothing",
+          {!o.check, "only without --check, which generates no text",
            "--prompt --tokens --temperature --top-k --top-p --seed --endless --json --report "
            "--profile"},
-          {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
+          {!o.memory.dry_run, "only without --dry-run, which does not train",
            "--prompt --tokens --temperature --top-k --top-p --json --report --save --resume "
            "--save-every --profile"},
-          {!o.smoke, "only without --smoke, which sets them", "--steps"},
+          {!o.smoke, "only without --smoke, which sets the number of steps", "--steps"},
           {samples, "only with a --temperature above 0", "--top-k --top-p"},
           {samples || o.trains(), "only with a --temperature above 0", "--seed"}};
 }
@@ -93,7 +95,7 @@ std::vector<Rule> rules_of(const Options& o) {
 void check_values(const Options& o) {
   if (o.width % o.heads != 0 || o.width / o.heads % 2 != 0)
     throw CLI::ValidationError(
-        fmt::format("--width {} must be an even multiple of --heads {}", o.width, o.heads));
+        fmt::format("--width {}: must be an even multiple of --heads {}", o.width, o.heads));
 }
 
 }  // namespace
@@ -109,9 +111,8 @@ void declare_options(support::CommandLine& line, Options& o) {
 Options parse_options(int argc, char** argv) {
   Options o;
   support::CommandLine line(
-      "Says something, token by token: a decoder-only Transformer with a cache of keys and "
-      "values.\n"
-      "With no options it first learns sentences of a small grammar; some seconds.\n\n"
+      "Generates text token by token with a decoder-only Transformer and a key-value cache.\n"
+      "Without options, it first trains a model on sentences of a small grammar (some seconds).\n\n"
       "  generate --data DIR --prompt 'Once upon a time'\n"
       "  generate --text FILE --steps 5000 --save model.safetensors\n"
       "  generate --load model.safetensors --prompt 'ROMEO:' --temperature 0.8");

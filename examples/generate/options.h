@@ -1,4 +1,4 @@
-// What the program can be told.
+// Command-line options of generate.
 #pragma once
 
 #include <fovea/examples/support/memory_options.h>
@@ -13,9 +13,9 @@ class CommandLine;
 }
 
 struct Options {
-  // what speaks
-  std::filesystem::path data;  // a folder with stories260K.safetensors and tok512.bin
-  std::filesystem::path text;  // a file to learn; neither: sentences made up by a small grammar
+  // model
+  std::filesystem::path data;  // directory with stories260K.safetensors and tok512.bin
+  std::filesystem::path text;  // training text; neither: random sentences of a small grammar
   std::filesystem::path save, load;
 
   // training
@@ -27,15 +27,15 @@ struct Options {
   support::MemoryOptions memory;
   bool resume = false;
   double save_every = 600;     // seconds
-  std::string resume_command;  // what a shell would be given to go on after an interrupt
-  std::int64_t window = 64;    // keys that a character sees; 0: all before it
+  std::string resume_command;  // command that resumes an interrupted training
+  std::int64_t window = 64;    // keys visible to a character; 0: all before it
 
-  // what is said
+  // generation
   std::string prompt;
   std::int64_t tokens = 256;
   fovea::nn::SamplingOptions sampling{.temperature = 1.0, .top_p = 0.9};
   std::uint64_t seed = 1;
-  bool endless = false;  // go on behind the end of a story
+  bool endless = false;  // continue after the end of a story
 
   // files
   std::filesystem::path json, report, profile;
@@ -45,8 +45,8 @@ struct Options {
   bool trains() const { return data.empty() && load.empty(); }
 };
 
-/// Declares the options, to be read into `o`, and the rules for combinations of options.
+/// Declares the options, which are parsed into `o`, and the rules for their combinations.
 void declare_options(support::CommandLine& line, Options& o);
 
-/// Reads the command line; prints help or an error and exits where that is called for.
+/// Parses the command line; prints help or an error and exits if necessary.
 Options parse_options(int argc, char** argv);

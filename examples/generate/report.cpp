@@ -14,9 +14,9 @@ namespace inspect = fovea::nn::inspect;
 
 namespace {
 
-constexpr std::int64_t most_tokens = 128;  // a page of 128 x 128 x layers x heads is large enough
+constexpr std::int64_t most_tokens = 128;  // limits the size of the page
 
-// As a label: blanks and ends of lines visible, a byte that is no character by its number.
+// A label with visible spaces and newlines, and invalid bytes in hexadecimal.
 std::string label_of(const std::string& bytes) {
   if (bytes.empty()) return "(start)";
   std::string label;
@@ -38,26 +38,27 @@ std::string label_of(const std::string& bytes) {
 
 }  // namespace
 
-void write_looks(const Speaker& speaker, const Speech& speech, const std::filesystem::path& path) {
+void write_attention(const LanguageModel& model, const Generation& generated,
+                     const std::filesystem::path& path) {
   const fovea::NoGrad guard;
   const auto T =
-      std::min({std::ssize(speech.tokens), most_tokens, speaker.model->options().max_len});
-  const Ids tokens(speech.tokens.begin(), speech.tokens.begin() + T);
-  inspect::AttentionProbe probe(*speaker.model, "**", {.matrix = true});
-  (*speaker.model)(fovea::from_data(tokens, {1, T}));
+      std::min({std::ssize(generated.tokens), most_tokens, model.model->options().max_len});
+  const Ids tokens(generated.tokens.begin(), generated.tokens.begin() + T);
+  inspect::AttentionProbe probe(*model.model, "**", {.matrix = true});
+  (*model.model)(fovea::from_data(tokens, {1, T}));
 
   inspect::TokenSequence sequence{.name = "text"};
   for (const std::int64_t token : tokens)
-    sequence.tokens.push_back(label_of(speaker.bytes_of(token)));
+    sequence.tokens.push_back(label_of(model.bytes_of(token)));
   inspect::Report report{
-      .title = fmt::format("generate: {}", speaker.name),
-      .description = "Where each token looked while the text was read.",
-      .facts = {{"parameters", fmt::format("{}", speaker.model->parameter_count())},
-                {"tokens shown", fmt::format("{} of {}", T, speech.tokens.size())}}};
+      .title = fmt::format("generate: {}", model.name),
+      .description = "Attention weights of each token of the text.",
+      .facts = {{"parameters", fmt::format("{}", model.model->parameter_count())},
+                {"tokens shown", fmt::format("{} of {}", T, generated.tokens.size())}}};
   inspect::ReportSentence& sentence = report.sentences.emplace_back();
-  sentence.title = speech.text.substr(0, speech.text.find('\n'));
+  sentence.title = generated.text.substr(0, generated.text.find('\n'));
   sentence.sequences = {sequence};
   sentence.maps = inspect::attention_maps(probe, {.mechanism = "multihead"});
   inspect::write_report(path, report);
-  support::say_written(path, "where it looked");
+  support::print_written(path, "attention weights");
 }

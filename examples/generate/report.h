@@ -1,9 +1,10 @@
-// Where each token looked.
+// Report of the attention weights.
 #pragma once
 
 #include <filesystem>
 
-#include "speaker.h"
+#include "language_model.h"
 
-/// The attention of every layer and head while the text was said, as a page to explore.
-void write_looks(const Speaker& speaker, const Speech& speech, const std::filesystem::path& path);
+/// Writes the attention weights of every layer and head for the text, as an interactive page.
+void write_attention(const LanguageModel& model, const Generation& generated,
+                     const std::filesystem::path& path);

@@ -10,7 +10,7 @@ namespace {
 
 std::optional<SelfAttention> self_attention_of(const Encoder& encoder, const ModelOptions& o,
                                                fovea::Rng& rng) {
-  if (parts_of(o.model).behind != Behind::selfattention) return {};
+  if (parts_of(o.model).head != Head::selfattention) return {};
   return std::optional<SelfAttention>(std::in_place, encoder.width(), o, rng);
 }
 
@@ -24,7 +24,7 @@ Classifier::Classifier(const ModelOptions& o, std::int64_t vocab, fovea::Rng& rn
       pooling(encoder->width(), pool_by(o.model, o.pooling), parts_of(o.model).bidirectional, rng),
       output({.in_features = encoder->width(), .out_features = 2}, rng),
       drop(o.dropout, rng) {
-  // Words that are rare stay near where they start: let that be a place that says little.
+  // Rare words are hardly trained: small initial values keep their influence small.
   nn::init::normal(embedding.weight, 0.0, 0.1, rng);
   name_tree("sentiment");
 }

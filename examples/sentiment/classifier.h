@@ -1,5 +1,5 @@
-// The net: embeddings, an encoder, perhaps self-attention, pooling to one vector a sentence, and a
-// linear layer.
+// The classifier: embeddings, an encoder, optional self-attention, pooling to one vector per
+// sentence, and a linear layer.
 #pragma once
 
 #include <fovea/nn/dropout.h>
@@ -11,16 +11,16 @@
 #include "encoders.h"
 #include "pooling.h"
 
-/// logits = W_o dropout(pool(look(encode(dropout(embed(ids)))))) + b_o:  [no praise, praise];
-/// look is SelfAttention for models with +selfattention, else nothing.
+/// logits = W_o dropout(pool(attend(encode(dropout(embed(ids)))))) + b_o:  [negative, positive];
+/// attend is SelfAttention for models with +selfattention, else the identity.
 class Classifier : public fovea::nn::Module {
-  ModelOptions options_;  // first: the members below are sized by it
+  ModelOptions options_;  // first: the members below use it
 
  public:
-  /// `rng` must outlive the module: dropout draws from it.
+  /// `rng` must outlive the module: dropout uses it.
   Classifier(const ModelOptions& options, std::int64_t vocab, fovea::Rng& rng);
 
-  /// ids: i64, values (N)  ->  (B, 2).   weights: as Pooling's
+  /// ids: i64, values (N)  ->  (B, 2).   weights: as for Pooling
   fovea::Tensor operator()(const fovea::Ragged& ids, fovea::Tensor* weights = nullptr) const;
   void visit(fovea::nn::Visitor& v) override;
   const ModelOptions& options() const { return options_; }

@@ -26,11 +26,11 @@ Review review_of(const std::string& line, const fs::path& file, std::size_t numb
   const std::size_t tab = line.rfind('\t');
   const std::string label = tab == std::string::npos ? "" : line.substr(tab + 1);
   if (label != "0" && label != "1")
-    fovea::format_error("load_corpus", "{}:{}: '{}' is no SENTENCE<TAB>LABEL with label 0 or 1",
+    fovea::format_error("load_corpus", "{}:{}: '{}': must be SENTENCE<TAB>LABEL with label 0 or 1",
                         file.string(), number, line.substr(0, 60));
   const std::string text = line.substr(0, tab);
   if (data::tokenize(text, data::Unit::words).empty())
-    fovea::format_error("load_corpus", "{}:{}: a label without a sentence", file.string(), number);
+    fovea::format_error("load_corpus", "{}:{}: sentence is empty", file.string(), number);
   return {text, label == "1" ? 1 : 0};
 }
 

@@ -1,4 +1,4 @@
-// What there is to learn from: the built-in reviews, or SST-2's files.
+// Data: the built-in reviews, or the files of SST-2.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 #include "options.h"
 
-/// A sentence and whether it praises (1) or not (0).
+/// A sentence with its label: positive (1) or negative (0).
 struct Review {
   std::string text;
   std::int64_t label = 0;
@@ -17,9 +17,9 @@ using Reviews = std::vector<Review>;
 
 struct Corpus {
   Reviews train, validation;
-  Reviews test;                          // what is reported
+  Reviews test;                          // for the reported metrics
   std::string tested_on = "validation";  // the name of `test`
 };
 
-/// Error where a file is missing or a line of it is no review: it names file and line.
+/// Error with file and line if a file is missing or a line is invalid.
 Corpus load_corpus(const Options& options);

@@ -14,9 +14,9 @@ using fovea::Tensor;
 
 namespace {
 
-class Words final : public Encoder {
+class BagOfWords final : public Encoder {
  public:
-  explicit Words(const ModelOptions& o) : width_(o.embed) {}
+  explicit BagOfWords(const ModelOptions& o) : width_(o.embed) {}
   Ragged operator()(const Ragged& x) const override { return x; }
   std::int64_t width() const override { return width_; }
   void visit(nn::Visitor&) override {}
@@ -47,12 +47,12 @@ class Recurrent final : public Encoder {
   Net net_;
 };
 
-// Learned positions; the words behind the last one share it.
-class Places final : public nn::Module {
+// Learned positions; words after the last position share it.
+class LearnedPositions final : public nn::Module {
  public:
   static constexpr std::int64_t count = 128;
 
-  Places(std::int64_t width, fovea::Rng& rng)
+  LearnedPositions(std::int64_t width, fovea::Rng& rng)
       : table_({.dim = width, .kind = nn::Positions::learned, .max_len = count}, rng) {}
   Tensor operator()(const Tensor& x) const {  // (B, T, C)
     return table_(
@@ -64,30 +64,30 @@ class Places final : public nn::Module {
   nn::PositionalEncoding table_;
 };
 
-class PlacedSelfAttention final : public Encoder {
+class PositionalSelfAttention final : public Encoder {
  public:
-  PlacedSelfAttention(const ModelOptions& o, fovea::Rng& rng)
-      : places_(o.embed, rng), layer_(o.embed, o, rng) {}
+  PositionalSelfAttention(const ModelOptions& o, fovea::Rng& rng)
+      : positions_(o.embed, rng), layer_(o.embed, o, rng) {}
 
   Ragged operator()(const Ragged& words) const override {
     const std::vector<std::int64_t> lengths = words.index.lengths();
-    return fovea::pack(layer_(places_(fovea::pad(words)), lengths), words.index);
+    return fovea::pack(layer_(positions_(fovea::pad(words)), lengths), words.index);
   }
   std::int64_t width() const override { return layer_.attention.options().embed_dim; }
   void visit(nn::Visitor& v) override {
-    v("positions", places_);
-    layer_.visit(v);  // under no further name
+    v("positions", positions_);
+    layer_.visit(v);  // without a name prefix
   }
 
  private:
-  Places places_;
+  LearnedPositions positions_;
   SelfAttention layer_;
 };
 
-class Layers final : public Encoder {
+class TransformerLayers final : public Encoder {
  public:
-  Layers(const ModelOptions& o, fovea::Rng& rng)
-      : places_(o.embed, rng),
+  TransformerLayers(const ModelOptions& o, fovea::Rng& rng)
+      : positions_(o.embed, rng),
         layers_({.layer = {.d_model = o.embed,
                            .nhead = o.heads,
                            .dim_feedforward = o.hidden,
@@ -100,17 +100,17 @@ class Layers final : public Encoder {
         width_(o.embed) {}
 
   Ragged operator()(const Ragged& words) const override {
-    const Tensor x = places_(fovea::pad(words));  // (B, T, C)
+    const Tensor x = positions_(fovea::pad(words));  // (B, T, C)
     return fovea::pack(layers_(x, Mask::lengths(words.index.lengths())), words.index);
   }
   std::int64_t width() const override { return width_; }
   void visit(nn::Visitor& v) override {
-    v("positions", places_);
+    v("positions", positions_);
     v("encoder", layers_);
   }
 
  private:
-  Places places_;
+  LearnedPositions positions_;
   nn::TransformerEncoder layers_;
   std::int64_t width_;
 };
@@ -142,7 +142,7 @@ std::unique_ptr<Encoder> make_encoder(const ModelOptions& o, fovea::Rng& rng) {
   const bool both = parts.bidirectional;
   switch (parts.base) {
     case Base::bow:
-      return std::make_unique<Words>(o);
+      return std::make_unique<BagOfWords>(o);
     case Base::rnn:
       return std::make_unique<Recurrent<nn::RNN>>(o, both, rng);
     case Base::gru:
@@ -150,9 +150,9 @@ std::unique_ptr<Encoder> make_encoder(const ModelOptions& o, fovea::Rng& rng) {
     case Base::lstm:
       return std::make_unique<Recurrent<nn::LSTM>>(o, both, rng);
     case Base::selfattention:
-      return std::make_unique<PlacedSelfAttention>(o, rng);
+      return std::make_unique<PositionalSelfAttention>(o, rng);
     case Base::transformer:
-      return std::make_unique<Layers>(o, rng);
+      return std::make_unique<TransformerLayers>(o, rng);
   }
   fovea::value_error("make_encoder", "there is no model '{}'", o.model);
 }

@@ -1,4 +1,4 @@
-// What turns the embeddings of a sentence's words into states, word by word.
+// Encoders: from word embeddings to hidden states, one per word.
 #pragma once
 
 #include <fovea/core/ragged.h>
@@ -15,14 +15,14 @@ class Encoder : public fovea::nn::Module {
   virtual std::int64_t width() const = 0;  ///< C
 };
 
-/// norm(x + dropout(attention(x))): a multi-head layer in which a sentence looks at itself (Vaswani
-/// et al. 2017, section 3.1).
+/// norm(x + dropout(attention(x))): multi-head self-attention over a sentence (Vaswani et al. 2017,
+/// section 3.1).
 class SelfAttention : public fovea::nn::Module {
  public:
-  /// `rng` must outlive it, as below.
+  /// `rng` must outlive the module: dropout uses it.
   SelfAttention(std::int64_t width, const ModelOptions& options, fovea::Rng& rng);
 
-  /// x: (B, T, C)  ->  (B, T, C), of sentences of these lengths
+  /// x: (B, T, C)  ->  (B, T, C), for sentences with these lengths
   fovea::Tensor operator()(const fovea::Tensor& x, const std::vector<std::int64_t>& lengths) const;
   fovea::Ragged operator()(const fovea::Ragged& x) const;  ///< (N, C) -> (N, C)
   void visit(fovea::nn::Visitor& v) override;
@@ -32,9 +32,9 @@ class SelfAttention : public fovea::nn::Module {
   fovea::nn::Dropout drop;
 };
 
-/// The one that options.model begins with. `rng` must outlive it: dropout draws from it.
+/// The encoder of options.model. `rng` must outlive it: dropout uses it.
 ///   bow                  the embeddings themselves
-///   rnn, gru, lstm       a recurrent net; after "bi" in both directions, side by side
+///   rnn, gru, lstm       a recurrent net; with "bi" bidirectional, outputs concatenated
 ///   selfattention        SelfAttention, with positions
 ///   transformer          a pre-norm TransformerEncoder, with positions
 std::unique_ptr<Encoder> make_encoder(const ModelOptions& options, fovea::Rng& rng);

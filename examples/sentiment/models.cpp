@@ -28,17 +28,16 @@ std::optional<Base> find_base(std::string_view name) {
                                 {"transformer", Base::transformer}});
 }
 
-std::optional<Behind> find_behind(std::string_view name) {
-  return find_part<Behind>(name, {{"additive", Behind::additive},
-                                  {"dot", Behind::dot},
-                                  {"selfattention", Behind::selfattention}});
+std::optional<Head> find_head(std::string_view name) {
+  return find_part<Head>(
+      name,
+      {{"additive", Head::additive}, {"dot", Head::dot}, {"selfattention", Head::selfattention}});
 }
 
 [[noreturn]] void no_such_model(const std::string& model) {
   fovea::value_error("model",
-                     "there is no '{}': there are bow, selfattention, transformer, and rnn, gru, "
-                     "lstm, birnn, bigru, bilstm, these alone or with +additive, +dot or "
-                     "+selfattention",
+                     "'{}': must be bow, selfattention, transformer, or rnn, gru, lstm, birnn, "
+                     "bigru, bilstm, alone or with +additive, +dot or +selfattention",
                      model);
 }
 
@@ -58,32 +57,31 @@ ModelParts parts_of(const std::string& model) {
   if (!found) no_such_model(model);
   parts.base = *found;
   if (plus != std::string::npos) {
-    const std::optional<Behind> behind = find_behind(std::string_view(model).substr(plus + 1));
-    if (!behind) no_such_model(model);
-    parts.behind = *behind;
+    const std::optional<Head> head = find_head(std::string_view(model).substr(plus + 1));
+    if (!head) no_such_model(model);
+    parts.head = *head;
   }
-  const bool wants_recurrent = parts.bidirectional || parts.behind != Behind::nothing;
-  if (wants_recurrent && !parts.recurrent()) no_such_model(model);
+  const bool needs_recurrent = parts.bidirectional || parts.head != Head::none;
+  if (needs_recurrent && !parts.recurrent()) no_such_model(model);
   return parts;
 }
 
-std::string usual_pooling(const ModelParts& parts) {
-  if (parts.behind != Behind::nothing || parts.base == Base::selfattention) return "attention";
+std::string default_pooling(const ModelParts& parts) {
+  if (parts.head != Head::none || parts.base == Base::selfattention) return "attention";
   return parts.recurrent() ? "last" : "mean";
 }
 
 PoolBy pool_by(const std::string& model, const std::string& pooling) {
   const ModelParts parts = parts_of(model);
-  const bool by_dot = parts.behind == Behind::dot;
+  const bool by_dot = parts.head == Head::dot;
   if (pooling == "attention") return by_dot ? PoolBy::dot : PoolBy::additive;
-  if (by_dot || parts.behind == Behind::additive)
-    fovea::value_error("pooling", "{}: {} pools by attention", pooling, model);
+  if (by_dot || parts.head == Head::additive)
+    fovea::value_error("pooling", "{}: must be attention for {}", pooling, model);
   if (pooling == "last" && !parts.recurrent())
-    fovea::value_error("pooling", "last: {} has no last state, as recurrent models have", model);
+    fovea::value_error(
+        "pooling", "last: must be mean, max or attention for {}, which has no last state", model);
   const std::optional<PoolBy> by = find_part<PoolBy>(
       pooling, {{"last", PoolBy::last}, {"mean", PoolBy::mean}, {"max", PoolBy::max}});
-  if (!by)
-    fovea::value_error("pooling", "there is no '{}': there are last, mean, max and attention",
-                       pooling);
+  if (!by) fovea::value_error("pooling", "'{}': must be last, mean, max or attention", pooling);
   return *by;
 }

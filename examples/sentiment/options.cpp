@@ -17,114 +17,120 @@ void add_model_options(support::CommandLine& line, Options& o) {
   Group group(line, "Model");
   ModelOptions& m = o.model;
   group.text("--model", m.model, "KIND",
-             "bow: words and pairs of neighbours;\n"
-             "rnn, gru, lstm: recurrent; birnn, bigru, bilstm: both directions; these\n"
-             "  alone, or as in bilstm+dot with\n"
-             "  +additive, +dot: pooled by attention, additive or by dot products,\n"
-             "  +selfattention: a layer of self-attention over the states;\n"
+             "bow: bag of words and bigrams;\n"
+             "rnn, gru, lstm: recurrent; birnn, bigru, bilstm: bidirectional; these\n"
+             "  alone or, for example bilstm+dot, with\n"
+             "  +additive, +dot: attention pooling, additive or by dot product,\n"
+             "  +selfattention: a self-attention layer over the hidden states;\n"
              "selfattention: one layer; transformer");
   group.text("--pooling", m.pooling, "KIND",
-             "of a sentence's states to one: last (recurrent: where each direction ends),\n"
-             "mean, max, or attention by a learned query, additive but for +dot [last for\n"
-             "recurrent alone, attention after + and for selfattention, else mean]");
+             "pooling of a sentence's hidden states: last (recurrent: the last state of\n"
+             "each direction), mean, max, or attention with a learned query, additive\n"
+             "except with +dot [last for recurrent alone, attention with + and for\n"
+             "selfattention, else mean]");
   group.number("--embed", m.embed, ranges::width, "N",
-               "embedding width; this and the rest: by model and data");
+               "embedding width; the default of this and the following options\n"
+               "depends on model and data");
   group.number("--hidden", m.hidden, ranges::width, "N",
-               "recurrent: state width, each direction; transformer: feed-forward");
-  group.number("--layers", m.layers, ranges::layers, "N", "recurrent and transformer");
+               "recurrent: hidden size per direction; transformer: feed-forward width");
+  group.number("--layers", m.layers, ranges::layers, "N",
+               "number of layers, recurrent and transformer");
   group.number("--heads", m.heads, ranges::heads, "N",
-               "selfattention, +selfattention and transformer");
-  group.number("--dropout", m.dropout, ranges::probability, "P", "probability");
-  group.number("--min-count", o.min_count, ranges::count, "N", "rarer words become <unk>");
+               "number of heads, selfattention, +selfattention and transformer");
+  group.number("--dropout", m.dropout, ranges::probability, "P", "dropout probability");
+  group.number("--min-count", o.min_count, ranges::count, "N",
+               "words with fewer occurrences become <unk>");
 }
 
 void add_training_options(support::CommandLine& line, Options& o) {
   Group group(line, "Training");
   group.number("--epochs", o.epochs, ranges::epochs, "N", "passes over the training data");
   group.number("--max-seconds", o.max_seconds, ranges::seconds, "S",
-               "end training after so long, all runs together [no limit]");
+               "stop training after S seconds, all runs together [no limit]");
   group.number("--patience", o.patience, ranges::count, "N",
-               "validations without a better one, then end [any number]");
-  group.number("--batch", o.batch, ranges::batch, "N", "sentences in a batch");
-  group.number("--lr", o.lr, ranges::rate, "X", "learning rate at its highest");
-  group.number("--weight-decay", o.weight_decay, {0, 1000}, "X", "AdamW's");
+               "stop after N validations without improvement [no limit]");
+  group.number("--batch", o.batch, ranges::batch, "N", "sentences per batch");
+  group.number("--lr", o.lr, ranges::rate, "X", "peak learning rate");
+  group.number("--weight-decay", o.weight_decay, {0, 1000}, "X", "weight decay of AdamW");
   group.number("--word-dropout", o.word_dropout, ranges::probability, "P",
-               "words that become <unk>");
+               "probability that a word becomes <unk>");
   group.number("--label-smoothing", o.label_smoothing, ranges::probability, "E",
-               "probability that goes to the other label");
+               "target probability of the other label");
   group.number("--average", o.average, {0, 0.99999}, "D",
-               "averaged weights: share of the old, each step; 0: none");
-  group.number("--clip", o.clip, ranges::weight, "X", "gradient norm at most; 0: any");
-  group.number("--seed", o.seed, ranges::seed, "N", "of everything random");
+               "decay of the weight average per step; 0: no averaging");
+  group.number("--clip", o.clip, ranges::weight, "X", "maximum gradient norm; 0: no clipping");
+  group.number("--seed", o.seed, ranges::seed, "N", "random seed");
   group.file("--save", o.save, "FILE",
-             "the best model goes here [DATA-MODEL.safetensors]; all that\n"
-             "going on needs is in FILE.last, also after Ctrl-C. What an\n"
-             "earlier training left there becomes *.old, *.old.2, ...");
-  group.flag("--resume", o.resume, "go on from FILE.last");
+             "write the best model to FILE [DATA-MODEL.safetensors], and the\n"
+             "checkpoint for --resume to FILE.last, also after Ctrl-C. Existing\n"
+             "files are renamed to *.old, *.old.2, ...");
+  group.flag("--resume", o.resume, "continue from FILE.last");
   group.number("--save-every", o.save_every, ranges::seconds_or_none, "S",
-               "seconds between two writings of FILE.last, at most");
-  group.file("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
-  group.file("--curve", o.curve, "FILE", "how it learned, as SVG");
+               "maximum seconds between two writes of FILE.last");
+  group.file("--log", o.log, "FILE", "write one row per validation: CSV for .csv, else JSON lines");
+  group.file("--curve", o.curve, "FILE", "write the learning curve as SVG");
   group.file("--profile", o.profile, "FILE",
-             "where the time of some steps goes: a table at the end of training,\n"
-             "and a trace (JSON) for ui.perfetto.dev");
+             "profile some training steps: print a table at the end of training,\n"
+             "and write a trace (JSON) for ui.perfetto.dev");
   group.flag("--recompute", o.model.recompute,
-             "a recurrent net keeps less for the backward, and computes it\n"
-             "again: less memory, more time, the same results");
+             "recurrent: save less for backward and recompute it: less memory,\n"
+             "more time, the same results");
   support::add_memory_options(group, o.memory);
-  group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
+  group.flag("--smoke", o.smoke, "a few seconds of training; fails if the accuracy is too low");
 }
 
 void add_use_options(support::CommandLine& line, Options& o) {
   Group group(line, "Use");
-  group.file("--load", o.load, "FILE", "use this model instead of training one");
-  group.texts("--text", o.text, "LINE", "judge this line; may be given again");
-  group.file("--input", o.input, "FILE", "judge this file, line by line; -: standard input");
-  group.file("--output", o.output, "FILE",
-             "a probability of praise for each line of it [standard output]");
+  group.file("--load", o.load, "FILE", "load a model instead of training one");
+  group.texts("--text", o.text, "LINE", "classify this line; can be repeated");
+  group.file("--input", o.input, "FILE", "classify each line of this file; -: standard input");
+  group.file(
+      "--output", o.output, "FILE",
+      "write the probability of a positive review for each line of --input [standard output]");
   group.file("--report", o.report, "FILE",
-             "an HTML page: which words decided, and attention weights;\n"
-             "of the lines of --text and --input, or of test sentences");
-  group.file("--json", o.json, "FILE", "every final figure");
+             "write an HTML page with the contribution of each word and the\n"
+             "attention weights, for the lines of --text and --input, or for\n"
+             "test sentences");
+  group.file("--json", o.json, "FILE", "write all final metrics as JSON");
   group.number("--threads", o.threads, ranges::threads, "N",
-               "[1 for built-in reviews, else one a processor]; any gives the same results");
+               "[1 for built-in reviews, else one per processor]; the results do not depend on it");
 }
 
-// The only list of options that have no effect together with others.
+// All rules about options that have no effect in combination with others.
 std::vector<Rule> rules_of(const Options& o) {
   const ModelParts parts = parts_of(o.model.model);
   const bool layered = parts.recurrent() || parts.base == Base::transformer;
   const bool heads = parts.base == Base::selfattention || parts.base == Base::transformer ||
-                     parts.behind == Behind::selfattention;
-  return {{o.trains(), "only without --load, which trains nothing",
+                     parts.head == Head::selfattention;
+  return {{o.trains(), "only without --load, which does not train",
            "--phrases --model --pooling --embed --hidden --layers --heads --dropout --min-count "
            "--epochs --max-seconds --patience --batch --lr --weight-decay --word-dropout "
            "--label-smoothing --average --clip --seed --save --resume --save-every --log --curve "
            "--profile "
            "--recompute --dry-run --memory-limit --smoke"},
-          {!o.data.empty(), "only with --data DIR: phrases are SST-2's", "--phrases"},
+          {!o.data.empty(), "only with --data DIR: phrases are part of SST-2", "--phrases"},
           {layered, "only with recurrent models and transformer", "--hidden --layers"},
           {heads, "only with selfattention, +selfattention and transformer", "--heads"},
           {parts.recurrent(), "only with recurrent models", "--recompute"},
-          {!o.smoke || !o.save.empty(), "with --smoke only with --save: else nothing is kept",
+          {!o.smoke || !o.save.empty(), "with --smoke only with --save: otherwise nothing is saved",
            "--resume --save-every"},
-          {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
+          {!o.memory.dry_run, "only without --dry-run, which does not train",
            "--text --input --output --report --json --save --resume --save-every --log --curve "
            "--profile"},
           {!o.input.empty(), "only with --input", "--output"}};
 }
 
-// The names that say what the model is.
+// Checks --model and --pooling.
 void check_values(const Options& o) {
   const ModelOptions& m = o.model;
   try {
-    pool_by(m.model, m.pooling.empty() ? usual_pooling(parts_of(m.model)) : m.pooling);
+    pool_by(m.model, m.pooling.empty() ? default_pooling(parts_of(m.model)) : m.pooling);
   } catch (const fovea::ValueError& error) {
     throw CLI::ValidationError(std::string("--") + error.what());
   }
 }
 
-// What suits a model: the built-in reviews are few, SST-2 is not. Found by validation.
+// Defaults per model, chosen by validation: the built-in reviews are few, SST-2 is large.
 struct Defaults {
   std::int64_t embed, hidden, layers, heads, epochs, batch;
   double lr, dropout, weight_decay, word_dropout, label_smoothing, average;
@@ -198,9 +204,10 @@ Defaults defaults_for_files(const ModelOptions& m, bool phrases) {
 
 void declare_options(support::CommandLine& line, Options& o) {
   Group data(line, "Data");
-  data.file("--data", o.data, "DIR",
-            "SST-2: train.tsv and dev.tsv, a line SENTENCE<TAB>0 or 1 [built-in reviews]");
-  data.flag("--phrases", o.phrases, "learn from DIR/train_phrases.tsv.gz too");
+  data.file(
+      "--data", o.data, "DIR",
+      "directory of SST-2: train.tsv and dev.tsv, lines SENTENCE<TAB>0 or 1 [built-in reviews]");
+  data.flag("--phrases", o.phrases, "also train on DIR/train_phrases.tsv.gz");
   add_model_options(line, o);
   add_training_options(line, o);
   add_use_options(line, o);
@@ -211,8 +218,8 @@ void declare_options(support::CommandLine& line, Options& o) {
 Options parse_options(int argc, char** argv) {
   Options o;
   support::CommandLine line(
-      "Learns whether a review praises, and shows which words decided.\n"
-      "With no options: a small built-in set of reviews; some seconds.\n\n"
+      "Trains a sentiment classifier for reviews, and shows the contribution of each word.\n"
+      "Without options, it trains on a small built-in set of reviews (some seconds).\n\n"
       "  sentiment --model transformer\n"
       "  sentiment --data DIR --phrases --model bilstm+additive --save model.safetensors\n"
       "  sentiment --load model.safetensors --text 'not bad at all'\n"
@@ -230,7 +237,7 @@ void fill_defaults(Options& o) {
     if (value <= 0) value = standard;
   };
   const auto fill_fraction = [](double& value, double standard) {
-    if (value < 0) value = standard;  // here 0 is a choice
+    if (value < 0) value = standard;  // here 0 is a valid value
   };
   fill(m.embed, d.embed);
   fill(m.hidden, d.hidden);
@@ -245,8 +252,8 @@ void fill_defaults(Options& o) {
   fill_fraction(o.label_smoothing, d.label_smoothing);
   fill_fraction(o.average, d.average);
   const ModelParts parts = parts_of(m.model);
-  if (m.pooling.empty()) m.pooling = usual_pooling(parts);
-  // Weights of pairs could not be shown as weights of words.
+  if (m.pooling.empty()) m.pooling = default_pooling(parts);
+  // With attention pooling, weights of bigrams could not be shown as weights of words.
   m.bigrams = parts.base == Base::bow && m.pooling != "attention";
   if (o.threads == 0) o.threads = o.data.empty() ? 1 : fovea::num_threads();
   if (!o.trains() || o.smoke) return;

@@ -1,4 +1,4 @@
-// What the program can be told.
+// Command-line options of sentiment.
 #pragma once
 
 #include <fovea/examples/support/memory_options.h>
@@ -14,40 +14,40 @@ namespace support {
 class CommandLine;
 }
 
-/// What a net is built from; a checkpoint keeps it.
+/// Options of a model, saved in checkpoints.
 struct ModelOptions {
   std::string model = "bow";  // see models.h
   std::string pooling;        // last, mean, max or attention
-  bool bigrams = false;       // pairs of neighbours are words too: "not bad"
+  bool bigrams = false;       // bigrams are additional words: "not bad"
   std::int64_t embed = 0;     // width of the embeddings
-  std::int64_t hidden = 0;    // recurrent state, each direction; transformer: feed-forward
+  std::int64_t hidden = 0;    // recurrent: hidden size per direction; transformer: feed-forward
   std::int64_t layers = 0;
   std::int64_t heads = 0;
   double dropout = -1;
-  bool recompute = false;  // recurrent nets keep less for the backward; checkpoints do not keep it
+  bool recompute = false;  // recurrent: save less for backward; not in checkpoints
 };
 
 struct Options {
   // data
-  std::filesystem::path data;  // SST-2's folder; empty: the built-in reviews
-  bool phrases = false;        // also its phrases
-  std::int64_t min_count = 1;  // rarer words become <unk>
-  std::uint64_t seed = 1;      // of everything random
+  std::filesystem::path data;  // directory of SST-2; empty: the built-in reviews
+  bool phrases = false;        // also train on phrases
+  std::int64_t min_count = 1;  // words with fewer occurrences become <unk>
+  std::uint64_t seed = 1;      // random seed
 
-  // Here 0 or less (of probabilities: less) stands for what fill_defaults() sets.
+  // Values <= 0 below (probabilities: < 0) are replaced by fill_defaults().
 
   ModelOptions model;
 
   // training
   std::int64_t epochs = 0;
   double max_seconds = 0;     // 0: no limit
-  std::int64_t patience = 0;  // validations in a row that are no better
+  std::int64_t patience = 0;  // consecutive validations without improvement
   std::int64_t batch = 0;
   double lr = 0;
   double weight_decay = -1;
-  double word_dropout = -1;     // words that become <unk>, each time others
+  double word_dropout = -1;     // probability that a word becomes <unk>
   double label_smoothing = -1;  // e
-  double average = -1;          // share of the old in the averaged weights, each step; 0: none
+  double average = -1;          // decay of the weight average; 0: none
   double clip = 1.0;
   int threads = 0;
   bool resume = false;
@@ -59,21 +59,21 @@ struct Options {
   std::filesystem::path save, load, input, output, json, report, log, curve, profile;
   std::vector<std::string> text;
 
-  std::string resume_command;  // what a shell would be given to go on after an interrupt
+  std::string resume_command;  // command that resumes an interrupted training
 
   bool trains() const { return load.empty(); }
   std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it
   std::string task() const { return data.empty() ? "reviews" : "sst2"; }
 };
 
-/// Declares the options, to be read into `o`, and the rules for combinations of options.
+/// Declares the options, which are parsed into `o`, and the rules for their combinations.
 void declare_options(support::CommandLine& line, Options& o);
 
-/// Reads the command line; prints help or an error and exits where that is called for.
+/// Parses the command line; prints help or an error and exits if necessary.
 Options parse_options(int argc, char** argv);
 
-/// Sets what was not given and depends on data and model.
+/// Sets the options that were not given to defaults that depend on data and model.
 void fill_defaults(Options& options);
 
-/// Error where a file that is to be written has no folder, before hours are spent on its content.
+/// Error if an output cannot be written: checked before a long training.
 void check_outputs(const Options& options);

@@ -20,7 +20,7 @@ namespace {
 
 enum class End { first, last };
 
-// The row of each sentence's first or last word; of no words: zeros.    (N, C) -> (B, C)
+// The row of each sentence's first or last word; empty sentences: zeros.    (N, C) -> (B, C)
 Tensor row_at(End end, const Tensor& values, const RaggedIndex& index) {
   std::vector<std::int64_t> rows;
   for (std::int64_t b = 0; b < index.batch_size(); ++b) {
@@ -38,20 +38,20 @@ Tensor mean_of(const Ragged& x) {
   return sum(fovea::pad(x), 1) * fovea::from_data(shares, {std::ssize(shares), 1});  // (B, C)
 }
 
-// Where the padding loses against every number: behind the words, but not where there are none, so
-// that the zeros there win.    bool (B, T, 1)
-Tensor behind_words(const RaggedIndex& index) {
-  const Tensor places = fovea::arange(index.max_length());  // (T)
+// True at padding, whose values the max must ignore. False in empty sentences, so that their max is
+// 0.    bool (B, T, 1)
+Tensor padding_mask(const RaggedIndex& index) {
+  const Tensor positions = fovea::arange(index.max_length());  // (T)
   std::vector<std::int64_t> ends;
   for (const std::int64_t length : index.lengths())
     ends.push_back(length > 0 ? length : index.max_length());
-  const Tensor behind = ge(places, fovea::from_data(ends, {std::ssize(ends), 1}));  // (B, T)
-  return fovea::unsqueeze(behind, 2);
+  const Tensor padding = ge(positions, fovea::from_data(ends, {std::ssize(ends), 1}));  // (B, T)
+  return fovea::unsqueeze(padding, 2);
 }
 
 Tensor max_of(const Ragged& x) {
   constexpr double lowest = -std::numeric_limits<double>::infinity();
-  return max(fovea::masked_fill(fovea::pad(x), behind_words(x.index), lowest), 1);  // (B, C)
+  return max(fovea::masked_fill(fovea::pad(x), padding_mask(x.index), lowest), 1);  // (B, C)
 }
 
 }  // namespace
@@ -93,9 +93,9 @@ Tensor Pooling::operator()(const Ragged& x, Tensor* weights) const {
   if (by_ == PoolBy::last) return last(x);
   if (by_ == PoolBy::mean) return mean_of(x);
   if (by_ == PoolBy::max) return max_of(x);
-  const fovea::AttentionOutput seen = attend(x);
-  if (weights) *weights = fovea::squeeze(seen.weights, 1);
-  return fovea::squeeze(seen.context, 1);  // (B, C)
+  const fovea::AttentionOutput output = attend(x);
+  if (weights) *weights = fovea::squeeze(output.weights, 1);
+  return fovea::squeeze(output.context, 1);  // (B, C)
 }
 
 void Pooling::visit(nn::Visitor& v) {

@@ -1,4 +1,4 @@
-// From a sentence's states to one vector.
+// Pooling of a sentence's hidden states to one vector.
 #pragma once
 
 #include <fovea/core/ops/additive_attention.h>
@@ -9,23 +9,24 @@
 
 #include "models.h"
 
-/// c, one vector for each sentence.   x: values (N, C)  ->  (B, C).   A sentence of no words: zeros
-///   last      c = x_T; of both directions' states the forward half of x_T and the backward half of
-///             x_1: what each direction has when it has read all. Behind a self-attention layer
-///             the same numbers of what that layer made of the states
+/// c, one vector for each sentence.   x: values (N, C)  ->  (B, C).   An empty sentence: zeros
+///   last      c = x_T; bidirectional: the forward half of x_T and the backward half of x_1, the
+///             final state of each direction. After a self-attention layer, the same elements of
+///             that layer's outputs
 ///   mean      c = sum_t x_t / T
-///   max       c_i = max_t x_ti, number by number: Conneau et al. 2017, Supervised Learning of
+///   max       c_i = max_t x_ti, elementwise: Conneau et al. 2017, Supervised Learning of
 ///             Universal Sentence Representations from Natural Language Inference Data, section 3.2
 ///   additive  e_t = v . tanh(W x_t + b),  a = softmax(e),  c = sum_t a_t x_t: Bahdanau et al. 2015
-///             by a query that is the same for every sentence: Yang et al. 2016, Hierarchical
-///             Attention Networks for Document Classification, eqs. 5 to 7
-///   dot       e_t = q . x_t, and then the same: Luong et al. 2015, section 3.1, by such a query
+///             with one learned query for all sentences: Yang et al. 2016, Hierarchical Attention
+///             Networks for Document Classification, eqs. 5 to 7
+///   dot       e_t = q . x_t, a and c as above: Luong et al. 2015, section 3.1, with a learned
+///   query
 class Pooling : public fovea::nn::Module {
  public:
-  /// bidirectional: what `last` has to know of x
+  /// bidirectional: whether x has two directions, for `last`
   Pooling(std::int64_t width, PoolBy by, bool bidirectional, fovea::Rng& rng);
 
-  /// weights: if given, and pooling is by attention: (B, S), zeros behind short sentences
+  /// weights: if given, and pooling is by attention: (B, S), zeros at padding
   fovea::Tensor operator()(const fovea::Ragged& x, fovea::Tensor* weights = nullptr) const;
   bool attends() const { return by_ == PoolBy::additive || by_ == PoolBy::dot; }
   PoolBy by() const { return by_; }

@@ -26,10 +26,10 @@ double strongest_of(const std::vector<double>& evidence) {
   return strongest;
 }
 
-// Black on a ground from white to green (for) or to red (against); part: -1 .. 1.
-std::string on_colour(const std::string& word, double part, inspect::Colour colour) {
+// Black on white to green (positive) or white to red (negative); part: -1 .. 1.
+std::string on_colour(const std::string& word, double part, inspect::Color color) {
   const double depth = std::abs(part);
-  if (colour == inspect::Colour::palette) {
+  if (color == inspect::Color::palette) {
     constexpr int greens[] = {194, 157, 120, 83}, reds[] = {224, 217, 210, 203};  // xterm's cube
     const int step = std::min(3, static_cast<int>(depth * 4));
     return fmt::format("\x1b[38;5;16;48;5;{}m{}\x1b[0m", (part > 0 ? greens : reds)[step], word);
@@ -43,40 +43,42 @@ std::vector<float> to_floats(const std::vector<double>& numbers) {
   return {numbers.begin(), numbers.end()};
 }
 
-// What the layers and the pooling looked at, while the sentence was judged.
-std::vector<inspect::AttentionMap> maps_of(const Critic& critic, const Judgement& seen) {
+// Attention weights of the layers and of the pooling for the sentence.
+std::vector<inspect::AttentionMap> maps_of(const SentimentModel& model,
+                                           const Explanation& explanation) {
   std::vector<inspect::AttentionMap> maps;
-  if (!inspect::attention_layers(critic.model()).empty()) {
+  if (!inspect::attention_layers(model.model()).empty()) {
     const fovea::NoGrad guard;
-    critic.model().eval();
-    const inspect::AttentionProbe probe(critic.model());
-    const EncodedText text = critic.encode(seen.words);
-    critic.model()(critic.batch({&text}));
+    model.model().eval();
+    const inspect::AttentionProbe probe(model.model());
+    const EncodedText text = model.encode(explanation.words);
+    model.model()(model.batch({&text}));
     maps = inspect::attention_maps(probe, {.mechanism = "multi-head"});
   }
-  if (!seen.looked.empty())
+  if (!explanation.pooling_weights.empty())
     maps.push_back({.layer = "pooling",
-                    .mechanism = critic.model().pooling.by() == PoolBy::dot ? "dot" : "additive",
+                    .mechanism = model.model().pooling.by() == PoolBy::dot ? "dot" : "additive",
                     .kind = inspect::AttentionKind::cross,
                     .queries = "decision",
                     .keys = "text",
-                    .weights = to_floats(seen.looked)});
+                    .weights = to_floats(explanation.pooling_weights)});
   return maps;
 }
 
-inspect::ReportSentence page_of(const Critic& critic, const Review& review, bool labelled) {
-  const Judgement seen = critic.judge(review.text);
+inspect::ReportSentence page_of(const SentimentModel& model, const Review& review, bool labeled) {
+  const Explanation explanation = model.explain(review.text);
   inspect::ReportSentence page{.title = review.text};
-  page.prediction = fmt::format("positive with probability {:.3f}", seen.positive);
-  if (labelled)
-    page.prediction += fmt::format("; labelled {}{}", review.label == 1 ? "positive" : "negative",
-                                   (seen.positive > 0.5) == (review.label == 1) ? "" : ": wrong");
-  page.sequences = {{"text", seen.words}};
-  if (!seen.looked.empty()) page.sequences.push_back({"decision", {"(pooling)"}});
-  page.maps = maps_of(critic, seen);
+  page.prediction = fmt::format("positive with probability {:.3f}", explanation.positive);
+  if (labeled)
+    page.prediction +=
+        fmt::format("; labeled {}{}", review.label == 1 ? "positive" : "negative",
+                    (explanation.positive > 0.5) == (review.label == 1) ? "" : ": wrong");
+  page.sequences = {{"text", explanation.words}};
+  if (!explanation.pooling_weights.empty()) page.sequences.push_back({"decision", {"(pooling)"}});
+  page.maps = maps_of(model, explanation);
   page.evidence = {.sequence = "text",
-                   .label = "how much the log-odds fall when the word is left out",
-                   .weights = to_floats(seen.evidence),
+                   .label = "decrease of the log-odds without the word",
+                   .weights = to_floats(explanation.evidence),
                    .positive = "positive",
                    .negative = "negative"};
   return page;
@@ -84,23 +86,23 @@ inspect::ReportSentence page_of(const Critic& critic, const Review& review, bool
 
 }  // namespace
 
-std::string probabilities(const Critic& critic, const std::vector<std::string>& lines) {
+std::string probabilities(const SentimentModel& model, const std::vector<std::string>& lines) {
   std::string text;
-  for (const double p : critic.positive(lines)) text += fmt::format("{:.4f}\n", p);
+  for (const double p : model.positive(lines)) text += fmt::format("{:.4f}\n", p);
   return text;
 }
 
-std::string draw_in_terminal(const Judgement& seen, inspect::Colour colour) {
-  const double strongest = strongest_of(seen.evidence);
-  std::string line = fmt::format("{:.2f} ", seen.positive);
-  for (std::size_t t = 0; t < seen.words.size(); ++t) {
-    const std::string word = inspect::visible(seen.words[t]).text;
-    const double part = strongest > 0 ? seen.evidence[t] / strongest : 0;
+std::string draw_in_terminal(const Explanation& explanation, inspect::Color color) {
+  const double strongest = strongest_of(explanation.evidence);
+  std::string line = fmt::format("{:.2f} ", explanation.positive);
+  for (std::size_t t = 0; t < explanation.words.size(); ++t) {
+    const std::string word = inspect::visible(explanation.words[t]).text;
+    const double part = strongest > 0 ? explanation.evidence[t] / strongest : 0;
     line += ' ';
-    if (colour != inspect::Colour::off && std::abs(part) >= 0.1)
-      line += on_colour(word, part, colour);
-    else if (colour == inspect::Colour::off && std::abs(part) >= 1.0 / 3)
-      line += fmt::format("{}[{:+.1f}]", word, seen.evidence[t]);
+    if (color != inspect::Color::off && std::abs(part) >= 0.1)
+      line += on_colour(word, part, color);
+    else if (color == inspect::Color::off && std::abs(part) >= 1.0 / 3)
+      line += fmt::format("{}[{:+.1f}]", word, explanation.evidence[t]);
     else
       line += word;
   }
@@ -114,33 +116,35 @@ Reviews some_of(const Reviews& reviews, std::size_t count) {
   return chosen;
 }
 
-void show_examples(const Critic& critic, const Corpus& corpus) {
-  const inspect::Colour colour = inspect::terminal_colour(STDOUT_FILENO);
-  std::cout << "\nThe probability of praise, and the words that speak for it (+) and against it:\n";
+void show_examples(const SentimentModel& model, const Corpus& corpus) {
+  const inspect::Color color = inspect::terminal_color(STDOUT_FILENO);
+  std::cout << "\nProbability of a positive review, and the words that contribute to it (+) or "
+               "reduce it:\n";
   for (const Review& review : some_of(corpus.test, 10)) {
-    const Judgement seen = critic.judge(review.text);
-    const bool right = (seen.positive > 0.5) == (review.label == 1);
-    std::cout << draw_in_terminal(seen, colour);
-    std::cout << (right ? "\n" : review.label == 1 ? "   (it praises)\n" : "   (no praise)\n");
+    const Explanation explanation = model.explain(review.text);
+    const bool right = (explanation.positive > 0.5) == (review.label == 1);
+    std::cout << draw_in_terminal(explanation, color);
+    std::cout << (right               ? "\n"
+                  : review.label == 1 ? "   (label: positive)\n"
+                                      : "   (label: negative)\n");
   }
 }
 
-void write_report(const Critic& critic, const Reviews& reviews, bool labelled,
-                  const Figures& figures, const std::filesystem::path& path) {
-  const ModelOptions& o = critic.model().options();
+void write_report(const SentimentModel& model, const Reviews& reviews, bool labeled,
+                  const Metrics& figures, const std::filesystem::path& path) {
+  const ModelOptions& o = model.model().options();
   inspect::Report report{
       .title = "sentiment: " + o.model,
       .description =
-          "Which words speak for praise and which against it, found by leaving each out "
-          "in turn, and where attention looked.",
+          "Contribution of each word, the change of the log-odds without it, and attention "
+          "weights.",
       .facts = {{"model", o.model},
                 {"pooling", o.pooling},
-                {"trained on", critic.trained_on()},
-                {"parameters", fmt::format("{}", critic.model().parameter_count())}}};
+                {"trained on", model.trained_on()},
+                {"parameters", fmt::format("{}", model.model().parameter_count())}}};
   if (figures.accuracy > 0)
     report.facts.emplace_back("accuracy", fmt::format("{:.1f} %", figures.accuracy));
-  for (const Review& review : reviews)
-    report.sentences.push_back(page_of(critic, review, labelled));
+  for (const Review& review : reviews) report.sentences.push_back(page_of(model, review, labeled));
   inspect::write_report(path, report);
 }
 
@@ -152,22 +156,22 @@ void write_curve(const fovea::optim::TrainingResult& training, const std::filesy
     validation.x.push_back(p.seconds);
     validation.y.push_back(1 - p.validation / 100);
   }
-  fovea::write_file_atomically(path, inspect::draw_as_svg({.title = "How it learned",
+  fovea::write_file_atomically(path, inspect::draw_as_svg({.title = "Learning curve",
                                                            .x_label = "seconds of training",
                                                            .series = {loss, validation}}));
 }
 
-void write_json(const Critic& critic, const Figures& f, const Corpus& corpus,
+void write_json(const SentimentModel& model, const Metrics& f, const Corpus& corpus,
                 const Options& options, const std::filesystem::path& path) {
-  const ModelOptions& o = critic.model().options();
-  nlohmann::ordered_json json{{"trained_on", critic.trained_on()},
+  const ModelOptions& o = model.model().options();
+  nlohmann::ordered_json json{{"trained_on", model.trained_on()},
                               {"tested_on", corpus.tested_on},
                               {"sentences", corpus.test.size()},
                               {"model", o.model},
                               {"pooling", o.pooling},
                               {"accuracy", f.accuracy},
                               {"loss", f.loss},
-                              {"parameters", critic.model().parameter_count()},
+                              {"parameters", model.model().parameter_count()},
                               {"seconds", f.seconds},
                               {"tokens_per_second", f.tokens_per_second},
                               {"threads", fovea::num_threads()},

@@ -1,4 +1,4 @@
-// The training families. Data: nothing in it follows an order.
+// The training families.
 #include "reviews.h"
 
 namespace {

@@ -1,7 +1,7 @@
-// The built-in reviews: English sentences in families, a sentence pattern each.
+// The built-in reviews: English sentences in families, one sentence pattern per family.
 //
-// No family is in two splits: who learns sentences by heart, or which words are friendly, has
-// learned nothing about how the held-out families put the same words together.
+// No family is in two splits: memorizing sentences, or knowing which words are positive, is not
+// enough for the patterns of the held-out families.
 #pragma once
 
 #include <span>
@@ -9,7 +9,7 @@
 
 struct ReviewFamily {
   std::string_view pattern;
-  /// A sentence a line: "+ " or "- ", then the text. Half of them are positive.
+  /// One sentence per line: "+ " or "- ", then the text. Half of them are positive.
   std::string_view lines;
 };
 

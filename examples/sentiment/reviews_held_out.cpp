@@ -2,7 +2,7 @@
 
 namespace {
 
-// The words of these are nearly all in the training families; how they are put together is not.
+// Nearly all words are in the training families, but the sentence patterns are not.
 
 constexpr ReviewFamily validation_families[] = {
     {"A, but not B", R"(

@@ -17,9 +17,8 @@ namespace optim = fovea::optim;
 
 namespace {
 
-// Word dropout: a word becomes <unk>, and the pairs that it is in disappear. What rests on many
-// words is learned, and <unk> gets a meaning.    Iyyer et al. 2015, Deep Unordered Composition
-// Rivals Syntactic Methods for Text Classification, section 3.2 (there the word disappears)
+// Word dropout: a word becomes <unk>, and its bigrams are removed. This trains <unk>, too. Iyyer et
+// al. 2015, Deep Unordered Composition Rivals ..., section 3.2 (there the word is removed).
 EncodedText with_words_dropped(const EncodedText& text, double p, fovea::Rng& rng) {
   EncodedText left = text;
   if (p <= 0) return left;
@@ -32,7 +31,7 @@ EncodedText with_words_dropped(const EncodedText& text, double p, fovea::Rng& rn
   return left;
 }
 
-// A rise over the first twentieth, then down to nothing.
+// Linear warm-up over the first twentieth of the steps, then cosine decay to 0.02 lr.
 optim::Schedule rate_of(double lr, std::int64_t steps) {
   if (steps < 2) return optim::constant(lr);
   const std::int64_t warm_up = std::max<std::int64_t>(1, steps / 20);
@@ -40,7 +39,7 @@ optim::Schedule rate_of(double lr, std::int64_t steps) {
                            optim::cosine(lr, steps - warm_up, 0.02 * lr));
 }
 
-// Another training's numbers would load, and mean something else.
+// Identifies the training: values of another one would load without an error.
 std::string described(const Options& o) {
   return nlohmann::json{{"seed", o.seed},
                         {"phrases", o.phrases},
@@ -53,7 +52,7 @@ std::string described(const Options& o) {
       .dump();
 }
 
-optim::TrainerOptions trainer_options(const Critic& critic, const Options& options,
+optim::TrainerOptions trainer_options(const SentimentModel& model, const Options& options,
                                       std::int64_t batches_per_epoch) {
   optim::TrainerOptions t{.max_epochs = options.epochs,
                           .clip_norm = options.clip,
@@ -61,13 +60,13 @@ optim::TrainerOptions trainer_options(const Critic& critic, const Options& optio
                           .patience = options.patience,
                           .higher_is_better = true,
                           .save_every = options.save_every,
-                          .metadata = critic.metadata(),
+                          .metadata = model.metadata(),
                           .resume = options.resume,
                           .log = options.log};
   t.metadata["training"] = described(options);
   if (options.max_seconds > 0) t.max_seconds = options.max_seconds;
-  // The built-in reviews' epochs are short; those of phrases are long, and the best model may stand
-  // in the middle of one.
+  // Epochs of the built-in reviews are short; epochs of phrases are long, and the best model may
+  // occur within one.
   if (options.data.empty()) t.validate_every = 5 * batches_per_epoch;
   if (options.phrases) t.validate_every = std::max<std::int64_t>(1, batches_per_epoch / 4);
   if (options.save.empty()) return t;
@@ -80,35 +79,34 @@ data::BucketOptions bucket_options(const Options& options) {
   return {.batch_size = options.batch, .seed = options.seed};
 }
 
-// All that the trainer is given.
-class Course {
+// Task and options of the trainer.
+class TrainingSetup {
  public:
-  Course(Critic& critic, const Corpus& corpus, const Examples& examples, const Options& options,
-         fovea::Rng& rng)
-      : critic_(critic),
+  TrainingSetup(SentimentModel& model, const Corpus& corpus, const Examples& examples,
+                const Options& options, fovea::Rng& rng)
+      : model_(model),
         examples_(examples),
         options_(options),
         rng_(rng),
         epochs_(examples.lengths, bucket_options(options)),
-        adam_(critic.model().parameters(),
-              {.lr = options.lr, .weight_decay = options.weight_decay}),
+        adam_(model.model().parameters(), {.lr = options.lr, .weight_decay = options.weight_decay}),
         per_epoch_(std::ssize(epochs_.at(0))),
-        trainer(trainer_options(critic, options, per_epoch_)) {
-    task = {.model = critic.model().state(),
+        trainer(trainer_options(model, options, per_epoch_)) {
+    task = {.model = model.model().state(),
             .optimizer = &adam_,
             .learning_rate = rate_of(options.lr, options.epochs * per_epoch_),
             .generators = {&rng},
             .batches = [this](std::int64_t epoch) { return std::ssize(epochs_.at(epoch)); },
             .loss = [this](std::int64_t epoch, std::int64_t number) { return loss(epoch, number); },
-            .validate = [&] { return measure(critic, corpus.validation).accuracy; },
-            .set_training = [&](bool on) { critic.model().train(on); }};
+            .validate = [&] { return measure(model, corpus.validation).accuracy; },
+            .set_training = [&](bool on) { model.model().train(on); }};
   }
-  Course(const Course&) = delete;
-  Course& operator=(const Course&) = delete;
+  TrainingSetup(const TrainingSetup&) = delete;
+  TrainingSetup& operator=(const TrainingSetup&) = delete;
 
  private:
   optim::TrainingTask::Loss loss(std::int64_t epoch, std::int64_t number) {
-    critic_.model().train();
+    model_.model().train();
     const data::Ids& rows = epochs_.at(epoch)[static_cast<std::size_t>(number)];
     std::vector<EncodedText> left;
     for (const std::int64_t row : rows)
@@ -116,12 +114,12 @@ class Course {
                                         options_.word_dropout, rng_));
     std::vector<const EncodedText*> texts;
     for (const EncodedText& text : left) texts.push_back(&text);
-    return {fovea::cross_entropy(critic_.model()(critic_.batch(texts)), examples_.labels_of(rows),
+    return {fovea::cross_entropy(model_.model()(model_.batch(texts)), examples_.labels_of(rows),
                                  {.label_smoothing = options_.label_smoothing}),
             examples_.words_in(rows)};
   }
 
-  Critic& critic_;
+  SentimentModel& model_;
   const Examples& examples_;
   const Options& options_;
   fovea::Rng& rng_;
@@ -158,32 +156,32 @@ std::int64_t Examples::words_in(const data::Ids& rows) const {
 
 fovea::nn::inspect::CostLedger forecast(const data::Vocab& vocab, const Corpus& corpus,
                                         const Examples& examples, const Options& options) {
-  fovea::Rehearsal rehearsal;
+  fovea::DryRun dry_run;
   fovea::Rng rng(options.seed);
-  Critic critic(vocab, options, rng);
-  Course course(critic, corpus, examples, options, rng);
+  SentimentModel model(vocab, options, rng);
+  TrainingSetup setup(model, corpus, examples, options, rng);
   return support::forecast(
-      rehearsal, critic.model(), course.task, course.trainer,
+      dry_run, model.model(), setup.task, setup.trainer,
       support::largest_batches(examples.lengths, bucket_options(options), options.epochs),
-      course.task.validate);
+      setup.task.validate);
 }
 
-optim::TrainingResult teach(Critic& critic, const Corpus& corpus, const Examples& examples,
-                            const Options& options, fovea::Rng& rng,
-                            const optim::TrainingLock* lock) {
-  Course course(critic, corpus, examples, options, rng);
-  course.trainer.lock = lock;
+optim::TrainingResult train_model(SentimentModel& model, const Corpus& corpus,
+                                  const Examples& examples, const Options& options, fovea::Rng& rng,
+                                  const optim::TrainingLock* lock) {
+  TrainingSetup setup(model, corpus, examples, options, rng);
+  setup.trainer.lock = lock;
   support::Profiling profiling(options.profile);
   optim::TrainingResult result =
-      optim::train(profiling.watch(course.task), course.trainer, support::Display("accuracy"));
+      optim::train(profiling.watch(setup.task), setup.trainer, support::Display("accuracy"));
   profiling.finish();
   return result;
 }
 
-Figures measure(const Critic& critic, const Reviews& reviews) {
+Metrics measure(const SentimentModel& model, const Reviews& reviews) {
   std::vector<std::string> lines;
   for (const Review& review : reviews) lines.push_back(review.text);
-  const std::vector<double> positive = critic.positive(lines);
+  const std::vector<double> positive = model.positive(lines);
   std::int64_t right = 0;
   double loss = 0;
   for (std::size_t i = 0; i < reviews.size(); ++i) {

@@ -27,8 +27,8 @@ std::string plain(std::string_view line) {
   return text;
 }
 
-// The punctuation that ends the word: a run of full stops, or one character. "'" ends a quotation,
-// but "'" alone or at the front may be a clitic's.
+// The punctuation at the end of a word: consecutive full stops, or one character. "'" ends a
+// quotation, but "'" alone or at the front may belong to a clitic.
 std::string_view ending_of(std::string_view word) {
   const std::size_t dots = word.size() - (word.find_last_not_of('.') + 1);
   if (dots > 0) return word.substr(word.size() - dots);

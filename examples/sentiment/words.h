@@ -1,11 +1,11 @@
-// Cutting English into words as the sentiment treebank has them.
+// Tokenization of English as in the Stanford Sentiment Treebank.
 #pragma once
 
 #include <fovea/nn/data/text.h>
 
 /// "A well-made film; it isn't dull!" -> a well made film ; it is n't dull !
-/// ASCII letters become small; punctuation at a word's ends stands alone, but for full stops in a
-/// row; clitics ('s, n't, 'll, ...) are words of their own; hyphens are blanks. Text that is cut
-/// already stays as it is.    Marcus et al. 1993, Building a Large Annotated Corpus of English, has
-/// the clitics' rule.
+/// ASCII letters become lower case; punctuation at the start or end of a word is a separate word
+/// (consecutive full stops are one word); clitics ('s, n't, 'll, ...) are separate words; hyphens
+/// become spaces. Text that is already tokenized does not change.    Rule for clitics: Marcus et
+/// al. 1993, Building a Large Annotated Corpus of English.
 fovea::nn::data::Tokens words_of(std::string_view line);

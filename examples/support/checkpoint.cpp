@@ -1,6 +1,6 @@
+#include <fovea/core/dry_run.h>
 #include <fovea/core/files.h>
 #include <fovea/core/random.h>
-#include <fovea/core/rehearsal.h>
 #include <fovea/examples/support/checkpoint.h>
 
 #include <algorithm>
@@ -15,19 +15,19 @@ fovea::SafetensorsFile read_checkpoint(const std::filesystem::path& path,
   std::error_code none;
   if (std::filesystem::exists(path, none) && !std::filesystem::is_regular_file(path, none))
     fovea::raise<fovea::Error>("load", "{}: must be a regular file", path.string());
-  std::string bytes = fovea::read_file(path);  // its errors name the file
+  std::string bytes = fovea::read_file(path);  // errors name the file
   try {
     return fovea::SafetensorsFile::parse(std::move(bytes), path.string());
   } catch (const fovea::FormatError& error) {
-    fovea::format_error("load", "{} is no model that {} wrote, or a damaged one: {}", path.string(),
-                        program, error.what());
+    fovea::format_error("load", "{}: must be a model written by {}, without damage: {}",
+                        path.string(), program, error.what());
   }
 }
 
 const std::string& metadata_text(const fovea::SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end())
-    fovea::format_error("load", "{}: its metadata has no '{}'", file.source(), key);
+    fovea::format_error("load", "{}: metadata '{}' is missing", file.source(), key);
   return found->second;
 }
 
@@ -35,14 +35,14 @@ fovea::nn::data::Vocab read_vocab(const fovea::SafetensorsFile& file, const std:
                                   const std::string& table) {
   const fovea::SafetensorsEntry* rows = file.find(table);
   if (!rows || rows->shape.size() != 2)
-    fovea::format_error("load", "{}: there is no matrix '{}'", file.source(), table);
+    fovea::format_error("load", "{}: matrix '{}' is missing", file.source(), table);
   try {
     auto vocab = fovea::nn::data::Vocab::from_json(metadata_text(file, key), rows->shape[0]);
     if (vocab.size() == rows->shape[0]) return vocab;
-    fovea::format_error("load", "{} tokens: must be {}, as '{}' has rows", vocab.size(),
+    fovea::format_error("load", "{} tokens: must be {}, the number of rows of '{}'", vocab.size(),
                         rows->shape[0], table);
   } catch (const fovea::FormatError& error) {
-    fovea::format_error("load", "{}: its {}: {}", file.source(), key, error.what());
+    fovea::format_error("load", "{}: {}: {}", file.source(), key, error.what());
   }
 }
 
@@ -54,7 +54,7 @@ SavedOptions::SavedOptions(const std::string& json, std::string source)
                         most_bytes);
   auto parsed = nlohmann::json::parse(json, nullptr, false);
   if (!parsed.is_object())
-    fovea::format_error("load", "{}: its options: must be a JSON object", source_);
+    fovea::format_error("load", "{}: options: must be a JSON object", source_);
   json_ = std::make_shared<const nlohmann::json>(std::move(parsed));
 }
 
@@ -63,14 +63,14 @@ bool SavedOptions::has(const std::string& key) const { return json_->contains(ke
 const nlohmann::json& SavedOptions::at(const std::string& key) const {
   const auto found = json_->find(key);
   if (found == json_->end())
-    fovea::format_error("load", "{}: its options: '{}' is missing", source_, key);
+    fovea::format_error("load", "{}: options: '{}' is missing", source_, key);
   return *found;
 }
 
 void SavedOptions::refuse(const std::string& key, const std::string& rule) const {
   std::string text = at(key).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   if (text.size() > 80) text = text.substr(0, 80) + "...";
-  fovea::format_error("load", "{}: its options: {} = {}: {}", source_, key, text, rule);
+  fovea::format_error("load", "{}: options: {} = {}: {}", source_, key, text, rule);
 }
 
 template <class T>
@@ -78,7 +78,7 @@ T SavedOptions::number(const std::string& key, const std::type_identity_t<Range<
   const nlohmann::json& value = at(key);
   bool fits = false;
   if constexpr (std::integral<T>) {
-    // As it is in the file: a conversion to another sign would wrap around.
+    // Checked before conversion: a conversion to another signedness would wrap around.
     if (value.is_number_unsigned()) {
       fits = std::in_range<T>(value.get<std::uint64_t>());
     } else if (value.is_number_integer()) {
@@ -95,7 +95,7 @@ template std::uint64_t SavedOptions::number(const std::string&, const Range<std:
 template double SavedOptions::number(const std::string&, const Range<double>&) const;
 
 std::string SavedOptions::text(const std::string& key) const {
-  if (!at(key).is_string()) refuse(key, "must be a text");
+  if (!at(key).is_string()) refuse(key, "must be a string");
   return at(key).get<std::string>();
 }
 
@@ -116,14 +116,14 @@ bool SavedOptions::flag(const std::string& key) const {
 
 void compare_tensors(const fovea::SafetensorsFile& file,
                      const std::function<fovea::NamedTensors(fovea::Rng&)>& tensors_of_new_model) {
-  const fovea::Rehearsal dry_run;
+  const fovea::DryRun dry_run;
   fovea::Rng rng(0);
   try {
     fovea::check_fits(file, tensors_of_new_model(rng));
-  } catch (const fovea::ValueError& error) {  // sizes that do not go together
-    fovea::format_error("load", "{}: its options: {}", file.source(), error.what());
-  } catch (const fovea::ShapeError& error) {  // of more bytes than a process can address
-    fovea::format_error("load", "{}: its options: {}", file.source(), error.what());
+  } catch (const fovea::ValueError& error) {  // inconsistent sizes
+    fovea::format_error("load", "{}: options: {}", file.source(), error.what());
+  } catch (const fovea::ShapeError& error) {  // more bytes than a process can address
+    fovea::format_error("load", "{}: options: {}", file.source(), error.what());
   }
 }
 

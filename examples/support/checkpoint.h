@@ -1,6 +1,6 @@
-// Checkpoints that a program is asked to load: whatever the file says is checked before a model is
-// allocated. Loading takes the file's bytes, and the model's and its copies' beside them: at most
-// four times the file's size for the tensors, and 64 times that of the vocabularies' text.
+// Loading of untrusted checkpoints: the contents are checked before a model is allocated. Loading
+// needs memory for the file, the model and its copies: at most four times the file size for the
+// tensors, and 64 times the size of the vocabularies' text.
 #pragma once
 
 #include <fovea/core/safetensors.h>
@@ -19,23 +19,24 @@ class Rng;
 
 namespace support {
 
-/// Reads a file that --save wrote. It must be a regular file: a device has no end. Error,
-/// FormatError.
+/// Reads a file written by --save. Error unless it is a regular file (a device may have no end),
+/// FormatError for damaged or other files.
 fovea::SafetensorsFile read_checkpoint(const std::filesystem::path& path,
                                        const std::string& program);
 
-/// The text under `key` of the file's metadata. FormatError where there is none.
+/// The metadata value of `key`. FormatError if it is missing.
 const std::string& metadata_text(const fovea::SafetensorsFile& file, const std::string& key);
 
-/// The vocabulary under `key`, of as many tokens as the tensor `table` has rows. FormatError.
+/// The vocabulary in the metadata value of `key`. FormatError unless its number of tokens equals
+/// the number of rows of the tensor `table`.
 fovea::nn::data::Vocab read_vocab(const fovea::SafetensorsFile& file, const std::string& key,
                                   const std::string& table);
 
-/// A model's options, a JSON object in the file's metadata. FormatError names the file and the key
-/// of what is missing, of another type or out of its range.
+/// A model's options, a JSON object in the file's metadata. FormatError with file and key for a
+/// value that is missing, of the wrong type or out of range.
 class SavedOptions {
  public:
-  /// source: the name of the file in errors
+  /// source: name of the file in errors
   SavedOptions(const std::string& json, std::string source);
   SavedOptions(const fovea::SafetensorsFile& file, const std::string& key)
       : SavedOptions(metadata_text(file, key), file.source()) {}
@@ -58,8 +59,8 @@ class SavedOptions {
   std::string source_;
 };
 
-/// Compares the file's tensors with those that `tensors_of_new_model` gives in a dry run, which
-/// takes hardly any memory. StateError lists what differs.
+/// Compares the file's tensors with those that `tensors_of_new_model` returns in a dry run, which
+/// needs almost no memory. StateError lists the differences.
 void compare_tensors(const fovea::SafetensorsFile& file,
                      const std::function<fovea::NamedTensors(fovea::Rng&)>& tensors_of_new_model);
 

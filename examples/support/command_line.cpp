@@ -10,9 +10,9 @@ namespace support {
 
 namespace {
 
-// "" would mean that the option was not given.
+// In Options "" means that the option was not given.
 const CLI::Validator not_empty(
-    [](std::string& text) { return text.empty() ? "'': must be a name" : ""; }, "");
+    [](std::string& text) { return text.empty() ? "'': must be a file name" : ""; }, "");
 
 void check_name(const std::string& option, const std::string& name,
                 const std::vector<std::string>& names) {
@@ -34,7 +34,7 @@ Declared& Group::take(const std::string& name, const std::string& kind, const st
     try {
       read(text);
     } catch (const fovea::ValueError& error) {
-      throw CLI::ValidationError(error.what());  // names the option
+      throw CLI::ValidationError(error.what());  // the message names the option
     }
   };
   return declare(line_.app.add_option_function<std::string>(name, checked, what)->option_text(kind),
@@ -117,7 +117,8 @@ void Group::files(const std::string& name, std::vector<std::filesystem::path>& v
 }
 
 void CommandLine::parse(const std::vector<std::string>& arguments) {
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants it
+  std::vector<std::string> reversed(arguments.rbegin(),
+                                    arguments.rend());  // the order that CLI11 requires
   app.parse(std::move(reversed));
   if (check_values) check_values();
   if (!rules) return;

@@ -1,4 +1,4 @@
-// What the programs' command lines have in common.
+// Command-line parsing for the programs.
 #pragma once
 
 #include <fovea/examples/support/numbers.h>
@@ -15,21 +15,21 @@
 
 namespace support {
 
-/// An option as it was declared.
+/// A declared option.
 struct Declared {
   enum class Kind : std::uint8_t { flag, integer, real, bytes, choice, text, file };
   CLI::Option* option;
   Kind kind;
-  std::string example;                      ///< a value that is accepted; empty for a flag
+  std::string example;                      ///< a valid value; empty for a flag
   std::string min = {}, max = {};           ///< of integers and reals
-  bool above = false;                       ///< min itself is refused
+  bool above = false;                       ///< min itself is invalid
   std::function<std::string()> value = {};  ///< of integers and reals: the current value
 };
 
 class CommandLine;
 
-/// Options under one heading of --help, which shows the default (where the value is one that the
-/// option accepts) and the range. `kind` is the name of the value in --help.
+/// Options under one heading of --help, which shows the default value (if it is in the range) and
+/// the range. `kind` is the name of the value in --help.
 class Group {
  public:
   Group(CommandLine& line, std::string heading) : line_(line), heading_(std::move(heading)) {}
@@ -49,7 +49,7 @@ class Group {
     added.above = range.above;
     added.value = [&value] { return fmt::format("{}", value); };
   }
-  /// As "800MB" or "2GiB".
+  /// A size such as "800MB" or "2GiB".
   void bytes(const std::string& name, std::int64_t& value, const std::string& kind,
              const std::string& what);
   void choice(const std::string& name, std::string& value, const std::vector<std::string>& names,
@@ -61,11 +61,11 @@ class Group {
   void text(const std::string& name, std::string& value, const std::string& kind,
             const std::string& what);
   void texts(const std::string& name, std::vector<std::string>& values, const std::string& kind,
-             const std::string& what);  ///< may be given again
+             const std::string& what);  ///< can be repeated
   void file(const std::string& name, std::filesystem::path& value, const std::string& kind,
             const std::string& what);
   void files(const std::string& name, std::vector<std::filesystem::path>& values,
-             const std::string& kind, const std::string& what);  ///< may be given again
+             const std::string& kind, const std::string& what);  ///< can be repeated
 
  private:
   Declared& take(const std::string& name, const std::string& kind, const std::string& what,
@@ -76,12 +76,12 @@ class Group {
   std::string heading_;
 };
 
-/// A rule for combinations of options: while `holds` is false, its options have no effect and are
-/// refused, "--a, --b: WHEN".
+/// A rule for combinations of options: if `holds` is false, its options have no effect and are
+/// an error, "--a, --b: WHEN".
 struct Rule {
   bool holds;
   std::string when;     ///< "only with --input"
-  std::string options;  ///< their names, a blank between two
+  std::string options;  ///< names, separated by spaces
 };
 
 /// A program's options, and the rules for their combinations.
@@ -91,19 +91,18 @@ class CommandLine {
   CommandLine(const CommandLine&) = delete;
   CommandLine& operator=(const CommandLine&) = delete;
 
-  /// CLI::ParseError for what is wrong, one option for itself or several together; also
-  /// CLI::Success for --help.
+  /// CLI::ParseError for an invalid option or an invalid combination; CLI::Success for --help.
   void parse(const std::vector<std::string>& arguments);
-  /// Prints help, or what is wrong, and ends the program where that is called for.
+  /// The same, but prints help or errors and exits.
   void parse_or_exit(int argc, const char* const* argv);
 
   CLI::App app;
   std::deque<Declared> options = {};
-  std::function<std::vector<Rule>()> rules = {};  ///< for the values that were read
+  std::function<std::vector<Rule>()> rules = {};  ///< called after the values were read
   std::function<void()> check_values = {};        ///< throws a ValidationError
 };
 
-/// The command as a shell would need it, and --resume.
+/// The command line, quoted for a shell, with --resume added.
 std::string resume_command(int argc, char** argv);
 
 }  // namespace support

@@ -7,7 +7,7 @@ namespace support {
 
 struct MemoryOptions {
   bool dry_run = false;
-  std::int64_t limit = 0;  ///< bytes of tensors; 0: what the machine has room for
+  std::int64_t limit = 0;  ///< bytes of tensors; 0: the memory available on this machine
 };
 
 class Group;

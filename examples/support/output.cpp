@@ -17,12 +17,13 @@ void check_one(const NamedPath& output) {
   const auto& [option, path, read_again] = output;
   const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) fovea::value_error(option, "{} is a folder", path.string());
+  if (fs::is_directory(path, ignored))
+    fovea::value_error(option, "{}: must be a file, is a directory", path.string());
   if (!fs::is_directory(folder, ignored))
-    fovea::value_error(option, "{}: there is no folder {}", path.string(), folder.string());
+    fovea::value_error(option, "{}: directory {} does not exist", path.string(), folder.string());
   fovea::check_writable(path, option);
   if (read_again && fovea::OutputTarget(path, option).stream)
-    fovea::value_error(option, "{}: must be a plain file: it is read again", path.string());
+    fovea::value_error(option, "{}: must be a regular file", path.string());
 }
 
 struct Known {
@@ -30,7 +31,7 @@ struct Known {
   fovea::OutputTarget target;
 };
 
-// Those that exist or will.
+// Adds the paths whose directory exists.
 void add_known(const NamedPaths& paths, std::vector<Known>& known) {
   std::error_code ignored;
   for (const NamedPath& named : paths)
@@ -53,7 +54,8 @@ std::vector<EarlierFile> earlier_files(const fs::path& model, const fs::path& la
   std::error_code error;
   for (const fs::path& given : {model, last})
     if (!given.empty() && fs::is_regular_file(given, error))
-      if (const fs::path path = fs::canonical(given, error); !error)  // a link stays a link
+      if (const fs::path path = fs::canonical(given, error);
+          !error)  // symbolic links are not renamed
         files.push_back({path, {}});
   std::string ending = ".old";
   const auto is_taken = [&](const EarlierFile& file) {
@@ -89,7 +91,7 @@ void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs) {
       {"standard output", "/proc/self/fd/1"}, {"standard error", "/proc/self/fd/2"}};
   for (const NamedPath& input : inputs)
     if (input.path == "-") descriptors.emplace_back(input.option.c_str(), "/proc/self/fd/0");
-  for (const NamedPath& output : outputs)  // those of a training are locked
+  for (const NamedPath& output : outputs)  // outputs of a training are locked
     if (output.read_again && !output.path.empty())
       in_use.push_back(
           {"the lock of " + output.option, fovea::lock_path(output.option, output.path)});
@@ -104,7 +106,7 @@ void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs) {
     for (std::size_t j = 0; j < i; ++j) {
       const auto& [a, b] = std::pair(known[i], known[j]);
       if (a.target.same_file(b.target) && !(a.target.stream && b.target.stream))
-        fovea::value_error(a.named->option, "{} is the file of {} too ({}): must be another file",
+        fovea::value_error(a.named->option, "{} is also the file of {} ({}): must be another file",
                            a.named->path.string(), b.named->option, b.named->path.string());
     }
 }

@@ -1,4 +1,4 @@
-// The files that a program is to write.
+// Output files of the programs.
 #pragma once
 
 #include <filesystem>
@@ -9,38 +9,38 @@
 
 namespace support {
 
-/// A file and the option that names it, as errors call it.
+/// A file and the option that names it (used in errors).
 struct NamedPath {
   std::string option;
   std::filesystem::path path;  ///< empty: not given
-  bool read_again = false;     ///< of an output: a device or a pipe is refused
+  bool read_again = false;     ///< for outputs: devices and pipes are an error
 };
 using NamedPaths = std::vector<NamedPath>;
 
-/// What a training writes for `--save model`: the model, and `last` where there is one.
+/// The files that a training writes for `--save model`: the model, and `last` unless it is empty.
 NamedPaths outputs_of_training(const std::filesystem::path& model,
                                const std::filesystem::path& last);
 
-/// A file that an earlier training left, with links followed, and its name from now on.
+/// A file of an earlier training, with symbolic links resolved, and its new name.
 struct EarlierFile {
   std::filesystem::path path, backup;
 };
-/// What a new training renames: both files get the same ending, the first of .old, .old.2 and so on
-/// that neither has.
+/// The files that a new training renames: both get the same suffix, the first of .old, .old.2 and
+/// so on that is unused for both.
 std::vector<EarlierFile> earlier_files(const std::filesystem::path& model,
                                        const std::filesystem::path& last);
-/// Their backups, which no output may overwrite.
+/// The new names, which no output may overwrite.
 NamedPaths names_of_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
-/// The file that --load names, and its checkpoint FILE.last where there is one; none for "".
+/// The file that --load names, and its checkpoint FILE.last if it exists; none for "".
 NamedPaths files_of_model(const std::filesystem::path& model);
 
-/// Error where an output cannot be written (see fovea::check_writable), before hours are spent on
-/// its content, and where a file has two of these names: one output would replace the other, or an
-/// input or another file that is to stay. Standard output and standard error are outputs too.
-/// Streams such as /dev/stdout or a pipe may be named more than once.
+/// Error if an output cannot be written (see fovea::check_writable), so that a long run does not
+/// fail at its end, and if two of these paths are the same file: one output would overwrite another
+/// output, an input or another file. Standard output and standard error count as outputs. Streams
+/// such as /dev/stdout or a pipe can be used more than once.
 void check_outputs(const NamedPaths& outputs, const NamedPaths& inputs = {});
 
-/// Indented, with a line end. What is not valid UTF-8 becomes U+FFFD.
+/// Indented JSON with a final newline. Invalid UTF-8 becomes U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
 
 }  // namespace support

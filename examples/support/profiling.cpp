@@ -28,7 +28,7 @@ void Profiling::step() {
   if (profile_ && profile_->watching()) profile_->step();
 }
 
-double Profiling::aside(const std::function<double()>& f) {
+double Profiling::without_profile(const std::function<double()>& f) {
   const bool watching = profile_ && profile_->watching();
   if (watching) profile_->stop();
   const double result = f();
@@ -43,7 +43,9 @@ fovea::optim::TrainingTask Profiling::watch(fovea::optim::TrainingTask task) {
     return loss(epoch, batch);
   };
   if (task.validate)
-    task.validate = [this, validate = std::move(task.validate)] { return aside(validate); };
+    task.validate = [this, validate = std::move(task.validate)] {
+      return without_profile(validate);
+    };
   return task;
 }
 
@@ -51,15 +53,15 @@ void Profiling::finish() {
   if (trace_.empty()) return;
   if (!profile_) {
     std::cerr << fmt::format(
-        "--profile: nothing to show: {} steps were made, and the first {} are not watched\n",
-        begun_, first_step);
+        "--profile: no profile: {} steps were run, and the first {} are not profiled\n", begun_,
+        first_step);
     return;
   }
   profile_->stop();
   std::cerr << '\n' << profile_->table() << '\n';
   try {
     profile_->write_trace(trace_);
-    say_written(trace_, "a trace of these steps, for ui.perfetto.dev or chrome://tracing");
+    print_written(trace_, "a trace of these steps, for ui.perfetto.dev or chrome://tracing");
   } catch (const fovea::Error& error) {
     std::cerr << "--profile: " << error.what() << '\n';
     fail_at_end();

@@ -1,4 +1,4 @@
-// The option --profile of the programs.
+// Implementation of the option --profile.
 #pragma once
 
 #include <fovea/nn/inspect/profile.h>
@@ -10,29 +10,29 @@
 
 namespace support {
 
-/// Watches some steps of a run: not the first ones, which fill the memory pool and the caches.
-/// The table goes to standard error, the trace to the file.
+/// Profiles some steps of a run, but not the first ones, which fill the memory pool and the caches.
+/// The table is written to standard error, the trace to the file.
 class Profiling {
  public:
   static constexpr std::int64_t first_step = 5, steps = 20;
 
-  /// An empty path: nothing is watched, nothing happens. Else measures first what the machine can
-  /// do, and then resets the peak of memory_stats(): it is no part of the run.
+  /// An empty path: no profile. Otherwise measures the machine's peak performance, and then resets
+  /// the peak of memory_stats(), because the measurement is not part of the run.
   explicit Profiling(std::filesystem::path trace);
 
-  /// The same training, whose steps are watched, but not its validations; what is between steps,
-  /// such as the writing of a checkpoint, counts as time outside of ops.
+  /// The same training with its steps profiled, but not its validations; work between the steps,
+  /// such as writing a checkpoint, counts as time outside ops.
   fovea::optim::TrainingTask watch(fovea::optim::TrainingTask task);
 
-  void step();  ///< a step begins, and the one before has ended
+  void step();  ///< marks the end of a step and the start of the next
 
-  /// Shows what was seen, or says that too few steps were made. That the trace cannot be written is
-  /// said too, but is no exception: what was trained is worth more, and not saved yet. The program
+  /// Prints the profile, or a message if there were too few steps. If the trace cannot be written,
+  /// prints an error but does not throw, because the trained model is not saved yet. The program
   /// then exits with 1.
   void finish();
 
  private:
-  double aside(const std::function<double()>& f);  // not watched: it is no part of a step
+  double without_profile(const std::function<double()>& f);  // f is not part of a step
 
   std::filesystem::path trace_;
   double peak_gflops_ = 0;

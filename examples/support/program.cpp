@@ -17,19 +17,19 @@ namespace {
 const char* program = "";
 bool fails = false;
 
-// A descriptor that is closed at the start would be given to the first file that is opened, and
-// what is printed would go into that file. Opened the wrong way round, its use stays an error.
+// If a descriptor is closed at the start, the first opened file would get it, and output would go
+// to that file. /dev/null is opened in the wrong direction, so that using it stays an error.
 void keep_standard_descriptors() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF)
       static_cast<void>(::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY));
 }
 
-// Standard output for std::cout. The C library's own forgets why a write failed.
+// Buffer of std::cout that keeps errno of the first failed write.
 class OutputBuffer : public std::streambuf {
  public:
   OutputBuffer() { setp(bytes_, bytes_ + sizeof bytes_); }
-  int error() const { return error_; }  ///< of the first write that failed; 0
+  int error() const { return error_; }  ///< errno of the first failed write, or 0
 
  protected:
   int sync() override {
@@ -53,7 +53,7 @@ class OutputBuffer : public std::streambuf {
   int error_ = 0;
 };
 
-// std::cout flushes it even after the destructors of static objects.
+// Never destroyed: std::cout flushes it even after the destructors of static objects.
 OutputBuffer& output_buffer() {
   static OutputBuffer& buffer = *new OutputBuffer;
   return buffer;
@@ -64,7 +64,7 @@ void use_output_buffer() {
   if (::isatty(STDOUT_FILENO) == 1) std::cout << std::unitbuf;
 }
 
-// errno's value of what is wrong with standard output; 0.
+// errno of the error of standard output, or 0.
 int output_failure() {
   errno = 0;
   std::cout.flush();
@@ -80,7 +80,7 @@ extern "C" void check_output_at_exit() {
   const int failure = output_failure();
   if (failure != 0)
     std::cerr << program << ": standard output: " << std::strerror(failure) << std::endl;
-  if (failure != 0 || fails) std::_Exit(1);  // std::exit()'s code cannot be changed any more
+  if (failure != 0 || fails) std::_Exit(1);  // std::exit() can no longer change the exit code
 }
 
 }  // namespace
@@ -89,12 +89,12 @@ int run_program(const char* name, const std::function<int()>& body) {
   program = name;
   keep_standard_descriptors();
   use_output_buffer();
-  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), and reported
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is then an error of write(), which is reported
   if (std::atexit(check_output_at_exit) != 0) std::cerr << name << ": atexit failed\n";
   try {
     return body();
   } catch (const std::exception& error) {
-    std::cout.flush();  // what was printed comes before the error
+    std::cout.flush();  // output before the error message
     std::cerr << name << ": " << error.what() << '\n';
     return 1;
   }

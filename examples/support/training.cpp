@@ -16,7 +16,7 @@ namespace optim = fovea::optim;
 namespace support {
 namespace {
 
-// A name may hold control characters, which would drive the terminal.
+// File names may contain control characters for the terminal.
 std::string shown(const std::string& text) {
   return fovea::nn::inspect::terminal_text(text, STDERR_FILENO);
 }
@@ -43,7 +43,7 @@ void Display::operator()(const optim::Progress& p) {
                      p.epoch + 1, p.step, p.loss, metric_, p.validation, decimals_, p.seconds);
   if (terminal_ && p.seconds >= next_) {
     std::cerr << clear << optim::progress_line(p) << std::flush;
-    next_ = p.seconds + 0.1;  // writing takes time too
+    next_ = p.seconds + 0.1;  // limits the time spent on printing
   }
   if (terminal_ && p.seconds_left <= 0) std::cerr << clear;
 }
@@ -53,21 +53,21 @@ const char* name_of(optim::StoppedBy reason) {
   return names[static_cast<int>(reason)];
 }
 
-void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
-                      const std::string& resume_command) {
+void print_resume_command(std::int64_t step, const std::filesystem::path& last,
+                          const std::string& resume_command) {
   std::cerr << fmt::format("\ninterrupted after step {}", step);
   if (!last.empty())
-    std::cerr << fmt::format("; {} has all of it. To go on:\n  {}", shown(last.string()),
+    std::cerr << fmt::format("; saved to {}. To resume:\n  {}", shown(last.string()),
                              shown(resume_command));
   std::cerr << '\n';
 }
 
 int interrupted_exit_code(int signal) { return 128 + signal; }
 
-void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last) {
+void rename_earlier(const std::filesystem::path& model, const std::filesystem::path& last) {
   for (const auto& [path, backup] : earlier_files(model, last)) {
     fovea::rename_file(path, backup);
-    std::cerr << fmt::format("{} of an earlier training is now {}\n", shown(path.string()),
+    std::cerr << fmt::format("renamed {} of an earlier training to {}\n", shown(path.string()),
                              shown(backup.string()));
   }
 }
@@ -76,11 +76,11 @@ optim::TrainingLock begin_training(const std::filesystem::path& model,
                                    const std::filesystem::path& last, bool resume) {
   if (model.empty()) return {"", ""};
   optim::TrainingLock lock(model, last);
-  if (!resume) keep_earlier(model, last);
+  if (!resume) rename_earlier(model, last);
   return lock;
 }
 
-void say_written(const std::filesystem::path& path, const std::string& what) {
+void print_written(const std::filesystem::path& path, const std::string& what) {
   std::cerr << fmt::format("wrote {}: {}\n", shown(path.string()), what);
 }
 

@@ -1,4 +1,4 @@
-// What the training programs show, and how they begin and end.
+// Shared parts of the training programs: progress display, files at start and end.
 #pragma once
 
 #include <fovea/nn/data/batching.h>
@@ -11,10 +11,10 @@
 
 namespace support {
 
-/// The current epoch's batches: made again from (seed, epoch) when the epoch changes.
+/// The current epoch's batches, recomputed from (seed, epoch) when the epoch changes.
 class Epochs {
  public:
-  /// lengths: to outlive this
+  /// lengths: must outlive this object
   Epochs(const std::vector<fovea::nn::data::PairLength>& lengths,
          const fovea::nn::data::BucketOptions& options)
       : lengths_(lengths), options_(options) {}
@@ -28,7 +28,7 @@ class Epochs {
   std::vector<fovea::nn::data::Ids> batches_;
 };
 
-/// A line that is written over and over on a terminal, and one for each validation anywhere.
+/// Prints a progress line that is overwritten (on a terminal only), and one line per validation.
 class Display {
  public:
   explicit Display(std::string metric, int decimals = 2);
@@ -44,25 +44,25 @@ class Display {
 
 const char* name_of(fovea::optim::StoppedBy reason);
 
-/// As a shell reports a program that a signal ended: 128 + its number.
+/// The exit code that a shell reports for a signal: 128 + its number.
 int interrupted_exit_code(int signal);
 
-/// After Ctrl-C, SIGTERM or SIGHUP. last: what --resume reads; empty: nothing was kept
-void say_how_to_go_on(std::int64_t step, const std::filesystem::path& last,
-                      const std::string& resume_command);
+/// After Ctrl-C, SIGTERM or SIGHUP. last: the file that --resume reads; empty: nothing was saved
+void print_resume_command(std::int64_t step, const std::filesystem::path& last,
+                          const std::string& resume_command);
 
-/// Before a new training: what an earlier one left at `model` and `last` is renamed to *.old, or
-/// *.old.2 and so on where that exists, so that nothing is overwritten unasked. Says so.
-void keep_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
+/// Before a new training: renames existing files `model` and `last` to *.old, or to *.old.2 and so
+/// on if that exists, so that no model is overwritten. Prints a message.
+void rename_earlier(const std::filesystem::path& model, const std::filesystem::path& last);
 
-/// The files of a training that begins: locked against a second one, and for a new one cleared by
-/// keep_earlier(). An empty model: nothing is written, and nothing locked.
+/// Locks the files of a training, and for a new one calls rename_earlier(). An empty model: no
+/// files are written, and none are locked.
 fovea::optim::TrainingLock begin_training(const std::filesystem::path& model,
                                           const std::filesystem::path& last, bool resume);
 
-void say_written(const std::filesystem::path& path, const std::string& what);
+void print_written(const std::filesystem::path& path, const std::string& what);
 
-/// The lines of a file, or of standard input for "-"; none for "".
+/// The lines of a file; "-": of standard input; "": none.
 fovea::nn::data::Lines read_input(const std::filesystem::path& input);
 
 }  // namespace support

@@ -14,7 +14,7 @@ namespace data = fovea::nn::data;
 
 namespace {
 
-// "2-0"; nothing for anything else.
+// Parses "2-0"; empty if invalid.
 std::optional<Link> parse_link(const std::string& word) {
   constexpr support::Range<std::int64_t> places{0, std::numeric_limits<std::int64_t>::max()};
   const std::size_t dash = word.find('-');
@@ -34,12 +34,13 @@ Links parse_line(const std::string& line, const data::PairLength& length,
   for (const std::string& word : data::tokenize(line, data::Unit::words)) {
     const std::optional<Link> link = parse_link(word);
     if (!link)
-      fovea::format_error("alignment", "{}: '{}': a link is SOURCE-TARGET, both from 0", where,
+      fovea::format_error("alignment", "{}: '{}': must be SOURCE-TARGET, indices from 0", where,
                           word);
     if (link->source < 0 || link->source >= length.source || link->target < 0 ||
         link->target >= length.target)
-      fovea::value_error("alignment", "{}: link {}: the pair has {} source and {} target tokens",
-                         where, word, length.source, length.target);
+      fovea::value_error(
+          "alignment", "{}: link {}: must be below {}-{}, the numbers of source and target tokens",
+          where, word, length.source, length.target);
     links.push_back(*link);
   }
   return links;
@@ -47,20 +48,22 @@ Links parse_line(const std::string& line, const data::PairLength& length,
 
 }  // namespace
 
-std::vector<Links> read_links(const std::filesystem::path& path, const Speller& speller,
+std::vector<Links> read_links(const std::filesystem::path& path, const Tokenizer& tokenizer,
                               const data::ParallelText& pairs) {
   const data::Lines lines = data::read_lines(path);
   if (std::ssize(lines) < pairs.size())
-    fovea::value_error("alignment", "{}:{}: the file ends, and there are {} training pairs",
+    fovea::value_error("alignment",
+                       "{}:{}: line is missing: must have {} lines, the number of training pairs",
                        path.string(), lines.size() + 1, pairs.size());
   if (std::ssize(lines) > pairs.size())
-    fovea::value_error("alignment", "{}:{}: a line too many, there are {} training pairs",
+    fovea::value_error("alignment",
+                       "{}:{}: extra line: must have {} lines, the number of training pairs",
                        path.string(), pairs.size() + 1, pairs.size());
   std::vector<Links> links;
   for (std::size_t i = 0; i < lines.size(); ++i)
     links.push_back(parse_line(lines[i],
-                               {.target = std::ssize(speller.encode_target(pairs.target[i])),
-                                .source = std::ssize(speller.encode_source(pairs.source[i]))},
+                               {.target = std::ssize(tokenizer.encode_target(pairs.target[i])),
+                                .source = std::ssize(tokenizer.encode_source(pairs.source[i]))},
                                fmt::format("{}:{}", path.string(), i + 1)));
   return links;
 }

@@ -1,6 +1,6 @@
-// Alignments in files, in Pharaoh's format: a line a sentence pair, of links "2-0": token 2 of the
-// source and token 0 of the target belong together. Tokens are the model's own (words, characters
-// or pieces), counted from 0; <bos> and <eos> are none of them.
+// Alignment files in Pharaoh format: one line per sentence pair, with links "2-0": token 2 of the
+// source is aligned with token 0 of the target. Tokens are the model's (words, characters or BPE
+// subwords), counted from 0, without <bos> and <eos>.
 #pragma once
 
 #include "translator.h"
@@ -8,22 +8,23 @@
 struct Link {
   std::int64_t source, target;
 };
-using Links = std::vector<Link>;  // of one pair
+using Links = std::vector<Link>;  // of one sentence pair
 
-/// The links of every pair. Error that names the file and the line: for one too few or too many,
-/// for what is no link, and for a token that the pair does not have.
-std::vector<Links> read_links(const std::filesystem::path& path, const Speller& speller,
+/// The links of every pair. Error with file and line for a missing or extra line, for an invalid
+/// link, and for a token index out of range.
+std::vector<Links> read_links(const std::filesystem::path& path, const Tokenizer& tokenizer,
                               const fovea::nn::data::ParallelText& pairs);
 
-/// 1 where there is a link: (B, T, S) of the batch of the pairs numbered `rows`.
+/// The links as a matrix of 0 and 1: (B, T, S), for the batch of the pairs `rows`.
 fovea::Tensor links_of(const std::vector<Links>& links, const fovea::nn::data::Ids& rows,
                        const fovea::nn::data::TranslationBatch& batch);
 
-/// Each target token's most looked-at source token, if it looked at any. Of equal ones the first.
+/// The source token of largest weight for each target token with nonzero weights; the first if
+/// several are equal.
 Links links_of(const Alignment& alignment);
 
-/// A line of such links a pair.
+/// The same links, one line per pair.
 std::string as_pharaoh(const std::vector<Alignment>& alignments);
-/// A JSON object a line: "source" and "target", both with <eos>, and "weights", a row a target
-/// token.
+/// One JSON object per line: "source" and "target", both with <eos>, and "weights", one row per
+/// target token.
 std::string as_json_lines(const std::vector<Alignment>& alignments);

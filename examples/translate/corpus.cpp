@@ -22,7 +22,7 @@ data::ParallelText read_pair(const fs::path& source, const fs::path& target) {
   return text;
 }
 
-const std::string preprocessing = ".lc.norm.tok.";  // after Multi30k's names
+const std::string preprocessing = ".lc.norm.tok.";  // part of the file names of Multi30k
 
 struct Split {
   std::string multi30k, plain;
@@ -30,14 +30,14 @@ struct Split {
 const Split train_split{"train", "train"}, validation_split{"val", "val"},
     test_split{"test_2016_flickr", "test"};
 
-// Multi30k's names, or else plain ones.
+// Files with the names of Multi30k, or else with plain names.
 data::ParallelText read_split(const fs::path& folder, const Task& task, const Split& split) {
   const std::string preprocessed = split.multi30k + preprocessing, &plain = split.plain;
   if (fs::exists(folder / (preprocessed + task.source)))
     return read_pair(folder / (preprocessed + task.source), folder / (preprocessed + task.target));
   const fs::path source = folder / (plain + "." + task.source);
   if (!fs::exists(source))
-    fovea::value_error("load_corpus", "neither {} nor {}{} is in {}", source.filename().string(),
+    fovea::value_error("load_corpus", "{} or {}{} is missing in {}", source.filename().string(),
                        preprocessed, task.source, folder.string());
   return read_pair(source, folder / (plain + "." + task.target));
 }
@@ -48,19 +48,18 @@ Corpus load_corpus(const Options& options) {
   const Task& task = options.task;
   for (const auto& [option, language] :
        {std::pair("--source", task.source), std::pair("--target", task.target)})
-    if (data::find_invalid_utf8(language) != std::string::npos)  // models are saved with it
-      fovea::value_error(option, "the name of the language is not valid UTF-8");
+    if (data::find_invalid_utf8(language) != std::string::npos)  // saved in the model's metadata
+      fovea::value_error(option, "language: must be valid UTF-8");
   if (task.dates && !options.data.empty())
-    fovea::value_error("load_corpus", "this model translates dates, not the text in {}",
+    fovea::value_error("load_corpus", "model for dates cannot be evaluated on --data {}",
                        options.data.string());
   if (task.dates) return make_dates(task, options.smoke);
   if (options.data.empty())
     fovea::value_error("load_corpus",
-                       "this model translates {} to {}: give it --text or --input, or --data to be "
-                       "measured",
+                       "model for {} to {}: needs --text or --input, or --data for evaluation",
                        task.source, task.target);
   if (!fs::is_directory(options.data))
-    fovea::value_error("load_corpus", "--data {}: there is no such folder", options.data.string());
+    fovea::value_error("load_corpus", "--data {}: directory does not exist", options.data.string());
   const auto read = [&](const Split& split) { return read_split(options.data, task, split); };
   return {read(train_split), read(validation_split), read(test_split), data::Unit::words, "bleu"};
 }

@@ -1,4 +1,4 @@
-// What there is to translate: the dates task, or a folder of parallel text.
+// Data: the dates task, or a directory of parallel text.
 #pragma once
 
 #include <fovea/nn/data/tasks.h>
@@ -12,8 +12,8 @@ struct Corpus {
   std::string metric;  // "exact_match" or "bleu"
 };
 
-/// Error where a file is missing or two files do not fit together.
+/// Error if a file is missing or two files do not match.
 Corpus load_corpus(const Options& options);
 
-/// The files that it may read: Multi30k's names and plain ones, whichever are there.
+/// The files that it may read: with the names of Multi30k, and with plain names.
 std::vector<std::filesystem::path> corpus_files(const Options& options);

@@ -1,8 +1,8 @@
-// Learns to translate: a GRU encoder-decoder that attends (Bahdanau et al. 2015) or does not, or a
+// Machine translation: a GRU encoder-decoder with attention (Bahdanau et al. 2015) or without, or a
 // Transformer (Vaswani et al. 2017).
 //
-//   translate                          human dates to ISO dates: of 1,000 unseen ones 100.0, 100.0
-//                                      and 99.9 % right for --seed 1, 2, 3, after 6 s of training
+//   translate                          human dates to ISO dates: of 1,000 test dates 100.0, 100.0
+//                                      and 99.9 % are correct for --seed 1, 2, 3, after 6 s
 //   translate --attention none         the same without attention: 0.0, 0.9 and 4.2 %, after 3 s
 //                                      (--epochs 5: 1.3 % after 5 s)          one core, AMD EPYC
 //   translate --model transformer      99.7, 99.8 and 99.4 %, after 25 s
@@ -10,11 +10,11 @@
 //   translate --model transformer --data DIR --source en --target de --bpe-merges 10000
 //   translate --load model.safetensors --input de.txt --output en.txt
 //   translate --load model.safetensors --input de.txt --target-text en.txt --align links.txt
-//   translate --smoke                  seconds, asserts that it learned; run by ctest
+//   translate --smoke                  runs for seconds and checks the loss; run by ctest
 //
-// Read after 02_attention_by_hand. New here: modules, batches of unequal lengths, the trainer,
-// search. In order: corpus.h (what there is to learn), speller.h (lines as ids), model.h,
-// translator.h (both together), training.h.
+// Read after 02_attention_by_hand. New here: modules, batches of sequences with different lengths,
+// the trainer, beam search. In order: corpus.h (data), tokenizer.h (lines to ids), model.h,
+// translator.h (tokenizer and model), training.h.
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/threads.h>
@@ -55,7 +55,7 @@ std::string name_of(const Model& model) {
          (o.coverage ? ", coverage" : "") + (o.input_feeding ? ", input feeding" : "");
 }
 
-// --text to standard output; --input to --output, unless what it becomes is given.
+// Translates --text to standard output, and --input to --output unless --target-text is given.
 void translate_given(const Translator& translator, const Options& options,
                      const std::vector<std::string>& input) {
   const SearchOptions search = search_of(options);
@@ -71,7 +71,7 @@ void translate_given(const Translator& translator, const Options& options,
 }
 
 void measure(const Translator& translator, const Corpus& corpus, const SearchOptions& search,
-             Figures& figures) {
+             Metrics& figures) {
   figures.metric = corpus.metric;
   figures.score = score(translator, corpus, corpus.test, search);
   figures.loss = mean_loss(translator, corpus.test);
@@ -81,7 +81,7 @@ void measure(const Translator& translator, const Corpus& corpus, const SearchOpt
   std::cout << '\n';
 }
 
-// The first lines that there are: of --text, --input or the test set.
+// The first lines of --text, or else of --input, or else of the test set.
 std::vector<std::string> lines_to_draw(const Options& options,
                                        const std::vector<std::string>& input,
                                        const Corpus& corpus) {
@@ -93,11 +93,11 @@ std::vector<std::string> lines_to_draw(const Options& options,
         chosen.push_back(line);
     if (!chosen.empty()) return chosen;
   }
-  fovea::value_error("heatmap", "there is no line to draw");
+  fovea::value_error("heatmap", "there is no line for the attention weights");
 }
 
-// --input with what it is to become, the lines that are given with what they are translated to, or
-// the test set.
+// --input with --target-text, or else the given lines with their translations, or else the test
+// set.
 data::ParallelText pairs_to_align(const Translator& translator, const Options& options,
                                   const std::vector<std::string>& input, const Corpus& corpus) {
   if (!options.target_text.empty()) {
@@ -124,16 +124,16 @@ void write_alignments(const Translator& translator, const data::ParallelText& pa
       translator.align(pairs.source, pairs.target, options.max_length);
   if (!options.align.empty()) {
     fovea::write_file_atomically(options.align, as_pharaoh(found));
-    support::say_written(options.align, "where each target token looked most");
+    support::print_written(options.align, "largest attention weight of each target token");
   }
   if (options.align_weights.empty()) return;
   fovea::write_file_atomically(options.align_weights, as_json_lines(found));
-  support::say_written(options.align_weights, "where each target token looked");
+  support::print_written(options.align_weights, "attention weights of each target token");
 }
 
-// All that a translator is wanted for, new or loaded. An empty corpus is not measured.
+// All outputs of a trained or loaded translator. An empty corpus is not evaluated.
 void use(const Translator& translator, const Corpus& corpus, const Options& options,
-         Figures figures) {
+         Metrics figures) {
   const std::vector<std::string> input = support::read_input(options.input);
   translate_given(translator, options, input);
   SearchOptions search = search_of(options);
@@ -147,25 +147,25 @@ void use(const Translator& translator, const Corpus& corpus, const Options& opti
     write_alignments(translator, pairs_to_align(translator, options, input, corpus), options);
   if (!options.heatmap.empty()) {
     write_heatmap(translator, lines_to_draw(options, input, corpus)[0], search, options.heatmap);
-    support::say_written(options.heatmap, "where it looked");
+    support::print_written(options.heatmap, "attention weights");
   }
   if (!options.report.empty()) {
     const std::vector<std::string> lines = lines_to_draw(options, input, corpus);
     write_explorer(translator, lines, search, options.report);
-    support::say_written(options.report, "where every layer looked, to explore in a browser");
+    support::print_written(options.report, "attention weights of every layer, for a browser");
   }
   if (options.smoke && !(figures.loss < 1.0))
-    fovea::raise<fovea::Error>("smoke", "a loss of {:.3f}: it did not learn", figures.loss);
+    fovea::raise<fovea::Error>("smoke", "loss = {:.3f}: must be below 1", figures.loss);
 }
 
-// Whether it fits into memory, and is not only to be told what it would take.
-bool may_train(const inspect::CostLedger& cost, const Speller& speller, const Corpus& corpus,
+// False for --dry-run. Error if the training does not fit into memory.
+bool may_train(const inspect::CostLedger& cost, const Tokenizer& tokenizer, const Corpus& corpus,
                const Pairs& pairs, const Options& options) {
   const auto peak_with = [&](std::int64_t Options::*option) {
     return [&, option](std::int64_t value) {
       Options less = options;
       less.*option = value;
-      return forecast(speller, corpus, pairs, less).peak_bytes();
+      return forecast(tokenizer, corpus, pairs, less).peak_bytes();
     };
   };
   return support::may_train(cost, options.memory, [&](std::int64_t limit) {
@@ -177,7 +177,7 @@ bool may_train(const inspect::CostLedger& cost, const Speller& speller, const Co
     if (options.model == "rnn" && !options.recompute) {
       Options less = options;
       less.recompute = true;
-      choices.push_back({"--recompute", forecast(speller, corpus, pairs, less).peak_bytes()});
+      choices.push_back({"--recompute", forecast(tokenizer, corpus, pairs, less).peak_bytes()});
     }
     halve("--batch", &Options::batch);
     halve("--batch-tokens", &Options::batch_tokens);
@@ -192,32 +192,32 @@ int train_and_use(Options options) {
   check_outputs(options);
   fovea::set_num_threads(options.threads);
   const Corpus corpus = load_corpus(options);
-  const Speller speller(corpus, options);
-  Pairs pairs(speller, corpus.train);
+  const Tokenizer tokenizer(corpus, options);
+  Pairs pairs(tokenizer, corpus.train);
   if (!options.guided_alignment.empty())
-    pairs.links = read_links(options.guided_alignment, speller, corpus.train);
+    pairs.links = read_links(options.guided_alignment, tokenizer, corpus.train);
   const inspect::CostLedger cost =
-      support::timed([&] { return forecast(speller, corpus, pairs, options); });
-  if (!may_train(cost, speller, corpus, pairs, options)) return 0;
+      support::timed([&] { return forecast(tokenizer, corpus, pairs, options); });
+  if (!may_train(cost, tokenizer, corpus, pairs, options)) return 0;
   fovea::Rng rng(options.task.seed);
-  Translator translator(speller, options, rng);
+  Translator translator(tokenizer, options, rng);
   std::cerr << fmt::format("{}: {} training pairs, {} of {} parameters\n", options.task.name(),
                            corpus.train.size(), name_of(translator.model()),
                            translator.model().module().parameter_count());
-  std::optional<optim::InterruptGuard> guard(std::in_place);  // until all is saved
+  std::optional<optim::InterruptGuard> guard(std::in_place);  // until everything is saved
   const optim::TrainingLock lock =
       support::begin_training(options.save, options.last(), options.resume);
-  const optim::TrainingResult result = teach(translator, corpus, pairs, options, rng, &lock);
+  const optim::TrainingResult result = train_model(translator, corpus, pairs, options, rng, &lock);
   const std::int64_t peak_bytes = fovea::memory_stats().peak_bytes;
-  // Else the trainer has written it, with what --resume knows it by.
+  // Otherwise the trainer has written it, with the id that --resume checks.
   if (!options.save.empty() && std::isnan(result.last.best)) translator.save(options.save);
   if (!options.curve.empty()) write_curve(result, corpus.metric, options.curve);
   if (result.stopped_by == optim::StoppedBy::interrupt) {
-    support::say_how_to_go_on(result.last.step, options.save.empty() ? "" : options.last(),
-                              options.resume_command);
+    support::print_resume_command(result.last.step, options.save.empty() ? "" : options.last(),
+                                  options.resume_command);
     return support::interrupted_exit_code(result.signal);
   }
-  // All is saved: one that came too late for the training ends the program now.
+  // Everything is saved: a signal after the training ends the program now.
   if (const int signal = optim::interrupt_signal()) return support::interrupted_exit_code(signal);
   guard.reset();
   use(translator, corpus, options,
@@ -226,13 +226,13 @@ int train_and_use(Options options) {
        .stopped_by = support::name_of(result.stopped_by),
        .forecast_peak_bytes = cost.peak_bytes(),
        .peak_bytes = peak_bytes});
-  if (!options.curve.empty()) support::say_written(options.curve, "how it learned");
-  if (!options.save.empty()) support::say_written(options.save, "the model, for --load");
+  if (!options.curve.empty()) support::print_written(options.curve, "learning curve");
+  if (!options.save.empty()) support::print_written(options.save, "the model, for --load");
   return 0;
 }
 
 int load_and_use(Options options) {
-  fovea::Rng rng(0);  // of the numbers that the file's replace
+  fovea::Rng rng(0);  // for initial values, which the file's values replace
   Translator translator = Translator::load(options.load[0], rng);
   for (std::size_t i = 1; i < options.load.size(); ++i) translator.add(options.load[i], rng);
   options.task = translator.task();
@@ -240,10 +240,10 @@ int load_and_use(Options options) {
   fill_defaults(options);
   fovea::set_num_threads(options.threads);
   if ((options.draws() || options.aligns()) && !translator.attends())
-    fovea::value_error("load", "{} holds a model without attention: there is nothing to {}",
-                       options.load[0].string(), options.draws() ? "draw" : "align by");
+    fovea::value_error("load", "{}: model without attention has no weights to {}",
+                       options.load[0].string(), options.draws() ? "draw" : "align with");
   if (options.keep_unknown && !translator.attends())
-    fovea::value_error("--keep-unknown", "{} holds a model without attention: <unk> always stays",
+    fovea::value_error("--keep-unknown", "{}: model without attention always keeps <unk>",
                        options.load[0].string());
   const bool only_lines = !options.text.empty() || !options.input.empty();
   const bool measured = !only_lines || !options.data.empty();

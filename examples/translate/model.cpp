@@ -31,7 +31,7 @@ std::vector<AttentionLayers> layers_of(const nn::Transformer&) {
       {"decoder.layers.*.self_attn", name, AttentionKind::self, "target so far", "target so far"}};
 }
 
-// The memory of some sentences, in the order of `chosen`.
+// The encoder memory of the sentences `chosen`, in this order.
 nn::Seq2SeqMemory pick(const nn::Seq2SeqMemory& all, const data::Ids& lengths,
                        const data::Ids& chosen) {
   const Tensor rows = fovea::from_data(chosen, {std::ssize(chosen)});
@@ -60,7 +60,7 @@ nn::TransformerMemory pick(const nn::TransformerMemory& all, const data::Ids& le
   return picked;
 }
 
-// Both nets have encode, decode, initial_state and step: what differs is how they are made.
+// Both nets have encode, decode, initial_state and step, but different options.
 template <class Net>
 class ModelOf final : public Model {
  public:
@@ -98,7 +98,7 @@ class ModelOf final : public Model {
   std::vector<AttentionLayers> attention_layers() const override { return layers_of(net_); }
 
  private:
-  // What the encoder gave for the sentences that are still searched.
+  // Encoder output of the sentences whose search is not finished.
   struct Memory {
     std::invoke_result_t<decltype(&Net::encode), const Net&, const Tensor&, const data::Ids&>
         of_source;
@@ -154,7 +154,7 @@ nlohmann::json to_json(const ModelOptions& o) {
       {"model", o.kind}, {"joint_vocab", o.joint}, {"embed_dim", o.embed}, {"dropout", o.dropout}};
   if (o.kind == "rnn") {
     json.update({{"hidden_size", o.hidden}, {"attention", o.attention}, {"weights", o.weights}});
-    // What older files do not say is written only where it is asked for: they can be resumed.
+    // Newer options are written only if used, so that older checkpoints can be resumed.
     if (o.attention == "multihead") json["heads"] = o.heads;
     if (o.coverage) json["coverage"] = true;
     if (o.input_feeding) json["input_feeding"] = true;
@@ -187,7 +187,7 @@ ModelOptions model_options_from(const support::SavedOptions& saved) {
     } else {
       o.attention = saved.choice("attention", nn::attention_names());
     }
-    if (saved.has("weights")) o.weights = saved.choice("weights", nn::weights_names());
+    if (saved.has("weights")) o.weights = saved.choice("weights", nn::normalizer_names());
     if (o.attention == "multihead") o.heads = saved.number<std::int64_t>("heads", ranges::heads);
     o.coverage = flag("coverage");
     o.input_feeding = flag("input_feeding");

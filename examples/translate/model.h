@@ -1,4 +1,4 @@
-// What a translator needs of a model, and the two kinds that there are.
+// Interface of the two kinds of model for Translator.
 #pragma once
 
 #include <fovea/examples/support/checkpoint.h>
@@ -14,20 +14,20 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-/// All that a model is made from; what the other kind wants is not used.
+/// Options of both kinds of model; options of the other kind are not used.
 struct ModelOptions {
   std::string kind = "rnn";  // or transformer
   std::int64_t source_vocab = 0, target_vocab = 0;
   bool joint = false;      // one vocabulary for both languages
-  std::int64_t embed = 0;  // width of the embeddings; of all of a Transformer
+  std::int64_t embed = 0;  // embedding width; Transformer: model width
   double dropout = 0;
   // rnn
   std::int64_t hidden = 0;
   std::string attention = "additive";
   std::string weights = "softmax";
   bool coverage = false, input_feeding = false;
-  double coverage_loss = 0, guided_weight = 0;  // what is taught about looking, in its loss
-  bool recompute = false;                       // of training alone: checkpoints do not keep it
+  double coverage_loss = 0, guided_weight = 0;  // weights of loss terms for attention
+  bool recompute = false;                       // for training only, not in checkpoints
   // transformer
   std::int64_t layers = 0;  // of the encoder, and of the decoder
   std::int64_t heads = 0;   // also of the rnn's multihead attention
@@ -36,8 +36,8 @@ struct ModelOptions {
 };
 
 nlohmann::json to_json(const ModelOptions& options);
-/// FormatError for what Model::make() would not take. Reads also what "fovea translate 1" wrote,
-/// which knew the recurrent kind alone.
+/// FormatError for options that Model::make() does not accept. Also reads the format
+/// "fovea translate 1", which has only recurrent models.
 ModelOptions model_options_from(const support::SavedOptions& saved);
 
 /// Attention layers of one kind, for the report.
@@ -45,7 +45,7 @@ struct AttentionLayers {
   std::string pattern;  // of AttentionProbe
   std::string mechanism;
   fovea::nn::inspect::AttentionKind kind;
-  std::string queries, keys;  // "source", "target" (what is written) or "target so far" (read)
+  std::string queries, keys;  // "source", "target" (output) or "target so far" (input)
 };
 
 class Model {
@@ -57,13 +57,14 @@ class Model {
 
   virtual fovea::nn::Module& module() = 0;
 
-  /// Teacher forcing: the logits of every real target position.    (sum of lengths, V), packed
-  /// weights: if given, where an rnn's steps looked, (B, T, S); left alone by a Transformer.
+  /// Teacher forcing: the logits of all target positions except padding.  (sum of lengths, V),
+  /// packed weights: if given, the attention weights of an rnn's steps, (B, T, S); unchanged by a
+  /// Transformer.
   virtual fovea::Tensor logits(const fovea::nn::data::TranslationBatch& batch,
                                fovea::Tensor* weights = nullptr) const = 0;
 
-  /// The start of a search. The step also gives, where asked, what it looked at: (B, K, S).
-  /// `keep` is DecodeStart's.
+  /// The initial state of a beam search. The step also returns its attention weights if `weights`
+  /// is not null: (B, K, S). `keep` is as in DecodeStart.
   struct Start {
     std::function<fovea::Tensor(const fovea::Tensor& ids, std::vector<fovea::Tensor>& state,
                                 fovea::Tensor* weights)>

@@ -20,20 +20,21 @@ namespace ranges = support::ranges;
 void add_data_options(support::CommandLine& line, Options& o) {
   Group group(line, "Data");
   group.file("--data", o.data, "DIR",
-             "folder of parallel text, a sentence a line, words between blanks:\n"
-             "{train,val,test_2016_flickr}.lc.norm.tok.LANG or {train,val,test}.LANG");
-  group.text("--source", o.task.source, "LANG", "translate from");
-  group.text("--target", o.task.target, "LANG", "translate to");
+             "directory of parallel text, one sentence per line, words separated by\n"
+             "spaces: {train,val,test_2016_flickr}.lc.norm.tok.LANG or\n"
+             "{train,val,test}.LANG");
+  group.text("--source", o.task.source, "LANG", "source language");
+  group.text("--target", o.task.target, "LANG", "target language");
   group.file("--bpe", o.bpe, "FILE",
-             "pieces of words instead of words: subword-nmt's codes file;\n"
-             "both languages share the pieces, and one vocabulary");
+             "byte-pair encoding with the merges of this file (subword-nmt codes);\n"
+             "both languages share the merges and one vocabulary");
   group.number("--bpe-merges", o.bpe_merges, {1, 1'000'000}, "N",
-               "the same, with N merges learned from the text");
+               "byte-pair encoding with N merges learned from the training text");
   group.number("--min-count", o.min_count, ranges::count, "N",
-               "rarer words become <unk> [2; pieces: 1]");
+               "words with fewer occurrences become <unk> [2; with BPE: 1]");
   group.number("--max-vocab", o.max_vocab, ranges::vocab, "N",
-               "words at most in a vocabulary [8000; pieces: all]");
-  group.number("--seed", o.task.seed, ranges::seed, "N", "of everything random");
+               "maximum vocabulary size [8000; with BPE: no limit]");
+  group.number("--seed", o.task.seed, ranges::seed, "N", "random seed");
 }
 
 void add_model_options(support::CommandLine& line, Options& o) {
@@ -41,28 +42,32 @@ void add_model_options(support::CommandLine& line, Options& o) {
   group.choice("--model", o.model, {"rnn", "transformer"}, "KIND",
                "rnn (Bahdanau 2015) or transformer (Vaswani 2017)");
   group.number("--embed", o.embed, ranges::width, "N",
-               "embedding width, and all of a transformer's\n"
+               "embedding width; transformer: model width\n"
                "[rnn: 32 for dates, 256 for text; transformer: 64, 128]");
   group.number("--dropout", o.dropout, ranges::probability, "P",
-               "probability [0 for dates, 0.3 for text]");
+               "dropout probability [0 for dates, 0.3 for text]");
   group.choice("--attention", o.attention, fovea::nn::attention_names(), "NAME",
-               fmt::format("of the rnn: {}", fmt::join(fovea::nn::attention_names(), ", ")));
-  group.choice("--attention-weights", o.attention_weights, fovea::nn::weights_names(), "KIND",
-               fmt::format("of the rnn's scores: {}", fmt::join(fovea::nn::weights_names(), ", ")));
+               fmt::format("attention mechanism of the rnn: {}",
+                           fmt::join(fovea::nn::attention_names(), ", ")));
+  group.choice("--attention-weights", o.attention_weights, fovea::nn::normalizer_names(), "KIND",
+               fmt::format("weights from the scores of the rnn's attention: {}",
+                           fmt::join(fovea::nn::normalizer_names(), ", ")));
   group.flag("--coverage", o.coverage,
-             "additive attention sees how much it has attended to each word");
+             "additive attention receives the sum of its previous weights\n"
+             "as input (coverage)");
   group.flag("--input-feeding", o.input_feeding,
-             "each step of the rnn reads what the last one wrote (Luong 2015)");
+             "the rnn's decoder receives the previous attentional hidden state\n"
+             "as input (Luong 2015)");
   group.number("--hidden", o.hidden, ranges::width, "N",
-               "the rnn's state width [64 for dates, 256 for text]");
+               "hidden size of the rnn [64 for dates, 256 for text]");
   group.number("--layers", o.layers, ranges::layers, "N",
-               "of the encoder, and of the decoder [2 for dates, 4 for text]");
+               "layers of encoder and of decoder, each [2 for dates, 4 for text]");
   group.number("--heads", o.heads, ranges::heads, "N",
-               "of each attention layer of a transformer, and of multihead [4]");
+               "attention heads, transformer and multihead [4]");
   group.number("--ffn", o.ffn, ranges::width, "N",
-               "hidden width of the feed-forward nets [128 for dates, 256 for text]");
+               "hidden width of the feed-forward layers [128 for dates, 256 for text]");
   group.number("--attention-dropout", o.attention_dropout, ranges::probability, "P",
-               "of attention weights");
+               "dropout probability of attention weights");
 }
 
 void add_training_options(support::CommandLine& line, Options& o) {
@@ -71,89 +76,91 @@ void add_training_options(support::CommandLine& line, Options& o) {
                "passes over the training data\n"
                "[rnn: 3 for dates, 15 for text; transformer: 6, 120]");
   group.number("--max-seconds", o.max_seconds, ranges::seconds, "S",
-               "end training after so long, all runs together [no limit]");
+               "stop training after S seconds, all runs together [no limit]");
   group.number("--batch", o.batch, ranges::batch, "N",
-               "sentences in a batch [64; transformer on text: --batch-tokens]");
+               "sentences per batch [64; transformer on text: --batch-tokens]");
   group.number("--batch-tokens", o.batch_tokens, ranges::count, "N",
-               "instead: sentences times the longest of them, at most [2048]");
+               "alternative to --batch: maximum tokens per batch, with padding [2048]");
   group.number("--lr", o.lr, ranges::rate, "X",
-               "learning rate at its highest\n"
+               "peak learning rate\n"
                "[rnn: 4e-3 for dates, 1e-3 for text; transformer: 3e-3]");
   group.choice("--schedule", o.schedule, {"cosine", "inverse-sqrt"}, "NAME",
-               "how it falls: cosine, or inverse-sqrt [transformer on text]");
+               "decay of the learning rate [cosine; transformer on text: inverse-sqrt]");
   group.number("--warmup", o.warmup, ranges::count_or_none, "N",
-               "steps in which it rises before that\n"
+               "warm-up steps of the learning rate\n"
                "[rnn: 0; transformer: 100 for dates, 2000 for text]");
   group.number("--average", o.average, {0, ranges::epochs.max}, "N",
-               "measure and keep the weights' moving average over about N\n"
+               "validate and save a moving average of the weights over about N\n"
                "epochs; 0: off [transformer on text: 10]");
   group.number("--label-smoothing", o.label_smoothing, ranges::probability, "E",
-               "[0 for dates, 0.1 for text]");
-  group.number("--clip", o.clip, ranges::weight, "X", "gradient norm at most; 0: any");
+               "target probability of other tokens [0 for dates, 0.1 for text]");
+  group.number("--clip", o.clip, ranges::weight, "X", "maximum gradient norm; 0: no clipping");
   group.file("--save", o.save, "FILE",
-             "the best model goes here [TASK.safetensors]; all that\n"
-             "going on needs is in FILE.last, also after Ctrl-C. What an\n"
-             "earlier training left there becomes *.old, *.old.2, ...");
-  group.flag("--resume", o.resume, "go on from FILE.last");
+             "write the best model to FILE [TASK.safetensors], and the\n"
+             "checkpoint for --resume to FILE.last, also after Ctrl-C. Existing\n"
+             "files are renamed to *.old, *.old.2, ...");
+  group.flag("--resume", o.resume, "continue from FILE.last");
   group.number("--save-every", o.save_every, ranges::seconds_or_none, "S",
-               "seconds between two writings of FILE.last, at most");
-  group.file("--log", o.log, "FILE", "a row a validation: .csv, or JSON lines");
-  group.file("--curve", o.curve, "FILE", "how it learned, as SVG [curve.svg]");
+               "maximum seconds between two writes of FILE.last");
+  group.file("--log", o.log, "FILE", "write one row per validation: CSV for .csv, else JSON lines");
+  group.file("--curve", o.curve, "FILE", "write the learning curve as SVG [curve.svg]");
   group.file("--profile", o.profile, "FILE",
-             "where the time of some steps goes: a table at the end of training,\n"
-             "and a trace (JSON) for ui.perfetto.dev");
+             "profile some training steps: print a table at the end of training,\n"
+             "and write a trace (JSON) for ui.perfetto.dev");
   support::add_memory_options(group, o.memory);
-  group.flag("--smoke", o.smoke, "a few seconds of training; fails unless it learned");
+  group.flag("--smoke", o.smoke, "a few seconds of training; fails if the loss is too high");
   group.number("--coverage-loss", o.coverage_loss, ranges::weight, "X",
-               "weight of what looking twice at a word costs (See 2017)");
+               "weight of the coverage loss (See 2017)");
   group.file("--guided-alignment", o.guided_alignment, "FILE",
-             "what to attend to, trained with the rest (Chen 2016): for each training\n"
-             "pair a line of links SOURCE-TARGET, its tokens counted from 0");
+             "train the attention weights with these alignments (Chen 2016): one\n"
+             "line per training pair with links SOURCE-TARGET, token indices from 0");
   group.flag("--recompute", o.recompute,
-             "the rnn's encoder keeps less for the backward, and computes it\n"
-             "again: less memory, more time, the same results");
+             "encoder of the rnn: save less for backward and recompute it: less\n"
+             "memory, more time, the same results");
   group.number("--guided-weight", o.guided_weight, ranges::weight, "X",
-               "weight of what that costs");
+               "weight of the guided-alignment loss");
 }
 
 void add_use_options(support::CommandLine& line, Options& o) {
   Group group(line, "Use");
   group.files("--load", o.load, "FILE",
-              "use this model instead of training one; given again: an\n"
-              "ensemble, whose probabilities are the mean of the models'");
-  group.texts("--text", o.text, "LINE", "translate this line; may be given again");
-  group.file("--input", o.input, "FILE", "translate this file, line by line; -: standard input");
-  group.file("--output", o.output, "FILE", "where its translations go [standard output]");
+              "load a model instead of training one; repeated: an ensemble,\n"
+              "whose probabilities are the mean over the models");
+  group.texts("--text", o.text, "LINE", "translate this line; can be repeated");
+  group.file("--input", o.input, "FILE", "translate each line of this file; -: standard input");
+  group.file("--output", o.output, "FILE",
+             "write the translations of --input to this file [standard output]");
   group.file("--target-text", o.target_text, "FILE",
-             "what --input is to become, line by line: forced, for --align");
+             "given translations of --input for --align (forced decoding),\n"
+             "line by line");
   group.file("--align", o.align, "FILE",
-             "each target token's largest weight, as links SOURCE-TARGET:\n"
-             "of --input and --target-text, of --input or --text and the\n"
-             "translations found, or of the test set");
+             "write the largest weight of each target token as links SOURCE-TARGET:\n"
+             "for --input and --target-text, for --input or --text and their\n"
+             "translations, or for the test set");
   group.file("--align-weights", o.align_weights, "FILE",
-             "the same as all weights, a JSON object a line");
+             "the same with all weights, one JSON object per line");
   group.file("--heatmap", o.heatmap, "FILE",
-             "attention weights, as SVG [attention.svg after training]:\n"
+             "write the attention weights as SVG [attention.svg after training],\n"
              "for the first line of --text, --input or the test set");
   group.file("--report", o.report, "FILE",
-             "attention weights of every layer, as interactive HTML page:\n"
-             "for the first lines of --text, --input or the test set");
-  group.file("--json", o.json, "FILE", "every final figure");
+             "write the attention weights of every layer as an interactive HTML\n"
+             "page, for the first lines of --text, --input or the test set");
+  group.file("--json", o.json, "FILE", "write all final metrics as JSON");
   group.number("--beam", o.beam, ranges::beam, "N",
-               "hypotheses; 1: greedy [1 for dates, 5 for text]");
-  group.number("--length-penalty", o.length_penalty, {0, 10}, "X", "log p is divided by length^X");
+               "beam size; 1: greedy [1 for dates, 5 for text]");
+  group.number("--length-penalty", o.length_penalty, {0, 10}, "X", "divide log p by length^X");
   group.number("--max-length", o.max_length, ranges::length, "N",
-               "tokens that are read of a line, the rest is left out, and\n"
-               "tokens of its translation, which has 2 S + 12 at most for S read");
+               "maximum tokens of a source line (the rest is ignored) and of a\n"
+               "translation, which also has at most 2 S + 12 tokens for S source tokens");
   group.number("--n-best", o.n_best, ranges::beam, "N",
-               "N translations of each line, with its number and a score");
+               "print N translations of each line, with line number and score");
   group.flag("--keep-unknown", o.keep_unknown,
-             "print <unk>, and not the source word with the largest weight there");
+             "print <unk> instead of the source word with the largest weight");
   group.number("--threads", o.threads, ranges::threads, "N",
-               "[1 for dates, one a processor for text]; any number gives the same results");
+               "[1 for dates, one per processor for text]; the results do not depend on it");
 }
 
-// The only list of options that have no effect together with others.
+// All rules about options that have no effect in combination with others.
 std::vector<Rule> rules_of(const Options& o) {
   const bool rnn = o.model == "rnn";
   const bool attends = !(o.trains() && rnn && o.attention == "none");
@@ -161,7 +168,7 @@ std::vector<Rule> rules_of(const Options& o) {
   const bool translates = !o.text.empty() || (!o.input.empty() && !forced);
   const bool measures = o.trains() || !o.data.empty() || (o.text.empty() && o.input.empty());
   return {
-      {o.trains(), "only without --load, which trains nothing",
+      {o.trains(), "only without --load, which does not train",
        "--source --target --bpe --bpe-merges --min-count --max-vocab --seed "
        "--model --embed --dropout --attention --attention-weights --coverage --input-feeding "
        "--hidden --layers --heads --ffn --attention-dropout "
@@ -169,7 +176,7 @@ std::vector<Rule> rules_of(const Options& o) {
        "--label-smoothing --clip --save --resume --save-every --log --curve --profile --dry-run "
        "--memory-limit "
        "--smoke --coverage-loss --guided-alignment --recompute --guided-weight"},
-      {!o.data.empty(), "only with --data: dates have no languages, and are read by characters",
+      {!o.data.empty(), "only with --data: dates have no languages and are split into characters",
        "--source --target --bpe --bpe-merges"},
       {o.bpe.empty(), "only without --bpe", "--bpe-merges"},
       {rnn, "only with --model rnn",
@@ -184,31 +191,32 @@ std::vector<Rule> rules_of(const Options& o) {
       {o.attention == "additive", "only with --attention additive", "--coverage"},
       {!o.guided_alignment.empty(), "only with --guided-alignment", "--guided-weight"},
       {o.batch == 0, "only without --batch", "--batch-tokens"},
-      {!o.smoke || !o.save.empty(), "with --smoke only with --save: else nothing is kept",
+      {!o.smoke || !o.save.empty(), "with --smoke only with --save: otherwise nothing is saved",
        "--resume --save-every"},
-      {!o.memory.dry_run, "only without --dry-run, after which nothing is trained",
+      {!o.memory.dry_run, "only without --dry-run, which does not train",
        "--text --input --output --target-text --align --align-weights --heatmap --report --json "
        "--beam --length-penalty --max-length --n-best --keep-unknown "
        "--save --resume --save-every --log --curve --profile"},
       {!o.input.empty(), "only with --input", "--output --target-text"},
       {!forced, "only without --target-text", "--output"},
       {o.aligns(), "only with --align or --align-weights", "--target-text"},
-      {translates || measures || o.draws(), "only where something is translated",
+      {translates || measures || o.draws(), "only if something is translated",
        "--beam --length-penalty --keep-unknown --max-length"},
-      {translates, "only with lines to translate, of --text or --input", "--n-best"},
+      {translates, "only with lines to translate, from --text or --input", "--n-best"},
       {o.beam != 1, "only with a --beam above 1", "--length-penalty"},
-      {o.load.size() <= 1, "with one --load only: it shows one model", "--report"}};
+      {o.load.size() <= 1, "only with one --load: it shows one model", "--report"}};
 }
 
 void check_values(const Options& o) {
   if (o.beam > 0 && o.beam < o.n_best)
     throw CLI::ValidationError(
-        fmt::format("--n-best {} needs a --beam of at least that", o.n_best));
+        fmt::format("--n-best {}: must be at most --beam {}", o.n_best, o.beam));
   if (o.align == "-" || o.align_weights == "-")
     throw CLI::ValidationError(
-        "--align and --align-weights: a file, translations go to the output");
+        "--align, --align-weights: must be a file: standard output is for the translations");
   if (o.input == "-" && o.target_text == "-")
-    throw CLI::ValidationError("--input - and --target-text -: standard input can be one of them");
+    throw CLI::ValidationError(
+        "--input -, --target-text -: only one of them can be standard input");
 }
 
 }  // namespace
@@ -225,8 +233,8 @@ void declare_options(support::CommandLine& line, Options& o) {
 Options parse_options(int argc, char** argv) {
   Options o;
   support::CommandLine line(
-      "Learns to translate: a GRU encoder-decoder with attention or without, or a Transformer.\n"
-      "With no options: human dates to ISO dates; some seconds.\n\n"
+      "Trains a translation model: a GRU encoder-decoder with or without attention, or a\n"
+      "Transformer. Without options, it translates human dates to ISO dates (some seconds).\n\n"
       "  translate --data DIR --source de --target en --save model.safetensors\n"
       "  translate --load model.safetensors --input de.txt --output en.txt\n"
       "  translate --load model.safetensors --text 'ein hund .'\n"
@@ -240,7 +248,7 @@ Options parse_options(int argc, char** argv) {
 
 namespace {
 
-// What the two kinds of model want for the two kinds of task.
+// Defaults for each kind of model and of task.
 struct Defaults {
   std::int64_t embed, epochs;
   double lr;
@@ -259,8 +267,8 @@ Defaults defaults_of(const std::string& model, bool dates) {
   d.beta2 = 0.98;  // as in Vaswani et al. 2017, section 5.3
   d.warmup = 100;
   if (dates) return d;
-  // Wu et al. 2021, Good for Misconceived Reasons: Transformer-Tiny for Multi30k, but
-  // in batches of half the size, whose logits are quicker to work on, and with a rate to match.
+  // Wu et al. 2021, Good for Misconceived Reasons: Transformer-Tiny for Multi30k, but with half the
+  // batch size, whose logits are faster to compute, and a matching learning rate.
   return {.embed = 128,
           .epochs = 120,
           .lr = 3e-3,
@@ -291,7 +299,7 @@ void fill(T& value, T standard) {
 
 }  // namespace
 
-// What was given on the command line stays.
+// Options given on the command line do not change.
 void fill_defaults(Options& o) {
   const bool dates = o.task.dates;
   const Defaults d = defaults_of(o.model, dates);
@@ -311,9 +319,9 @@ void fill_defaults(Options& o) {
   fill(o.beam, std::max<std::int64_t>(dates ? 1 : 5, o.n_best));
   if (o.beam == 1 && o.length_penalty != Options().length_penalty)
     fovea::value_error("--length-penalty", "only with a --beam above 1");
-  // So little work for one step that a second thread costs more than it brings.
+  // Steps of the dates task are too small for more than one thread.
   if (o.threads == 0) o.threads = dates ? 1 : fovea::num_threads();
-  // Here 0 is a choice.
+  // 0 is a valid value of these options.
   if (o.warmup < 0) o.warmup = d.warmup;
   if (o.average < 0) o.average = d.average;
   if (o.dropout < 0) o.dropout = dates ? 0.0 : 0.3;

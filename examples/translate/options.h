@@ -1,4 +1,4 @@
-// What the program can be told.
+// Command-line options of translate.
 #pragma once
 
 #include <fovea/examples/support/memory_options.h>
@@ -12,11 +12,11 @@ namespace support {
 class CommandLine;
 }
 
-/// What a translator was made for: enough to find its text again.
+/// The task of a translator: identifies its training text.
 struct Task {
-  bool dates = true;  // human dates to ISO dates, made from the seed; else text from files
+  bool dates = true;  // human dates to ISO dates, generated from the seed; else text files
   std::string source = "de", target = "en";
-  std::uint64_t seed = 1;  // of everything random
+  std::uint64_t seed = 1;  // random seed
 
   std::string name() const { return dates ? "dates" : source + "-" + target; }
 };
@@ -24,18 +24,18 @@ struct Task {
 struct Options {
   // data
   Task task;
-  std::filesystem::path data;   // a folder with train, val and test files; empty: the dates task
-  std::filesystem::path bpe;    // merges of byte-pair encoding, or ...
-  std::int64_t bpe_merges = 0;  // ... so many that are learned; 0: words
+  std::filesystem::path data;   // directory with train, val and test files; empty: dates
+  std::filesystem::path bpe;    // file with the merges of byte-pair encoding
+  std::int64_t bpe_merges = 0;  // or number of learned merges; 0: words
 
-  // Here what is less than any sensible value stands for what fill_defaults() sets.
+  // Values below the valid range are replaced by fill_defaults().
 
-  std::int64_t min_count = 0;  // rarer words become <unk>
+  std::int64_t min_count = 0;  // words with fewer occurrences become <unk>
   std::int64_t max_vocab = 0;
 
   // model
   std::string model = "rnn";           // or transformer
-  std::string attention = "additive";  // of the rnn; or none, or another mechanism
+  std::string attention = "additive";  // of the rnn: mechanism, or none
   std::string attention_weights = "softmax";
   bool coverage = false;       // of additive attention
   bool input_feeding = false;  // of the rnn's decoder
@@ -45,24 +45,24 @@ struct Options {
   std::int64_t heads = 0;   // also of multihead attention in the rnn
   std::int64_t ffn = 0;
   double dropout = -1;
-  double attention_dropout = 0;  // of the transformer's weights
+  double attention_dropout = 0;  // of the transformer's attention weights
 
   // training
   std::int64_t epochs = 0;
   double max_seconds = 0;         // 0: no limit
   std::int64_t batch = 0;         // sentences
-  std::int64_t batch_tokens = 0;  // or a bound on batches as matrices; 0: none
+  std::int64_t batch_tokens = 0;  // or maximum padded tokens per batch; 0: no limit
   double lr = 0;
-  std::string schedule;       // of the rate: cosine or inverse-sqrt
-  std::int64_t warmup = -1;   // steps of rising rate before that
+  std::string schedule;       // of the learning rate: cosine or inverse-sqrt
+  std::int64_t warmup = -1;   // warm-up steps
   double beta2 = 0;           // of Adam
-  std::int64_t average = -1;  // over so many epochs the weights are averaged; 0: not at all
+  std::int64_t average = -1;  // epochs of the moving average of the weights; 0: off
   double label_smoothing = -1;
   double clip = 1.0;
-  double coverage_loss = 0;                // weight of what looking twice costs
-  std::filesystem::path guided_alignment;  // links for the training pairs
-  double guided_weight = 0.5;              // what not looking along them costs
-  bool recompute = false;                  // the rnn's encoder keeps less for the backward
+  double coverage_loss = 0;                // weight of the coverage loss
+  std::filesystem::path guided_alignment;  // file of alignments of the training pairs
+  double guided_weight = 0.5;              // weight of the guided-alignment loss
+  bool recompute = false;                  // the rnn's encoder recomputes instead of saving
   int threads = 0;
   bool resume = false;
   double save_every = 600;  // seconds
@@ -71,19 +71,19 @@ struct Options {
   // search
   std::int64_t beam = 0;
   double length_penalty = 1.0;
-  std::int64_t max_length = 1000;  // tokens that are read of a line, and of its translation
+  std::int64_t max_length = 1000;  // of a source line and of its translation
   std::int64_t n_best = 1;
-  bool keep_unknown = false;  // else <unk> becomes the source word that it looked at most
+  bool keep_unknown = false;  // else <unk> becomes the source word of largest weight
 
   // files
   std::filesystem::path save, input, output, json, heatmap, curve, report, profile;
-  std::filesystem::path target_text, align, align_weights;  // what is forced, where it looked
-  std::vector<std::filesystem::path> load;                  // several: an ensemble
+  std::filesystem::path target_text, align, align_weights;  // forced decoding, alignments
+  std::vector<std::filesystem::path> load;                  // more than one: an ensemble
   std::vector<std::string> text;
   bool smoke = false;
   support::MemoryOptions memory;
 
-  std::string resume_command;  // what a shell would be given to go on after an interrupt
+  std::string resume_command;  // command that resumes an interrupted training
 
   bool trains() const { return load.empty(); }
   bool aligns() const { return !(align.empty() && align_weights.empty()); }
@@ -91,14 +91,14 @@ struct Options {
   std::filesystem::path last() const { return save.string() + ".last"; }  // --resume reads it
 };
 
-/// Declares the options, to be read into `o`, and the rules for combinations of options.
+/// Declares the options, which are parsed into `o`, and the rules for their combinations.
 void declare_options(support::CommandLine& line, Options& o);
 
-/// Reads the command line; prints help or an error and exits where that is called for.
+/// Parses the command line; prints help or an error and exits if necessary.
 Options parse_options(int argc, char** argv);
 
-/// Sets what was not given and depends on the task, which a loaded model may change.
+/// Sets options that were not given. The defaults depend on the task, which a loaded model sets.
 void fill_defaults(Options& options);
 
-/// Error where a file that is to be written has no folder, before hours are spent on its content.
+/// Error if an output cannot be written: checked before a long training.
 void check_outputs(const Options& options);

@@ -20,11 +20,11 @@ namespace {
 inspect::HeatMap heatmap_of(const Translator& translator, const std::string& line,
                             const SearchOptions& search) {
   const std::string best = translator.translate({line}, search)[0][0].text;
-  const Alignment seen = translator.align({line}, {best}, search.max_length)[0];
+  const Alignment alignment = translator.align({line}, {best}, search.max_length)[0];
   return {.title = line + " → " + best,
-          .row_labels = seen.target,
-          .column_labels = seen.source,
-          .weights = seen.weights};
+          .row_labels = alignment.target,
+          .column_labels = alignment.source,
+          .weights = alignment.weights};
 }
 
 }  // namespace
@@ -37,16 +37,16 @@ void show_examples(const Translator& translator, const Corpus& corpus,
   const auto found = translator.translate(lines, search);
   std::cout << '\n';
   for (std::size_t i = 0; i < count; ++i) {
-    const std::string& wanted = corpus.test.target[i];
+    const std::string& reference = corpus.test.target[i];
     const std::string line =
         fmt::format("{}  →  {}{}\n", lines[i], found[i][0].text,
-                    found[i][0].text == wanted ? "" : "    (wanted: " + wanted + ")");
+                    found[i][0].text == reference ? "" : "    (reference: " + reference + ")");
     std::cout << inspect::terminal_text(line, STDOUT_FILENO);
   }
   if (translator.attends() && count > 0)
-    std::cout << "\nWhere it looked, what it wrote downwards, what it read to the right:\n\n"
+    std::cout << "\nAttention weights (rows: target tokens, columns: source tokens):\n\n"
               << inspect::draw_in_terminal(heatmap_of(translator, lines[0], search),
-                                           inspect::terminal_colour(STDOUT_FILENO));
+                                           inspect::terminal_color(STDOUT_FILENO));
 }
 
 void write_heatmap(const Translator& translator, const std::string& line,
@@ -59,7 +59,7 @@ void write_explorer(const Translator& translator, const std::vector<std::string>
   const Task& task = translator.task();
   inspect::Report report{
       .title = fmt::format("translate: {}", task.name()),
-      .description = "Where each attention layer looked while these lines were translated.",
+      .description = "Attention weights of each layer in the translation of these lines.",
       .facts = {{"model", translator.model().options().kind},
                 {"parameters", fmt::format("{}", translator.model().module().parameter_count())}}};
   const auto found = translator.translate(lines, search);
@@ -70,7 +70,7 @@ void write_explorer(const Translator& translator, const std::vector<std::string>
 
 void write_curve(const fovea::optim::TrainingResult& training, const std::string& metric,
                  const std::filesystem::path& path) {
-  // One axis for both: BLEU reaches 30 or so, exact matches 100.
+  // Scaled to one axis with the loss: BLEU is up to about 30, exact matches up to 100.
   const double scale = metric == "bleu" ? 10 : 100;
   inspect::Series loss{.name = "training loss"};
   inspect::Series validation{.name = fmt::format("validation {} / {:g}", metric, scale)};
@@ -80,12 +80,12 @@ void write_curve(const fovea::optim::TrainingResult& training, const std::string
     validation.x.push_back(p.seconds);
     validation.y.push_back(p.validation / scale);
   }
-  fovea::write_file_atomically(path, inspect::draw_as_svg({.title = "How it learned",
+  fovea::write_file_atomically(path, inspect::draw_as_svg({.title = "Learning curve",
                                                            .x_label = "seconds of training",
                                                            .series = {loss, validation}}));
 }
 
-void write_json(const Figures& f, const Translator& translator, const std::filesystem::path& path) {
+void write_json(const Metrics& f, const Translator& translator, const std::filesystem::path& path) {
   const ModelOptions& model = translator.model().options();
   nlohmann::ordered_json json{{"task", translator.task().name()}, {"model", model.kind}};
   if (!f.metric.empty()) json.update({{f.metric, f.score}, {"loss", f.loss}});
@@ -109,7 +109,7 @@ std::string translate_lines(const Translator& translator, const std::vector<std:
   std::vector<std::size_t> shortened;
   const auto found = translator.translate(lines, search, &shortened);
   for (const std::size_t line : shortened)
-    std::cerr << fmt::format("line {} has more tokens than --max-length {}: its end is not read\n",
+    std::cerr << fmt::format("line {} has more tokens than --max-length {}: the rest is ignored\n",
                              line + 1, search.max_length);
   std::string text;
   for (std::size_t i = 0; i < found.size(); ++i) {

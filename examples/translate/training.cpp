@@ -20,7 +20,7 @@ namespace {
 
 optim::Schedule schedule_of(const Options& o, std::int64_t batches_per_epoch) {
   const std::int64_t rising = o.warmup;
-  // noam() for a width of 1: its peak is o.lr.
+  // noam() with width 1, scaled so that its peak is o.lr.
   if (o.schedule == "inverse-sqrt")
     return optim::noam(1, std::max<std::int64_t>(1, rising),
                        o.lr * std::sqrt(static_cast<double>(std::max<std::int64_t>(1, rising))));
@@ -39,12 +39,12 @@ optim::TrainerOptions trainer_options(const Translator& translator, const Option
                           .metadata = translator.metadata(),
                           .resume = options.resume,
                           .log = options.log};
-  // A moving average over n steps, and one with this decay, are of equal age: (n - 1) / 2 steps.
+  // An average over n steps and one with this decay have the same mean age: (n - 1) / 2 steps.
   if (options.average > 0)
     t.average =
         1 - 2 / (static_cast<double>(options.average) * static_cast<double>(batches_per_epoch) + 1);
   if (options.max_seconds > 0) t.max_seconds = options.max_seconds;
-  // The dates' epochs are few and short: a curve needs more points.
+  // The dates task has few epochs: more validations give a curve.
   if (options.task.dates) t.validate_every = std::max<std::int64_t>(1, batches_per_epoch / 4);
   if (options.save.empty()) return t;
   t.best = options.save;
@@ -57,13 +57,13 @@ std::int64_t target_tokens(const data::TranslationBatch& batch) {
   return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
 
-// Of the batches that translate() searches when it is given all of `lines`: the one with the
-// longest lines, and the one with the most tokens.
-std::vector<data::Lines> longest_batches(const Speller& speller, const data::Lines& lines) {
+// Of the batches that translate() would search for `lines`: the one with the longest lines, and the
+// one with the most tokens.
+std::vector<data::Lines> longest_batches(const Tokenizer& tokenizer, const data::Lines& lines) {
   std::vector<std::int64_t> lengths;
   data::Lines spelled;
   for (const std::string& line : lines) {
-    const std::int64_t length = std::ssize(speller.encode_source(line));
+    const std::int64_t length = std::ssize(tokenizer.encode_source(line));
     if (length == 0) continue;
     lengths.push_back(std::min(length, SearchOptions().max_length) + 1);
     spelled.push_back(line);
@@ -85,11 +85,11 @@ std::vector<data::Lines> longest_batches(const Speller& speller, const data::Lin
   return found;
 }
 
-// All that the trainer is given.
-class Course {
+// Task and options of the trainer.
+class TrainingSetup {
  public:
-  Course(Translator& translator, const Corpus& corpus, const Pairs& pairs, const Options& options,
-         fovea::Rng& rng)
+  TrainingSetup(Translator& translator, const Corpus& corpus, const Pairs& pairs,
+                const Options& options, fovea::Rng& rng)
       : translator_(translator),
         pairs_(pairs),
         epochs_(pairs.lengths, bucket_options(options)),
@@ -107,17 +107,17 @@ class Course {
             .validate = [&] { return score(translator, corpus, corpus.validation, {.beam = 1}); },
             .set_training = [&](bool on) { translator.model().module().train(on); }};
   }
-  Course(const Course&) = delete;
-  Course& operator=(const Course&) = delete;
+  TrainingSetup(const TrainingSetup&) = delete;
+  TrainingSetup& operator=(const TrainingSetup&) = delete;
 
  private:
   optim::TrainingTask::Loss loss(std::int64_t epoch, std::int64_t number, double smoothing) {
     translator_.model().module().train();
     const data::Ids& rows = epochs_.at(epoch)[static_cast<std::size_t>(number)];
     const auto batch = pairs_.batch(rows);
-    const fovea::Tensor look =
+    const fovea::Tensor links =
         pairs_.links.empty() ? fovea::Tensor() : links_of(pairs_.links, rows, batch);
-    return {translator_.training_loss(batch, smoothing, look), target_tokens(batch)};
+    return {translator_.training_loss(batch, smoothing, links), target_tokens(batch)};
   }
 
   Translator& translator_;
@@ -134,17 +134,17 @@ class Course {
 }  // namespace
 
 data::BucketOptions bucket_options(const Options& options) {
-  // With a bound on tokens there need be none on sentences.
+  // With a maximum number of tokens, the number of sentences is not limited.
   const std::int64_t sentences =
       options.batch > 0 ? options.batch : std::numeric_limits<std::int64_t>::max();
   return {.batch_size = sentences, .max_tokens = options.batch_tokens, .seed = options.task.seed};
 }
 
-Pairs::Pairs(const Speller& speller, const data::ParallelText& text) {
+Pairs::Pairs(const Tokenizer& tokenizer, const data::ParallelText& text) {
   for (std::int64_t i = 0; i < text.size(); ++i) {
     const auto row = static_cast<std::size_t>(i);
-    sources.push_back(speller.encode_source(text.source[row]));
-    targets.push_back(speller.encode_target(text.target[row]));
+    sources.push_back(tokenizer.encode_source(text.source[row]));
+    targets.push_back(tokenizer.encode_target(text.target[row]));
   }
   lengths = data::pair_lengths(sources, targets);
 }
@@ -153,28 +153,28 @@ data::TranslationBatch Pairs::batch(const data::Ids& rows) const {
   return data::translation_batch(sources, targets, rows);
 }
 
-fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& corpus,
+fovea::nn::inspect::CostLedger forecast(const Tokenizer& tokenizer, const Corpus& corpus,
                                         const Pairs& pairs, const Options& options) {
-  fovea::Rehearsal rehearsal;
+  fovea::DryRun dry_run;
   fovea::Rng rng(options.task.seed);
-  Translator translator(speller, options, rng);
-  Course course(translator, corpus, pairs, options, rng);
-  const std::vector<data::Lines> longest = longest_batches(speller, corpus.validation.source);
+  Translator translator(tokenizer, options, rng);
+  TrainingSetup setup(translator, corpus, pairs, options, rng);
+  const std::vector<data::Lines> longest = longest_batches(tokenizer, corpus.validation.source);
   return support::forecast(
-      rehearsal, translator.model().module(), course.task, course.trainer,
+      dry_run, translator.model().module(), setup.task, setup.trainer,
       support::largest_batches(pairs.lengths, bucket_options(options), options.epochs), [&] {
         for (const data::Lines& batch : longest) translator.translate(batch, {.beam = 1});
       });
 }
 
-optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Pairs& pairs,
-                            const Options& options, fovea::Rng& rng,
-                            const optim::TrainingLock* lock) {
-  Course course(translator, corpus, pairs, options, rng);
-  course.trainer.lock = lock;
+optim::TrainingResult train_model(Translator& translator, const Corpus& corpus, const Pairs& pairs,
+                                  const Options& options, fovea::Rng& rng,
+                                  const optim::TrainingLock* lock) {
+  TrainingSetup setup(translator, corpus, pairs, options, rng);
+  setup.trainer.lock = lock;
   support::Profiling profiling(options.profile);
   optim::TrainingResult result =
-      optim::train(profiling.watch(course.task), course.trainer, support::Display(corpus.metric));
+      optim::train(profiling.watch(setup.task), setup.trainer, support::Display(corpus.metric));
   profiling.finish();
   return result;
 }
@@ -194,7 +194,7 @@ double score(const Translator& translator, const Corpus& corpus, const data::Par
 double mean_loss(const Translator& translator, const data::ParallelText& text) {
   const fovea::NoGrad guard;
   translator.eval();
-  const Pairs pairs(translator.speller(), text);
+  const Pairs pairs(translator.tokenizer(), text);
   double sum = 0;
   std::int64_t tokens = 0;
   for (const data::Ids& rows : data::sorted_batches(pairs.lengths, Translator::search_batch)) {

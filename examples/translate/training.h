@@ -1,4 +1,4 @@
-// Teaching a Translator, and measuring what it learned.
+// Training and evaluation of a Translator.
 #pragma once
 
 #include <fovea/nn/inspect/cost.h>
@@ -6,42 +6,43 @@
 
 #include "alignment.h"
 
-/// What was reached, for people and for --json.
-struct Figures {
-  std::string metric = {};            // "exact_match" or "bleu"; empty: nothing was measured
-  double score = 0;                   // per cent, on the test set
-  double loss = 0;                    // on the test set, nats a token, without smoothing
+/// Metrics of a training, for output and --json.
+struct Metrics {
+  std::string metric = {};            // "exact_match" or "bleu"; empty: not evaluated
+  double score = 0;                   // percent, on the test set
+  double loss = 0;                    // on the test set, nats per token, without label smoothing
   double seconds = 0;                 // of training
-  double tokens_per_second = 0;       // target tokens while training
-  std::string stopped_by = "loaded";  // or why training ended
-  std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training, before and after
+  double tokens_per_second = 0;       // target tokens in training
+  std::string stopped_by = "loaded";  // or the reason why training ended
+  std::int64_t forecast_peak_bytes = 0, peak_bytes = 0;  // of training: forecast and measured
 };
 
 /// Sentence pairs as ids.
 struct Pairs {
   std::vector<fovea::nn::data::Ids> sources, targets;
   std::vector<fovea::nn::data::PairLength> lengths;
-  std::vector<Links> links = {};  // where to look, of every pair, or none
+  std::vector<Links> links = {};  // alignments of all pairs, or empty
 
-  Pairs(const Speller& speller, const fovea::nn::data::ParallelText& text);
+  Pairs(const Tokenizer& tokenizer, const fovea::nn::data::ParallelText& text);
   fovea::nn::data::TranslationBatch batch(const fovea::nn::data::Ids& rows) const;
 };
 
-/// How training batches are made.
+/// Options of the training batches.
 fovea::nn::data::BucketOptions bucket_options(const Options& options);
 
-/// What a training step of the largest batch will take, and a validation's last searches. Nothing
-/// is trained.
-fovea::nn::inspect::CostLedger forecast(const Speller& speller, const Corpus& corpus,
+/// Forecast of the cost of a training step with the largest batch and of the largest searches of a
+/// validation. Does not train.
+fovea::nn::inspect::CostLedger forecast(const Tokenizer& tokenizer, const Corpus& corpus,
                                         const Pairs& pairs, const Options& options);
 
-/// Trains with live progress on standard error. lock: of the files to write, if it is held. pairs:
-/// the corpus's training text.
-fovea::optim::TrainingResult teach(Translator& translator, const Corpus& corpus, const Pairs& pairs,
-                                   const Options& options, fovea::Rng& rng,
-                                   const fovea::optim::TrainingLock* lock = nullptr);
+/// Trains and prints progress to standard error. lock: of the output files, if already locked.
+/// pairs: the corpus's training text.
+fovea::optim::TrainingResult train_model(Translator& translator, const Corpus& corpus,
+                                         const Pairs& pairs, const Options& options,
+                                         fovea::Rng& rng,
+                                         const fovea::optim::TrainingLock* lock = nullptr);
 
-/// Per cent: exact matches, or BLEU on the tokenised text.
+/// In percent: exact matches, or BLEU on the tokenized text.
 double score(const Translator& translator, const Corpus& corpus,
              const fovea::nn::data::ParallelText& text, const SearchOptions& search);
 

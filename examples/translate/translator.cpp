@@ -23,19 +23,19 @@ using fovea::Tensor;
 namespace {
 
 constexpr const char* kKind = "fovea translate 2";
-constexpr const char* kOldKind = "fovea translate 1";  // recurrent models alone, of words
+constexpr const char* kOldKind = "fovea translate 1";  // recurrent models of words only
 
 bool is_blank(const std::string& line) { return data::tokenize(line, data::Unit::words).empty(); }
 
-// Of tokens or ids.
+// List: tokens or ids.
 template <class List>
 List first_tokens(List all, std::int64_t most) {
   if (std::ssize(all) > most) all.resize(static_cast<std::size_t>(most));
   return all;
 }
 
-// Products of few rows are computed in another way, with other rounding: copies of the first line
-// fill a small batch up, so that a line's bits do not depend on the other lines.
+// Matrix products with few rows use another kernel with different rounding. Small batches are
+// padded with copies of the first line, so that results do not depend on the other lines.
 constexpr std::int64_t least_rows = 16;
 
 data::Ids filled(data::Ids rows) {
@@ -51,18 +51,19 @@ std::string metadata_of(const fovea::SafetensorsFile& file, const std::string& k
 void check_kind(const fovea::SafetensorsFile& file) {
   const std::string kind = metadata_of(file, "kind");
   if (kind != kKind && kind != kOldKind)
-    fovea::format_error("load", "{} was not written by translate: its kind is '{}', not '{}'",
+    fovea::format_error("load", "{}: kind = '{}': must be '{}', a model of translate",
                         file.source(), kind, kKind);
   if (file.find("place.counts"))
-    fovea::format_error("load", "{} is for --resume: the model is in the file without '.last'",
-                        file.source());
+    fovea::format_error(
+        "load", "{}: is a checkpoint for --resume, the model is in the file without '.last'",
+        file.source());
 }
 
-ModelOptions model_options(const Options& o, const Speller& speller) {
+ModelOptions model_options(const Options& o, const Tokenizer& tokenizer) {
   return {.kind = o.model,
-          .source_vocab = speller.source().size(),
-          .target_vocab = speller.target().size(),
-          .joint = speller.joint(),
+          .source_vocab = tokenizer.source().size(),
+          .target_vocab = tokenizer.target().size(),
+          .joint = tokenizer.joint(),
           .embed = o.embed,
           .dropout = o.dropout,
           .hidden = o.hidden,
@@ -79,7 +80,7 @@ ModelOptions model_options(const Options& o, const Speller& speller) {
           .attention_dropout = o.attention_dropout};
 }
 
-// Over the real target tokens.    logits: (N, V), packed
+// Mean over the target tokens without padding.    logits: (N, V), packed
 Tensor cross_entropy_of(const Tensor& logits, const data::TranslationBatch& batch,
                         double smoothing) {
   const fovea::RaggedIndex real(batch.target_output.lengths);
@@ -89,21 +90,21 @@ Tensor cross_entropy_of(const Tensor& logits, const data::TranslationBatch& batc
 
 }  // namespace
 
-Translator::Translator(Task task, Speller speller, std::unique_ptr<Model> model)
-    : task_(std::move(task)), speller_(std::move(speller)) {
+Translator::Translator(Task task, Tokenizer tokenizer, std::unique_ptr<Model> model)
+    : task_(std::move(task)), tokenizer_(std::move(tokenizer)) {
   models_.push_back(std::move(model));
   models_[0]->module().name_tree("translate");
 }
 
-Translator::Translator(Speller speller, const Options& o, fovea::Rng& rng)
-    : task_(o.task), speller_(std::move(speller)) {
-  models_.push_back(Model::make(model_options(o, speller_), rng));
+Translator::Translator(Tokenizer tokenizer, const Options& o, fovea::Rng& rng)
+    : task_(o.task), tokenizer_(std::move(tokenizer)) {
+  models_.push_back(Model::make(model_options(o, tokenizer_), rng));
   models_[0]->module().name_tree("translate");
 }
 
 std::string Translator::describe() const {
   nlohmann::json json = to_json(model().options());
-  json.update({{"unit", data::unit_name(speller_.unit())},
+  json.update({{"unit", data::unit_name(tokenizer_.unit())},
                {"dates", task_.dates},
                {"source", task_.source},
                {"target", task_.target},
@@ -113,7 +114,7 @@ std::string Translator::describe() const {
 
 fovea::Metadata Translator::metadata() const {
   fovea::Metadata metadata{{"kind", kKind}, {"options", describe()}};
-  speller_.write(metadata);
+  tokenizer_.write(metadata);
   return metadata;
 }
 
@@ -130,12 +131,12 @@ Translator Translator::load(const std::filesystem::path& path, fovea::Rng& rng) 
             .source = saved.text("source"),
             .target = saved.text("target"),
             .seed = saved.number<std::uint64_t>("seed", support::ranges::seed)};
-  Speller speller(file, data::unit_named(saved.choice("unit", {"words", "characters"})));
-  options.source_vocab = speller.source().size();
-  options.target_vocab = speller.target().size();
+  Tokenizer tokenizer(file, data::unit_named(saved.choice("unit", {"words", "characters"})));
+  options.source_vocab = tokenizer.source().size();
+  options.target_vocab = tokenizer.target().size();
   support::compare_tensors(
       file, [&](fovea::Rng& unused) { return Model::make(options, unused)->module().state(); });
-  Translator t(std::move(task), std::move(speller), Model::make(options, rng));
+  Translator t(std::move(task), std::move(tokenizer), Model::make(options, rng));
   fovea::load_into(file, t.model().module().state(), {.finite = true});
   return t;
 }
@@ -143,15 +144,15 @@ Translator Translator::load(const std::filesystem::path& path, fovea::Rng& rng) 
 void Translator::add(const std::filesystem::path& path, fovea::Rng& rng) {
   Translator other = load(path, rng);
   if (other.task_.name() != task_.name())
-    fovea::value_error("load", "{} translates {}, and the first model {}: no ensemble",
+    fovea::value_error("load", "{}: task = {}: must be {}, the task of the first model",
                        path.string(), other.task_.name(), task_.name());
-  if (!(other.speller_ == speller_))
+  if (!(other.tokenizer_ == tokenizer_))
     fovea::value_error("load",
-                       "{} has other vocabularies than the first model ({} and {} tokens, not {} "
-                       "and {}): an ensemble must share them",
-                       path.string(), other.speller_.source().size(),
-                       other.speller_.target().size(), speller_.source().size(),
-                       speller_.target().size());
+                       "{}: vocabularies of {} and {} tokens: must equal those of the first model, "
+                       "with {} and {} tokens",
+                       path.string(), other.tokenizer_.source().size(),
+                       other.tokenizer_.target().size(), tokenizer_.source().size(),
+                       tokenizer_.target().size());
   models_.push_back(std::move(other.models_[0]));
 }
 
@@ -178,9 +179,9 @@ Tensor Translator::loss(const data::TranslationBatch& batch, double smoothing) c
 Tensor Translator::training_loss(const data::TranslationBatch& batch, double smoothing,
                                  const Tensor& links) const {
   const ModelOptions& o = model().options();
-  const bool looks = o.coverage_loss > 0 || o.guided_weight > 0;
+  const bool use_weights = o.coverage_loss > 0 || o.guided_weight > 0;
   Tensor weights;  // (B, T, S)
-  const Tensor logits = model().logits(batch, looks ? &weights : nullptr);
+  const Tensor logits = model().logits(batch, use_weights ? &weights : nullptr);
   Tensor loss = cross_entropy_of(logits, batch, smoothing);
   if (o.coverage_loss > 0)
     loss = loss + o.coverage_loss * nn::coverage_loss(weights, batch.target_output.lengths);
@@ -220,8 +221,8 @@ std::vector<std::vector<nn::Hypothesis>> Translator::search(const std::vector<da
 
 std::vector<data::Ids> Translator::search_batches(const std::vector<std::int64_t>& lengths,
                                                   std::int64_t beam) {
-  constexpr std::int64_t most_rows = 512;       // hypotheses that a step takes on
-  constexpr std::int64_t most_tokens = 16'384;  // of sources, padded, that are attended
+  constexpr std::int64_t most_rows = 512;       // hypotheses per step
+  constexpr std::int64_t most_tokens = 16'384;  // attended source tokens per step, with padding
   const std::int64_t most = std::min(search_batch, std::max<std::int64_t>(1, most_rows / beam));
   data::Ids rows(lengths.size());
   std::iota(rows.begin(), rows.end(), 0);
@@ -244,17 +245,17 @@ std::vector<std::vector<Translation>> Translator::translate(
     std::vector<std::size_t>* shortened) const {
   const fovea::NoGrad guard;
   eval();
-  std::vector<std::size_t> places;  // of the lines that are not blank
+  std::vector<std::size_t> indices;  // of non-blank lines
   std::vector<data::Tokens> tokens;
   std::vector<data::Ids> sources;
   std::vector<std::int64_t> lengths;
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (is_blank(lines[i])) continue;
-    places.push_back(i);
-    data::Tokens all = speller_.cut(lines[i]);
+    indices.push_back(i);
+    data::Tokens all = tokenizer_.cut(lines[i]);
     if (std::ssize(all) > options.max_length && shortened) shortened->push_back(i);
     tokens.push_back(first_tokens(std::move(all), options.max_length));
-    sources.push_back(speller_.source().encode(tokens.back()));
+    sources.push_back(tokenizer_.source().encode(tokens.back()));
     sources.back().push_back(data::Vocab::eos);
     lengths.push_back(std::ssize(sources.back()));
   }
@@ -265,7 +266,7 @@ std::vector<std::vector<Translation>> Translator::translate(
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto row = static_cast<std::size_t>(rows[i]);
       for (const nn::Hypothesis& h : found[i])
-        results[places[row]].push_back(
+        results[indices[row]].push_back(
             {spell(tokens[row], h.tokens, options.replace_unknown), h.score});
     }
   }
@@ -277,18 +278,19 @@ std::vector<std::vector<Translation>> Translator::translate(
 std::string Translator::spell(const std::vector<std::string>& source, const data::Ids& target,
                               bool replace_unknown) const {
   std::vector<std::string> words;
-  for (const std::int64_t id : target) words.push_back(speller_.target().token(id));
+  for (const std::int64_t id : target) words.push_back(tokenizer_.target().token(id));
   const bool unknown = std::find(target.begin(), target.end(), data::Vocab::unk) != target.end();
   if (replace_unknown && unknown && attends()) {
-    const Alignment seen = align_ids({source}, {target})[0];
+    const Alignment alignment = align_ids({source}, {target})[0];
     for (std::size_t t = 0; t < target.size(); ++t) {
       if (target[t] != data::Vocab::unk) continue;
-      const auto row = seen.weights.begin() + static_cast<std::ptrdiff_t>(t * seen.source.size());
+      const auto row =
+          alignment.weights.begin() + static_cast<std::ptrdiff_t>(t * alignment.source.size());
       const auto best = std::max_element(row, row + static_cast<std::ptrdiff_t>(source.size()));
       words[t] = source[static_cast<std::size_t>(best - row)];
     }
   }
-  return speller_.join(words);
+  return tokenizer_.join(words);
 }
 
 std::vector<Alignment> Translator::align(const std::vector<std::string>& sources,
@@ -297,13 +299,13 @@ std::vector<Alignment> Translator::align(const std::vector<std::string>& sources
   std::vector<data::Tokens> read;
   std::vector<data::Ids> written;
   for (const std::string& line : sources)
-    read.push_back(first_tokens(speller_.cut(line), max_length));
+    read.push_back(first_tokens(tokenizer_.cut(line), max_length));
   for (const std::string& line : targets)
-    written.push_back(first_tokens(speller_.encode_target(line), max_length));
+    written.push_back(first_tokens(tokenizer_.encode_target(line), max_length));
   return align_ids(read, written);
 }
 
-// Where each step looked: the mean of the models that attend.    (B, T, S)
+// Attention weights of each step, the mean over the models with attention.    (B, T, S)
 Tensor Translator::forced_weights(const data::TranslationBatch& batch) const {
   const Tensor ids = batch.target_input.tensor();  // (B, T)
   std::vector<Tensor> of_models;
@@ -323,7 +325,7 @@ std::vector<Alignment> Translator::align_ids(const std::vector<data::Tokens>& so
   const fovea::NoGrad guard;
   eval();
   std::vector<data::Ids> read;
-  for (const data::Tokens& source : sources) read.push_back(speller_.source().encode(source));
+  for (const data::Tokens& source : sources) read.push_back(tokenizer_.source().encode(source));
   std::vector<Alignment> alignments(sources.size());
   std::vector<std::int64_t> lengths;
   for (const data::Ids& ids : read) lengths.push_back(std::ssize(ids) + 1);
@@ -331,16 +333,17 @@ std::vector<Alignment> Translator::align_ids(const std::vector<data::Tokens>& so
     const Tensor weights = forced_weights(data::translation_batch(read, targets, filled(rows)));
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto row = static_cast<std::size_t>(rows[i]);
-      Alignment& seen = alignments[row];
-      seen.source = sources[row];
-      seen.source.push_back("<eos>");
-      for (const std::int64_t id : targets[row]) seen.target.push_back(speller_.target().token(id));
-      seen.target.push_back("<eos>");
+      Alignment& alignment = alignments[row];
+      alignment.source = sources[row];
+      alignment.source.push_back("<eos>");
+      for (const std::int64_t id : targets[row])
+        alignment.target.push_back(tokenizer_.target().token(id));
+      alignment.target.push_back("<eos>");
       if (!weights.defined()) continue;
       const Tensor own = fovea::select(weights, 0, static_cast<std::int64_t>(i));  // (T, S)
-      seen.weights = fovea::narrow(fovea::narrow(own, 0, 0, std::ssize(seen.target)), 1, 0,
-                                   std::ssize(seen.source))
-                         .to_vector<double>();
+      alignment.weights = fovea::narrow(fovea::narrow(own, 0, 0, std::ssize(alignment.target)), 1,
+                                        0, std::ssize(alignment.source))
+                              .to_vector<double>();
     }
   }
   return alignments;
@@ -351,10 +354,10 @@ nn::inspect::ReportSentence Translator::explain(const std::string& source,
                                                 std::int64_t max_length) const {
   const fovea::NoGrad guard;
   eval();
-  const std::vector<data::Ids> sources{first_tokens(speller_.encode_source(source), max_length)},
-      targets{first_tokens(speller_.encode_target(target), max_length)};
-  data::Tokens read = first_tokens(speller_.cut(source), max_length),
-               written = first_tokens(speller_.cut(target), max_length);
+  const std::vector<data::Ids> sources{first_tokens(tokenizer_.encode_source(source), max_length)},
+      targets{first_tokens(tokenizer_.encode_target(target), max_length)};
+  data::Tokens read = first_tokens(tokenizer_.cut(source), max_length),
+               written = first_tokens(tokenizer_.cut(target), max_length);
   read.push_back("<eos>");
   data::Tokens so_far = written;
   so_far.insert(so_far.begin(), "<bos>");

@@ -21,7 +21,7 @@ Tensor AdditiveAttention::project(const Tensor& key) const { return key_proj(key
 
 AttentionOutput AdditiveAttention::step(const Tensor& query, const AttentionMemory& memory,
                                         std::vector<Tensor>&) const {
-  return additive_look(query_proj(query), memory, score, weights_);
+  return additive_attend(query_proj(query), memory, score, weights_);
 }
 
 void AdditiveAttention::visit(Visitor& v) {

@@ -11,28 +11,28 @@ namespace fovea::nn {
 
 Tensor coverage_loss(const Tensor& weights, const std::vector<std::int64_t>& lengths) {
   if (weights.rank() != 3 || weights.dim(0) != static_cast<std::int64_t>(lengths.size()))
-    shape_error("coverage_loss", "weights {} and {} lengths: they must be (B, T, S) and B",
+    shape_error("coverage_loss", "weights {} and {} lengths: must be (B, T, S) and B",
                 weights.shape().str(), lengths.size());
-  const RaggedIndex real(lengths);
-  if (real.max_length() > weights.dim(1))
-    shape_error("coverage_loss", "weights {} and a length of {}: it must be at most T",
-                weights.shape().str(), real.max_length());
+  const RaggedIndex index(lengths);
+  if (index.max_length() > weights.dim(1))
+    shape_error("coverage_loss", "weights {} and a length of {}: must be at most T",
+                weights.shape().str(), index.max_length());
   const Tensor before = cumsum(weights, 1) - weights;      // (B, T, S)
   const Tensor again = sum(minimum(weights, before), -1);  // (B, T)
-  const auto steps = static_cast<double>(std::max<std::int64_t>(1, real.total()));
-  return sum(pack(again, real).values) / steps;
+  const auto steps = static_cast<double>(std::max<std::int64_t>(1, index.total()));
+  return sum(pack(again, index).values) / steps;
 }
 
 Tensor guided_alignment_loss(const Tensor& weights, const Tensor& links) {
   if (weights.rank() != 3 || !(weights.shape() == links.shape()))
-    shape_error("guided_alignment_loss", "weights {}, links {}: they must be equal, (B, T, S)",
+    shape_error("guided_alignment_loss", "weights {}, links {}: must be equal, (B, T, S)",
                 weights.shape().str(), links.shape().str());
-  constexpr double least = 1e-7;
-  const Tensor given = numbers_of(links).to(weights.dtype());
-  const Tensor number = sum(given, -1, true);              // (B, T, 1)
-  const Tensor linked = gt(number, 0.0);                   // (B, T, 1)
-  const Tensor rows = given / where(linked, number, 1.0);  // sum to 1 or 0
-  const Tensor costs = log(where(linked, weights, 1.0) + least);
+  constexpr double epsilon = 1e-7;
+  const Tensor constant_links = without_graph(links).to(weights.dtype());
+  const Tensor total = sum(constant_links, -1, true);              // (B, T, 1)
+  const Tensor linked = gt(total, 0.0);                            // (B, T, 1)
+  const Tensor rows = constant_links / where(linked, total, 1.0);  // sum to 1 or 0
+  const Tensor costs = log(where(linked, weights, 1.0) + epsilon);
   const auto steps = sum(linked).item<std::int64_t>();
   return sum(rows * costs) / -static_cast<double>(std::max<std::int64_t>(1, steps));
 }

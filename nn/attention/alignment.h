@@ -1,6 +1,6 @@
-// Losses of where a decoder looks.
+// Losses on the attention weights of a decoder.
 //
-// B batch, T steps of the decoder, S source words.
+// B batch, T decoder steps, S source words.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -9,17 +9,18 @@
 
 namespace fovea::nn {
 
-/// mean over the real steps of sum_s min(a_ts, m_ts),   m_t = sum_{u < t} a_u
-/// What is looked at again costs (See et al. 2017, Get To The Point, section 2.3, equation 12); 0
-/// if every word is looked at once. Over no step it is 0. weights: (B, T, S), anything behind a
-/// target's end  lengths: of the targets, B, each at most T  ->  ().   ShapeError.
+/// mean over the steps that are not padding of sum_s min(a_ts, m_ts),   m_t = sum_{u < t} a_u
+/// Penalizes repeated attention to a source word (See et al. 2017, Get To The Point, section 2.3,
+/// equation 12); 0 if every word is attended once, and 0 without steps.
+/// weights: (B, T, S), with any values after the end of a target
+/// lengths: of the targets, B values, each at most T  ->  ().   ShapeError.
 Tensor coverage_loss(const Tensor& weights, const std::vector<std::int64_t>& lengths);
 
-/// - mean over the linked steps of sum_s l_ts log(a_ts + 1e-7),   l_t = link_t / sum_s link_ts
+/// - mean over the steps with a link of sum_s l_ts log(a_ts + 1e-7),   l_t = link_t / sum_s link_ts
 /// The cross-entropy between a given alignment and the weights (Chen et al. 2016, Guided Alignment
-/// Training for Topic-Aware Neural Machine Translation); steps without a link do not count,
-/// whatever their weights, and over none it is 0. The small number keeps a weight of 0 finite.
-/// weights: (B, T, S)  links: (B, T, S), >= 0 and without gradient  ->  ().   ShapeError.
+/// Training for Topic-Aware Neural Machine Translation). Steps without a link are ignored, whatever
+/// their weights; without any link the loss is 0. The term 1e-7 keeps the loss of a weight 0
+/// finite. weights: (B, T, S)  links: (B, T, S), >= 0, treated as constants  ->  ().   ShapeError.
 Tensor guided_alignment_loss(const Tensor& weights, const Tensor& links);
 
 }  // namespace fovea::nn

@@ -16,7 +16,7 @@ struct Watch {
   std::thread::id thread;
 };
 
-// Outside of the layers, which are constant while several threads use them.
+// Global rather than a member of the layers, which stay const while several threads use them.
 struct Watches {
   std::mutex mutex;
   std::vector<Watch> all;
@@ -26,7 +26,7 @@ struct Watches {
 Watches& watches() {
   static Watches* instance = [] {
     auto* made = new Watches;  // never destroyed: a static model may outlive it
-    // Held across fork(): the child would wait forever for a thread that it does not have.
+    // Locked across fork(), or the child could wait forever for a mutex held by a missing thread.
     const auto unlock = [] { watches().mutex.unlock(); };
     pthread_atfork([] { watches().mutex.lock(); }, unlock, unlock);
     return made;
@@ -78,9 +78,9 @@ void Attention::unwatch_all(AttentionObserver& observer) {
 
 bool Attention::watched() const { return !observers_of(this).empty(); }
 
-// Without the lock: what an observer does may watch or unwatch.
+// Called without the lock: an observer may call watch() or unwatch().
 void Attention::report(const AttentionCall& call) const {
-  for (AttentionObserver* observer : observers_of(this)) observer->see(*this, call);
+  for (AttentionObserver* observer : observers_of(this)) observer->on_attention(*this, call);
 }
 
 }  // namespace fovea::nn

@@ -17,12 +17,12 @@ AttentionOutput CoverageAttention::step(const Tensor& query, const AttentionMemo
                                         std::vector<Tensor>& state) const {
   const std::int64_t rows = query.dim(0) * query.dim(1), S = memory.values.dim(1);
   if (state.size() != 1 || !(state[0].shape() == Shape{rows, S}))
-    state_error("CoverageAttention", "the state must be the sum of past weights, ({}, {})", rows,
-                S);
-  const Tensor places = unsqueeze(state[0], -1) * coverage;  // (B K, S, A)
-  const AttentionOutput seen = additive_look(query_proj(query), memory, places, score, weights());
-  state[0] = state[0] + reshape(seen.weights, {rows, S});
-  return seen;
+    state_error("CoverageAttention", "state: must be the sum of past weights, ({}, {})", rows, S);
+  const Tensor key_bias = unsqueeze(state[0], -1) * coverage;  // (B K, S, A)
+  const AttentionOutput output =
+      additive_attend(query_proj(query), memory, key_bias, score, weights());
+  state[0] = state[0] + reshape(output.weights, {rows, S});
+  return output;
 }
 
 void CoverageAttention::visit(Visitor& v) {

@@ -1,4 +1,4 @@
-// Additive attention that knows how much it has already looked at each key.
+// Additive attention with coverage: the sum of the past weights of each key enters the score.
 #pragma once
 
 #include <fovea/nn/attention/additive.h>
@@ -7,14 +7,15 @@ namespace fovea::nn {
 
 /// Additive attention with a coverage feature (See et al. 2017, Get To The Point: Summarization
 /// with Pointer-Generator Networks, section 2.3; Tu et al. 2016, Modeling Coverage for Neural
-/// Machine Translation), one query a step:
-///   m_t = sum_{u < t} a_u, what was looked at before
+/// Machine Translation), one query per step:
+///   m_t = sum_{u < t} a_u, the coverage before step t
 ///   e_ts = v . tanh(W_q q_t + W_k k_s + w m_ts + b),   a_t = softmax(e_t),   c_t = sum_s a_ts x_s
-/// query: (B, T, query_dim)  key: (B, S, key_dim)  value: (B, S, C)  ->  (B, T, C); look() gives
-/// the weights (B, T, S) too. The state is m_t, (B K, S), zeros before the first step; gradients
-/// flow through it. A query that keeps no key has context and weights 0. Parameters: those of
-/// AdditiveAttention, and coverage (A): w. What keeps it from looking twice is coverage_loss() of
-/// alignment.h. ValueError for a width below 1, StateError for a state of another shape.
+/// query: (B, T, query_dim)  key: (B, S, key_dim)  value: (B, S, C)  ->  (B, T, C);
+/// forward_with_weights() also returns the weights (B, T, S). The state is m_t, (B K, S), zeros
+/// before the first step; gradients flow through it. A query with all keys masked has context and
+/// weights 0. Parameters: those of AdditiveAttention, and coverage (A): w. coverage_loss() of
+/// alignment.h penalizes repeated attention. ValueError for a width below 1, StateError for a state
+/// of another shape.
 class CoverageAttention : public AdditiveAttention {
  public:
   CoverageAttention(AdditiveAttentionOptions options, Rng& rng);

@@ -18,18 +18,19 @@ HardAttention::HardAttention(HardAttentionOptions o, Rng& rng)
 
 Tensor HardAttention::project(const Tensor& key) const { return scores.project(key); }
 
-// One-hot rows; zeros where nothing is kept, NaN where soft is.   soft: (B, K, S)
+// One-hot rows; zeros if every key is masked, NaN where `soft` is NaN.   soft: (B, K, S)
 Tensor HardAttention::choose(const Tensor& soft) const {
   const NoGrad guard;
-  const Tensor p = numbers_of(soft);
+  const Tensor p = without_graph(soft);
   if (p.numel() == 0) return p;
   Tensor key;  // (B, K)
   if (sample_ && training()) {
-    // Of waiting times with rates p_s, the first to end is s with probability p_s.
-    const Tensor waits = neg(log(1.0 - rand(p.shape(), *rng_, p.dtype())));  // Exp(1), finite
-    const Tensor ends = where(gt(p, 0.0), waits / where(gt(p, 0.0), p, 1.0),
-                              std::numeric_limits<double>::infinity());
-    key = argmin(ends, -1);
+    // Sampling by exponential variables: the smallest of E_s / p_s has index s with probability
+    // p_s.
+    const Tensor exponential = neg(log(1.0 - rand(p.shape(), *rng_, p.dtype())));  // Exp(1), finite
+    const Tensor times = where(gt(p, 0.0), exponential / where(gt(p, 0.0), p, 1.0),
+                               std::numeric_limits<double>::infinity());
+    key = argmin(times, -1);
   } else {
     key = argmax(p, -1);
   }

@@ -1,6 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
-#include <fovea/core/ops/rows.h>
+#include <fovea/core/ops/rows_detail.h>
 #include <fovea/core/sizes.h>
 #include <fovea/nn/attention/kv_cache.h>
 
@@ -16,7 +16,7 @@ KvCacheOptions checked(const KvCacheOptions& o) {
                           {"max_chunk", o.max_chunk}});
   check_sizes("KvCache", {{"capacity", o.capacity}, {"window", o.window}}, 0);
   if (o.capacity == 0 && o.window == 0)
-    value_error("KvCache", "capacity {} and window {}: one must be above 0", o.capacity, o.window);
+    value_error("KvCache", "capacity = {}, window = {}: one must be above 0", o.capacity, o.window);
   return o;
 }
 
@@ -34,7 +34,7 @@ std::int64_t largest(const std::vector<std::int64_t>& values) {
 
 }  // namespace
 
-// Zeros and not just any numbers: a place that is not kept may still be multiplied by a weight 0.
+// Zeros, not uninitialized memory: a masked slot may still be multiplied by a weight 0.
 KvCache::KvCache(const KvCacheOptions& options)
     : options_(checked(options)),
       keys_(
@@ -49,45 +49,45 @@ KvCache::Step KvCache::checked_step(const KeyValue& kv,
   const std::int64_t T = kv.k.rank() == 4 ? kv.k.dim(2) : 0;
   const Shape shape{o.batch_size, o.num_kv_heads, T, o.head_dim};
   if (!(kv.k.shape() == shape) || !(kv.v.shape() == shape))
-    shape_error("KvCache", "keys {} and values {}: they must be ({}, {}, T, {})",
-                kv.k.shape().str(), kv.v.shape().str(), o.batch_size, o.num_kv_heads, o.head_dim);
+    shape_error("KvCache", "keys {} and values {}: must be ({}, {}, T, {})", kv.k.shape().str(),
+                kv.v.shape().str(), o.batch_size, o.num_kv_heads, o.head_dim);
   if (kv.k.dtype() != o.dtype || kv.v.dtype() != o.dtype)
-    dtype_error("KvCache", "keys are {}, values {} and the cache {}: the types must be equal",
+    dtype_error("KvCache", "dtype of keys = {}, of values = {}, of the cache = {}: must be equal",
                 name_of(kv.k.dtype()), name_of(kv.v.dtype()), name_of(o.dtype));
   if (grad_enabled() && (kv.k.requires_grad() || kv.v.requires_grad()))
     state_error("KvCache",
-                "keys or values want a gradient, which a cache does not keep: use NoGrad");
+                "keys or values require a gradient: not supported by a cache, use NoGrad");
   if (!counts.empty() && counts.size() != lengths_.size())
-    shape_error("KvCache", "{} counts for {} rows: there must be one a row", counts.size(),
+    shape_error("KvCache", "{} counts for {} rows: must be one per row", counts.size(),
                 lengths_.size());
   if (is_ring() && T > o.max_chunk)
-    value_error("KvCache", "{} tokens at once with max_chunk {}: the ring has no room for more", T,
+    value_error("KvCache", "{} tokens in one append: must be at most max_chunk = {}", T,
                 o.max_chunk);
-  Step step{.T = T, .begin = lengths_, .end = lengths_, .rows_alike = false};
+  Step step{.T = T, .begin = lengths_, .end = lengths_, .equal_rows = false};
   for (std::size_t b = 0; b < lengths_.size(); ++b) {
     const std::int64_t count = counts.empty() ? T : counts[b];
     if (count < 0 || count > T)
-      value_error("KvCache", "count {} of {} tokens: it must be 0 to {}", count, T, T);
+      value_error("KvCache", "count = {}: must be from 0 to T = {}", count, T);
     step.end[b] += count;
     if (o.capacity > 0 && step.end[b] > o.capacity)
-      state_error("KvCache", "row {} holds {} tokens and {} more come: the capacity is {}", b,
-                  step.begin[b], count, o.capacity);
+      state_error("KvCache", "row {}: {} cached and {} new tokens: must be at most capacity = {}",
+                  b, step.begin[b], count, o.capacity);
   }
-  step.rows_alike =
+  step.equal_rows =
       all_equal(step.begin) && all_equal(step.end) && step.end[0] == step.begin[0] + T;
   return step;
 }
 
-// Tokens [begin, end) of a row, which are numbers 0, 1, ... of the chunk, go to their slots: in one
-// piece, or in two at the end of the ring.
+// Copies tokens [begin, end) of a row, tokens 0, 1, ... of the chunk, to their slots: in one block,
+// or in two at the end of the ring buffer.
 void KvCache::write(const KeyValue& kv, const Step& step) {
-  const std::int64_t W = slots(), rows = step.rows_alike ? 1 : options_.batch_size;
+  const std::int64_t W = slots(), rows = step.equal_rows ? 1 : options_.batch_size;
   const auto copy = [&](Tensor& to, const Tensor& from, std::int64_t b, std::int64_t m,
                         std::int64_t n) {
-    const std::int64_t all = step.rows_alike ? options_.batch_size : 1;
-    Tensor place = narrow(narrow(to, 0, b, all), 2, m % W, n);
-    place.copy_from(
-        narrow(narrow(from, 0, b, all), 2, m - step.begin[static_cast<std::size_t>(b)], n));
+    const std::int64_t num_rows = step.equal_rows ? options_.batch_size : 1;
+    Tensor target = narrow(narrow(to, 0, b, num_rows), 2, m % W, n);
+    target.copy_from(
+        narrow(narrow(from, 0, b, num_rows), 2, m - step.begin[static_cast<std::size_t>(b)], n));
   };
   for (std::int64_t b = 0; b < rows; ++b) {
     const std::int64_t end = step.end[static_cast<std::size_t>(b)];
@@ -100,7 +100,7 @@ void KvCache::write(const KeyValue& kv, const Step& step) {
   }
 }
 
-KvCache::Seen KvCache::append(const KeyValue& kv, const std::vector<std::int64_t>& counts) {
+KvCache::Visible KvCache::append(const KeyValue& kv, const std::vector<std::int64_t>& counts) {
   const Step step = checked_step(kv, counts);
   const NoGrad guard;
   write(kv, step);
@@ -109,7 +109,7 @@ KvCache::Seen KvCache::append(const KeyValue& kv, const std::vector<std::int64_t
   return {{narrow(keys_, 2, 0, S), narrow(values_, 2, 0, S)}, mask_of(step, S)};
 }
 
-// Whether x is one token more for rows that are alike, without history, and there is room for it.
+// Whether x is one more token per row, without gradient, the rows have equal lengths, and it fits.
 bool KvCache::takes_step(const MultiheadAttention& attn, const Tensor& x,
                          const std::vector<std::int64_t>& counts) const {
   const KvCacheOptions& o = options_;
@@ -117,7 +117,7 @@ bool KvCache::takes_step(const MultiheadAttention& attn, const Tensor& x,
   const bool fits = x.rank() == 3 && x.dim(0) == o.batch_size && x.dim(1) == 1 &&
                     x.dtype() == o.dtype && a.num_kv_heads == o.num_kv_heads &&
                     a.head_dim == o.head_dim;
-  return fits && !grad_enabled() && counts.empty() && o.batch_size <= few_rows &&
+  return fits && !grad_enabled() && counts.empty() && o.batch_size <= kFusedDecodeRows &&
          all_equal(lengths_) && (is_ring() || lengths_[0] < o.capacity) && attn.has_step();
 }
 
@@ -125,40 +125,41 @@ Tensor KvCache::extend(const MultiheadAttention& attn, const Tensor& x,
                        const std::vector<std::int64_t>& counts) {
   if (!takes_step(attn, x, counts)) {
     const auto heads = attn.project_self(x, next_positions(x.rank() == 3 ? x.dim(1) : 0));
-    const Seen seen = append(heads.kv, counts);
-    return attn.attend_heads(heads.q, seen.kv, seen.mask);
+    const Visible visible = append(heads.kv, counts);
+    return attn.attend_heads(heads.q, visible.kv, visible.mask);
   }
-  const std::int64_t m = lengths_[0], most = options_.window > 0 ? options_.window : slots();
-  const AttentionStepCache cache{keys_, values_, m, std::min(most, m + 1)};
+  const std::int64_t m = lengths_[0], limit = options_.window > 0 ? options_.window : slots();
+  const AttentionStepCache cache{keys_, values_, m, std::min(limit, m + 1)};
   const Tensor y = attn.step(x, cache);
-  const Tensor place = attn.watched() ? next_positions(1) : Tensor();
-  Step step{.T = 1, .begin = lengths_, .end = lengths_, .rows_alike = true};
+  const Tensor position = attn.watched() ? next_positions(1) : Tensor();
+  Step step{.T = 1, .begin = lengths_, .end = lengths_, .equal_rows = true};
   for (std::int64_t& end : step.end) ++end;
   lengths_ = step.end;
-  if (attn.watched()) {  // the result is the same for observers, who ask for the queries
+  if (attn.watched()) {  // the fused step does not return its queries: project them again
     const std::int64_t S = std::min(slots(), m + 1);
-    attn.report_heads(attn.project_self(x, place).q, narrow(keys_, 2, 0, S), mask_of(step, S));
+    attn.notify_observers(attn.project_self(x, position).q, narrow(keys_, 2, 0, S),
+                          mask_of(step, S));
   }
   return y;  // (B, 1, C)
 }
 
-// Token m of a row sees tokens m' <= m, with a window those with m - m' < window. Simple masks say
-// so where slots are tokens and the chunk is the end of every row; else a table does.
+// Token m attends to tokens m' <= m, with a window to those with m - m' < window. A closed-form
+// mask if slot s is token s and the chunk ends every row; else a (B, T, S) table.
 Mask KvCache::mask_of(const Step& step, std::int64_t S) const {
   const std::int64_t window = options_.window, longest = largest(step.end);
   const bool in_order = longest <= slots();
   const bool ends_the_keys = all_equal(step.begin) && step.begin[0] + step.T == S;
-  if (step.T == 1 && step.rows_alike && (window == 0 || S <= window)) return Mask::none();
-  if (!in_order || (window > 0 && !step.rows_alike)) return table_of(step, S);
+  if (step.T == 1 && step.equal_rows && (window == 0 || S <= window)) return Mask::none();
+  if (!in_order || (window > 0 && !step.equal_rows)) return table_of(step, S);
   if (window > 0) return Mask::window(window - 1, 0, Mask::Corner::bottom_right);
   if (step.T == 1) return Mask::lengths(step.end);
   if (!ends_the_keys) return table_of(step, S);
   const Mask causal = Mask::causal(Mask::Corner::bottom_right);
-  return step.rows_alike ? causal : causal & Mask::lengths(step.end);
+  return step.equal_rows ? causal : causal & Mask::lengths(step.end);
 }
 
 Mask KvCache::table_of(const Step& step, std::int64_t S) const {
-  const std::int64_t W = slots(), T = step.T, B = step.rows_alike ? 1 : options_.batch_size;
+  const std::int64_t W = slots(), T = step.T, B = step.equal_rows ? 1 : options_.batch_size;
   Tensor table = empty({B, T, S}, DType::boolean);
   bool* kept = table.mutable_data<bool>();
   for (std::int64_t b = 0; b < B; ++b) {
@@ -166,7 +167,7 @@ Mask KvCache::table_of(const Step& step, std::int64_t S) const {
     const std::int64_t last = step.end[static_cast<std::size_t>(b)] - 1;
     for (std::int64_t t = 0; t < T; ++t)
       for (std::int64_t s = 0; s < S; ++s) {
-        // The latest token that went to slot s; below 0: none did.
+        // The latest token written to slot s; below 0: none.
         const std::int64_t m = last - ((last - s) % W + W) % W, own = begin + t;
         *kept++ = m >= 0 && m <= own && (options_.window == 0 || own - m < options_.window);
       }
@@ -175,12 +176,12 @@ Mask KvCache::table_of(const Step& step, std::int64_t S) const {
 }
 
 Tensor KvCache::next_positions(std::int64_t T) const {
-  const bool alike = all_equal(lengths_);
-  const std::size_t rows = alike ? 1 : lengths_.size();
+  const bool equal = all_equal(lengths_);
+  const std::size_t rows = equal ? 1 : lengths_.size();
   std::vector<std::int64_t> positions;
   for (std::size_t b = 0; b < rows; ++b)
     for (std::int64_t t = 0; t < T; ++t) positions.push_back(lengths_[b] + t);
-  if (alike) return from_data(positions, {T});
+  if (equal) return from_data(positions, {T});
   return from_data(positions, {options_.batch_size, T});
 }
 

@@ -1,6 +1,6 @@
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
-#include <fovea/core/ops/kept_products.h>
+#include <fovea/core/ops/kept_products_detail.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
@@ -11,12 +11,12 @@
 namespace fovea::nn {
 namespace {
 
-// The place after the last kept key of every query.   kept: (B or 1, K, S) -> (B or 1, K, 1)
+// The position after the last unmasked key per query.   kept: (B or 1, K, S) -> (B or 1, K, 1)
 Tensor ends_of(const Tensor& kept, DType dtype) {
   const std::int64_t S = kept.dim(-1);
   if (S == 0) return zeros({kept.dim(0), kept.dim(1), 1}, dtype);
-  const Tensor places = arange(1.0, static_cast<double>(S) + 1, 1.0, dtype);  // 1 .. S
-  return max(where(kept, places, 0.0), -1, true);
+  const Tensor positions = arange(1.0, static_cast<double>(S) + 1, 1.0, dtype);  // 1 .. S
+  return max(where(kept, positions, 0.0), -1, true);
 }
 
 }  // namespace
@@ -52,29 +52,29 @@ AttentionOutput LocalAttention::step(const Tensor& query, const AttentionMemory&
                                      std::vector<Tensor>& state) const {
   const std::int64_t B = query.dim(0), K = query.dim(1), S = memory.values.dim(1);
   const Tensor kept = memory.mask.to_tensor(B, K, S);  // (B or 1, K, S)
-  Tensor place;                                        // (B, K, 1)
+  Tensor center;                                       // (B, K, 1)
   if (predictive_) {
-    place = predict(query, kept);
+    center = predict(query, kept);
   } else {
     if (state.size() != 1 || !(state[0].shape() == Shape{B * K}))
-      state_error("LocalAttention", "the state must be the step's number for {} hypotheses", B * K);
-    place = reshape(state[0], {B, K, 1}).to(query.dtype());
+      state_error("LocalAttention", "state: must be the step index of {} hypotheses", B * K);
+    center = reshape(state[0], {B, K, 1}).to(query.dtype());
     state[0] = state[0] + 1.0;
   }
-  const Tensor places = arange(0.0, static_cast<double>(S), 1.0, query.dtype());  // (S)
+  const Tensor positions = arange(0.0, static_cast<double>(S), 1.0, query.dtype());  // (S)
   const auto reach = static_cast<double>(window_);
-  const Tensor near = le(abs(places - numbers_of(place)), reach);  // (B, K, S)
-  const Tensor inside = logical_and(kept, near);                   // (B, K, S)
+  const Tensor near = le(abs(positions - without_graph(center)), reach);  // (B, K, S)
+  const Tensor inside = logical_and(kept, near);                          // (B, K, S)
   Tensor weights = weights_of(scores(query, memory.keys), inside, weights_);
   if (predictive_) {
     const double sigma = reach / 2;
-    weights = weights * exp(square(places - place) * (-1 / (2 * sigma * sigma)));
+    weights = weights * exp(square(positions - center) * (-1 / (2 * sigma * sigma)));
   }
   return {detail::kept_mixture(weights, memory.values, inside), weights};  // (B, K, C), (B, K, S)
 }
 
 void LocalAttention::visit(Visitor& v) {
-  scores.visit(v);  // weight, score: under no further name
+  scores.visit(v);  // weight, score: without a prefix
   v("position_proj", position_proj);
   v("position", position);
 }

@@ -33,7 +33,7 @@ std::vector<Tensor> LocationAwareAttention::initial_state(const AttentionMemory&
   return {zeros({memory.values.dim(0), memory.values.dim(1)}, memory.values.dtype())};
 }
 
-// Each place's neighbourhood as a row, times the filters.
+// The neighborhood of each position as a row, times the filters.
 Tensor LocationAwareAttention::location_features(const Tensor& weights) const {
   const std::int64_t S = weights.dim(1), width = 2 * radius_ + 1;
   const Tensor padded = pad(weights, {radius_, radius_});  // (N, S + 2r)
@@ -46,11 +46,12 @@ AttentionOutput LocationAwareAttention::step(const Tensor& query, const Attentio
                                              std::vector<Tensor>& state) const {
   const std::int64_t B = query.dim(0), K = query.dim(1), S = memory.values.dim(1);
   if (state.size() != 1 || !(state[0].shape() == Shape{B * K, S}))
-    state_error("LocationAwareAttention", "the state must be the last weights, ({}, {})", B * K, S);
+    state_error("LocationAwareAttention", "state: must be the last weights, ({}, {})", B * K, S);
   const Tensor location = location_proj(location_features(state[0]));  // (B K, S, A)
-  const AttentionOutput seen = additive_look(query_proj(query), memory, location, score, weights_);
-  state[0] = reshape(seen.weights, {B * K, S});
-  return seen;
+  const AttentionOutput output =
+      additive_attend(query_proj(query), memory, location, score, weights_);
+  state[0] = reshape(output.weights, {B * K, S});
+  return output;
 }
 
 void LocationAwareAttention::visit(Visitor& v) {

@@ -1,7 +1,7 @@
-// Location-aware attention: where one looks depends on where one has just looked.
+// Location-aware attention: the weights of a step depend on the weights of the step before.
 #pragma once
 
-#include <fovea/nn/attention/step.h>
+#include <fovea/nn/attention/decoder_attention.h>
 #include <fovea/nn/attention/weights.h>
 #include <fovea/nn/linear.h>
 
@@ -10,25 +10,26 @@ namespace fovea::nn {
 struct LocationAwareAttentionOptions {
   std::int64_t query_dim;
   std::int64_t key_dim;
-  std::int64_t attention_dim;  ///< A, the width of the hidden layer that scores
+  std::int64_t attention_dim;  ///< A, the width of the hidden layer of the score
   std::int64_t filters = 10;   ///< k
-  std::int64_t radius = 10;    ///< r: each filter is 2r + 1 places wide
-  AttentionWeights weights = AttentionWeights::softmax;
+  std::int64_t radius = 10;    ///< r: each filter is 2r + 1 positions wide
+  AttentionNormalizer weights = AttentionNormalizer::softmax;
 };
 
 /// Location-aware attention (Chorowski et al. 2015, Attention-Based Models for Speech Recognition,
-/// section 2.2), one query a step:
-///   f_t = F * a_{t-1}, k filters over the places, zeros beyond the sentence's ends
+/// section 2.2), one query per step:
+///   f_t = F * a_{t-1}, convolution with k filters over the positions, zero padding
 ///   e_ts = w . tanh(W q_t + V k_s + U f_ts + b),   a_t = softmax(e_t),   c_t = sum_s a_ts x_s
-/// query: (B, T, query_dim)  key: (B, S, key_dim)  value: (B, S, C)  ->  (B, T, C); look() gives
-/// the weights (B, T, S) too. The state is a_{t-1}, (B K, S), zeros before the first step;
-/// gradients flow through it. A query that keeps no key has context and weights 0, and the next
-/// step starts from those. Parameters: query_proj.weight (A, Cq), key_proj.weight (A, Ck),
-/// key_proj.bias (A), location_conv (k, 2r + 1), location_proj.weight (A, k), score (A). ValueError
-/// if k < 1, r < 0 or a width is below 1, StateError for a state of another shape.
-class LocationAwareAttention : public StepAttention {
+/// query: (B, T, query_dim)  key: (B, S, key_dim)  value: (B, S, C)  ->  (B, T, C);
+/// forward_with_weights() also returns the weights (B, T, S). The state is a_{t-1}, (B K, S), zeros
+/// before the first step; gradients flow through it. A query with all keys masked has context and
+/// weights 0, and the next step starts from these weights. Parameters: query_proj.weight (A, Cq),
+/// key_proj.weight (A, Ck), key_proj.bias (A), location_conv (k, 2r + 1), location_proj.weight
+/// (A, k), score (A). ValueError if k < 1, r < 0 or a width is below 1, StateError for a state of
+/// another shape.
+class LocationAwareAttention : public DecoderAttention {
   std::int64_t radius_;
-  AttentionWeights weights_;
+  AttentionNormalizer weights_;
 
  public:
   LocationAwareAttention(LocationAwareAttentionOptions options, Rng& rng);
@@ -36,11 +37,11 @@ class LocationAwareAttention : public StepAttention {
 
   std::vector<Tensor> initial_state(const AttentionMemory& memory) const override;
 
-  /// f: k features of every place.   weights: (N, S) -> (N, S, k)
+  /// f: k features of every position.   weights: (N, S) -> (N, S, k)
   Tensor location_features(const Tensor& weights) const;
 
   Linear query_proj, key_proj;
-  Tensor location_conv;  ///< F (k, 2r + 1): place s + j - r has factor j, as in PyTorch's Conv1d
+  Tensor location_conv;  ///< F (k, 2r + 1): tap j reads position s + j - r, as PyTorch's Conv1d
   Linear location_proj;  ///< U
   Tensor score;          ///< w (A)
 

@@ -11,7 +11,7 @@ Tensor LuongAttention::project(const Tensor& key) const { return scores.project(
 AttentionOutput LuongAttention::step(const Tensor& query, const AttentionMemory& memory,
                                      std::vector<Tensor>&) const {
   if (scores.options().score == Score::concat)
-    return additive_look(scores.project_query(query), memory, scores.score, weights_);
+    return additive_attend(scores.project_query(query), memory, scores.score, weights_);
   const Tensor weights = weights_of(scores(query, memory.keys), memory.mask, weights_);
   return {matmul(weights, memory.values), weights};  // (B, K, C), (B, K, S)
 }

@@ -22,16 +22,16 @@ MultiheadAttentionOptions completed(MultiheadAttentionOptions o) {
   if (o.vdim == 0) o.vdim = o.embed_dim;
   if (o.head_dim == 0 && o.embed_dim % o.num_heads != 0)
     value_error("MultiheadAttention",
-                "embed_dim {}, num_heads {}: must be a multiple, or head_dim be given", o.embed_dim,
-                o.num_heads);
+                "embed_dim = {}: must be a multiple of num_heads = {}, or give head_dim",
+                o.embed_dim, o.num_heads);
   if (o.head_dim == 0) o.head_dim = o.embed_dim / o.num_heads;
   if (o.num_heads % o.num_kv_heads != 0)
-    value_error("MultiheadAttention", "num_heads {}, num_kv_heads {}: must be a multiple",
+    value_error("MultiheadAttention", "num_heads = {}: must be a multiple of num_kv_heads = {}",
                 o.num_heads, o.num_kv_heads);
   if (!(o.soft_cap >= 0))
-    value_error("MultiheadAttention", "soft_cap {}: must not be negative", o.soft_cap);
+    value_error("MultiheadAttention", "soft_cap = {}: must not be negative", o.soft_cap);
   if (!(o.dropout >= 0 && o.dropout < 1))
-    value_error("MultiheadAttention", "dropout {}: must lie in [0, 1)", o.dropout);
+    value_error("MultiheadAttention", "dropout = {}: must be in [0, 1)", o.dropout);
   return o;
 }
 
@@ -50,19 +50,19 @@ void check_input(const char* name, const Tensor& x, std::int64_t width) {
 bool same(const Tensor& a, const Tensor& b) { return a.impl() == b.impl(); }
 
 // (B, T, H D) -> (B, H, T, D), a view
-Tensor heads_of(const Tensor& x, std::int64_t H, std::int64_t D) {
+Tensor split_heads(const Tensor& x, std::int64_t H, std::int64_t D) {
   return transpose(reshape(x, {x.dim(0), x.dim(1), H, D}), 1, 2);
 }
 
-// (B, H, T, D) -> (B, T, H D), a view where attention gives the query's order in memory
-Tensor joined(const Tensor& y) {
+// (B, H, T, D) -> (B, T, H D), a view if the output has the query's memory layout
+Tensor join_heads(const Tensor& y) {
   return reshape(transpose(y, 1, 2), {y.dim(0), y.dim(2), y.dim(1) * y.dim(3)});
 }
 
 // (1, H, N, D) -> (N, H, D), a view
 Tensor rows_of(const Tensor& h) { return transpose(squeeze(h, 0), 0, 1); }
 
-// A parameter's rows in parts, whose gradients are joined by one copy; undefined stays undefined.
+// Splits the rows of a parameter: the gradients are joined by one copy. Undefined stays undefined.
 std::vector<Tensor> rows(const Tensor& parameter, const std::vector<std::int64_t>& sizes) {
   return parameter.defined() ? split(parameter, sizes, 0) : std::vector<Tensor>(sizes.size());
 }
@@ -97,7 +97,7 @@ MultiheadAttention::MultiheadAttention(const MultiheadAttentionOptions& options,
 // --- projections ---------------------------------------------------------------------------------
 
 Tensor MultiheadAttention::query_heads(const Tensor& projected, const Tensor& positions) const {
-  Tensor q = heads_of(projected, options_.num_heads, options_.head_dim);  // (B, H, T, D)
+  Tensor q = split_heads(projected, options_.num_heads, options_.head_dim);  // (B, H, T, D)
   if (q_norm) q = (*q_norm)(q);
   if (options_.rope)
     q = rope(q, positions.defined() ? positions : arange(q.dim(2)), *options_.rope);
@@ -106,11 +106,11 @@ Tensor MultiheadAttention::query_heads(const Tensor& projected, const Tensor& po
 
 KeyValue MultiheadAttention::key_value_heads(const Tensor& k_projected, const Tensor& v_projected,
                                              const Tensor& positions) const {
-  Tensor k = heads_of(k_projected, options_.num_kv_heads, options_.head_dim);  // (B, G, S, D)
+  Tensor k = split_heads(k_projected, options_.num_kv_heads, options_.head_dim);  // (B, G, S, D)
   if (k_norm) k = (*k_norm)(k);
   if (options_.rope)
     k = rope(k, positions.defined() ? positions : arange(k.dim(2)), *options_.rope);
-  return {k, heads_of(v_projected, options_.num_kv_heads, options_.head_dim)};
+  return {k, split_heads(v_projected, options_.num_kv_heads, options_.head_dim)};
 }
 
 Tensor MultiheadAttention::project_query(const Tensor& query) const {
@@ -177,9 +177,9 @@ AttentionOptions MultiheadAttention::attention_options() const {
   return o;
 }
 
-void MultiheadAttention::report_heads(const Tensor& q, const Tensor& k, const Mask& mask,
-                                      const Tensor& logsumexp) const {
-  const Tensor queries = numbers_of(q), keys = numbers_of(k);
+void MultiheadAttention::notify_observers(const Tensor& q, const Tensor& k, const Mask& mask,
+                                          const Tensor& logsumexp) const {
+  const Tensor queries = without_graph(q), keys = without_graph(k);
   const AttentionOptions o = attention_options();
   AttentionCall call{.B = q.dim(0),
                      .H = q.dim(1),
@@ -189,7 +189,7 @@ void MultiheadAttention::report_heads(const Tensor& q, const Tensor& k, const Ma
                        return attention_weights(queries, keys, mask, o, begin, end);
                      }};
   if (logsumexp.defined())
-    call.head_mean = [=, lse = numbers_of(logsumexp)] {
+    call.head_mean = [=, lse = without_graph(logsumexp)] {
       return attention_head_mean(queries, keys, mask, o, lse);
     };
   report(call);
@@ -206,8 +206,8 @@ Tensor MultiheadAttention::step(const Tensor& x, const AttentionStepCache& cache
   check_input("x", x, options_.embed_dim);
   if (!has_step())
     state_error("MultiheadAttention::step",
-                "alibi, soft_cap, sinks, qk_norm, dropout or another width of keys is in use: "
-                "use attend_heads()");
+                "alibi, soft_cap, sinks, qk_norm, dropout or a kdim or vdim other than embed_dim: "
+                "not supported, use attend_heads()");
   return attention_step(x,
                         {.q = in_proj_weight.defined() ? in_proj_weight : q_proj_weight,
                          .k = k_proj_weight,
@@ -224,8 +224,8 @@ Tensor MultiheadAttention::attend_heads(const Tensor& q, const KeyValue& kv,
   const Scope in(*this);
   const AttentionResult y =
       scaled_dot_product_attention_with_lse(q, kv.k, kv.v, mask, attention_options());
-  if (watched()) report_heads(q, kv.k, mask, y.logsumexp);
-  return out_proj(joined(y.output));  // (B, H, T, D) -> (B, T, C)
+  if (watched()) notify_observers(q, kv.k, mask, y.logsumexp);
+  return out_proj(join_heads(y.output));  // (B, H, T, D) -> (B, T, C)
 }
 
 Tensor MultiheadAttention::attend(const Tensor& query, const KeyValue& kv, const Mask& mask,
@@ -247,15 +247,15 @@ Tensor MultiheadAttention::operator()(const Tensor& x, const Mask& mask) const {
 }
 
 // --- packed sequences ----------------------------------------------------------------------------
-// They are projected as a batch of one row, whose positions start again with each sequence.
+// They are projected as a batch of one row, whose positions restart at each sequence.
 
-Tensor MultiheadAttention::places_for_rope(const RaggedIndex& index) const {
-  return options_.rope ? unsqueeze(places_in(index), 0) : Tensor();  // (1, N)
+Tensor MultiheadAttention::rope_positions(const RaggedIndex& index) const {
+  return options_.rope ? unsqueeze(positions_in(index), 0) : Tensor();  // (1, N)
 }
 
 RaggedKeyValue MultiheadAttention::project(const Ragged& x) const {
   const Tensor row = unsqueeze(x.values, 0);  // (1, N, C)
-  const KeyValue kv = project(row, row, places_for_rope(x.index));
+  const KeyValue kv = project(row, row, rope_positions(x.index));
   return {rows_of(kv.k), rows_of(kv.v), x.index};
 }
 
@@ -263,18 +263,18 @@ Ragged MultiheadAttention::attend(const Ragged& query, const RaggedKeyValue& kv,
                                   const Mask& mask) const {
   const Scope in(*this);
   const Tensor projected = project_query(unsqueeze(query.values, 0));  // (1, N, H D)
-  const Tensor q = rows_of(query_heads(projected, places_for_rope(query.index)));
+  const Tensor q = rows_of(query_heads(projected, rope_positions(query.index)));
   return attend_rows({q, query.index}, kv, mask & own_mask());
 }
 
 Ragged MultiheadAttention::operator()(const Ragged& x, const Mask& mask) const {
   const Scope in(*this);
-  const Heads heads = project_self(unsqueeze(x.values, 0), places_for_rope(x.index));
+  const Heads heads = project_self(unsqueeze(x.values, 0), rope_positions(x.index));
   return attend_rows({rows_of(heads.q), x.index},
                      {rows_of(heads.kv.k), rows_of(heads.kv.v), x.index}, mask & own_mask());
 }
 
-// Each sequence of queries looks at its own keys alone.    q: (N, H, D)  ->  (N, C)
+// Each query sequence attends only to its own keys.    q: (N, H, D)  ->  (N, C)
 Ragged MultiheadAttention::attend_rows(const Ragged& q, const RaggedKeyValue& kv,
                                        const Mask& mask) const {
   const Ragged k{kv.k, kv.index}, v{kv.v, kv.index};
@@ -288,11 +288,11 @@ Ragged MultiheadAttention::attend_rows(const Ragged& q, const RaggedKeyValue& kv
             .H = options_.num_heads,
             .T = q.index.max_length(),
             .S = k.index.max_length(),
-            .rows = [padded, q = Ragged{numbers_of(q.values), q.index},
-                     k = Ragged{numbers_of(k.values), k.index}, o,
-                     shown = mask & Mask::lengths(k.index.lengths())](std::int64_t begin,
-                                                                      std::int64_t end) {
-              return attention_weights(padded(q), padded(k), shown, o, begin, end);
+            .rows = [padded, q = Ragged{without_graph(q.values), q.index},
+                     k = Ragged{without_graph(k.values), k.index}, o,
+                     padded_mask = mask & Mask::lengths(k.index.lengths())](std::int64_t begin,
+                                                                            std::int64_t end) {
+              return attention_weights(padded(q), padded(k), padded_mask, o, begin, end);
             }});
   }
   const Tensor y = scaled_dot_product_attention(q, k, v, mask, o).values;   // (N, H, D)
@@ -319,12 +319,12 @@ void MultiheadAttention::visit(Visitor& v) {
   v("sinks", sinks);
 }
 
-Tensor places_in(const RaggedIndex& index) {
-  Tensor places = empty({index.total()}, DType::i64);
-  auto* place = places.mutable_data<std::int64_t>();
+Tensor positions_in(const RaggedIndex& index) {
+  Tensor positions = empty({index.total()}, DType::i64);
+  auto* position = positions.mutable_data<std::int64_t>();
   for (std::int64_t b = 0; b < index.batch_size(); ++b)
-    for (std::int64_t t = 0; t < index.length(b); ++t) *place++ = t;
-  return places;
+    for (std::int64_t t = 0; t < index.length(b); ++t) *position++ = t;
+  return positions;
 }
 
 }  // namespace fovea::nn

@@ -6,7 +6,7 @@ namespace fovea::nn {
 ScaledDotProduct::ScaledDotProduct(ScaledDotProductOptions options, Rng& rng)
     : options_(options), rng_(&rng) {
   if (!(options_.dropout >= 0 && options_.dropout < 1))
-    value_error("ScaledDotProduct", "dropout {}: must lie in [0, 1)", options_.dropout);
+    value_error("ScaledDotProduct", "dropout = {}: must be in [0, 1)", options_.dropout);
 }
 
 Tensor ScaledDotProduct::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
@@ -26,8 +26,8 @@ Tensor ScaledDotProduct::operator()(const Tensor& query, const Tensor& key, cons
             .H = 1,
             .T = q.dim(2),
             .S = k.dim(2),
-            .rows = [q = numbers_of(q), k = numbers_of(k), mask, o](std::int64_t begin,
-                                                                    std::int64_t end) {
+            .rows = [q = without_graph(q), k = without_graph(k), mask, o](std::int64_t begin,
+                                                                          std::int64_t end) {
               return attention_weights(q, k, mask, o, begin, end);
             }});
   return squeeze(scaled_dot_product_attention(q, k, unsqueeze(value, 1), mask, o), 1);

@@ -1,4 +1,4 @@
-// Scaled dot-product attention without parameters, behind the interface of the other mechanisms.
+// Scaled dot-product attention without parameters, as an Attention module.
 #pragma once
 
 #include <fovea/core/ops/attention.h>
@@ -9,11 +9,11 @@
 namespace fovea::nn {
 
 struct ScaledDotProductOptions {
-  std::optional<double> scale = {};  ///< of q . k; 1 / sqrt(C) if not given
+  std::optional<double> scale = {};  ///< factor of q . k; 1 / sqrt(C) if not given
   double dropout = 0;                ///< on the weights
 };
 
-/// y_t = sum_s a_ts v_s,   a_t = softmax_s(scale q_t . k_s)       over the keys that the mask keeps
+/// y_t = sum_s a_ts v_s,   a_t = softmax_s(scale q_t . k_s)       over the unmasked keys
 ///   query: (B, T, C)  key: (B, S, C)  value: (B, S, Cv)  ->  (B, T, Cv)
 /// Vaswani et al. 2017, Attention Is All You Need, section 3.2.1. ShapeError, ValueError for a
 /// dropout outside [0, 1).

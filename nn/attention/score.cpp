@@ -18,8 +18,7 @@ void check(const AttentionScoreOptions& o) {
   check_sizes("AttentionScore", {{"query_dim", o.query_dim}, {"key_dim", o.key_dim}});
   if (o.score == Score::concat) check_sizes("AttentionScore", {{"attention_dim", o.attention_dim}});
   if ((o.score == Score::dot || o.score == Score::scaled_dot) && o.query_dim != o.key_dim)
-    shape_error("AttentionScore",
-                "query_dim {} and key_dim {}: {} multiplies them as they are, they must be equal",
+    shape_error("AttentionScore", "query_dim = {}, key_dim = {}: must be equal for score '{}'",
                 o.query_dim, o.key_dim, score_names()[static_cast<std::size_t>(o.score)]);
 }
 
@@ -30,11 +29,11 @@ const std::vector<std::string>& score_names() {
   return names;
 }
 
-Score score_named(std::string_view name) {
+Score score_from_name(std::string_view name) {
   const auto& names = score_names();
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end())
-    value_error("score", "'{}': it must be one of {}", name, fmt::join(names, ", "));
+    value_error("score", "'{}': must be one of {}", name, fmt::join(names, ", "));
   return static_cast<Score>(found - names.begin());  // in the order of the enum
 }
 

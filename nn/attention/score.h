@@ -1,5 +1,4 @@
-// How well a query fits a key: the scores of Luong et al. 2015, for every mechanism that takes
-// them.
+// The scores of Luong et al. 2015 between a query and a key, shared by several mechanisms.
 #pragma once
 
 #include <fovea/core/random.h>
@@ -17,8 +16,8 @@ enum class Score { dot, scaled_dot, general, concat };
 
 /// "dot", "scaled-dot", "general", "concat".
 const std::vector<std::string>& score_names();
-/// ValueError that lists the names.
-Score score_named(std::string_view name);
+/// ValueError that lists the names for an unknown one.
+Score score_from_name(std::string_view name);
 
 struct AttentionScoreOptions {
   Score score = Score::general;
@@ -27,13 +26,13 @@ struct AttentionScoreOptions {
   std::int64_t attention_dim = 0;  ///< A, the width of concat's hidden layer; the others have none
 };
 
-/// e_ts of a query q and a key k:
+/// The score e_ts of a query q and a key k:
 ///   dot         q . k
 ///   scaled_dot  q . k / sqrt(Cq)
 ///   general     q . (W k)               weight (Cq, Ck)
 ///   concat      v . tanh(W [q; k])      weight (A, Cq + Ck), score (A): v
-/// The keys' half is computed once: project(). ShapeError if dot's widths differ, ValueError for a
-/// width below 1.
+/// The projection of the keys is computed once: project(). ShapeError if the widths of dot or
+/// scaled_dot differ, ValueError for a width below 1.
 class AttentionScore : public Module {
   AttentionScoreOptions options_;
 
@@ -43,13 +42,13 @@ class AttentionScore : public Module {
   Tensor project(const Tensor& key) const;  ///< (..., Ck) -> (..., Cq), or (..., A) for concat
   /// query: (B, T, Cq)  keys: (B, S, .), projected  ->  (B, T, S)
   Tensor operator()(const Tensor& query, const Tensor& keys) const;
-  /// concat's half of a query: (..., Cq) -> (..., A).
+  /// The query part of concat: (..., Cq) -> (..., A).
   Tensor project_query(const Tensor& query) const;
   void visit(Visitor& v) override;
 
   const AttentionScoreOptions& options() const { return options_; }
 
-  Tensor weight, score;  ///< undefined where the score has none
+  Tensor weight, score;  ///< undefined if the score has none
 };
 
 }  // namespace fovea::nn

@@ -12,28 +12,28 @@
 
 namespace fovea::nn {
 
-const std::vector<std::string>& weights_names() {
+const std::vector<std::string>& normalizer_names() {
   static const std::vector<std::string> names{"softmax", "sparsemax", "entmax15"};
   return names;
 }
 
-AttentionWeights weights_named(std::string_view name) {
-  const auto& names = weights_names();
+AttentionNormalizer normalizer_from_name(std::string_view name) {
+  const auto& names = normalizer_names();
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end())
-    value_error("weights", "'{}': it must be one of {}", name, fmt::join(names, ", "));
-  return static_cast<AttentionWeights>(found - names.begin());  // in the order of the enum
+    value_error("weights", "'{}': must be one of {}", name, fmt::join(names, ", "));
+  return static_cast<AttentionNormalizer>(found - names.begin());  // in the order of the enum
 }
 
-Tensor weights_of(const Tensor& scores, const Mask& mask, AttentionWeights kind) {
-  if (kind == AttentionWeights::sparsemax) return masked_sparsemax(scores, mask);
-  if (kind == AttentionWeights::entmax15) return masked_entmax15(scores, mask);
+Tensor weights_of(const Tensor& scores, const Mask& mask, AttentionNormalizer kind) {
+  if (kind == AttentionNormalizer::sparsemax) return masked_sparsemax(scores, mask);
+  if (kind == AttentionNormalizer::entmax15) return masked_entmax15(scores, mask);
   return masked_softmax(scores, mask);
 }
 
-Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionWeights kind) {
-  if (kind == AttentionWeights::sparsemax) return masked_sparsemax(scores, kept);
-  if (kind == AttentionWeights::entmax15) return masked_entmax15(scores, kept);
+Tensor weights_of(const Tensor& scores, const Tensor& kept, AttentionNormalizer kind) {
+  if (kind == AttentionNormalizer::sparsemax) return masked_sparsemax(scores, kept);
+  if (kind == AttentionNormalizer::entmax15) return masked_entmax15(scores, kept);
   return masked_softmax(scores, kept);
 }
 
@@ -48,20 +48,20 @@ Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v)
   return matmul(hidden, v);                                              // (B, T, S)
 }
 
-AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory, const Tensor& v,
-                              AttentionWeights kind) {
-  if (kind == AttentionWeights::softmax)
+AttentionOutput additive_attend(const Tensor& query, const AttentionMemory& memory, const Tensor& v,
+                                AttentionNormalizer kind) {
+  if (kind == AttentionNormalizer::softmax)
     return additive_attention(query, memory.keys, v, memory.values, memory.mask);
   const Tensor weights = weights_of(additive_scores(query, memory.keys, v), memory.mask, kind);
   return {matmul(weights, memory.values), weights};  // (B, T, C), (B, T, S)
 }
 
-AttentionOutput additive_look(const Tensor& query, const AttentionMemory& memory,
-                              const Tensor& places, const Tensor& v, AttentionWeights kind) {
+AttentionOutput additive_attend(const Tensor& query, const AttentionMemory& memory,
+                                const Tensor& key_bias, const Tensor& v, AttentionNormalizer kind) {
   const std::int64_t B = query.dim(0), K = query.dim(1);
-  if (K == 1)  // as in training: additive attention to other keys
-    return additive_look(query, {memory.keys + places, memory.values, memory.mask}, v, kind);
-  const Tensor own = reshape(places, {B, K, places.dim(1), places.dim(2)});
+  if (K == 1)  // as in training: the terms can be added to the keys
+    return additive_attend(query, {memory.keys + key_bias, memory.values, memory.mask}, v, kind);
+  const Tensor own = reshape(key_bias, {B, K, key_bias.dim(1), key_bias.dim(2)});
   const Tensor hidden = tanh(unsqueeze(query, 2) + unsqueeze(memory.keys, 1) + own);  // (B,K,S,A)
   const Tensor weights = weights_of(matmul(hidden, v), memory.mask, kind);            // (B, K, S)
   return {matmul(weights, memory.values), weights};

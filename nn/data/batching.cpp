@@ -21,9 +21,9 @@ void sort_by_length(std::span<std::int64_t> rows, std::span<const PairLength> le
   });
 }
 
-// Calls use(piece) for pieces of `size` items, the last one with what is left.
+// Calls use(chunk) for chunks of `size` items; the last one may be smaller.
 template <class F>
-void in_pieces(std::span<std::int64_t> items, std::int64_t size, F use) {
+void for_each_chunk(std::span<std::int64_t> items, std::int64_t size, F use) {
   while (!items.empty()) {
     const std::size_t count = std::min(items.size(), static_cast<std::size_t>(size));
     use(items.first(count));
@@ -33,12 +33,12 @@ void in_pieces(std::span<std::int64_t> items, std::int64_t size, F use) {
 
 void append_batches(std::span<std::int64_t> rows, std::int64_t batch_size,
                     std::vector<Ids>& batches) {
-  in_pieces(rows, batch_size, [&](std::span<std::int64_t> batch) {
+  for_each_chunk(rows, batch_size, [&](std::span<std::int64_t> batch) {
     batches.emplace_back(batch.begin(), batch.end());
   });
 }
 
-// The same, each piece within `max_tokens` as BucketOptions means it.
+// The same, each batch within BucketOptions::max_tokens.
 void append_bounded_batches(std::span<const std::int64_t> rows, std::span<const PairLength> lengths,
                             const BucketOptions& options, std::vector<Ids>& batches) {
   Ids batch;
@@ -59,19 +59,18 @@ void append_bounded_batches(std::span<const std::int64_t> rows, std::span<const 
 }
 
 void check_positive(std::string_view op, std::string_view name, std::int64_t value) {
-  if (value < 1) value_error(op, "{} = {} is not positive", name, value);
+  if (value < 1) value_error(op, "{} = {}: must be positive", name, value);
 }
 
 void check_same_count(std::string_view op, std::span<const Ids> sources,
                       std::span<const Ids> targets) {
   if (sources.size() != targets.size())
-    value_error(op, "{} sources and {} targets: they come in pairs", sources.size(),
-                targets.size());
+    value_error(op, "{} sources and {} targets: must be equal", sources.size(), targets.size());
 }
 
 const Ids& row_of(std::span<const Ids> sequences, std::int64_t row) {
   if (row < 0 || row >= std::ssize(sequences))
-    index_error("batching", "sequence {} of {}", row, sequences.size());
+    index_error("batching", "row = {}: must be below {} sequences", row, sequences.size());
   return sequences[static_cast<std::size_t>(row)];
 }
 
@@ -125,16 +124,16 @@ std::vector<Ids> bucketed_batches(std::span<const PairLength> lengths, std::int6
   check_positive("bucketed_batches", "batch_size", options.batch_size);
   check_positive("bucketed_batches", "pool_batches", options.pool_batches);
   if (options.max_tokens < 0)
-    value_error("bucketed_batches", "max_tokens = {} is negative", options.max_tokens);
+    value_error("bucketed_batches", "max_tokens = {}: must not be negative", options.max_tokens);
   Rng rng = Rng(options.seed).fork(static_cast<std::uint64_t>(epoch));
   Ids rows = counting_up_to(lengths.size());
   rng.shuffle(rows);
-  // More than all pairs is all pairs; without the bounds the product could overflow.
+  // A pool is at most all pairs; without this bound the product could overflow.
   const std::int64_t most = std::max<std::int64_t>(std::ssize(lengths), 1);
   const std::int64_t batch_size = std::min(options.batch_size, most);
   const std::int64_t pool_size = batch_size * std::min(options.pool_batches, most);
   std::vector<Ids> batches;
-  in_pieces(rows, pool_size, [&](std::span<std::int64_t> pool) {
+  for_each_chunk(rows, pool_size, [&](std::span<std::int64_t> pool) {
     sort_by_length(pool, lengths);
     if (options.max_tokens > 0) {
       append_bounded_batches(pool, lengths, options, batches);

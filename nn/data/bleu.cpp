@@ -15,7 +15,7 @@ namespace {
 
 using NgramCounts = std::unordered_map<std::string, std::int64_t>;
 
-// Words hold no blanks, so n of them joined by blanks are one n-gram and no other.
+// Words contain no blanks, so words joined by blanks identify an n-gram uniquely.
 NgramCounts count_ngrams(std::span<const std::string> words, std::size_t n) {
   NgramCounts counts;
   for (std::size_t at = 0; at + n <= words.size(); ++at)
@@ -23,7 +23,7 @@ NgramCounts count_ngrams(std::span<const std::string> words, std::size_t n) {
   return counts;
 }
 
-// For every n-gram its greatest count in any one reference.
+// For every n-gram its largest count in any one reference.
 NgramCounts greatest_counts(std::span<const Tokens> references, std::size_t n) {
   NgramCounts greatest;
   for (const Tokens& reference : references)
@@ -32,7 +32,7 @@ NgramCounts greatest_counts(std::span<const Tokens> references, std::size_t n) {
   return greatest;
 }
 
-// The length nearest to the hypothesis's; of two equally near ones the shorter.
+// The reference length nearest to the hypothesis length; of two equally near ones the shorter.
 std::int64_t nearest_length(std::int64_t length, std::span<const Tokens> references) {
   const auto key = [length](const Tokens& reference) {
     const auto own = static_cast<std::int64_t>(reference.size());
@@ -70,7 +70,7 @@ Bleu bleu_from_counts(const BleuCounts& counts, Smoothing smoothing) {
   Bleu bleu{.brevity_penalty = brevity_penalty(counts), .counts = counts};
   const bool any_match = std::any_of(counts.matches.begin(), counts.matches.end(),
                                      [](std::int64_t matches) { return matches > 0; });
-  if (!any_match) return bleu;  // smoothing must not reward a translation that shares nothing
+  if (!any_match) return bleu;  // no smoothing for a translation without any match
   double log_sum = 0, half = 1;
   for (std::size_t i = 0; i < BleuCounts::max_order; ++i) {
     if (counts.totals[i] == 0) return bleu;
@@ -85,10 +85,10 @@ Bleu bleu_from_counts(const BleuCounts& counts, Smoothing smoothing) {
 
 Bleu corpus_bleu(std::span<const std::string> hypotheses,
                  std::span<const std::vector<std::string>> references, Smoothing smoothing) {
-  if (references.empty()) value_error("corpus_bleu", "no references");
+  if (references.empty()) value_error("corpus_bleu", "0 references: must be at least 1");
   for (const auto& lines : references)
     if (lines.size() != hypotheses.size())
-      value_error("corpus_bleu", "{} hypotheses and {} references: each needs one",
+      value_error("corpus_bleu", "{} hypotheses and {} references: must be equal",
                   hypotheses.size(), lines.size());
   BleuCounts sums;
   std::vector<Tokens> own(references.size());  // the references of one hypothesis

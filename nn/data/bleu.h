@@ -1,4 +1,4 @@
-// BLEU-4: how much of a translation's n-grams the references have.
+// BLEU-4: n-gram precision of translations against references.
 #pragma once
 
 #include <array>
@@ -9,16 +9,16 @@
 
 namespace fovea::nn::data {
 
-/// What an n-gram order without a match is worth.
-///   none         nothing: the score is 0
+/// The precision of an n-gram order without a match.
+///   none         0: the score is 0
 ///   exponential  the k-th such order counts as 1 / 2^k matches (mteval-v13a, sacreBLEU's `exp`)
 enum class Smoothing : std::uint8_t { none, exponential };
 
-/// What BLEU is made from, summed over a corpus; index n - 1 is for n-grams.
+/// The counts for BLEU, summed over a corpus; index n - 1 is for n-grams.
 struct BleuCounts {
   static constexpr std::size_t max_order = 4;
 
-  std::array<std::int64_t, max_order> matches{};  // n-grams of the hypotheses that references have
+  std::array<std::int64_t, max_order> matches{};  // n-grams of the hypotheses found in references
   std::array<std::int64_t, max_order> totals{};   // n-grams of the hypotheses
   std::int64_t hypothesis_length = 0;             // in words
   std::int64_t reference_length = 0;              // of the reference nearest in length
@@ -37,13 +37,13 @@ struct Bleu {
 
 Bleu bleu_from_counts(const BleuCounts& counts, Smoothing smoothing = Smoothing::none);
 
-/// One reference a hypothesis. Words are what blanks separate: text must come tokenised, as for
+/// One reference per hypothesis. Words are separated by blanks: the text must be tokenized, as for
 /// multi-bleu.perl and sacreBLEU's `--tokenize none`.
 Bleu corpus_bleu(std::span<const std::string> hypotheses, std::span<const std::string> references,
                  Smoothing smoothing = Smoothing::none);
 
-/// Several references: `references[r][i]` is the r-th one of hypothesis i. A match is clipped at
-/// its greatest count in any one reference.
+/// Several references: `references[r][i]` is the r-th reference of hypothesis i. Matches of an
+/// n-gram are clipped at its largest count in any one reference.
 Bleu corpus_bleu(std::span<const std::string> hypotheses,
                  std::span<const std::vector<std::string>> references,
                  Smoothing smoothing = Smoothing::none);

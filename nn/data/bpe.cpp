@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view header = "#version: 0.2";
 constexpr std::string_view word_end = "</w>";
-constexpr std::string_view goes_on = "@@";
+constexpr std::string_view continuation = "@@";
 constexpr std::int32_t no_symbol = -1;
 
 std::uint64_t key_of(std::int32_t first, std::int32_t second) {
@@ -22,16 +22,16 @@ std::uint64_t key_of(std::int32_t first, std::int32_t second) {
          static_cast<std::uint32_t>(second);
 }
 
-// A part of a word and its symbol, in a list of the word's pieces.
+// A piece of a word, as a node of a linked list.
 struct Piece {
   std::size_t begin, end;
-  std::int32_t symbol;  // merged_away: it is a part of a piece before it
+  std::int32_t symbol;  // merged_away: part of the piece before it
   std::size_t previous, next;
 };
 
 constexpr std::int32_t merged_away = -2;
 
-// Two adjacent pieces with a rule. Valid as long as both symbols are still there.
+// Two adjacent pieces with a rule. Valid as long as neither has been merged.
 struct Candidate {
   std::int64_t rank;
   std::size_t left;
@@ -42,23 +42,24 @@ struct Candidate {
   }
 };
 
-Bpe::Merge parse_merge(std::string_view line, std::string_view name, std::size_t number) {
+SubwordNmtBpe::Merge parse_merge(std::string_view line, std::string_view name, std::size_t number) {
   const Tokens pieces = tokenize(line, Unit::words);
   if (pieces.size() != 2)
-    format_error("Bpe", "{}:{}: '{}' is not two pieces with a blank between", name, number, line);
+    format_error("SubwordNmtBpe", "{}:{}: '{}': must be two pieces separated by a blank", name,
+                 number, line);
   return {pieces[0], pieces[1]};
 }
 
 void check_piece(const std::string& piece) {
   const Tokens words = tokenize(piece, Unit::words);
   if (words.size() != 1 || words[0] != piece)
-    value_error("Bpe", "the piece '{}' is {}", piece,
-                piece.empty() ? "empty" : "not free of blanks");
+    value_error("SubwordNmtBpe", "piece '{}': must not {}", piece,
+                piece.empty() ? "be empty" : "contain blanks");
 }
 
 }  // namespace
 
-Bpe::Bpe(std::vector<Merge> merges) : merges_(std::move(merges)) {
+SubwordNmtBpe::SubwordNmtBpe(std::vector<Merge> merges) : merges_(std::move(merges)) {
   for (std::size_t i = 0; i < merges_.size(); ++i) {
     const auto& [first, second] = merges_[i];
     check_piece(first);
@@ -68,11 +69,11 @@ Bpe::Bpe(std::vector<Merge> merges) : merges_(std::move(merges)) {
   }
 }
 
-Bpe Bpe::read(const std::filesystem::path& codes) {
+SubwordNmtBpe SubwordNmtBpe::read(const std::filesystem::path& codes) {
   return parse(read_file(codes), codes.string());
 }
 
-Bpe Bpe::parse(std::string_view codes, std::string_view name) {
+SubwordNmtBpe SubwordNmtBpe::parse(std::string_view codes, std::string_view name) {
   std::vector<Merge> merges;
   for (std::size_t number = 1; !codes.empty(); ++number) {
     const std::size_t end = std::min(codes.find('\n'), codes.size());
@@ -81,39 +82,38 @@ Bpe Bpe::parse(std::string_view codes, std::string_view name) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (number == 1) {
       if (line != header)
-        format_error("Bpe", "{}:1: '{}' where '{}' must stand: it is no codes file of that version",
-                     name, line.substr(0, 40), header);
+        format_error("SubwordNmtBpe", "{}:1: '{}': must be '{}', the header of a codes file", name,
+                     line.substr(0, 40), header);
       continue;
     }
     if (find_invalid_utf8(line) != std::string_view::npos)
-      format_error("Bpe", "{}:{}: not valid UTF-8", name, number);
+      format_error("SubwordNmtBpe", "{}:{}: not valid UTF-8", name, number);
     merges.push_back(parse_merge(line, name, number));
   }
-  if (merges.empty()) format_error("Bpe", "{}: there are no merges in it", name);
-  return Bpe(std::move(merges));
+  if (merges.empty()) format_error("SubwordNmtBpe", "{}: 0 merges: must be at least 1", name);
+  return SubwordNmtBpe(std::move(merges));
 }
 
-std::string Bpe::str() const {
+std::string SubwordNmtBpe::str() const {
   std::string text = fmt::format("{}\n", header);
   for (const auto& [first, second] : merges_) text += fmt::format("{} {}\n", first, second);
   return text;
 }
 
-std::int32_t Bpe::symbol(std::string_view spelling) const {
+std::int32_t SubwordNmtBpe::symbol(std::string_view spelling) const {
   const auto found = symbols_.find(spelling);
   return found == symbols_.end() ? no_symbol : found->second;
 }
 
-std::int32_t Bpe::add_symbol(const std::string& spelling) {
+std::int32_t SubwordNmtBpe::add_symbol(const std::string& spelling) {
   return symbols_.emplace(spelling, static_cast<std::int32_t>(symbols_.size())).first->second;
 }
 
-// O(n log n): a list of pieces, and a queue of the adjacent pairs that have a rule, ordered by rank
-// and then from the left. Pairs that a merge makes wait until every place of its rule is merged,
-// because the rule that is used everywhere comes before a better one that it makes possible.
-class Bpe::WordEncoder {
+// O(n log n): a linked list of pieces, and a queue of adjacent pairs by rank, then position. New
+// pairs enter the queue after all merges of the current rule: a rule is applied everywhere first.
+class SubwordNmtBpe::WordEncoder {
  public:
-  WordEncoder(const Bpe& bpe, std::string_view word) : bpe_(bpe), word_(word) {
+  WordEncoder(const SubwordNmtBpe& bpe, std::string_view word) : bpe_(bpe), word_(word) {
     for (std::size_t at = 0; at < word.size();) {
       const std::size_t end = at + first_code_point(word.substr(at)).size;
       const std::string_view character = word.substr(at, end - at);
@@ -170,33 +170,36 @@ class Bpe::WordEncoder {
     Tokens tokens;
     for (std::size_t i = 0; i < pieces_.size(); i = pieces_[i].next) {
       tokens.emplace_back(word_.substr(pieces_[i].begin, pieces_[i].end - pieces_[i].begin));
-      if (pieces_[i].end < word_.size()) tokens.back() += goes_on;
+      if (pieces_[i].end < word_.size()) tokens.back() += continuation;
     }
     return tokens;
   }
 
-  const Bpe& bpe_;
+  const SubwordNmtBpe& bpe_;
   std::string_view word_;
   std::vector<Piece> pieces_;
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> candidates_;
 };
 
-Tokens Bpe::encode_word(std::string_view word) const { return WordEncoder(*this, word)(); }
+Tokens SubwordNmtBpe::encode_word(std::string_view word) const {
+  return WordEncoder(*this, word)();
+}
 
-Tokens Bpe::encode(std::string_view line) const {
+Tokens SubwordNmtBpe::encode(std::string_view line) const {
   Tokens pieces;
   for (const std::string& word : tokenize(line, Unit::words))
     for (std::string& piece : encode_word(word)) pieces.push_back(std::move(piece));
   return pieces;
 }
 
-std::string Bpe::join(std::span<const std::string> pieces) {
+std::string SubwordNmtBpe::join(std::span<const std::string> pieces) {
   std::string line;
-  bool word_goes_on = true;  // nothing stands before the first piece
+  bool inside_word = true;  // no blank before the first piece
   for (const std::string& piece : pieces) {
-    if (!word_goes_on) line += ' ';
-    word_goes_on = piece.ends_with(goes_on);
-    line += std::string_view(piece).substr(0, piece.size() - (word_goes_on ? goes_on.size() : 0));
+    if (!inside_word) line += ' ';
+    inside_word = piece.ends_with(continuation);
+    line +=
+        std::string_view(piece).substr(0, piece.size() - (inside_word ? continuation.size() : 0));
   }
   return line;
 }

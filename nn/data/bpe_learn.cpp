@@ -1,4 +1,4 @@
-// Bpe::learn(): which merges it makes.
+// SubwordNmtBpe::learn().
 #include <fovea/core/error.h>
 #include <fovea/nn/data/bpe.h>
 #include <fovea/nn/data/utf8.h>
@@ -26,19 +26,19 @@ struct PairHash {
   }
 };
 
-// All words as one list of symbols. The counts and places of all pairs are updated at each place
-// that a merge changes, so that learning takes O(n log n) for n characters in distinct words.
+// All words as one linked list of symbols. A merge updates the counts and positions of only the
+// pairs that it changes: O(n log n) in total for n characters in distinct words.
 class Learner {
  public:
   explicit Learner(const TokenCounts& words) : queue_(Worse{this}) {
     for (const auto& [word, count] : words) add_word(word, count);
     for (std::size_t i = 0; i < symbols_.size(); ++i) add_pair(i);
-    for (const auto& [pair, seen] : pairs_) queue_.push({seen.count, pair});
+    for (const auto& [pair, stats] : pairs_) queue_.push({stats.count, pair});
   }
 
-  std::vector<Bpe::Merge> operator()(std::int64_t merges, std::int64_t min_count) {
-    std::vector<Bpe::Merge> learned;
-    while (static_cast<std::int64_t>(learned.size()) < merges && find_commonest() &&
+  std::vector<SubwordNmtBpe::Merge> operator()(std::int64_t merges, std::int64_t min_count) {
+    std::vector<SubwordNmtBpe::Merge> learned;
+    while (static_cast<std::int64_t>(learned.size()) < merges && find_most_frequent() &&
            queue_.top().count >= min_count) {
       const Pair best = queue_.top().pair;
       learned.emplace_back(spelling(best.first), spelling(best.second));
@@ -51,14 +51,14 @@ class Learner {
   static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
 
   // A symbol of a word; previous and next are in the same word.
-  struct Place {
+  struct Node {
     Symbol symbol;
     std::int64_t count;  // of the word
     std::size_t previous, next;
   };
-  struct Seen {
+  struct PairStats {
     std::int64_t count = 0;
-    std::vector<std::size_t> places;  // of the first symbol; also places where the pair was once
+    std::vector<std::size_t> positions;  // of the first symbol; may include outdated ones
   };
   struct Candidate {
     std::int64_t count;
@@ -100,9 +100,9 @@ class Learner {
 
   void add_pair(std::size_t left) {
     if (left == none || symbols_[left].next == none) return;
-    Seen& seen = pairs_[pair_at(left)];
-    seen.count += symbols_[left].count;
-    seen.places.push_back(left);
+    PairStats& stats = pairs_[pair_at(left)];
+    stats.count += symbols_[left].count;
+    stats.positions.push_back(left);
   }
 
   void remove_pair(std::size_t left) {
@@ -110,25 +110,25 @@ class Learner {
     pairs_[pair_at(left)].count -= symbols_[left].count;
   }
 
-  // The queue has an entry for every count that a pair has had. Puts a true one on top; false where
-  // no pair is left.
-  bool find_commonest() {
+  // The queue has an entry for every count that a pair has had. Removes outdated entries from the
+  // top; false if no pair is left.
+  bool find_most_frequent() {
     while (!queue_.empty()) {
       const Candidate& top = queue_.top();
-      const auto seen = pairs_.find(top.pair);
-      if (seen != pairs_.end() && seen->second.count == top.count && top.count > 0) return true;
+      const auto stats = pairs_.find(top.pair);
+      if (stats != pairs_.end() && stats->second.count == top.count && top.count > 0) return true;
       queue_.pop();
     }
     return false;
   }
 
-  // Every place of the pair, from the left.
+  // Merges every occurrence of the pair, from the left.
   void merge(const Pair& pair) {
     const Symbol merged = symbol(spelling(pair.first) + spelling(pair.second));
-    std::vector<std::size_t> places = std::move(pairs_[pair].places);
-    std::sort(places.begin(), places.end());
+    std::vector<std::size_t> positions = std::move(pairs_[pair].positions);
+    std::sort(positions.begin(), positions.end());
     std::unordered_set<Pair, PairHash> changed;
-    for (const std::size_t left : places) {
+    for (const std::size_t left : positions) {
       if (symbols_[left].next == none || !(pair_at(left) == pair)) continue;
       const std::size_t right = symbols_[left].next, before = symbols_[left].previous;
       for (const std::size_t at : {before, left, right}) {
@@ -143,33 +143,35 @@ class Learner {
     }
     pairs_.erase(pair);
     for (const Pair& p : changed)
-      if (const auto seen = pairs_.find(p); seen != pairs_.end() && seen->second.count > 0)
-        queue_.push({seen->second.count, p});
+      if (const auto stats = pairs_.find(p); stats != pairs_.end() && stats->second.count > 0)
+        queue_.push({stats->second.count, p});
   }
 
   void join(std::size_t left, std::size_t right, Symbol merged) {
     const std::size_t after = symbols_[right].next;
     symbols_[left].symbol = merged;
     symbols_[left].next = after;
-    symbols_[right].next = none;  // no pair begins here any more
+    symbols_[right].next = none;  // no pair starts here any more
     if (after != none) symbols_[after].previous = left;
   }
 
   std::vector<std::string> spellings_;
   std::unordered_map<std::string, Symbol> ids_;
-  std::vector<Place> symbols_;
-  std::unordered_map<Pair, Seen, PairHash> pairs_;
+  std::vector<Node> symbols_;
+  std::unordered_map<Pair, PairStats, PairHash> pairs_;
   std::priority_queue<Candidate, std::vector<Candidate>, Worse> queue_;
 };
 
 }  // namespace
 
-Bpe Bpe::learn(std::span<const Lines> texts, std::int64_t merges, std::int64_t min_count) {
-  if (merges < 0) value_error("Bpe::learn", "{} merges: must not be negative", merges);
-  if (min_count < 1) value_error("Bpe::learn", "min_count = {}: must be at least 1", min_count);
+SubwordNmtBpe SubwordNmtBpe::learn(std::span<const Lines> texts, std::int64_t merges,
+                                   std::int64_t min_count) {
+  if (merges < 0) value_error("SubwordNmtBpe::learn", "{} merges: must not be negative", merges);
+  if (min_count < 1)
+    value_error("SubwordNmtBpe::learn", "min_count = {}: must be at least 1", min_count);
   TokenCounts words;
   for (const Lines& lines : texts) count_tokens(lines, Unit::words, words);
-  return Bpe(Learner(words)(merges, min_count));
+  return SubwordNmtBpe(Learner(words)(merges, min_count));
 }
 
 }  // namespace fovea::nn::data

@@ -9,14 +9,14 @@
 namespace fovea::nn::data {
 namespace {
 
-constexpr int gzip_only = 16 + MAX_WBITS;  // no raw deflate, no zlib header
+constexpr int gzip_only = 16 + MAX_WBITS;  // accept neither raw deflate nor zlib headers
 
-// zlib's state, ended when it goes out of scope.
+// RAII wrapper of the zlib state.
 class Inflater {
  public:
   Inflater() {
     if (inflateInit2(&stream_, gzip_only) != Z_OK)
-      raise<Error>("gunzip", "zlib {} could not be started", zlibVersion());
+      raise<Error>("gunzip", "cannot initialize zlib {}", zlibVersion());
   }
   ~Inflater() { inflateEnd(&stream_); }
   Inflater(const Inflater&) = delete;
@@ -28,7 +28,8 @@ class Inflater {
   z_stream stream_ = {};
 };
 
-// Appends one member and takes its bytes off the front; `limit` bounds the whole text.
+// Decompresses one member to `text` and removes its bytes from `bytes`; `limit` is for all of
+// `text`.
 void append_member(std::string_view& bytes, std::string_view name, std::size_t limit,
                    std::string& text) {
   Inflater inflater;
@@ -46,11 +47,11 @@ void append_member(std::string_view& bytes, std::string_view name, std::size_t l
     if (got > limit - text.size())
       format_error(
           "gunzip",
-          "{}: unpacks to more than {} bytes: must be at most 1 MiB and 100 times its size", name,
-          limit);
+          "{}: decompresses to more than {} bytes: must be at most 1 MiB + 100 times its size",
+          name, limit);
     text.append(piece.data(), got);
     if (result == Z_OK || result == Z_STREAM_END) continue;
-    if (result == Z_BUF_ERROR) format_error("gunzip", "{}: ends in the middle", name);
+    if (result == Z_BUF_ERROR) format_error("gunzip", "{}: truncated file", name);
     format_error("gunzip", "{}: {}", name, stream.msg ? stream.msg : zError(result));
   }
 }

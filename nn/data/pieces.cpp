@@ -12,7 +12,7 @@
 namespace fovea::nn::data {
 namespace {
 
-// Reads little-endian numbers, whatever the machine's order.
+// Reads little-endian integers on machines of any byte order.
 class Reader {
  public:
   Reader(std::string_view bytes, std::string_view source) : rest_(bytes), source_(source) {}
@@ -20,8 +20,8 @@ class Reader {
   bool at_end() const { return rest_.empty(); }
   std::string_view take(std::size_t n, std::int64_t piece) {
     if (n > rest_.size())
-      format_error("Pieces", "{}: piece {}: {} bytes are wanted and {} are left", source_, piece, n,
-                   rest_.size());
+      format_error("SentencePieceBpe", "{}: piece {}: truncated, {} bytes required, {} left",
+                   source_, piece, n, rest_.size());
     const std::string_view taken = rest_.substr(0, n);
     rest_.remove_prefix(n);
     return taken;
@@ -38,7 +38,7 @@ class Reader {
   std::string_view rest_, source_;
 };
 
-// The byte that "<0x0A>" stands for.
+// The byte of a piece such as "<0x0A>".
 std::optional<char> byte_of(std::string_view piece) {
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
   int value = 0;
@@ -50,26 +50,28 @@ std::optional<char> byte_of(std::string_view piece) {
   return static_cast<char>(value);
 }
 
-// Two neighbours that are a piece together. It stands as long as both are what they were.
+// Two adjacent pieces that together are a piece. Valid as long as neither has been merged.
 struct Pair {
   float score;
   std::size_t left, right;
   std::int64_t left_id, right_id, joined;
-  bool operator<(const Pair& other) const {  // the best is the largest, of equals the first
+  bool operator<(const Pair& other) const {  // the largest has the best score; ties by position
     return score != other.score ? score < other.score : left > other.left;
   }
 };
 
 }  // namespace
 
-Pieces::Pieces(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
+SentencePieceBpe::SentencePieceBpe(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
   byte_ids_.fill(unk);
   if (pieces_.size() < 3)
-    value_error("Pieces", "{} pieces: there must be <unk>, <bos> and <eos>", pieces_.size());
+    value_error("SentencePieceBpe", "{} pieces: must include <unk>, <bos> and <eos>",
+                pieces_.size());
   for (std::size_t id = 0; id < pieces_.size(); ++id) {
-    if (pieces_[id].text.empty()) value_error("Pieces", "piece {} has no text", id);
+    if (pieces_[id].text.empty())
+      value_error("SentencePieceBpe", "text of piece {}: must not be empty", id);
     if (std::isnan(pieces_[id].score))
-      value_error("Pieces", "piece {}: score = nan: must be a number", id);
+      value_error("SentencePieceBpe", "piece {}: score = nan: must not be NaN", id);
     if (id < 3) continue;
     const auto number = static_cast<std::int64_t>(id);
     if (const std::optional<char> byte = byte_of(pieces_[id].text)) {
@@ -82,11 +84,11 @@ Pieces::Pieces(std::vector<Piece> pieces) : pieces_(std::move(pieces)) {
   }
 }
 
-Pieces Pieces::read(const std::filesystem::path& path) {
+SentencePieceBpe SentencePieceBpe::read(const std::filesystem::path& path) {
   return parse(read_file(path), path.string());
 }
 
-Pieces Pieces::parse(std::string_view bytes, std::string_view source) {
+SentencePieceBpe SentencePieceBpe::parse(std::string_view bytes, std::string_view source) {
   constexpr std::uint32_t longest = 1 << 16;
   Reader in(bytes, source);
   in.word(0);
@@ -96,33 +98,34 @@ Pieces Pieces::parse(std::string_view bytes, std::string_view source) {
     const float score = std::bit_cast<float>(in.word(id));
     const std::uint32_t length = in.word(id);
     if (length == 0 || length > longest)
-      format_error("Pieces", "{}: piece {} has {} bytes: it must have 1 to {}", source, id, length,
-                   longest);
+      format_error("SentencePieceBpe", "{}: piece {} has {} bytes: must have 1 to {}", source, id,
+                   length, longest);
     if (std::isnan(score))
-      format_error("Pieces", "{}: piece {}: score = nan: must be a number", source, id);
+      format_error("SentencePieceBpe", "{}: piece {}: score = nan: must not be NaN", source, id);
     pieces.push_back({std::string(in.take(length, id)), score});
   }
   if (pieces.size() < 3)
-    format_error("Pieces", "{}: {} pieces: there must be <unk>, <bos> and <eos>", source,
+    format_error("SentencePieceBpe", "{}: {} pieces: must include <unk>, <bos> and <eos>", source,
                  pieces.size());
-  return Pieces(std::move(pieces));
+  return SentencePieceBpe(std::move(pieces));
 }
 
-const std::string& Pieces::piece(std::int64_t id) const {
-  if (id < 0 || id >= size()) index_error("Pieces", "id {} of {} pieces", id, size());
+const std::string& SentencePieceBpe::piece(std::int64_t id) const {
+  if (id < 0 || id >= size())
+    index_error("SentencePieceBpe", "id = {}: must be in [0, {})", id, size());
   return pieces_[static_cast<std::size_t>(id)].text;
 }
 
-// A byte that is no character's piece is a piece of its own, and is part of no longer piece.
-bool Pieces::is_text(std::int64_t id) const { return id != unk && !byte_of(piece(id)); }
+// Byte pieces and unk are not text: they are never merged.
+bool SentencePieceBpe::is_text(std::int64_t id) const { return id != unk && !byte_of(piece(id)); }
 
-std::int64_t Pieces::find(std::string_view text) const {
+std::int64_t SentencePieceBpe::find(std::string_view text) const {
   const auto at = ids_.find(text);
   return at == ids_.end() ? -1 : at->second;
 }
 
-// Code points, and the bytes of those that are no piece.
-Ids Pieces::first_cut(std::string_view text) const {
+// Code points, and the bytes of code points that are not a piece.
+Ids SentencePieceBpe::initial_pieces(std::string_view text) const {
   Ids ids;
   while (!text.empty()) {
     const std::string_view point = text.substr(0, first_code_point(text).size);
@@ -136,11 +139,11 @@ Ids Pieces::first_cut(std::string_view text) const {
   return ids;
 }
 
-// A list whose neighbours are joined, and a heap of the pairs that could be. A pair whose members
-// have changed since it was noted is passed over: what they became was noted then.
-Ids Pieces::encode(std::string_view text) const {
+// A linked list of pieces, and a heap of mergeable pairs. Outdated pairs in the heap are skipped:
+// each merge has already added the new pairs.
+Ids SentencePieceBpe::encode(std::string_view text) const {
   if (text.empty()) return {};
-  Ids ids = first_cut(" " + std::string(text));
+  Ids ids = initial_pieces(" " + std::string(text));
   const std::size_t n = ids.size();
   constexpr std::int64_t joined_away = -1;
   std::vector<std::size_t> next(n), before(n);
@@ -175,14 +178,14 @@ Ids Pieces::encode(std::string_view text) const {
   return ids;
 }
 
-std::string Pieces::bytes_of(std::int64_t id) const {
+std::string SentencePieceBpe::bytes_of(std::int64_t id) const {
   const std::string& text = piece(id);
   if (id == bos || id == eos) return "";
   if (const std::optional<char> byte = byte_of(text)) return std::string(1, *byte);
   return text;
 }
 
-std::string Pieces::decode(std::span<const std::int64_t> ids) const {
+std::string SentencePieceBpe::decode(std::span<const std::int64_t> ids) const {
   std::string text;
   for (const std::int64_t id : ids) text += bytes_of(id);
   if (text.starts_with(' ')) text.erase(0, 1);

@@ -27,9 +27,8 @@ constexpr std::array<std::string_view, 20> small_ordinals = {
     "eighth",    "ninth",     "tenth",       "eleventh",   "twelfth",    "thirteenth", "fourteenth",
     "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"};
 
-// The ways to write a date. d, dd: day as 3, 03; nth: 3rd; ordinal: third; m, mm, mon, month: month
-// as 5, 05, may (three letters), may; yy, yyyy: year; wd, weekday: day of the week as thu,
-// thursday.
+// Formats of dates. d, dd: day as 3, 03; nth: 3rd; ordinal: third; m, mm, mon, month: month as 5,
+// 05, may (three letters), may; yy, yyyy: year; wd, weekday: day of the week as thu, thursday.
 constexpr std::array<std::string_view, 24> patterns = {
     "{d} {month} {yyyy}",
     "{d} {mon} {yyyy}",
@@ -61,7 +60,7 @@ constexpr sys_days first_day = 1969y / 1 / 1;
 constexpr sys_days last_day = 2068y / 12 / 31;
 constexpr std::int64_t num_days = (last_day - first_day).count() + 1;
 
-// Half of all lines: drawing different ones stays quick, and a shortage of them is no surprise.
+// Half of all possible lines, so that drawing distinct ones stays fast.
 constexpr std::int64_t most_examples = num_days * static_cast<std::int64_t>(patterns.size()) / 2;
 
 // 1st 2nd 3rd 4th .. 11th 12th 13th .. 21st 22nd 23rd
@@ -103,7 +102,7 @@ std::string write_date(std::string_view pattern, sys_days when) {
 
 constexpr std::string_view iso = "{yyyy}-{mm}-{dd}";
 
-// Draws dates and spellings, and lets no line through twice.
+// Draws dates and formats, each line at most once.
 class DateSource {
  public:
   explicit DateSource(std::uint64_t seed) : rng_(seed) {}
@@ -131,13 +130,13 @@ class DateSource {
 TaskSplits make_dates(const DatesOptions& options) {
   for (const std::int64_t count : {options.train, options.validation, options.test})
     if (count < 0 || count > most_examples)
-      value_error("make_dates", "{} examples: a split has 0 to {}", count, most_examples);
+      value_error("make_dates", "a split of {} examples: must be from 0 to {}", count,
+                  most_examples);
   const std::int64_t total = options.train + options.validation + options.test;
   if (total > most_examples)
-    value_error("make_dates", "{} examples in all: at most {} different ones are made", total,
-                most_examples);
+    value_error("make_dates", "{} examples in total: must be at most {}", total, most_examples);
   DateSource source(options.seed);
-  TaskSplits splits;  // test first: its lines do not depend on how many the other splits have
+  TaskSplits splits;  // test first: its lines do not depend on the sizes of the other splits
   splits.test = source.draw(options.test);
   splits.validation = source.draw(options.validation);
   splits.train = source.draw(options.train);

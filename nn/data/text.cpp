@@ -41,7 +41,7 @@ void check_utf8(std::string_view line, std::string_view name, std::size_t number
                static_cast<unsigned char>(line[at]));
 }
 
-// Counts the lines first: a list that grows would hold three times its size while it is copied.
+// Counts the lines first: a growing vector takes up to three times its size while it is copied.
 Lines split_lines(std::string_view bytes, std::string_view name, Utf8 utf8) {
   if (bytes.starts_with(byte_order_mark)) bytes.remove_prefix(byte_order_mark.size());
   Lines lines;
@@ -79,7 +79,7 @@ std::string_view unit_name(Unit unit) { return unit == Unit::words ? "words" : "
 Unit unit_named(std::string_view name) {
   for (const Unit unit : {Unit::words, Unit::characters})
     if (name == unit_name(unit)) return unit;
-  value_error("unit_named", "'{}' is neither words nor characters", name);
+  value_error("unit_named", "'{}': must be one of words, characters", name);
 }
 
 Lines read_lines(std::istream& in, std::string_view name, Utf8 utf8) {
@@ -104,8 +104,8 @@ ParallelText read_parallel(const std::filesystem::path& source, const std::files
   ParallelText text{read_lines(source, utf8), read_lines(target, utf8)};
   if (text.source.size() != text.target.size())
     format_error("read_parallel",
-                 "{} has {} lines and {} has {}: line i of one must translate line i of the "
-                 "other",
+                 "{} has {} lines and {} has {}: must be equal, line i of one translates line i of "
+                 "the other",
                  source.string(), text.source.size(), target.string(), text.target.size());
   return text;
 }

@@ -5,7 +5,7 @@ namespace {
 
 constexpr char32_t replacement = 0xFFFD;
 
-// How many bytes the lead byte announces, and the least value that needs so many.
+// The number of bytes by the lead byte, and the smallest value that needs that number.
 struct Lead {
   std::size_t size;
   char32_t bits;

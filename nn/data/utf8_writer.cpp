@@ -8,9 +8,9 @@ namespace {
 
 constexpr const char* replacement = "\xEF\xBF\xBD";  // U+FFFD
 
-// Whether more bytes could make a character of these, which are none yet.
-bool may_become_one(std::string_view bytes) {
-  // The first byte says how many there will be: try the smallest and the largest that can follow.
+// Whether these bytes are the start of a valid character.
+bool is_valid_prefix(std::string_view bytes) {
+  // Tries the smallest and the largest continuation bytes.
   for (const char next : {'\x80', '\xBF'}) {
     std::string longer(bytes);
     while (longer.size() < 4) {
@@ -30,7 +30,7 @@ void Utf8Writer::write(const std::string& bytes) {
   std::string_view rest = waiting_;
   while (!rest.empty()) {
     const CodePoint point = first_code_point(rest);
-    if (!point.valid && rest.size() < 4 && may_become_one(rest)) break;
+    if (!point.valid && rest.size() < 4 && is_valid_prefix(rest)) break;
     if (point.valid)
       ready += rest.substr(0, point.size);
     else

@@ -1,4 +1,4 @@
-// Text that comes in pieces, such as tokens of bytes, as whole UTF-8 characters.
+// Buffers a stream of bytes, such as byte tokens, and writes complete UTF-8 characters.
 #pragma once
 
 #include <functional>
@@ -6,13 +6,13 @@
 
 namespace fovea::nn::data {
 
-/// Hands on what it is given as soon as a character is complete; a byte that is part of none
-/// becomes U+FFFD. So what comes out is always valid UTF-8, and of valid text nothing is lost.
+/// Passes its input on as soon as a character is complete; an invalid byte becomes U+FFFD. The
+/// output is always valid UTF-8, and valid text is passed on unchanged.
 class Utf8Writer {
  public:
   explicit Utf8Writer(std::function<void(const std::string&)> out) : out_(std::move(out)) {}
   void write(const std::string& bytes);
-  void finish();  ///< what is left is no character
+  void finish();  ///< writes the remaining incomplete bytes as U+FFFD
 
  private:
   std::function<void(const std::string&)> out_;

@@ -33,7 +33,7 @@ std::string from_hex(std::string_view hex) {
     unsigned char byte = 0;
     const auto [end, error] = std::from_chars(pair.data(), pair.data() + pair.size(), byte, 16);
     if (error != std::errc() || end != pair.data() + 2)
-      format_error("Vocab", "\"{}\" is not pairs of hexadecimal digits", hex);
+      format_error("Vocab", "\"{}\": must be pairs of hexadecimal digits", hex);
     bytes += static_cast<char>(byte);
   }
   return bytes;
@@ -48,7 +48,7 @@ std::string token_from_json(const json& entry, std::size_t id) {
   if (entry.is_string()) return entry.get<std::string>();
   if (entry.is_object() && entry.size() == 1 && entry.contains("hex") && entry["hex"].is_string())
     return from_hex(entry["hex"].get<std::string>());
-  format_error("Vocab", "entry {} is neither a string nor {{\"hex\": \"...\"}}", id);
+  format_error("Vocab", "entry {}: must be a string or {{\"hex\": \"...\"}}", id);
 }
 
 }  // namespace
@@ -62,12 +62,12 @@ Vocab::Vocab() : tokens_(specials.begin(), specials.end()) {}
 
 Vocab::Vocab(const TokenCounts& counts, VocabOptions options) : Vocab() {
   if (options.max_size < size())
-    value_error("Vocab", "max_size = {} leaves no room for the {} specials", options.max_size,
-                size());
+    value_error("Vocab", "max_size = {}: must be at least {}, for the special tokens",
+                options.max_size, size());
   std::vector<std::pair<std::string_view, std::int64_t>> kept;
   for (const auto& [token, count] : counts)
     if (count >= options.min_count && !is_special(token)) kept.emplace_back(token, count);
-  // The map gives tokens in order of bytes; a stable sort keeps that order among equal counts.
+  // The map is in byte order; the stable sort keeps it for equal counts.
   std::stable_sort(kept.begin(), kept.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   const auto room = static_cast<std::size_t>(options.max_size - size());
@@ -76,8 +76,8 @@ Vocab::Vocab(const TokenCounts& counts, VocabOptions options) : Vocab() {
 }
 
 void Vocab::add(std::string token) {
-  if (is_special(token)) format_error("Vocab", "{} appears as an ordinary token", token);
-  if (!ids_.emplace(token, size()).second) format_error("Vocab", "\"{}\" appears twice", token);
+  if (is_special(token)) format_error("Vocab", "{}: must not be an ordinary token", token);
+  if (!ids_.emplace(token, size()).second) format_error("Vocab", "\"{}\": must appear once", token);
   tokens_.push_back(std::move(token));
 }
 
@@ -87,7 +87,7 @@ std::int64_t Vocab::id(std::string_view token) const {
 }
 
 const std::string& Vocab::token(std::int64_t id) const {
-  if (id < 0 || id >= size()) index_error("Vocab", "id {} is not in 0 .. {}", id, size() - 1);
+  if (id < 0 || id >= size()) index_error("Vocab", "id = {}: must be in [0, {})", id, size());
   return tokens_[static_cast<std::size_t>(id)];
 }
 
@@ -119,15 +119,16 @@ Vocab Vocab::from_json(std::string_view text, std::int64_t max_size) {
     const bool is_entry = depth == 1 && (event == json::parse_event_t::value ||
                                          event == json::parse_event_t::object_start ||
                                          event == json::parse_event_t::array_start);
-    if (is_entry && ++count > max_size) format_error("Vocab", "more than {} tokens", max_size);
+    if (is_entry && ++count > max_size)
+      format_error("Vocab", "more than {} tokens: must be at most max_size", max_size);
     return true;
   };
   const json entries = json::parse(text, count_entries, /*allow_exceptions=*/false);
-  if (!entries.is_array()) format_error("Vocab", "not a JSON array of tokens");
+  if (!entries.is_array()) format_error("Vocab", "must be a JSON array of tokens");
   Vocab vocab;
   for (std::size_t id = 0; id < specials.size(); ++id)
     if (id >= entries.size() || entries[id] != specials[id])
-      format_error("Vocab", "entry {} is not {}", id, specials[id]);
+      format_error("Vocab", "entry {}: must be {}", id, specials[id]);
   for (std::size_t id = specials.size(); id < entries.size(); ++id)
     vocab.add(token_from_json(entries[id], id));
   return vocab;

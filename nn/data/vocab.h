@@ -25,36 +25,36 @@ struct VocabOptions {
   std::int64_t max_size = std::numeric_limits<std::int64_t>::max();  // with the four specials
 };
 
-/// The ids 0 .. size() - 1 and the tokens they stand for. Ids 0 to 3 are <pad>, <unk>, <bos>,
-/// <eos>. No text can produce a special: a token that is spelled "<eos>" is an unknown word like
-/// any other, so that input cannot end a sentence or vanish as padding.
+/// The ids 0 .. size() - 1 and their tokens. Ids 0 to 3 are <pad>, <unk>, <bos>, <eos>. No text is
+/// encoded as a special token: the text "<eos>" is an ordinary unknown word, so that input cannot
+/// end a sentence or be dropped as padding.
 class Vocab {
  public:
   static constexpr std::int64_t pad = 0, unk = 1, bos = 2, eos = 3;
 
-  /// The specials alone.
+  /// Only the special tokens.
   Vocab();
 
-  /// The commonest tokens first; among equally common ones, the lesser bytes first.
+  /// Sorted by count, the most frequent first; equal counts in byte order.
   explicit Vocab(const TokenCounts& counts, VocabOptions options = {});
 
   std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
 
-  /// The id of a token; `unk` where it has none.
+  /// The id of a token; `unk` if it has none.
   std::int64_t id(std::string_view token) const;
 
   /// The token of an id; "<pad>", "<unk>", "<bos>", "<eos>" for the specials.
   const std::string& token(std::int64_t id) const;
 
-  /// One id a token; adds neither <bos> nor <eos>.
+  /// One id per token; adds neither <bos> nor <eos>.
   Ids encode(std::span<const std::string> tokens) const;
 
-  /// The tokens up to the first <eos>, which is where a decoder's output ends; <pad> and <bos> are
-  /// left out, <unk> stays visible.
+  /// The tokens up to the first <eos>, where a decoder's output ends; <pad> and <bos> are omitted,
+  /// <unk> is included.
   Tokens decode(std::span<const std::int64_t> ids) const;
 
-  /// A JSON array in ASCII, to be kept in a checkpoint's metadata: one string a token, in order of
-  /// ids. A token that is not valid UTF-8, which JSON cannot spell, is {"hex": "its bytes"}.
+  /// A JSON array in ASCII, for the metadata of a checkpoint: one string per token, in the order of
+  /// ids. A token that is not valid UTF-8, which JSON cannot represent, is {"hex": "its bytes"}.
   std::string to_json() const;
   /// FormatError for anything else, and as soon as there are more than `max_size` tokens.
   static Vocab from_json(std::string_view json,
@@ -62,7 +62,7 @@ class Vocab {
 
  private:
   struct Hash : std::hash<std::string_view> {
-    using is_transparent = void;  // look-ups by string_view make no string
+    using is_transparent = void;  // lookup by string_view, without a temporary string
   };
 
   void add(std::string token);

@@ -8,7 +8,7 @@
 namespace fovea::nn::inspect::detail {
 namespace {
 
-// The step 1, 2 or 5 times a power of ten that cuts `span` into at most `wanted` pieces.
+// The step, 1, 2 or 5 times a power of ten, that divides `span` into at most `wanted` intervals.
 double nice_step(double span, double wanted) {
   const double rough = span / wanted;
   const double power = std::pow(10, std::floor(std::log10(rough)));
@@ -20,15 +20,15 @@ double nice_step(double span, double wanted) {
 std::vector<Tick> linear_ticks(const Axis& axis) {
   const double step = nice_step(axis.high - axis.low, 8);
   std::vector<Tick> ticks;
-  // Multiples of the step, counted rather than summed: no rounding piles up.
+  // Multiples of the step, not a running sum: rounding errors do not accumulate.
   for (double i = std::ceil(axis.low / step - 1e-9); i * step <= axis.high + step * 1e-9; ++i) {
-    const double value = i * step + 0.0;  // + 0.0 makes 0 of -0
+    const double value = i * step + 0.0;  // + 0.0 turns -0 into 0
     ticks.push_back({value, fmt::format("{:g}", value)});
   }
   return ticks;
 }
 
-// Powers of ten, and their 2- and 5-fold while there is room.
+// Powers of ten, and their multiples by 2 and 5 on short axes.
 std::vector<Tick> log_ticks(const Axis& axis) {
   const double span = axis.high - axis.low;
   const int stride = std::max(1, static_cast<int>(std::ceil(span / 8)));
@@ -45,7 +45,7 @@ std::vector<Tick> log_ticks(const Axis& axis) {
 
 std::vector<Tick> given_ticks(const Axis& axis) {
   std::vector<Tick> ticks;
-  for (const double value : axis.labelled) {
+  for (const double value : axis.labeled) {
     const double at = axis.has(value) ? axis.scaled(value) : axis.low - 1;
     if (at >= axis.low - 1e-9 && at <= axis.high + 1e-9)
       ticks.push_back({value, fmt::format("{:g}", value)});
@@ -53,7 +53,7 @@ std::vector<Tick> given_ticks(const Axis& axis) {
   return ticks;
 }
 
-// Spans the axis over the values that it can show; equal or missing ones get some room.
+// Sets the range of the axis to the drawable values; a margin if all are equal or none exist.
 void fit(Axis& axis, const std::vector<const std::vector<double>*>& columns) {
   double low = std::numeric_limits<double>::infinity(), high = -low;
   for (const auto* column : columns)
@@ -62,16 +62,16 @@ void fit(Axis& axis, const std::vector<const std::vector<double>*>& columns) {
         low = std::min(low, axis.scaled(value));
         high = std::max(high, axis.scaled(value));
       }
-  if (low > high) return;  // nothing to show: 0 .. 1
+  if (low > high) return;  // nothing to draw: 0 .. 1
   const double least = 1e-9 * std::max({std::abs(low), std::abs(high), 1e-9});
   const double room = high - low > least ? 0 : std::max(0.5, std::abs(low) * 0.1);
   axis.low = low - room;
   axis.high = high + room;
 }
 
-// Moves the ends outwards to the next tick, so that the curve keeps clear of the frame. Values a
-// hair apart can have one tick between them: as where all are equal, they get a step on either
-// side.
+// Moves the ends outwards to the next tick, so that the curve does not touch the frame. Nearly
+// equal values may have only one tick between them: they get one step on either side, as equal
+// ones.
 void round_outwards(Axis& axis) {
   const double step = axis.logarithmic ? 1 : nice_step(axis.high - axis.low, 8);
   axis.low = std::floor(axis.low / step + 1e-9) * step;
@@ -83,7 +83,7 @@ void round_outwards(Axis& axis) {
 
 }  // namespace
 
-// Larger numbers are no losses any more, and their differences could overflow.
+// Larger values are not plausible losses, and their differences could overflow.
 bool Axis::has(double value) const {
   return std::abs(value) < 1e150 && (!logarithmic || value > 0);
 }
@@ -91,13 +91,13 @@ bool Axis::has(double value) const {
 double Axis::scaled(double value) const { return logarithmic ? std::log10(value) : value; }
 
 std::vector<Tick> ticks_of(const Axis& axis) {
-  if (!axis.labelled.empty()) return given_ticks(axis);
+  if (!axis.labeled.empty()) return given_ticks(axis);
   return axis.logarithmic ? log_ticks(axis) : linear_ticks(axis);
 }
 
 Axis x_axis(const Chart& chart, double first, double last) {
   Axis axis{.logarithmic = chart.log_x, .first = first, .last = last};
-  axis.labelled = chart.x_ticks;
+  axis.labeled = chart.x_ticks;
   std::vector<const std::vector<double>*> columns;
   for (const Series& series : chart.series) columns.push_back(&series.x);
   fit(axis, columns);
@@ -116,7 +116,7 @@ Axis y_axis(const Chart& chart, double first, double last) {
 void check(const Chart& chart) {
   for (const Series& series : chart.series)
     if (series.x.size() != series.y.size())
-      shape_error("Chart", "series {} has {} x and {} y: a point needs both", series.name,
+      shape_error("Chart", "series {} with {} x and {} y: must be equal", series.name,
                   series.x.size(), series.y.size());
 }
 

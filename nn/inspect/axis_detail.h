@@ -1,5 +1,5 @@
-// Axes of a chart: what they span, where a value falls, which values are labelled. Shared by the
-// two ways in which a chart is drawn.
+// Axes of a chart: range, mapping from values to positions, ticks. Shared by the SVG and the
+// terminal renderer.
 #pragma once
 
 #include <fovea/nn/inspect/curve.h>
@@ -9,17 +9,17 @@
 
 namespace fovea::nn::inspect::detail {
 
-/// The values that an axis spans and the places they fall on: pixels, or columns and lines of text.
+/// The range of an axis in values and in positions: pixels, or columns and lines of text.
 /// On a logarithmic axis `low` and `high` are decimal logarithms.
 struct Axis {
   bool logarithmic;
-  double first, last;  ///< the places of `low` and `high`
+  double first, last;  ///< the positions of `low` and `high`
   double low = 0, high = 1;
-  std::vector<double> labelled = {};  ///< the values to label; none: round ones
+  std::vector<double> labeled = {};  ///< the values to label; empty: round values
 
-  bool has(double value) const;  ///< whether it can be shown
+  bool has(double value) const;  ///< whether the value can be drawn
   double scaled(double value) const;
-  double place(double value) const {
+  double position(double value) const {
     return first + (scaled(value) - low) / (high - low) * (last - first);
   }
 };
@@ -29,14 +29,14 @@ struct Tick {
   std::string label;
 };
 
-/// The values to label; round ones are about eight.
+/// The ticks to label: axis.labeled, or about eight round values.
 std::vector<Tick> ticks_of(const Axis& axis);
 
-/// The axes that hold every point of the chart that can be shown; y ends at round values.
+/// The axes that contain every drawable point of the chart; y ends at round values.
 Axis x_axis(const Chart& chart, double first, double last);
 Axis y_axis(const Chart& chart, double first, double last);
 
-/// ShapeError where a series has not as many x as y.
+/// ShapeError if the numbers of x and y of a series differ.
 void check(const Chart& chart);
 
 }  // namespace fovea::nn::inspect::detail

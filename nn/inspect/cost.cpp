@@ -36,14 +36,14 @@ std::string module_of(const std::string& parameter) {
   return dot == std::string::npos ? "" : parameter.substr(0, dot);
 }
 
-// "translate.encoder.gru" of a model that is called "translate" -> "encoder.gru"
+// "translate.encoder.gru" of a model with the path "translate" -> "encoder.gru"
 std::string below(const std::string& root, const std::string& path) {
   if (root.empty() || !path.starts_with(root)) return path;
   if (path.size() == root.size()) return "";
   return path[root.size()] == '.' ? path.substr(root.size() + 1) : path;  // "lm2.norm" of "lm"
 }
 
-// Rows by module: the first time that one is asked for decides its place.
+// Rows by module, in the order of the first access.
 class Rows {
  public:
   explicit Rows(std::vector<ModuleCost>& rows) : rows_(rows) {}
@@ -67,17 +67,17 @@ std::string first_names(const std::string& path, int depth) {
   return path.substr(0, end);
 }
 
-// Adds up what the ops of a step do, by the step's phase: a checkpoint's second forward belongs to
-// the backward, clipping to the update.
+// Sums the work of the ops of a step by phase: the second forward of a checkpoint counts as
+// backward, gradient clipping as update.
 class WorkMeter final : public OpObserver {
  public:
   enum class Phase : std::uint8_t { forward, backward, update };
   Phase phase = Phase::forward;
-  std::map<std::string, Work> forward, backward;  // by module's path
+  std::map<std::string, Work> forward, backward;  // by module path
   Work update;
   std::int64_t unknown_ops = 0;
 
-  void see(const SeenOp& op) noexcept override {
+  void on_op(const OpEvent& op) noexcept override {
     const OpCost cost = cost_of(op);
     unknown_ops += !cost.known;
     const Work work{cost.flops, cost.bytes};
@@ -87,23 +87,23 @@ class WorkMeter final : public OpObserver {
   }
 
  private:
-  static std::string path_of(const SeenOp& op) { return op.module ? *op.module : std::string(); }
+  static std::string path_of(const OpEvent& op) { return op.module ? *op.module : std::string(); }
 };
 
-// One step, and where its memory went.
-class RehearsedStep {
+// One step, with its memory by phase and module.
+class DryRunStep {
  public:
-  RehearsedStep(Rehearsal& rehearsal, Module& model, const TrainingStep& step)
-      : rehearsal_(rehearsal),
+  DryRunStep(DryRun& dry_run, Module& model, const TrainingStep& step)
+      : dry_run_(dry_run),
         step_(step),
         root_(model.path()),
         parameters_(model.parameters()),
-        // Real tensors of the program are there too, and stay.
+        // Real tensors of the program exist too, during the whole step.
         base_(memory_stats().live_bytes) {}
 
-  ~RehearsedStep() { forget_gradients(); }
-  RehearsedStep(const RehearsedStep&) = delete;
-  RehearsedStep& operator=(const RehearsedStep&) = delete;
+  ~DryRunStep() { clear_gradients(); }
+  DryRunStep(const DryRunStep&) = delete;
+  DryRunStep& operator=(const DryRunStep&) = delete;
 
   void run(CostLedger& cost, WorkMeter* meter = nullptr) {
     using Phase = WorkMeter::Phase;
@@ -111,15 +111,15 @@ class RehearsedStep {
       if (meter) meter->phase = phase;
     };
     begin(Phase::forward);
-    forget_gradients();
-    const std::int64_t before = rehearsal_.live_bytes();
-    const auto modules_before = rehearsal_.live_by_module();
-    rehearsal_.reset_peak();
+    clear_gradients();
+    const std::int64_t before = dry_run_.live_bytes();
+    const auto modules_before = dry_run_.live_by_module();
+    dry_run_.reset_peak();
     const Tensor loss = step_.loss();
-    cost.saved_bytes = rehearsal_.live_bytes() - before;
+    cost.saved_bytes = dry_run_.live_bytes() - before;
     cost.forward_peak_bytes = take_peak();
     note_saved(modules_before, cost);
-    rehearsal_.reset_peak();
+    dry_run_.reset_peak();
     begin(Phase::backward);
     loss.backward();
     cost.gradient_bytes = gradient_bytes_of(parameters_);
@@ -129,9 +129,8 @@ class RehearsedStep {
     cost.update_peak_bytes = take_peak();
   }
 
-  // The same step, for its work. What watches takes no tensors' memory, but the first step's is not
-  // asked for anyway.
-  void weigh(CostLedger& cost) {
+  // The same step, for its work. Its memory is not used: caches may still fill in the first step.
+  void measure_work(CostLedger& cost) {
     WorkMeter meter;
     {
       const ObserveOps observe(meter);
@@ -150,23 +149,23 @@ class RehearsedStep {
     }
   }
 
-  // The gradients of the last step are still there.
+  // The gradients of the last step still exist.
   void validate(CostLedger& cost) {
     if (!step_.validation) return;
     const NoGrad guard;
-    rehearsal_.reset_peak();
+    dry_run_.reset_peak();
     step_.validation();
     cost.validation_peak_bytes = take_peak();
   }
 
  private:
-  void forget_gradients() {
+  void clear_gradients() {
     for (auto [name, parameter] : parameters_) parameter.zero_grad();
   }
 
   std::int64_t take_peak() {
-    const std::int64_t peak = base_ + rehearsal_.peak_bytes();
-    rehearsal_.reset_peak();
+    const std::int64_t peak = base_ + dry_run_.peak_bytes();
+    dry_run_.reset_peak();
     return peak;
   }
 
@@ -175,7 +174,7 @@ class RehearsedStep {
     Rows rows(cost.modules);
     for (const auto& [name, parameter] : parameters_)
       rows.of(module_of(name)).parameters += parameter.numel();
-    for (const auto& [path, bytes] : rehearsal_.live_by_module()) {
+    for (const auto& [path, bytes] : dry_run_.live_by_module()) {
       const auto was = before.find(path);
       const std::int64_t saved = bytes - (was == before.end() ? 0 : was->second);
       if (saved != 0) rows.of(below(root_, path)).saved_bytes += saved;
@@ -186,7 +185,7 @@ class RehearsedStep {
     }
   }
 
-  Rehearsal& rehearsal_;
+  DryRun& dry_run_;
   const TrainingStep& step_;
   std::string root_;
   NamedTensors parameters_;
@@ -217,19 +216,18 @@ const char* CostLedger::peak_phase() const {
   return peak == update_peak_bytes ? "update" : "validation";
 }
 
-CostLedger forecast_step(Rehearsal& rehearsal, Module& model, const TrainingStep& step) {
-  if (!step.loss)
-    value_error("forecast_step", "there is no loss: a step is the way to one and back");
+CostLedger forecast_step(DryRun& dry_run, Module& model, const TrainingStep& step) {
+  if (!step.loss) value_error("forecast_step", "loss: must be a function");
   const auto start = Clock::now();
   CostLedger cost;
   cost.parameters = model.parameter_count();
   cost.parameter_bytes = bytes_of(model.state());
-  RehearsedStep rehearsed(rehearsal, model, step);
-  rehearsed.weigh(cost);
-  rehearsed.run(cost);
-  rehearsed.validate(cost);
+  DryRunStep step_run(dry_run, model, step);
+  step_run.measure_work(cost);
+  step_run.run(cost);
+  step_run.validate(cost);
   if (step.optimizer_state) cost.optimizer_bytes = bytes_of(step.optimizer_state());
-  cost.rehearsal_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  cost.dry_run_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return cost;
 }
 
@@ -254,8 +252,8 @@ std::string CostLedger::table(int depth) const {
                         readable(back.flops, "FLOP"));
   };
   for (const ModuleCost& row : joined)
-    row_of(row.module.empty() ? "(itself, batch)" : row.module, row.parameters, row.saved_bytes,
-           row.forward, row.backward);
+    row_of(row.module.empty() ? "(model itself, batch)" : row.module, row.parameters,
+           row.saved_bytes, row.forward, row.backward);
   row_of("total", parameters, saved_bytes, forward, backward);
   text += '\n';
   const auto line = [&](const char* what, std::int64_t bytes) {
@@ -270,7 +268,7 @@ std::string CostLedger::table(int depth) const {
   line("peak in the update", update_peak_bytes);
   if (validation_peak_bytes > 0) line("peak in a validation", validation_peak_bytes);
   line("moved by a step", static_cast<std::int64_t>(forward.bytes + backward.bytes + update.bytes));
-  if (unknown_ops > 0) text += fmt::format("work of {} ops is not known\n", unknown_ops);
+  if (unknown_ops > 0) text += fmt::format("work of {} ops unknown, not included\n", unknown_ops);
   return text;
 }
 
@@ -297,7 +295,8 @@ std::int64_t parse_bytes(std::string_view text) {
   const auto factor = units.find(unit);
   const double bytes = factor == units.end() ? 0 : value * factor->second;
   if (error != std::errc() || !(bytes >= 1 && bytes < 0x1p62))
-    value_error("parse_bytes", "'{}' is no number of bytes: such as 800MB, 2.5GB or 1GiB", text);
+    value_error("parse_bytes", "'{}': must be a number of bytes, such as 800MB, 2.5GB or 1GiB",
+                text);
   return static_cast<std::int64_t>(bytes);
 }
 

@@ -15,8 +15,8 @@ struct Series {
   std::vector<double> y = {};
 };
 
-/// A place that is pointed out, such as where two lines cross: a ring with its label above. In the
-/// SVG alone; one that is not inside the axes is left out.
+/// An annotated point, for example the intersection of two lines: a ring with a label above it. In
+/// the SVG only; omitted if outside the axes.
 struct Mark {
   double x = 0, y = 0;
   std::string label = {};
@@ -30,20 +30,20 @@ struct Chart {
   bool log_y = false;  // for losses that fall over decades; points that are not positive leave gaps
   bool log_x = false;
   std::vector<double> x_ticks =
-      {};  // values of x to label, such as powers of two; none: round ones
+      {};  // values of x to label, such as powers of two; empty: round values
   std::vector<Mark> marks = {};
 };
 
 /// The chart as an SVG file for light and dark pages: axes, ticks, grid and legend. From the
-/// seventh line on, colours come again, with hollow dots.
+/// seventh line on, colors repeat, with hollow dots.
 std::string draw_as_svg(const Chart& chart);
 
 /// Several charts in one file, row by row with `columns` in each.   ValueError: columns below 1.
 std::string draw_as_svg(const std::vector<Chart>& charts, std::size_t columns);
 
-/// The chart as lines of text, for reading along a training or beside a table: each series drawn in
-/// a mark of its own, so that it is told apart without colour too. Where lines cross, the later one
-/// is seen.
-std::string draw_in_terminal(const Chart& chart, Colour colour);
+/// The chart as lines of text, for example to follow a training run in a terminal. Each series has
+/// its own marker, so that it is recognizable without color. Where lines cross, the later series is
+/// drawn.
+std::string draw_in_terminal(const Chart& chart, Color color);
 
 }  // namespace fovea::nn::inspect

@@ -13,22 +13,23 @@ namespace {
 
 struct Call {
   const OpSizes& n;
-  Wanted wanted;
-  std::int64_t again;
+  NeedsGrad needs_grad;
+  std::int64_t recomputed_work;
 
-  // These throw where a user's op of a built-in's name has other sizes.
+  // These throw if a user's op with the name of a built-in op has other sizes.
   const TensorSize& in(std::size_t i) const { return n.inputs.at(i); }
   const TensorSize& out(std::size_t i = 0) const { return n.outputs.at(i); }
   double work() const {
-    if (n.work < 0) value_error("cost_of", "an op that does not say its work");
+    if (n.work < 0) value_error("cost_of", "work: must be set by the op");
     return static_cast<double>(n.work);
   }
 };
 
 double count(const TensorSize& x) { return x.given ? static_cast<double>(x.shape.numel()) : 0; }
-// An axis from the end: 1 is the last.
+// The size of an axis counted from the end: 1 is the last.
 double width(const TensorSize& x, std::int64_t from_end = 1) {
-  if (x.shape.rank() < from_end) value_error("cost_of", "{} has too few axes", x.shape.str());
+  if (x.shape.rank() < from_end)
+    value_error("cost_of", "{}: must have at least {} axes", x.shape.str(), from_end);
   return static_cast<double>(x.shape[x.shape.rank() - from_end]);
 }
 
@@ -42,13 +43,13 @@ double read_and_written(const Call& c) { return bytes(c.n.inputs) + bytes(c.n.ou
 double wanted_inputs(const Call& c) {
   double number = 0;
   for (std::size_t i = 0; i < c.n.inputs.size(); ++i)
-    number += c.in(i).given && c.wanted[i] ? 1 : 0;
+    number += c.in(i).given && c.needs_grad[i] ? 1 : 0;
   return number;
 }
 double wanted_bytes(const Call& c) {
   double sum = 0;
   for (std::size_t i = 0; i < c.n.inputs.size(); ++i)
-    if (c.wanted[i]) sum += static_cast<double>(c.in(i).bytes());
+    if (c.needs_grad[i]) sum += static_cast<double>(c.in(i).bytes());
   return sum;
 }
 double backward_bytes(const Call& c) { return read_and_written(c) + wanted_bytes(c); }
@@ -64,14 +65,14 @@ OpCost nothing(const Call&) { return {}; }
 OpCost copied(const Call& c) { return {0, read_and_written(c)}; }
 OpCost copied_back(const Call& c) { return {0, bytes(c.n.outputs) + wanted_bytes(c)}; }
 
-// Shares its input's numbers, or is made of ops that are seen themselves.
+// Shares the storage of its input, or is composed of ops that are observed themselves.
 Entry free_of_cost() { return {nothing, nothing}; }
-// A view; its backward writes the whole input's gradient.
+// A view; its backward writes the gradient of the whole input.
 Entry part_of() { return {nothing, copied_back}; }
 Entry copy() { return {copied, copied_back}; }
 
-// `forward` operations for each number of the output; `backward` for each of them and each wanted
-// input, and an addition where an input was stretched. At 0 the gradient is handed through.
+// `forward` operations per output element; `backward` per output element and required input, and an
+// addition if the input was broadcast. At 0 the gradient is passed through.
 Entry elementwise(double forward, double backward) {
   return {[=](const Call& c) -> OpCost {
             return {forward * count(c.out()), read_and_written(c)};
@@ -79,7 +80,7 @@ Entry elementwise(double forward, double backward) {
           [=](const Call& c) -> OpCost {
             double flops = 0;
             for (std::size_t i = 0; i < c.n.inputs.size(); ++i) {
-              if (!c.wanted[i] || !c.in(i).given) continue;
+              if (!c.needs_grad[i] || !c.in(i).given) continue;
               flops += backward * count(c.out());
               if (count(c.in(i)) < count(c.out())) flops += count(c.out());
             }
@@ -87,7 +88,7 @@ Entry elementwise(double forward, double backward) {
           }};
 }
 
-// The same for each number of the input, which is more than the output's.
+// The same per input element, for ops with a smaller output.
 Entry of_each_input(double forward, double backward) {
   return {
       [=](const Call& c) -> OpCost {
@@ -98,8 +99,8 @@ Entry of_each_input(double forward, double backward) {
       }};
 }
 
-// Rows chosen by an index, and added up in the backward.
-Entry chosen_rows() {
+// Rows selected by an index, and accumulated in the backward.
+Entry selected_rows() {
   return {[](const Call& c) -> OpCost {
             return {0, 2 * bytes(c.n.outputs)};
           },
@@ -108,18 +109,18 @@ Entry chosen_rows() {
           }};
 }
 
-// x with source added at the index's places.
+// x with `source` added at the positions of the index.
 Entry added_rows() {
   return {[](const Call& c) -> OpCost {
             return {count(c.in(1)), read_and_written(c)};
           },
           [](const Call& c) -> OpCost {
-            return {0, c.wanted[1] ? 2.0 * static_cast<double>(c.in(1).bytes()) : 0};
+            return {0, c.needs_grad[1] ? 2.0 * static_cast<double>(c.in(1).bytes()) : 0};
           }};
 }
 
-// (..., M, K) or its transpose, times another: each wanted gradient is a product of the same size.
-// Where the result has fewer matrices than the factors, theirs add up.
+// (..., M, K) or its transpose, times another: each required gradient is a product of the same
+// size. If the result has fewer matrices than the factors, their products are summed.
 double product_flops(const Call& c) {
   const double M = width(c.out(), 2), N = width(c.out());
   if (M == 0 || N == 0) return 0;
@@ -145,13 +146,13 @@ Entry linear_layer() {  // (..., in) times (out, in), and a bias whose gradient 
             return {product(c), read_and_written(c)};
           },
           [=](const Call& c) -> OpCost {
-            const double products = (c.wanted[0] ? 1 : 0) + (c.wanted[1] ? 1 : 0);
-            const bool bias = c.n.inputs.size() > 2 && c.wanted[2];
+            const double products = (c.needs_grad[0] ? 1 : 0) + (c.needs_grad[1] ? 1 : 0);
+            const bool bias = c.n.inputs.size() > 2 && c.needs_grad[2];
             return {products * product(c) + (bias ? count(c.out()) : 0), backward_bytes(c)};
           }};
 }
 
-// Over the pairs of query and key that are kept; D wide, the values E.
+// Over the unmasked pairs of query and key, of width D, and values of width E.
 //   forward: q k (D), weights v (E).   backward: q k again (D), dy v (E); dv (E); dq, dk (D)
 Entry dot_product_attention() {
   const auto pairs = [](const Call& c) { return c.work(); };
@@ -161,14 +162,14 @@ Entry dot_product_attention() {
           [=](const Call& c) -> OpCost {
             const double D = width(c.in(0)), E = width(c.in(2));
             double a_pair = D + E;
-            if (c.wanted[0]) a_pair += D;
-            if (c.wanted[1]) a_pair += D;
-            if (c.wanted[2]) a_pair += E;
+            if (c.needs_grad[0]) a_pair += D;
+            if (c.needs_grad[1]) a_pair += D;
+            if (c.needs_grad[2]) a_pair += E;
             return {2 * pairs(c) * a_pair, backward_bytes(c) + bytes(c.n.outputs)};
           }};
 }
 
-// Over the kept pairs of all heads: q k (D).
+// Over the unmasked pairs of all heads: q k (D).
 Entry head_mean() {
   return {[](const Call& c) -> OpCost {
             return {2 * static_cast<double>(c.n.work) * width(c.in(0)), read_and_written(c)};
@@ -176,8 +177,9 @@ Entry head_mean() {
           {}};
 }
 
-// Over the kept pairs; A wide, the values C: v . tanh(q + k), then weights times values.
-//   backward: the tanh again 2 A, its derivative and dv 6 A, dq and dk 2 A; dx and da 2 C each
+// Over the unmasked pairs of width A, and values of width C: v . tanh(q + k), then weights *
+// values.
+//   backward: recomputed tanh 2 A, its derivative and dv 6 A, dq and dk 2 A; dx and da 2 C each
 Entry additive() {
   const auto pairs = [](const Call& c) { return c.work(); };
   return {[=](const Call& c) -> OpCost {
@@ -202,17 +204,16 @@ Entry running_product() {
           }};
 }
 
-// Products with the input and with the state; the backward has two for each, but for gradients that
-// nobody wants, and under recompute the forward's again.
-// Inputs: x, and of each direction weight_ih, gates, weight_hh, two biases, weight_hr, and six
-// more.
+// Products with the input and with the state; the backward has two for each, without those of
+// gradients that are not required, and with recompute the forward's again.
+// Inputs: x, and per direction weight_ih, gates, weight_hh, two biases, weight_hr, and six more.
 double unwanted_products(const Call& c) {
   constexpr std::size_t parts = 12, weight_ih = 0, weight_hh = 2, weight_hr = 5;
   double weights = 0;
   for (std::size_t first = 1; first < c.n.inputs.size(); first += parts) {
-    if (!c.wanted[0]) weights += count(c.in(first + weight_ih));
+    if (!c.needs_grad[0]) weights += count(c.in(first + weight_ih));
     for (const std::size_t part : {weight_ih, weight_hh, weight_hr})
-      if (!c.wanted[first + part]) weights += count(c.in(first + part));
+      if (!c.needs_grad[first + part]) weights += count(c.in(first + part));
   }
   return width(c.out(), 2) * weights;
 }
@@ -221,12 +222,12 @@ Entry recurrent_layer() {
             return {2 * c.work(), read_and_written(c)};
           },
           [](const Call& c) -> OpCost {
-            const double again = static_cast<double>(c.again);
+            const double again = static_cast<double>(c.recomputed_work);
             return {4 * c.work() - 2 * unwanted_products(c) + 2 * again, backward_bytes(c)};
           }};
 }
 
-// Y = X W_x^T + b of all steps at once. Its backward has the steps' part of dW too.
+// Y = X W_x^T + b for all steps at once. Its backward includes the part of dW of the steps.
 //   x: (B, T, E)   W: (out, E + Z)
 Entry early_linear() {
   const auto product = [](const Call& c) { return 2 * count(c.out()) * width(c.in(0)); };
@@ -236,14 +237,14 @@ Entry early_linear() {
             return {product(c), read_and_written(c) - unread};
           },
           [=](const Call& c) -> OpCost {
-            double flops = c.wanted[0] ? product(c) : 0;
-            if (c.wanted[1]) flops += 2 * count(c.out()) * width(c.in(1));
-            if (c.n.inputs.size() > 2 && c.wanted[2]) flops += count(c.out());
+            double flops = c.needs_grad[0] ? product(c) : 0;
+            if (c.needs_grad[1]) flops += 2 * count(c.out()) * width(c.in(1));
+            if (c.n.inputs.size() > 2 && c.needs_grad[2]) flops += count(c.out());
             return {flops, backward_bytes(c)};
           }};
 }
 
-// y = Y_t + z W_z^T; dY_t is dy itself, dW_z is early_linear's.   z: (B, Z)   W: (out, E + Z)
+// y = Y_t + z W_z^T; dY_t = dy, dW_z is part of early_linear.   z: (B, Z)   W: (out, E + Z)
 Entry step_linear() {
   const auto product = [](const Call& c) { return 2 * count(c.out()) * width(c.in(1)); };
   const auto read = [](const Call& c) {  // z and W_z
@@ -254,17 +255,17 @@ Entry step_linear() {
             return {product(c), read(c) + 2 * bytes(c.n.outputs)};
           },
           [=](const Call& c) -> OpCost {
-            if (!c.wanted[1]) return {};
+            if (!c.needs_grad[1]) return {};
             return {product(c), read(c) + bytes(c.n.outputs)};
           }};
 }
 
-// Ops without a gradient that say their multiply-adds.
+// Ops without a gradient that report their multiply-adds.
 Entry one_pass() {
   return {[](const Call& c) -> OpCost { return {2 * c.work(), read_and_written(c)}; }, nothing};
 }
 
-// The same, beside the weights with the keys and values that it sees.
+// The same, reading the visible keys and values besides the weights.
 //   x: (B, 1, C)   W^Q: (Q, C), or all three: (Q + 2 KV, C)   W^O: (C, Q)
 //   work = B (2 (Q + KV) C + 2 Q tokens)
 Entry attention_step() {
@@ -279,20 +280,20 @@ Entry attention_step() {
           nothing};
 }
 
-// h_t = a_t h_t-1 + b_t.   backward: dh from later to earlier, and da = dh h, of one a its sum
+// h_t = a_t h_t-1 + b_t.   backward: dh from the last step on, and da = dh h, summed for a shared a
 Entry scan(double forward, double dh, double da) {
   return {[=](const Call& c) -> OpCost {
             return {forward * count(c.out()), read_and_written(c)};
           },
           [=](const Call& c) -> OpCost {
             double a_number = dh;
-            if (c.wanted[0]) a_number += da + (count(c.in(0)) < count(c.out()) ? 1 : 0);
+            if (c.needs_grad[0]) a_number += da + (count(c.in(0)) < count(c.out()) ? 1 : 0);
             return {a_number * count(c.out()), backward_bytes(c)};
           }};
 }
 
-// What an optimizer does to each number of its first tensor, reading all and writing all but the
-// second, the gradient.
+// An optimizer op: `flops` per element of its first tensor; reads all tensors and writes all but
+// the second, the gradient.
 Entry update(double flops) {
   return {[=](const Call& c) -> OpCost {
             const double gradient =
@@ -318,7 +319,7 @@ Table make_table() {
       {"clone", "concat", "contiguous", "flip", "one_hot", "pack_ragged", "pad", "pad_ragged",
        "skip_zero_gradient", "stack", "straight_through", "to", "to_integer"},
       copy());
-  // A user's function of a score may do anything: its bytes alone are known.
+  // The work of a user's score function is unknown: only its bytes are counted.
   add(t,
       {"argmax", "argmin", "eq", "ge", "gt", "le", "logical_and", "logical_not", "logical_or", "lt",
        "ne", "score_mod", "where"},
@@ -338,12 +339,12 @@ Table make_table() {
   add(t, {"mean", "sum"}, of_each_input(1, 0));
   add(t, {"cumsum"}, of_each_input(1, 1));
   add(t, {"logsumexp", "var"}, of_each_input(3, 3));
-  // Sorting, or searching for the threshold, is not counted.
+  // Sorting and the search for the threshold are not counted.
   add(t, {"cross_entropy", "entmax15", "log_softmax", "masked_softmax", "softmax", "sparsemax"},
       of_each_input(4, 4));
   t.emplace("layer_norm", of_each_input(8, 13));
   t.emplace("rms_norm", of_each_input(4, 9));
-  add(t, {"embedding", "gather", "index_select"}, chosen_rows());
+  add(t, {"embedding", "gather", "index_select"}, selected_rows());
   add(t, {"index_add", "scatter_add"}, added_rows());
   t.emplace("matmul", matrix_product());
   t.emplace("linear", linear_layer());
@@ -373,15 +374,15 @@ const Table& table() {
 
 bool has_cost(std::string_view op) { return table().contains(op); }
 
-OpCost cost_of(const SeenOp& op) {
-  if (op.pass == SeenOp::Pass::walk || op.composed) return {};
+OpCost cost_of(const OpEvent& op) {
+  if (op.pass == OpEvent::Pass::walk || op.composed) return {};
   if (!op.sizes) return {0, 0, false};
-  const Call call{*op.sizes, op.wanted, op.again};
+  const Call call{*op.sizes, op.needs_grad, op.recomputed_work};
   const auto found = table().find(op.name);
-  const bool back = op.pass == SeenOp::Pass::backward;
+  const bool back = op.pass == OpEvent::Pass::backward;
   if (found != table().end()) try {
       return back ? found->second.backward(call) : found->second.forward(call);
-    } catch (const std::exception&) {  // a user's op of the same name
+    } catch (const std::exception&) {  // a user's op with the same name
     }
   return {0, back ? backward_bytes(call) : read_and_written(call), false};
 }

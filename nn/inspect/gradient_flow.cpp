@@ -18,34 +18,35 @@ std::vector<double> row_norms(const Tensor& g) {
   const auto C = static_cast<std::size_t>(g.dim(-1));
   std::vector<double> norms(C == 0 ? 0 : values.size() / C);
   for (std::size_t row = 0; row < norms.size(); ++row) {
-    double sum = 0;  // in f64: squares of vanishing f32 gradients would all be 0
+    double sum = 0;  // in f64: the squares of vanishing gradients underflow in f32
     for (std::size_t c = 0; c < C; ++c) sum += values[row * C + c] * values[row * C + c];
     norms[row] = std::sqrt(sum);
   }
   return norms;
 }
 
-// The mean of the norms at each place; `place` takes (t, length).
+// The mean of the norms at each position; `position_of` maps (t, length) to it.
 template <class F>
-std::vector<double> mean_by(const Flow& flow, const F& place) {
+std::vector<double> mean_by(const Flow& flow, const F& position_of) {
   const auto T = static_cast<std::size_t>(flow.index.max_length());
   std::vector<double> sums(T), counts(T);
   for (std::int64_t b = 0; b < flow.index.batch_size(); ++b)
     for (std::int64_t t = 0; t < flow.index.length(b); ++t) {
-      const auto at = static_cast<std::size_t>(place(t, flow.index.length(b)));
+      const auto at = static_cast<std::size_t>(position_of(t, flow.index.length(b)));
       sums[at] += flow.norms[static_cast<std::size_t>(flow.index.offset(b) + t)];
       ++counts[at];
     }
-  for (std::size_t i = 0; i < T; ++i) sums[i] /= counts[i];  // the longest sequence is in each
+  for (std::size_t i = 0; i < T; ++i) sums[i] /= counts[i];  // > 0: the longest sequence has all
   return sums;
 }
 
 void check_history(const std::string& name, const Tensor& states) {
   if (!states.requires_grad())
-    state_error("GradientFlow",
-                "{}: the states {} have no history: they are detached, were computed under NoGrad, "
-                "or from nothing that wants a gradient",
-                name, states.shape().str());
+    state_error(
+        "GradientFlow",
+        "{}: states {} without graph: they are detached, were computed under NoGrad, or from "
+        "inputs that require no gradient",
+        name, states.shape().str());
 }
 
 }  // namespace
@@ -60,8 +61,8 @@ std::vector<double> Flow::by_distance() const {
 
 void GradientFlow::watch(std::string name, const Tensor& states) {
   if (states.rank() != 3)
-    shape_error("GradientFlow", "{}: states {}: they must be (B, T, C), or packed with an index",
-                name, states.shape().str());
+    shape_error("GradientFlow", "{}: states {}: must be (B, T, C), or packed with an index", name,
+                states.shape().str());
   watch(std::move(name), states, RaggedIndex::equal(states.dim(0), states.dim(1)));
 }
 
@@ -69,7 +70,7 @@ void GradientFlow::watch(std::string name, const Tensor& states, const RaggedInd
   if (states.rank() != 3 || states.dim(0) != lengths.batch_size() ||
       states.dim(1) < lengths.max_length())
     shape_error("GradientFlow",
-                "{}: states {} for {} sequences, the longest of {}: they must be (B, T, C)", name,
+                "{}: states {} for {} sequences of up to {} tokens: must be (B, T, C)", name,
                 states.shape().str(), lengths.batch_size(), lengths.max_length());
   std::vector<std::int64_t> packed;
   for (std::int64_t b = 0; b < lengths.batch_size(); ++b)
@@ -80,7 +81,7 @@ void GradientFlow::watch(std::string name, const Tensor& states, const RaggedInd
 
 void GradientFlow::watch(std::string name, const Ragged& states) {
   if (states.values.rank() != 2 || states.values.dim(0) != states.index.total())
-    shape_error("GradientFlow", "{}: states {} for {} packed rows: they must be (N, C)", name,
+    shape_error("GradientFlow", "{}: states {} for {} packed rows: must be (N, C)", name,
                 states.values.shape().str(), states.index.total());
   std::vector<std::int64_t> packed(static_cast<std::size_t>(states.index.total()));
   std::iota(packed.begin(), packed.end(), std::int64_t{0});
@@ -90,13 +91,14 @@ void GradientFlow::watch(std::string name, const Ragged& states) {
 void GradientFlow::watch(std::string name, const UnrolledStates& states) {
   const RaggedIndex& index = states.index;
   if (static_cast<std::int64_t>(states.steps.size()) != index.max_length())
-    shape_error("GradientFlow", "{}: {} steps for sequences of up to {}: one for each position",
+    shape_error("GradientFlow", "{}: {} steps for sequences of up to {} tokens: must be equal",
                 name, states.steps.size(), index.max_length());
   Watched watched{std::move(name), index, {}};
   for (std::int64_t s = 0; s < index.max_length(); ++s) {
     const Tensor& h = states.steps[static_cast<std::size_t>(s)];
     if (h.rank() != 2 || h.dim(0) != index.batch_size())
-      shape_error("GradientFlow", "{}: step {} is {} for {} sequences: each needs a row",
+      shape_error("GradientFlow",
+                  "{}: step {} of shape {} for {} sequences: must have a row for each",
                   watched.name, s, h.shape().str(), index.batch_size());
     std::vector<std::int64_t> packed;
     for (std::int64_t b = 0; b < index.batch_size(); ++b) {
@@ -111,7 +113,7 @@ void GradientFlow::watch(std::string name, const UnrolledStates& states) {
 void GradientFlow::add(Watched watched) {
   for (const Watched& other : watched_)
     if (other.name == watched.name)
-      value_error("GradientFlow", "\"{}\" is watched already: names must differ", watched.name);
+      value_error("GradientFlow", "name \"{}\": must not be in use already", watched.name);
   for (const Piece& piece : watched.pieces) check_history(watched.name, piece.rows);
   for (Piece& piece : watched.pieces) piece.rows.retain_grad();
   watched_.push_back(std::move(watched));
@@ -129,7 +131,7 @@ Flow GradientFlow::measure(std::string_view name) const {
     if (watched.name == name) return measure(watched);
     names.push_back(watched.name);
   }
-  value_error("GradientFlow", "nothing named \"{}\" is watched: there are: {}", name,
+  value_error("GradientFlow", "name \"{}\": must be one of the watched names: {}", name,
               names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
@@ -139,7 +141,7 @@ Flow GradientFlow::measure(const Watched& watched) {
   bool any = watched.index.total() == 0;
   for (const Piece& piece : watched.pieces) {
     const Tensor g = piece.rows.grad();
-    if (!g.defined()) continue;  // a step behind the last one that the loss depends on: 0
+    if (!g.defined()) continue;  // a step after the last one that the loss depends on: 0
     any = true;
     const std::vector<double> norms = row_norms(g);
     for (std::size_t row = 0; row < norms.size(); ++row)
@@ -148,7 +150,7 @@ Flow GradientFlow::measure(const Watched& watched) {
   }
   if (!any)
     state_error("GradientFlow",
-                "{}: no gradient has arrived: backward() has not run since watch(), or the loss "
+                "{}: no gradient: backward() has not run since watch(), or the loss "
                 "does not depend on these states",
                 watched.name);
   return flow;

@@ -1,17 +1,17 @@
-// GradientFlow: how much of the loss's gradient reaches each position of a sequence.
+// GradientFlow: the norm of the loss gradient at each position of a sequence.
 //
 //   GradientFlow flow;
 //   const Tensor h = encoder.layers[0](x);  // (B, T, C)
 //   flow.watch("layer 0", h);
 //   loss(encoder.layers[1](h)).backward();
-//   flow.measure("layer 0").by_position();  // T numbers
+//   flow.measure("layer 0").by_position();  // T values
 //   write_file_atomically("flow.svg", draw_as_svg(chart_of(flow.measure())));
 //
-// Recurrent nets pass a gradient backwards step by step, and it shrinks or grows by a factor a step
+// In recurrent nets the gradient shrinks or grows by a factor per step on its way back
 // (Hochreiter 1991, Untersuchungen zu dynamischen neuronalen Netzen; Bengio, Simard and Frasconi
 // 1994, Learning Long-Term Dependencies with Gradient Descent is Difficult; Pascanu et al. 2013, On
 // the Difficulty of Training Recurrent Neural Networks, section 2).
-// Attention passes it from any position to any other in one step.
+// Attention connects any two positions in one step.
 //
 // B sequences, T positions, N rows of a packed batch, C width.
 #pragma once
@@ -40,40 +40,40 @@ struct Flow {
   std::vector<double> by_distance() const;
 };
 
-/// ||dL/dh_t||_2 after a backward(), of states h from anywhere in a model. L is the loss as it is:
-/// one that is a mean over B sequences has 1 / B in every norm.
+/// ||dL/dh_t||_2 after a backward(), for states h anywhere in a model. L is not rescaled: a loss
+/// that is a mean over B sequences has a factor 1 / B in every norm.
 ///
-/// What is measured is the gradient that arrives at the watched tensor.
-///  - Rows that later ops read side by side (an embedding, what an attention or a Transformer layer
-///    gives or takes) have no other way to the loss: it is the whole derivative. Of a layer's
-///    output whose last row alone is used it is 0 elsewhere; the flow is seen at the rows that it
-///    read.
-///  - A recurrent layer's output has: h_t also goes, inside the op, into h_{t+1}. What arrives at
-///    the output is the direct part only. Watch the states of unroll(), whose steps are in the
-///    graph; or the layer's input x_t, whose gradient has come through all later steps.
+/// The measured value is the gradient of the watched tensor.
+///  - For rows that later ops read in parallel (an embedding, the input or output of attention or
+///  of
+///    a Transformer layer) this is the total derivative. If only the last row of a layer's output
+///    is used, the gradient of the other rows is 0; watch the input of that layer instead.
+///  - For the output of a recurrent layer it is only the direct part, since h_t also enters h_{t+1}
+///    inside the op. Watch the states of unroll(), whose steps are in the graph; or the layer's
+///    input x_t, whose gradient includes all later steps.
 ///
-/// Watching shares the tensor and asks it to keep its gradient: the model's outputs and gradients
-/// stay the same to the bit. Gradients of several backward() add up, as a leaf's do. The watched
-/// tensors, and the graph behind them, live until clear().
+/// Watching shares the tensor and retains its gradient: the model's outputs and gradients are
+/// bitwise the same. Gradients of several backward() calls accumulate, as for a leaf. The watched
+/// tensors, and the graph below them, live until clear().
 class GradientFlow {
  public:
-  /// ValueError if the name is taken; StateError if the states have no history (detached, made
-  /// under NoGrad, or from nothing that wants a gradient); ShapeError.
+  /// ValueError if the name is in use; StateError if the states have no graph (detached, computed
+  /// under NoGrad, or from inputs that require no gradient); ShapeError.
   void watch(std::string name, const Tensor& states);  ///< (B, T, C)
   void watch(std::string name, const Tensor& states,
-             const RaggedIndex& lengths);  ///< (B, T, C), padded: rows behind an end do not count
+             const RaggedIndex& lengths);  ///< (B, T, C), padded: padding rows are ignored
   void watch(std::string name, const Ragged& states);          ///< (N, C)
   void watch(std::string name, const UnrolledStates& states);  ///< steps of (B, P)
 
-  /// What has arrived at everything that is watched, in the order of watch(). StateError where
-  /// nothing has: backward() has not run, or the loss does not depend on these states.
+  /// The gradient norms of all watched states, in the order of watch(). StateError if there is no
+  /// gradient: backward() has not run, or the loss does not depend on these states.
   std::vector<Flow> measure() const;
   Flow measure(std::string_view name) const;  ///< ValueError lists the names that are watched
 
-  void clear();  ///< watches nothing any more
+  void clear();  ///< stops watching all tensors
 
  private:
-  struct Piece {  // a watched tensor of rows (..., C), and the packed row that each is, or -1
+  struct Piece {  // a watched tensor of rows (..., C), and the packed index of each row, or -1
     Tensor rows;
     std::vector<std::int64_t> packed;
   };

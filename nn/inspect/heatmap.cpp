@@ -13,13 +13,14 @@ namespace {
 void check(const HeatMap& map) {
   const std::size_t rows = map.row_labels.size(), columns = map.column_labels.size();
   if (map.weights.size() != rows * columns)
-    shape_error("HeatMap", "{} weights for {} row labels and {} column labels: one a cell",
+    shape_error("HeatMap",
+                "{} weights for {} row labels and {} column labels: must be one per cell",
                 map.weights.size(), rows, columns);
 }
 
 double shown(double weight) { return std::isnan(weight) ? weight : std::clamp(weight, 0.0, 1.0); }
 
-// The largest weight; 1 where there is none above 0.
+// The largest weight; 1 if none is above 0.
 double largest(const HeatMap& map) {
   double most = 0;
   for (const double weight : map.weights)
@@ -35,8 +36,8 @@ struct Rgb {
   int r, g, b;
 };
 
-// Dark violet over blue and green to yellow, evenly brighter: five points of the viridis map
-// (Smith and van der Walt, 2015), the values between them interpolated.
+// From dark violet to yellow with uniformly increasing lightness: five points of the viridis map
+// (Smith and van der Walt, 2015), interpolated.
 Rgb viridis(double weight) {
   constexpr std::array<Rgb, 5> points = {
       {{68, 1, 84}, {59, 82, 139}, {33, 145, 140}, {94, 201, 98}, {253, 231, 37}}};
@@ -50,26 +51,25 @@ Rgb viridis(double weight) {
   return {mix(&Rgb::r), mix(&Rgb::g), mix(&Rgb::b)};
 }
 
-// The nearest colour of xterm's 6 x 6 x 6 cube, whose steps are 0, 95, 135, 175, 215, 255.
-int palette_index(Rgb colour) {
+// The nearest color of xterm's 6 x 6 x 6 cube, whose steps are 0, 95, 135, 175, 215, 255.
+int palette_index(Rgb color) {
   const auto step = [](int value) { return value < 48 ? 0 : std::max(1, (value - 35) / 40); };
-  return 16 + 36 * step(colour.r) + 6 * step(colour.g) + step(colour.b);
+  return 16 + 36 * step(color.r) + 6 * step(color.g) + step(color.b);
 }
 
-std::string cell(double weight, Colour colour) {
+std::string cell(double weight, Color color) {
   constexpr std::array<std::string_view, 5> shades = {"  ", "░░", "▒▒", "▓▓", "██"};
   if (std::isnan(weight)) return "??";
-  if (colour == Colour::off)
+  if (color == Color::off)
     return std::string(shades[std::min<std::size_t>(4, static_cast<std::size_t>(weight * 5))]);
   const Rgb rgb = viridis(weight);
-  if (colour == Colour::rgb)
-    return fmt::format("\x1b[48;2;{};{};{}m  \x1b[0m", rgb.r, rgb.g, rgb.b);
+  if (color == Color::rgb) return fmt::format("\x1b[48;2;{};{};{}m  \x1b[0m", rgb.r, rgb.g, rgb.b);
   return fmt::format("\x1b[48;5;{}m  \x1b[0m", palette_index(rgb));
 }
 
 std::string blanks(int count) { return std::string(static_cast<std::size_t>(count), ' '); }
 
-// The column labels written downwards, their ends at the matrix; one text per line.
+// The column labels written downwards, aligned at the matrix; one text per line.
 std::vector<std::string> column_header(const std::vector<std::string>& labels) {
   std::vector<std::vector<Glyph>> stacks;
   std::size_t height = 0;
@@ -108,17 +108,17 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-// A drawn map, to be set beside others: its lines, and the columns that each takes.
+// A rendered map, to be placed next to others: its lines, and the width of each in columns.
 struct Block {
   std::vector<std::string> lines;
   std::vector<int> columns;
   int width = 0;
 };
 
-Block block_of(const HeatMap& map, Colour colour) {
-  Block block{.lines = lines_of(draw_in_terminal(map, colour)), .columns = {}};
-  // Without colour nothing stands in the lines that takes no column.
-  for (const std::string& line : lines_of(draw_in_terminal(map, Colour::off))) {
+Block block_of(const HeatMap& map, Color color) {
+  Block block{.lines = lines_of(draw_in_terminal(map, color)), .columns = {}};
+  // Without color, so that the text has no escape sequences of zero width.
+  for (const std::string& line : lines_of(draw_in_terminal(map, Color::off))) {
     block.columns.push_back(visible(line).columns);
     block.width = std::max(block.width, block.columns.back());
   }
@@ -127,7 +127,7 @@ Block block_of(const HeatMap& map, Colour colour) {
 
 constexpr int gap = 3;  // columns between two maps
 
-// Maps side by side, their last lines level: column labels may be of different heights.
+// Maps next to each other, aligned at their last lines: column labels may have different heights.
 struct Blocks {
   std::vector<Block> blocks = {};
   std::size_t height = 0;
@@ -141,7 +141,7 @@ struct Blocks {
   std::string str() const {
     std::string out;
     for (std::size_t line = 0; line < height; ++line) {
-      int missing = 0;  // columns up to the next block
+      int missing = 0;  // columns before the next block
       for (const Block& block : blocks) {
         const std::size_t above = height - block.lines.size();
         if (line >= above && !block.lines[line - above].empty()) {
@@ -172,11 +172,11 @@ double widest(const std::vector<std::string>& labels) {
   return columns * glyph_width;
 }
 
-// Where the matrix stands in the picture. Labels of one or two glyphs stand upright above their
-// column, longer ones lean to the right.
+// The position of the matrix in the figure. Column labels of one or two glyphs are horizontal,
+// longer ones rotated.
 struct Layout {
   bool leaning;
-  Point matrix;  // its upper left corner
+  Point matrix;  // upper left corner
   double width, height;
 };
 
@@ -189,7 +189,7 @@ Layout lay_out(const HeatMap& map) {
   layout.leaning = label_width > cell_size;
   const double header = layout.leaning ? label_width * std::sin(radians) + 14 : 22;
   layout.matrix = {margin + widest(map.row_labels) + 8, margin + 20 + header};
-  double right = layout.matrix.x + 130;  // the scale's end
+  double right = layout.matrix.x + 130;  // the end of the scale
   for (std::size_t s = 0; s < map.column_labels.size(); ++s) {
     const double lying = visible(map.column_labels[s]).columns * glyph_width * std::cos(radians);
     const double column = layout.matrix.x + cell_size * static_cast<double>(s + 1);
@@ -203,12 +203,12 @@ Layout lay_out(const HeatMap& map) {
 
 void add_labels(Svg& svg, const HeatMap& map, const Layout& layout) {
   for (std::size_t s = 0; s < map.column_labels.size(); ++s) {
-    const double centre = layout.matrix.x + cell_size * (static_cast<double>(s) + 0.5);
+    const double center = layout.matrix.x + cell_size * (static_cast<double>(s) + 0.5);
     const std::string text = visible(map.column_labels[s]).text;
     if (layout.leaning)
-      svg.text({centre + 3, layout.matrix.y - 7}, "label", "start", text, lean);
+      svg.text({center + 3, layout.matrix.y - 7}, "label", "start", text, lean);
     else
-      svg.text({centre, layout.matrix.y - 7}, "label", "middle", text);
+      svg.text({center, layout.matrix.y - 7}, "label", "middle", text);
   }
   for (std::size_t t = 0; t < map.row_labels.size(); ++t) {
     const double baseline = layout.matrix.y + cell_size * (static_cast<double>(t) + 0.5) + 4.5;
@@ -250,11 +250,11 @@ void add_scale(Svg& svg, const Layout& layout) {
 
 }  // namespace
 
-std::string draw_in_terminal(const HeatMap& map, Colour colour) {
+std::string draw_in_terminal(const HeatMap& map, Color color) {
   check(map);
   const double most = largest(map);
   const std::size_t columns = map.column_labels.size();
-  int label_columns = 1;  // the scale's 0 is written in this column too
+  int label_columns = 1;  // at least 1, for the 0 of the scale
   for (const std::string& label : map.row_labels)
     label_columns = std::max(label_columns, visible(label).columns);
   const std::string indent = blanks(label_columns + 2);
@@ -265,20 +265,20 @@ std::string draw_in_terminal(const HeatMap& map, Colour colour) {
     const Glyph label = visible(map.row_labels[t]);
     out += blanks(label_columns - label.columns) + label.text + " │";
     for (std::size_t s = 0; s < columns; ++s)
-      out += cell(shown(map.weights[t * columns + s] / most), colour);
+      out += cell(shown(map.weights[t * columns + s] / most), color);
     out += "│\n";
   }
   out += blanks(label_columns) + " └" + repeated("──", columns) + "┘\n";
   out += blanks(label_columns - 1) + "0 ";
-  for (int i = 0; i <= 4; ++i) out += cell(i / 4.0, colour);
+  for (int i = 0; i <= 4; ++i) out += cell(i / 4.0, color);
   return out + fmt::format(" {:.2g}\n", most);
 }
 
-std::string draw_in_terminal(const std::vector<HeatMap>& maps, Colour colour, int width) {
+std::string draw_in_terminal(const std::vector<HeatMap>& maps, Color color, int width) {
   std::string out;
   Blocks row;
   for (const HeatMap& map : maps) {
-    Block block = block_of(map, colour);
+    Block block = block_of(map, color);
     if (!row.blocks.empty() && row.width + gap + block.width > width)
       out += std::exchange(row, {}).str() + "\n";
     row.add(std::move(block));

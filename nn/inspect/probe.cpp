@@ -1,6 +1,6 @@
 #include <fovea/core/autograd.h>
+#include <fovea/core/dry_run.h>
 #include <fovea/core/error.h>
-#include <fovea/core/rehearsal.h>
 #include <fovea/core/sizes.h>
 #include <fovea/nn/inspect/probe.h>
 
@@ -19,7 +19,7 @@ namespace {
 
 // ---- names and patterns ----
 
-// Whether one name matches a pattern in which * stands for any characters.
+// Whether one name matches a pattern in which * matches any characters.
 bool name_matches(std::string_view name, std::string_view pattern) {
   if (pattern.empty()) return name.empty();
   if (pattern.front() == '*')
@@ -50,7 +50,7 @@ bool path_matches(Names path, Names pattern) {
          path_matches(path.subspan(1), pattern.subspan(1));
 }
 
-// The attention layers of a tree and their paths.
+// The attention layers of a module tree and their paths.
 class Finder final : public Visitor {
  public:
   void parameter(std::string_view, Tensor&) override {}
@@ -80,15 +80,16 @@ std::string listed(std::vector<std::string> names) {
 
 void check(const ProbeOptions& options) {
   if (options.block_rows < 1)
-    value_error("AttentionProbe", "block_rows {}: at least 1", options.block_rows);
-  if (options.top_k < 0) value_error("AttentionProbe", "top_k {}: not below 0", options.top_k);
+    value_error("AttentionProbe", "block_rows = {}: must be at least 1", options.block_rows);
+  if (options.top_k < 0)
+    value_error("AttentionProbe", "top_k = {}: must be at least 0", options.top_k);
   if (options.window) checked_range("AttentionProbe", "window.left", options.window->left, 0);
   if (options.window) checked_range("AttentionProbe", "window.right", options.window->right, 0);
 }
 
-// ---- what is computed from a block of rows ----
+// ---- statistics of a block of rows ----
 
-// The k largest of a row, the largest first; of equal ones the earlier. NaN counts as the largest.
+// The k largest of a row, the largest first; ties by position. NaN counts as the largest.
 template <class T>
 void top_of(const T* row, std::int64_t S, std::int64_t k, std::vector<std::int64_t>& order,
             std::int64_t* keys, T* weights) {
@@ -115,7 +116,7 @@ double entropy_of(const T* row, std::int64_t S) {
   return sum;
 }
 
-// `at`: the key that stands at the query's own place.
+// `at`: the key at the query's own position.
 template <class T>
 double distance_of(const T* row, std::int64_t S, std::int64_t at) {
   double sum = 0;
@@ -133,7 +134,7 @@ double mass_of(const T* row, std::int64_t S, std::int64_t at, ProbeWindow window
   return sum;
 }
 
-// The tensors that one call is recorded into, with the room that they need.
+// Allocates the tensors of one recorded call.
 ProbedCall make_record(const AttentionCall& call, const ProbeOptions& options, DType dtype) {
   const auto [B, H, T, S] = std::tuple(call.B, call.H, call.T, call.S);
   const std::int64_t K = std::min(options.top_k, S);
@@ -162,16 +163,16 @@ class Recorder {
         offset_(options.corner == Mask::Corner::bottom_right ? record.S - record.T : 0) {}
 
   void add(const Tensor& block, std::int64_t begin, std::int64_t end) {
-    if (Rehearsal::on()) return;
+    if (DryRun::on()) return;
     const T* weights = block.data<T>();  // (B, H, end - begin, S)
     for (std::int64_t bh = 0; bh < record_.B * record_.H; ++bh)
       for (std::int64_t t = begin; t < end; ++t, weights += record_.S) add_row(bh, t, weights);
     if (record_.head_mean.defined()) add_head_mean(block.data<T>(), begin, end - begin);
   }
 
-  // Chosen rows are asked for one by one: they may lie anywhere.
+  // Requested rows are computed one by one: they may be anywhere.
   void add_chosen(const Tensor& row, std::int64_t index) {
-    if (Rehearsal::on()) return;
+    if (DryRun::on()) return;
     const auto R = static_cast<std::int64_t>(options_.rows.size());
     for (std::int64_t bh = 0; bh < record_.B * record_.H; ++bh)
       std::copy_n(row.data<T>() + bh * record_.S, record_.S,
@@ -217,11 +218,12 @@ void check_call(const ProbedLayer& layer, const AttentionCall& call, const Probe
   const std::string name = layer.name.empty() ? "the model" : layer.name;
   const bool placed = options.distance || options.window;
   if (placed && call.T != call.S && options.corner == Mask::Corner::unset)
-    shape_error("AttentionProbe", "{}: {} queries and {} keys: distance and window need a corner",
-                name, call.T, call.S);
+    shape_error("AttentionProbe",
+                "{}: {} queries and {} keys: distance and window require a corner", name, call.T,
+                call.S);
   for (const std::int64_t row : options.rows)
     if (row < -call.T || row >= call.T)
-      index_error("AttentionProbe", "{}: row {} of {} queries", name, row, call.T);
+      index_error("AttentionProbe", "{}: row = {}: must be within {} queries", name, row, call.T);
 }
 
 bool needs_all_rows(const ProbeOptions& options) {
@@ -229,7 +231,7 @@ bool needs_all_rows(const ProbeOptions& options) {
          options.window || options.top_k > 0;
 }
 
-// The weights' dtype, which nothing but weights can tell.
+// The dtype of the weights, known only from computed weights.
 DType weights_dtype(const AttentionCall& call) {
   return call.rows(0, std::min<std::int64_t>(1, call.T)).dtype();
 }
@@ -239,7 +241,7 @@ ProbedCall record_of(const AttentionCall& call, ProbeOptions options) {
   Tensor mean;
   if (options.head_mean && call.head_mean) {
     mean = call.head_mean();
-    options.head_mean = false;  // by rows
+    options.head_mean = false;  // already computed: not from the rows
   }
   const DType dtype = mean.defined() ? mean.dtype() : weights_dtype(call);
   ProbedCall record = make_record(call, options, dtype);
@@ -282,8 +284,8 @@ AttentionProbe::AttentionProbe(Module& model, std::string_view pattern, ProbeOpt
       watched_.push_back(layer);
     }
   if (watched_.empty())
-    value_error("AttentionProbe", "no attention layer matches \"{}\": there are: {}", pattern,
-                listed(attention_layers(model)));
+    value_error("AttentionProbe", "pattern \"{}\": must match one of the attention layers: {}",
+                pattern, listed(attention_layers(model)));
   for (Attention* layer : watched_) layer->watch(*this);
 }
 
@@ -295,19 +297,20 @@ const ProbedLayer& AttentionProbe::layer(std::string_view name) const {
     if (layer.name == name) return layer;
     names.push_back(layer.name);
   }
-  value_error("AttentionProbe", "\"{}\" is not watched: [{}] are", name, listed(names));
+  value_error("AttentionProbe", "layer \"{}\": must be one of the watched layers: {}", name,
+              listed(names));
 }
 
 void AttentionProbe::clear() {
   for (ProbedLayer& layer : layers_) layer.calls.clear();
 }
 
-void AttentionProbe::see(const Attention& layer, const AttentionCall& call) {
+void AttentionProbe::on_attention(const Attention& layer, const AttentionCall& call) {
   if (paused_) return;
   const auto at = std::find(watched_.begin(), watched_.end(), &layer) - watched_.begin();
-  ProbedLayer& seen = layers_[static_cast<std::size_t>(at)];
-  check_call(seen, call, options_);
-  seen.calls.push_back(record_of(call, options_));
+  ProbedLayer& probed = layers_[static_cast<std::size_t>(at)];
+  check_call(probed, call, options_);
+  probed.calls.push_back(record_of(call, options_));
 }
 
 }  // namespace fovea::nn::inspect

@@ -1,4 +1,4 @@
-// What a Profile sees and sums up; profile_text.cpp shows it.
+// Recording and sums of a Profile; profile_text.cpp formats them.
 #include <fovea/core/ops/matmul.h>
 #include <fovea/nn/inspect/flops.h>
 #include <fovea/nn/inspect/profile.h>
@@ -77,7 +77,7 @@ Profile::Profile(ProfileOptions options) : options_(options) { start(); }
 Profile::~Profile() { end(); }
 
 void Profile::start() {
-  if (watching()) state_error("Profile", "start: it is watching already");
+  if (watching()) state_error("Profile", "start: already recording");
   thread_ = std::this_thread::get_id();
   started_ns_ = now_ns();
   OpObserver& self = *this;
@@ -87,9 +87,8 @@ void Profile::start() {
 void Profile::stop() {
   if (!watching()) return;
   if (std::this_thread::get_id() != thread_)
-    state_error("Profile", "stop: another thread is watched: it must be stopped there");
-  if (observe_->depth() > 0)
-    state_error("Profile", "stop: a backward is running: it can be stopped when that has ended");
+    state_error("Profile", "stop: must be called on the recorded thread");
+  if (observe_->depth() > 0) state_error("Profile", "stop: must not be called inside a backward");
   end();
 }
 
@@ -100,15 +99,15 @@ void Profile::end() noexcept {
   watched_ns_ += now_ns() - started_ns_;
 }
 
-void Profile::see(const SeenOp& op) noexcept {
+void Profile::on_op(const OpEvent& op) noexcept {
   const OpCost cost = cost_of(op);
-  const bool walk = op.pass == SeenOp::Pass::walk;
+  const bool walk = op.pass == OpEvent::Pass::walk;
   const char* name = walk ? kEngine : op.name;
   Sum& sum = sums_[{name, op.module}];
-  const bool backward = walk || op.pass == SeenOp::Pass::backward;
+  const bool backward = walk || op.pass == OpEvent::Pass::backward;
   sum.calls += backward ? 0 : 1;
   (backward ? sum.backward_ns : sum.forward_ns) += op.self_ns();
-  sum.kept_bytes += op.kept_bytes;
+  sum.saved_bytes += op.saved_bytes;
   sum.flops += cost.flops;
   sum.bytes += cost.bytes;
   sum.known = sum.known && cost.known;
@@ -128,7 +127,7 @@ void Profile::Sum::add_to(ProfileRow& row) const {
   row.backward_ms += 1e-6 * static_cast<double>(backward_ns);
   row.flops += flops;
   row.bytes += bytes;
-  row.kept_bytes += kept_bytes;
+  row.saved_bytes += saved_bytes;
   row.known = row.known && known;
 }
 

@@ -13,14 +13,14 @@ namespace {
 // --- tables --------------------------------------------------------------------------------------
 
 struct Scale {
-  double steps;     // figures are divided by it
-  double whole_ms;  // what shares of the time refer to
+  double steps;     // divisor of all values
+  double whole_ms;  // the 100 % of the time column
   double peak;      // GFLOP/s, or 0
 };
 
 constexpr std::size_t kNameWidth = 36;
 
-// The end of a path tells more than its beginning.
+// The end of a path identifies a module better than its start.
 std::string fitted(const std::string& name) {
   if (name.size() <= kNameWidth) return name;
   return "…" + name.substr(name.size() - (kNameWidth - 1));
@@ -29,12 +29,12 @@ std::string fitted(const std::string& name) {
 std::string heading(const char* what, const Scale& s) {
   return fmt::format("{:<{}} {:>8} {:>9} {:>9} {:>9} {:>6} {:>9} {:>8}{} {:>9} {:>9}\n", what,
                      kNameWidth, "calls", "forward", "backward", "ms", "%", "GFLOP", "GFLOP/s",
-                     s.peak > 0 ? fmt::format(" {:>6}", "% peak") : "", "MB moved", "MB kept");
+                     s.peak > 0 ? fmt::format(" {:>6}", "% peak") : "", "MB moved", "MB saved");
 }
 
 std::string line(const ProfileRow& row, const Scale& s) {
   const std::string name = fitted(row.name);
-  // Three bytes of the ellipsis are one column.
+  // The ellipsis has three bytes, but one column.
   const std::size_t width = kNameWidth + (name.starts_with("…") ? 2 : 0);
   const std::string peak = s.peak > 0 ? fmt::format(" {:>6.1f}", 100 * row.gflops() / s.peak) : "";
   return fmt::format(
@@ -43,8 +43,8 @@ std::string line(const ProfileRow& row, const Scale& s) {
       name, width, static_cast<double>(row.calls) / s.steps, row.forward_ms / s.steps,
       row.backward_ms / s.steps, row.ms() / s.steps,
       s.whole_ms > 0 ? 100 * row.ms() / s.whole_ms : 0, 1e-9 * row.flops / s.steps, row.gflops(),
-      peak, 1e-6 * row.bytes / s.steps, 1e-6 * static_cast<double>(row.kept_bytes) / s.steps,
-      row.known ? "" : "  operations not known");
+      peak, 1e-6 * row.bytes / s.steps, 1e-6 * static_cast<double>(row.saved_bytes) / s.steps,
+      row.known ? "" : "  FLOP unknown");
 }
 
 void add(ProfileRow& sum, const ProfileRow& row) {
@@ -53,7 +53,7 @@ void add(ProfileRow& sum, const ProfileRow& row) {
   sum.backward_ms += row.backward_ms;
   sum.flops += row.flops;
   sum.bytes += row.bytes;
-  sum.kept_bytes += row.kept_bytes;
+  sum.saved_bytes += row.saved_bytes;
   sum.known = sum.known && row.known;
 }
 
@@ -72,7 +72,7 @@ std::string op_table(const std::vector<ProfileRow>& ops, std::size_t rows, const
 }
 
 std::string module_table(const std::vector<ProfileRow>& modules, std::size_t rows, const Scale& s) {
-  std::string text = heading("module, with all inside", s);
+  std::string text = heading("module, with children", s);
   for (std::size_t i = 0; i < std::min(rows, modules.size()); ++i) text += line(modules[i], s);
   if (modules.size() > rows) text += fmt::format("{} more\n", modules.size() - rows);
   return text;
@@ -82,7 +82,7 @@ std::string module_table(const std::vector<ProfileRow>& modules, std::size_t row
 
 constexpr int kOps = 1, kModules = 2;  // threads of the trace
 
-// A module's name may be any bytes, and JSON is UTF-8: what is not becomes U+FFFD.
+// A module name may be any bytes, and JSON is UTF-8: invalid bytes become U+FFFD.
 std::string dumped(const nlohmann::ordered_json& event) {
   return event.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
@@ -116,10 +116,10 @@ std::string Profile::table(std::size_t rows) const {
   const Scale scale{static_cast<double>(std::max<std::int64_t>(1, all.steps)), all.wall_ms,
                     options_.peak_gflops};
   const auto share = [&](double ms) { return all.wall_ms > 0 ? 100 * ms / all.wall_ms : 0; };
-  std::string text = all.steps > 0 ? fmt::format("{} steps of {:.3f} ms; figures are of one\n",
+  std::string text = all.steps > 0 ? fmt::format("{} steps of {:.3f} ms; values per step\n",
                                                  all.steps, all.wall_ms / scale.steps)
                                    : fmt::format("{:.3f} ms\n", all.wall_ms);
-  text += fmt::format("{:.1f} % of the time in ops, {:.1f} % in watching them, {:.1f} % elsewhere",
+  text += fmt::format("{:.1f} % of the time in ops, {:.1f} % in the profiler, {:.1f} % elsewhere",
                       share(all.op_ms), share(all.observer_ms),
                       share(all.wall_ms - all.op_ms - all.observer_ms));
   if (scale.peak > 0) text += fmt::format("; peak {:.1f} GFLOP/s", scale.peak);
@@ -127,11 +127,12 @@ std::string Profile::table(std::size_t rows) const {
   return text + "\n" + module_table(by_module(), rows, scale);
 }
 
-// The modules around the ops, as nested slices: one lasts while op after op has it in its path.
+// The modules around the ops as nested slices: consecutive ops with a module in their path share
+// it.
 std::string Profile::module_events() const {
-  std::vector<const TraceEvent*> ops;  // in order of time, none inside another
+  std::vector<const TraceEvent*> ops;  // in order of time, without nested ones
   for (const TraceEvent& e : events_)
-    if (e.pass != SeenOp::Pass::walk && e.depth == (e.pass == SeenOp::Pass::backward ? 1 : 0))
+    if (e.pass != OpEvent::Pass::walk && e.depth == (e.pass == OpEvent::Pass::backward ? 1 : 0))
       ops.push_back(&e);
   std::string text;
   struct Open {
@@ -170,7 +171,7 @@ std::string Profile::trace() const {
         slice(e.name, passes[static_cast<int>(e.pass)], kOps, e.begin_ns, e.end_ns);
     nlohmann::ordered_json args;
     if (e.sizes) args["shape"] = *e.sizes;
-    if (e.pass != SeenOp::Pass::walk) {
+    if (e.pass != OpEvent::Pass::walk) {
       args["flops"] = e.flops;
       args["bytes"] = e.bytes;
     }

@@ -13,14 +13,14 @@
 
 namespace fovea::nn::inspect {
 
-// The page without title and data: report_page/ put together by CMake.
+// The page without title and data: the files of report_page/, combined by CMake.
 extern const std::string_view report_page_template;
 
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr double rounding = 1e-4;  // what a sum of weights in f32 may be above 1
+constexpr double rounding = 1e-4;  // tolerated excess over 1, from sums in f32
 constexpr std::size_t most_tokens = std::numeric_limits<std::uint16_t>::max();
 
 std::string base64(const std::string& bytes) {
@@ -43,8 +43,8 @@ void append_little_endian(std::string& bytes, std::uint32_t value, int count) {
   for (int i = 0; i < count; ++i) bytes += static_cast<char>(value >> (8 * i) & 255);
 }
 
-// A row's count of weights without the zeros at its end (16 bits), its largest weight (32 bits, as
-// float), and the weights as 255ths of that.
+// A row: its number of weights without trailing zeros (16 bits), its largest weight (a 32-bit
+// float), and the weights in units of 1/255 of the largest.
 void append_row(std::string& bytes, const float* row, std::size_t S) {
   const float largest = S == 0 ? 0 : std::max(0.0f, *std::max_element(row, row + S));
   const auto level = [&](float weight) {
@@ -57,26 +57,27 @@ void append_row(std::string& bytes, const float* row, std::size_t S) {
   for (std::size_t s = 0; s < kept; ++s) bytes += static_cast<char>(level(row[s]));
 }
 
-// Which of the sentence's sequences has this name.
+// The index of the sentence's sequence with this name.
 std::size_t sequence_index(const ReportSentence& sentence, const std::string& name,
                            const std::string& user) {
   for (std::size_t i = 0; i < sentence.sequences.size(); ++i)
     if (sentence.sequences[i].name == name) return i;
   std::vector<std::string> names;
   for (const TokenSequence& sequence : sentence.sequences) names.push_back(sequence.name);
-  value_error("report", "\"{}\": {} is of the sequence \"{}\": the sentence has [{}]",
-              sentence.title, user, name, fmt::join(names, ", "));
+  value_error("report", "\"{}\": sequence of {} \"{}\": must be one of [{}]", sentence.title, user,
+              name, fmt::join(names, ", "));
 }
 
 void check_weights(const ReportSentence& sentence, const AttentionMap& map, std::size_t T,
                    std::size_t S) {
   const auto heads = static_cast<std::size_t>(std::max<std::int64_t>(0, map.heads));
   if (heads == 0 || map.weights.size() != heads * T * S)
-    shape_error("report", "\"{}\": {} has {} weights: {} heads, {} queries and {} keys need {}",
+    shape_error("report",
+                "\"{}\": {} has {} weights: for {} heads, {} queries and {} keys must be {}",
                 sentence.title, map.layer, map.weights.size(), map.heads, T, S, heads * T * S);
   for (std::size_t i = 0; i < map.weights.size(); ++i)
     if (!(map.weights[i] >= -rounding && map.weights[i] <= 1 + rounding))
-      value_error("report", "\"{}\": {}: weight {} of head {}, query {}, key {}: 0 .. 1 is shown",
+      value_error("report", "\"{}\": {}: weight {} of head {}, query {}, key {}: must be in [0, 1]",
                   sentence.title, map.layer, map.weights[i], i / (T * S), i / S % T, i % S);
 }
 
@@ -102,13 +103,12 @@ Json json_of(const ReportSentence& sentence, const TokenEvidence& evidence) {
   const std::size_t index = sequence_index(sentence, evidence.sequence, "evidence");
   const std::size_t tokens = sentence.sequences[index].tokens.size();
   if (evidence.weights.size() != tokens)
-    shape_error("report", "\"{}\": evidence has {} weights for {} tokens: one each", sentence.title,
-                evidence.weights.size(), tokens);
+    shape_error("report", "\"{}\": evidence has {} weights for {} tokens: must be equal",
+                sentence.title, evidence.weights.size(), tokens);
   Json weights = Json::array();
   for (const float weight : evidence.weights) {
     if (!std::isfinite(weight))
-      value_error("report", "\"{}\": evidence of weight {}: a number is needed", sentence.title,
-                  weight);
+      value_error("report", "\"{}\": evidence weight {}: must be finite", sentence.title, weight);
     weights.push_back(Json::parse(fmt::format("{:.4g}", weight)));
   }
   return {{"sequence", index},
@@ -126,7 +126,7 @@ Json json_of(const ReportSentence& sentence) {
                {"evidence", nullptr}};
   for (const TokenSequence& sequence : sentence.sequences) {
     if (sequence.tokens.size() > most_tokens)
-      value_error("report", "\"{}\": {} has {} tokens: a page shows up to {}", sentence.title,
+      value_error("report", "\"{}\": {} has {} tokens: must be at most {}", sentence.title,
                   sequence.name, sequence.tokens.size(), most_tokens);
     json["sequences"].push_back({{"name", sequence.name}, {"tokens", sequence.tokens}});
   }
@@ -135,8 +135,8 @@ Json json_of(const ReportSentence& sentence) {
   return json;
 }
 
-// JSON that is safe in a <script>: no text can end the element, begin a comment, or be an end of
-// line of JavaScript. Bytes that are no UTF-8 become "�".
+// JSON that is safe in a <script>: no text can end the element, start a comment, or be a line
+// terminator of JavaScript. Invalid UTF-8 becomes "�".
 std::string script_text(const Json& json) {
   constexpr std::pair<std::string_view, std::string_view> escapes[] = {{"<", "\\u003c"},
                                                                        {">", "\\u003e"},
@@ -158,8 +158,7 @@ std::string script_text(const Json& json) {
 }  // namespace
 
 std::string report_page(const Report& report) {
-  if (report.sentences.empty())
-    value_error("report", "no sentences: a page needs one at least to show");
+  if (report.sentences.empty()) value_error("report", "0 sentences: must be at least 1");
   Json facts = Json::array(), sentences = Json::array();
   for (const auto& [name, value] : report.facts) facts.push_back(Json::array({name, value}));
   for (const ReportSentence& sentence : report.sentences) sentences.push_back(json_of(sentence));

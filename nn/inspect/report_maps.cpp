@@ -1,4 +1,4 @@
-// Reports' maps made from what a probe recorded.
+// Attention maps of reports, from the recorded calls of a probe.
 #include <fovea/core/error.h>
 #include <fovea/core/sizes.h>
 #include <fovea/nn/inspect/probe.h>
@@ -13,16 +13,17 @@ struct Sizes {
   std::int64_t heads = 0, queries = 0, keys = 0;
 };
 
-// Of all calls of a layer together.
+// The total size of all calls of a layer.
 Sizes sizes_of(const ProbedLayer& layer, std::int64_t batch_row) {
   const std::string name = layer.name.empty() ? "the model" : layer.name;
   Sizes sizes;
   for (const ProbedCall& call : layer.calls) {
     if (!call.matrix.defined())
-      state_error("attention_maps", "{}: its probe records no matrix: {{.matrix = true}} does",
+      state_error("attention_maps", "{}: no matrix recorded: the probe must have .matrix = true",
                   name);
     if (batch_row < 0 || batch_row >= call.B)
-      index_error("attention_maps", "{}: batch row {} of {}", name, batch_row, call.B);
+      index_error("attention_maps", "{}: batch_row = {}: must be below {}", name, batch_row,
+                  call.B);
     sizes.heads = call.H;
     sizes.queries += call.T;
     sizes.keys = std::max(sizes.keys, call.S);
@@ -46,7 +47,7 @@ std::vector<AttentionMap> attention_maps(const AttentionProbe& probe, const Prob
                                        .heads = heads});
     map.weights = checked_vector<float>(
         "report", "weights", checked_mul("report", checked_mul("report", heads, queries), keys));
-    std::int64_t first = 0;  // query of the call
+    std::int64_t first = 0;  // first query of the call
     for (const ProbedCall& call : layer.calls) {
       const std::vector<float> weights = call.matrix.to_vector<float>();  // (B, H, T, S)
       for (std::int64_t h = 0; h < heads; ++h)

@@ -4,7 +4,7 @@
 namespace fovea::nn::inspect {
 namespace {
 
-// Light first; the dark theme changes the variables only.
+// The light theme; the dark theme only overrides the variables.
 constexpr std::string_view common_css = R"(
 :root { --page: #ffffff; --ink: #1f2328; --faint: #59636e; --line: #d1d9e0; --mark: #0550ae; }
 @media (prefers-color-scheme: dark) {

@@ -1,7 +1,7 @@
-// The few pieces of SVG that the pictures are made of.
+// The SVG elements that the figures use.
 //
-// A picture carries its own style sheet and nothing from elsewhere. Colours are named by class and
-// change with the reader's light or dark theme.
+// A figure contains its own style sheet and refers to no other file. Colors are set by CSS class
+// and follow the light or dark theme of the reader.
 #pragma once
 
 #include <string>
@@ -15,16 +15,16 @@ struct Point {
   double x, y;
 };
 
-/// Text as it may stand in XML: markup escaped, what XML forbids replaced.
+/// Text for XML: markup escaped, characters that XML forbids replaced.
 std::string xml_text(std::string_view text);
 
 class Svg {
  public:
-  /// `css` is added to the common style sheet. Classes of the latter: page, title, label, axis,
-  /// grid.
+  /// `css` is appended to the common style sheet, which has the classes page, title, label, axis
+  /// and grid.
   Svg(double width, double height, std::string_view title, std::string_view css);
 
-  /// Adds an element, in {fmt} syntax. Texts in it must have gone through xml_text().
+  /// Adds an element, in {fmt} syntax. Texts in it must be escaped by xml_text().
   template <class... Args>
   void add(fmt::format_string<Args...> element, Args&&... args) {
     body_ += fmt::format(element, std::forward<Args>(args)...) + "\n";

@@ -13,8 +13,8 @@ struct Range {
   char32_t first, last;
 };
 
-// Marks that are drawn onto the character before them, joiners and variation selectors.
-// Source: Unicode 15, general categories Mn, Me and Cf; the blocks that living languages use.
+// Combining marks, joiners and variation selectors, which have no width.
+// Source: Unicode 15, general categories Mn, Me and Cf; the blocks used by living languages.
 constexpr auto zero_width = std::to_array<Range>({
     {0x0300, 0x036F},   {0x0483, 0x0489},   {0x0591, 0x05BD}, {0x0610, 0x061A}, {0x064B, 0x065F},
     {0x06D6, 0x06DC},   {0x0900, 0x0902},   {0x093C, 0x093C}, {0x0941, 0x0948}, {0x094D, 0x094D},
@@ -24,7 +24,7 @@ constexpr auto zero_width = std::to_array<Range>({
     {0xE0020, 0xE007F}, {0xE0100, 0xE01EF},
 });
 
-// Characters of two columns. Source: Unicode 15, UAX #11, classes W and F.
+// Characters two columns wide. Source: Unicode 15, UAX #11, classes W and F.
 constexpr auto double_width = std::to_array<Range>({
     {0x1100, 0x115F},   {0x231A, 0x231B},   {0x23E9, 0x23EC},   {0x25FD, 0x25FE},
     {0x2614, 0x2615},   {0x2648, 0x2653},   {0x26AA, 0x26AB},   {0x26BD, 0x26BE},
@@ -49,7 +49,7 @@ bool is_unprintable(const data::CodePoint& point) {
   return !point.valid || point.value == 0xFFFE || point.value == 0xFFFF;
 }
 
-// U+2400 + c is the picture of control character c; the second block of controls has no pictures.
+// U+2400 + c is the symbol of control character c; the second block of controls has no symbols.
 std::string control_picture(char32_t value) {
   if (value == 0x7F) return "␡";
   if (value > 0x7F) return "�";
@@ -62,13 +62,13 @@ bool equals(const char* value, std::string_view wanted) {
 
 }  // namespace
 
-Colour terminal_colour(int file_descriptor) {
-  const char* no_colour = std::getenv("NO_COLOR");
-  if (no_colour != nullptr && *no_colour != '\0') return Colour::off;
+Color terminal_color(int file_descriptor) {
+  const char* no_color = std::getenv("NO_COLOR");
+  if (no_color != nullptr && *no_color != '\0') return Color::off;
   const char* term = std::getenv("TERM");
-  if (term == nullptr || equals(term, "dumb") || isatty(file_descriptor) == 0) return Colour::off;
-  const char* colours = std::getenv("COLORTERM");
-  return equals(colours, "truecolor") || equals(colours, "24bit") ? Colour::rgb : Colour::palette;
+  if (term == nullptr || equals(term, "dumb") || isatty(file_descriptor) == 0) return Color::off;
+  const char* colors = std::getenv("COLORTERM");
+  return equals(colors, "truecolor") || equals(colors, "24bit") ? Color::rgb : Color::palette;
 }
 
 std::vector<Glyph> glyphs(std::string_view label) {
@@ -89,7 +89,7 @@ std::vector<Glyph> glyphs(std::string_view label) {
     } else if (!row.empty()) {
       row.back().text += bytes;
     } else {
-      row.push_back({"◌" + std::string(bytes), 1});  // a mark with nothing to stand on
+      row.push_back({"◌" + std::string(bytes), 1});  // a combining mark without a base character
     }
   }
   return row;

@@ -16,7 +16,7 @@ Tensor select_rows(const Tensor& x, const Ids& rows) {
   return index_select(x, 0, from_data(rows, {static_cast<std::int64_t>(rows.size())}));
 }
 
-// Which sequences have a step s, and which rows of the packed batch it reads.
+// The sequences that have a step s, and the rows of the packed batch that it reads.
 struct Running {
   Ids sequences, rows, lengths;  // lengths: of all B, 1 or 0
 };
@@ -33,15 +33,15 @@ Running running_at(std::int64_t s, const RaggedIndex& index, bool reverse) {
   return running;
 }
 
-// One direction after each of its steps.
+// The results of one direction.
 struct Walk {
   UnrolledStates states, cells;
   Tensor packed;           // (N, P)
   Tensor last, last_cell;  // (B, P), (B, H)
 };
 
-// What a step is given: the rows that it reads, and the state before it. The op leaves the states
-// of sequences without a row as they are.
+// One step from the rows that it reads and the state before it. The op does not change the states
+// of sequences without a row.
 RecurrentOutput step(const RecurrentDirection& direction, const Running& running,
                      const RecurrentSettings& settings) {
   RecurrentDirection d = direction;
@@ -54,11 +54,12 @@ RecurrentOutput step(const RecurrentDirection& direction, const Running& running
 
 Walk walk(const Tensor& input, RecurrentDirection d, const RaggedIndex& index,
           const RecurrentSettings& settings) {
-  if (!d.gates.defined())  // of all rows at once, as the op itself does: the same bits
+  if (!d.gates.defined())  // for all rows at once as in the op: bitwise equal results
     d.gates = linear(input, std::exchange(d.weight_ih, {}), std::exchange(d.bias_ih, {}));
   Walk walk{{{}, index, d.reverse}, {{}, index, d.reverse}, {}, {}, {}};
-  std::vector<Tensor> parts;  // of the packed states, in the order of steps
-  Ids place(static_cast<std::size_t>(index.total()));  // where a packed row is among them
+  std::vector<Tensor> parts;  // the states in the order of steps
+  Ids part_index(
+      static_cast<std::size_t>(index.total()));  // the index of each packed row in `parts`
   std::int64_t count = 0;
   for (std::int64_t s = 0; s < index.max_length(); ++s) {
     const Running running = running_at(s, index, d.reverse);
@@ -67,10 +68,10 @@ Walk walk(const Tensor& input, RecurrentDirection d, const RaggedIndex& index,
     if (out.last_cell.defined())
       d.initial_cell = walk.cells.steps.emplace_back(select(out.last_cell, 0, 0));  // (B, H)
     parts.push_back(select_rows(d.initial, running.sequences));
-    for (const std::int64_t row : running.rows) place[static_cast<std::size_t>(row)] = count++;
+    for (const std::int64_t row : running.rows) part_index[static_cast<std::size_t>(row)] = count++;
   }
-  if (parts.empty()) return walk;                      // nothing to join
-  walk.packed = select_rows(concat(parts, 0), place);  // (N, P)
+  if (parts.empty()) return walk;
+  walk.packed = select_rows(concat(parts, 0), part_index);  // (N, P)
   walk.last = d.initial;
   walk.last_cell = d.initial_cell;
   return walk;
@@ -102,7 +103,7 @@ Unrolled unroll(const RecurrentLayers& net, const Ragged& x, const Tensor& initi
     return RecurrentOutput{concat(packed, 1), stack(last, 0),
                            last_cell.empty() ? Tensor() : stack(last_cell, 0)};
   };
-  return {net.forward_with(by_steps, x, initial, initial_cell), std::move(layers)};
+  return {net.forward(by_steps, x, initial, initial_cell), std::move(layers)};
 }
 
 }  // namespace fovea::nn::inspect

@@ -27,5 +27,5 @@ TEST_CASE("length: names between commas") {
             .starts_with("--kinds: 'nonsense': must be one of rnn, "));
   CHECK(refusal<Options>({"--modes", "forward,"}).starts_with("--modes: '': must be one of "));
   CHECK(refusal<Options>({"--min-length", "64", "--max-length", "32"}) ==
-        "--max-length: must not be below --min-length");
+        "--max-length: must be at least --min-length");
 }

@@ -1,5 +1,5 @@
 // Training steps of the models in bench/ (the Transformer, the language model), with dropout: the
-// same losses, weights and optimiser states, bit for bit, for any number of threads.
+// same losses, weights and optimizer states, bit for bit, for any number of threads.
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/ragged.h>
 #include <fovea/nn/transformer.h>

@@ -1,4 +1,4 @@
-// Walking backwards, and every way in which that can be asked for wrongly.
+// backward(), grad(), hooks and leaves, and the errors of wrong calls.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -44,7 +44,7 @@ TEST_CASE("an op that ran before main() has a name and a gradient") {
   CHECK(grad(early_y, early_x, {.retain_graph = true}).item() == doctest::Approx(1 - y * y));
 }
 
-TEST_CASE("a tensor that is used many times gets the sum of all gradients") {
+TEST_CASE("the gradient of a tensor that is used many times is the sum of all contributions") {
   const Tensor x = leaf(tensor({3}));
   Tensor y = x;
   for (int i = 0; i < 9; ++i) y = y + x;  // 10 x
@@ -52,7 +52,7 @@ TEST_CASE("a tensor that is used many times gets the sum of all gradients") {
   CHECK(x.grad().item() == 10);
 }
 
-TEST_CASE("a diamond is walked once: each node runs after all its consumers") {
+TEST_CASE("a diamond-shaped graph: each node runs once, after all its consumers") {
   const Tensor x = leaf(tensor({2}));
   const Tensor middle = x * x;                  // 4
   const Tensor y = middle * (middle + middle);  // 2 x^4: 8 x^3
@@ -60,7 +60,7 @@ TEST_CASE("a diamond is walked once: each node runs after all its consumers") {
   CHECK(x.grad().item() == 64);
 }
 
-TEST_CASE("a chain of a million nodes is built, run backwards and freed") {
+TEST_CASE("a chain of a million nodes: forward, backward and freeing") {
   const auto start = std::chrono::steady_clock::now();
   const Tensor x = leaf(tensor({1}));
   {
@@ -74,7 +74,7 @@ TEST_CASE("a chain of a million nodes is built, run backwards and freed") {
     Tensor never_walked = x;
     for (int i = 0; i < 1'000'000; ++i) never_walked = -never_walked;
   }
-  CHECK(seconds_since(start) < 60);  // seconds in truth; far above that something is quadratic
+  CHECK(seconds_since(start) < 60);  // takes a few seconds; more means quadratic time
 }
 
 TEST_CASE("a second backward needs retain_graph") {
@@ -86,7 +86,7 @@ TEST_CASE("a second backward needs retain_graph") {
           "mul: backward: its saved tensors were freed by an earlier backward(): pass retain_graph "
           "= true to the first one");
   }
-  SUBCASE("with, and the gradients add up") {
+  SUBCASE("with it, gradients are accumulated") {
     y.backward({}, {.retain_graph = true});
     y.backward();
     CHECK(x.grad().item() == 12);
@@ -102,17 +102,17 @@ TEST_CASE("backward frees what the graph saved") {
   CHECK(memory_stats().live_bytes <= before + 4 + 4000);  // y and x's gradient
 }
 
-TEST_CASE("what backward cannot do") {
+TEST_CASE("errors of backward()") {
   const Tensor x = leaf(tensor({1, 2, 3}));
   CHECK(message_of<StateError>([&] { (x * 2.0).backward(); }) ==
-        "backward: the tensor (3,) has 3 elements: without a seed it must have exactly one");
+        "backward: the tensor (3,) has 3 elements: must have exactly one if no seed is given");
   CHECK(message_of<StateError>([&] { sum(x.detach()).backward(); }) ==
-        "backward: the tensor () needs no gradient: nothing it was computed from does, or it was "
-        "computed under NoGrad or detached");
+        "backward: the tensor () does not require a gradient: no tensor that it was computed from "
+        "does, or it was computed under NoGrad or detached");
   CHECK(message_of<ShapeError>([&] { (x * 2.0).backward(ones({2})); }) ==
-        "backward: seed (2,) f32 for a tensor (3,) f32: they must agree");
+        "backward: seed (2,) f32 for a tensor (3,) f32: shape and dtype must be equal");
   CHECK(message_of<ShapeError>([&] { (x * 2.0).backward(ones({3}, DType::f64)); }) ==
-        "backward: seed (3,) f64 for a tensor (3,) f32: they must agree");
+        "backward: seed (3,) f64 for a tensor (3,) f32: shape and dtype must be equal");
 }
 
 TEST_CASE("the seed weights the outputs, and is not modified") {
@@ -124,7 +124,7 @@ TEST_CASE("the seed weights the outputs, and is not modified") {
   CHECK(max_difference(seed, tensor({1, 10, 100})) == 0);
 }
 
-TEST_CASE("two leaves never share a gradient's numbers") {
+TEST_CASE("two leaves never share the memory of a gradient") {
   for (const bool create_graph : {false, true}) {
     CAPTURE(create_graph);
     Tensor a = leaf(tensor({1})), b = leaf(tensor({2}));
@@ -136,19 +136,19 @@ TEST_CASE("two leaves never share a gradient's numbers") {
   }
 }
 
-TEST_CASE("a leaf's gradient is dense, whatever the op returned") {
+TEST_CASE("a leaf's gradient is contiguous, even if the op returned a view") {
   const Tensor x = leaf(zeros({2, 3}));
   transpose(x, 0, 1).backward(from_data(std::vector<float>{1, 2, 3, 4, 5, 6}, {3, 2}));
   CHECK(x.grad().is_contiguous());
   CHECK(max_difference(x.grad(), tensor({{1, 3, 5}, {2, 4, 6}})) == 0);
 }
 
-TEST_CASE("grad() returns gradients and touches no leaf") {
+TEST_CASE("grad() returns gradients and does not change the leaves") {
   const Tensor x = leaf(tensor({2})), z = leaf(tensor({5}));
   CHECK(grad(x * x, x).item() == 4);
   CHECK_FALSE(x.grad().defined());
 
-  SUBCASE("by an input that depends on another") {
+  SUBCASE("with respect to an input that depends on another") {
     const Tensor h = x * x, y = h * x;  // dy/dh = x = 2 with x held, dy/dx = 3 x^2 = 12
     const Tensor inputs[] = {h, x};
     const std::vector<Tensor> g = grad(std::span(&y, 1), inputs);
@@ -163,7 +163,7 @@ TEST_CASE("grad() returns gradients and touches no leaf") {
       CHECK(grad(outputs, std::span(&x, 1), seeds, keep_it)[0].item() == 16);
     }
   }
-  SUBCASE("by the output itself") {
+  SUBCASE("with respect to the output itself") {
     const Tensor y = x * x;
     CHECK(grad(y, y).item() == 1);
   }
@@ -180,16 +180,17 @@ TEST_CASE("grad() returns gradients and touches no leaf") {
   }
 }
 
-TEST_CASE("what grad() cannot do") {
+TEST_CASE("errors of grad()") {
   const Tensor x = leaf(tensor({2})), constant = tensor({1});
   const Tensor y = x * x;
   CHECK(message_of<StateError>([&] { grad(y, constant); }) ==
-        "grad: input 0 of shape (1,) needs no gradient");
-  CHECK(message_of<StateError>([&] { grad(constant, x); }).substr(0, 41) ==
-        "grad: the tensor (1,) needs no gradient: ");
+        "grad: input 0 of shape (1,) does not require a gradient");
+  CHECK(message_of<StateError>([&] {
+          grad(constant, x);
+        }).starts_with("grad: the tensor (1,) does not require a gradient: "));
   const Tensor seeds[] = {constant, constant};
   CHECK(message_of<ValueError>([&] { grad(std::span(&y, 1), std::span(&x, 1), seeds); }) ==
-        "grad: 2 seeds for 1 outputs: one each, or none at all");
+        "grad: 2 seeds for 1 outputs: must be one per output, or none");
 }
 
 TEST_CASE("create_graph: the derivatives of x^3") {
@@ -210,7 +211,7 @@ TEST_CASE("create_graph: the derivatives of x^3") {
   }
 }
 
-TEST_CASE("a hook sees the complete gradient and may replace it") {
+TEST_CASE("a hook receives the complete gradient and may replace it") {
   const Tensor x = leaf(tensor({1}));
   Tensor h = x * 2.0;
   int calls = 0;
@@ -224,7 +225,7 @@ TEST_CASE("a hook sees the complete gradient and may replace it") {
   CHECK(x.grad().item() == 140);
 }
 
-TEST_CASE("hooks on leaves, hooks that only look, and hooks that return nonsense") {
+TEST_CASE("hooks on leaves, hooks that only read, and hooks that return a wrong shape") {
   Tensor x = leaf(tensor({1, 2}));
   double seen = 0;
   x.register_hook([&](const Tensor& dx) {
@@ -237,12 +238,12 @@ TEST_CASE("hooks on leaves, hooks that only look, and hooks that return nonsense
 
   x.register_hook([](const Tensor&) { return zeros({5}); });
   CHECK(message_of<ShapeError>([&] { sum(x * 3.0).backward(); }) ==
-        "hook: returned a gradient (5,) f32 for a tensor (2,) f32: they must agree");
+        "hook: returned a gradient (5,) f32 for a tensor (2,) f32: shape and dtype must be equal");
   CHECK(message_of<StateError>([&] { tensor({1}).register_hook({}); }) ==
-        "register_hook: the tensor (1,) needs no gradient");
+        "register_hook: the tensor (1,) does not require a gradient");
 }
 
-TEST_CASE("a hook may register hooks: they see the same gradient, after it") {
+TEST_CASE("a hook may register hooks: they run after it with the same gradient") {
   const Tensor x = leaf(tensor({1}));
   Tensor h = x * 2.0;
   int calls = 0;
@@ -260,7 +261,7 @@ TEST_CASE("a hook may register hooks: they see the same gradient, after it") {
   CHECK(x.grad().item() == 60);
 }
 
-TEST_CASE("a hook may let go of the tensor that backward() was called on") {
+TEST_CASE("a hook may release the tensor that backward() was called on") {
   const Tensor x = leaf(tensor({3}));
   Tensor root = x * x;
   root.register_hook([&root](const Tensor&) {
@@ -272,7 +273,7 @@ TEST_CASE("a hook may let go of the tensor that backward() was called on") {
   CHECK(x.grad().item() == 6);
 }
 
-TEST_CASE("retain_grad keeps an inner tensor's gradient") {
+TEST_CASE("retain_grad stores the gradient of a non-leaf tensor") {
   const Tensor x = leaf(tensor({3}));
   Tensor h = x * x;
   CHECK_FALSE(h.grad().defined());
@@ -287,10 +288,10 @@ TEST_CASE("retain_grad keeps an inner tensor's gradient") {
   CHECK_FALSE(h.grad().defined());
   CHECK(x.grad().item() == 60);
   CHECK(message_of<StateError>([&] { tensor({1}).retain_grad(); }) ==
-        "retain_grad: the tensor (1,) needs no gradient");
+        "retain_grad: the tensor (1,) does not require a gradient");
 }
 
-TEST_CASE("NoGrad and detach cut the record") {
+TEST_CASE("NoGrad and detach cut the graph") {
   const Tensor x = leaf(tensor({3}));
   {
     const NoGrad guard;
@@ -315,11 +316,10 @@ TEST_CASE("which tensors are leaves") {
   CHECK(x.is_leaf());
   CHECK_FALSE(y.is_leaf());
   CHECK(message_of<StateError>([&] { y.set_requires_grad(); }) ==
-        "set_requires_grad: the tensor (1,) was made by mul_number: only a leaf can be told to "
-        "collect a "
-        "gradient; detach() gives one");
+        "set_requires_grad: the tensor (1,) was made by mul_number: must be a leaf: call detach() "
+        "before");
   CHECK(message_of<DTypeError>([&] { arange(3).set_requires_grad(); }) ==
-        "set_requires_grad: a i64 tensor cannot have a gradient: it must be f32 or f64");
+        "set_requires_grad: dtype = i64: must be f32 or f64");
   x.set_requires_grad(false);
   CHECK_FALSE((x * 2.0).requires_grad());
 }
@@ -332,20 +332,20 @@ TEST_CASE("set_grad takes a gradient of the tensor's shape and type, or none") {
   x.set_grad({});
   CHECK_FALSE(x.grad().defined());
   CHECK(message_of<ShapeError>([&] { x.set_grad(tensor({1})); }) ==
-        "set_grad: a gradient (1,) f32 for a tensor (2,) f32: they must agree");
+        "set_grad: a gradient (1,) f32 for a tensor (2,) f32: shape and dtype must be equal");
   Tensor inner = x * 2.0;
   CHECK(message_of<StateError>([&] {
           inner.set_grad(tensor({1, 2}));
         }) == "set_grad: the tensor (2,) is not a leaf that requires a gradient");
 }
 
-TEST_CASE("a walk inside a walk leaves the outer one's sums alone") {
+TEST_CASE("a nested backward pass does not change the gradients of the outer one") {
   const Tensor x = leaf(tensor({3}));
   const Tensor h = x * 2.0;
   const Tensor inner = h * h;
   Tensor hooked = h * 1.0;
   hooked.register_hook([&](const Tensor& dy) {
-    CHECK(grad(inner, x, {.retain_graph = true}).item() == 24);  // walks through x and h as well
+    CHECK(grad(inner, x, {.retain_graph = true}).item() == 24);  // passes through x and h, too
     return dy;
   });
   (hooked + h * 10.0 + x * 100.0).backward();

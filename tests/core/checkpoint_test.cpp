@@ -1,4 +1,4 @@
-// checkpoint() gives what the function gives, gradients included, and keeps less.
+// checkpoint() has the values and gradients of the plain function and saves less memory.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/attention.h>
@@ -41,7 +41,7 @@ void check_equal(const Outcome& a, const Outcome& b) {
 
 }  // namespace
 
-TEST_CASE("values and gradients are those of the plain function, captured parameters included") {
+TEST_CASE("values and gradients equal those of the plain function, including captured parameters") {
   const Tensor x = random_leaf({4, 3}, 1), z = random_leaf({4, 3}, 2), w = random_leaf({3, 3}, 3);
   const Function f = [&w](std::span<const Tensor> in) { return tanh(matmul(in[0] * in[1], w)); };
   const Tensor inputs[] = {x, z};
@@ -49,7 +49,7 @@ TEST_CASE("values and gradients are those of the plain function, captured parame
   check_equal(outcome(sum(checkpoint(f, inputs)), leaves), outcome(sum(f(inputs)), leaves));
 }
 
-TEST_CASE("a captured parameter used outside as well, and checkpoints inside checkpoints") {
+TEST_CASE("a captured parameter that is also used outside, and nested checkpoints") {
   const Tensor x = random_leaf({4, 3}, 1), w = random_leaf({3, 3}, 3);
   const Function inner = [&w](std::span<const Tensor> in) { return tanh(matmul(in[0], w)); };
   const Function plain = [&](std::span<const Tensor> in) {
@@ -68,7 +68,7 @@ TEST_CASE("a captured parameter used outside as well, and checkpoints inside che
   CHECK(max_difference(w.grad(), expected.gradients[1]) <= 1e-14);
 }
 
-TEST_CASE("one input computed from another: the partial derivatives are kept apart") {
+TEST_CASE("one input computed from another: the partial derivatives stay separate") {
   const Tensor x = random_leaf({3}, 1);
   const Tensor h = x * x;
   const Tensor inputs[] = {x, h};
@@ -76,7 +76,7 @@ TEST_CASE("one input computed from another: the partial derivatives are kept apa
   CHECK(max_difference(grad(sum(checkpoint(f, inputs)), x), 3.0 * (x * x).detach()) <= 1e-14);
 }
 
-TEST_CASE("a function that returns its input, and one that needs no gradient") {
+TEST_CASE("a function that returns its input, and one that does not require a gradient") {
   const Tensor x = random_leaf({3}, 1), constant = ones({3}, DType::f64);
   const Function same = [](std::span<const Tensor> in) { return in[0]; };
   CHECK(max_difference(grad(sum(checkpoint(same, {&x, 1}) * 2.0), x), constant * 2.0) == 0);
@@ -105,7 +105,7 @@ TEST_CASE("an overwritten input is an error") {
   CHECK_THROWS_AS(y.backward(), StateError);
 }
 
-TEST_CASE("a chain of checkpointed blocks keeps only the blocks' inputs") {
+TEST_CASE("a chain of checkpointed blocks saves only the inputs of the blocks") {
   constexpr std::int64_t n = 10'000, blocks = 10, bytes = 8 * n;
   const Tensor x = random_leaf({n}, 1);
   const Function block = [](std::span<const Tensor> in) {
@@ -128,11 +128,11 @@ TEST_CASE("a chain of checkpointed blocks keeps only the blocks' inputs") {
   CHECK(plain_kept == 100);
   CHECK(kept == blocks);
   CHECK(plain_peak >= 100);
-  CHECK(peak <= blocks + 10 + 5);  // one block at a time is computed again
+  CHECK(peak <= blocks + 10 + 5);  // one block at a time is recomputed
   CHECK(max_difference(gradient, plain_gradient) == 0);
 }
 
-TEST_CASE("backward_by_twin differentiates twice") {
+TEST_CASE("backward_by_reference differentiates twice") {
   const Tensor x = random_leaf({3}, 1);
   const auto cube = [](const Tensor& in) {
     Tensor y;
@@ -140,14 +140,15 @@ TEST_CASE("backward_by_twin differentiates twice") {
       const NoGrad computing;
       y = in * in * in;
     }
-    return record<"test_cube">(y, {in}, [in = keep(in)](const Tensor& dy, Wanted wanted) -> Grads {
-      if (!grad_enabled()) return {dy * 3.0 * in.get() * in.get()};
-      const auto twin = [](const std::vector<Tensor>& t) {
-        return std::vector<Tensor>{t[0] * t[0] * t[0]};
-      };
-      const Tensor inputs[] = {in};
-      return backward_by_twin(twin, inputs, {&dy, 1}, wanted);
-    });
+    return record<"test_cube">(
+        y, {in}, [in = keep(in)](const Tensor& dy, NeedsGrad needs_grad) -> Grads {
+          if (!grad_enabled()) return {dy * 3.0 * in.get() * in.get()};
+          const auto reference = [](const std::vector<Tensor>& t) {
+            return std::vector<Tensor>{t[0] * t[0] * t[0]};
+          };
+          const Tensor inputs[] = {in};
+          return backward_by_reference(reference, inputs, {&dy, 1}, needs_grad);
+        });
   };
   const Tensor first = grad(sum(cube(x)), x, {.create_graph = true});
   CHECK(max_difference(first, 3.0 * (x * x).detach()) <= 1e-14);
@@ -156,7 +157,7 @@ TEST_CASE("backward_by_twin differentiates twice") {
 
 namespace {
 
-// f(inputs, rng) with and without checkpoint() has the same values, gradients and draws to the bit.
+// Values, gradients and draws of f(inputs, rng) are bitwise the same with and without checkpoint().
 void check_same_draws(const std::function<Tensor(std::span<const Tensor>, Rng&)>& f,
                       std::vector<Tensor> inputs) {
   const auto run = [&](bool checkpointed) {
@@ -165,7 +166,7 @@ void check_same_draws(const std::function<Tensor(std::span<const Tensor>, Rng&)>
     const Function bound = [&](std::span<const Tensor> in) { return f(in, rng); };
     const Tensor y = checkpointed ? checkpoint(bound, inputs) : bound(inputs);
     const RngState after_forward = rng.state();
-    rng.uniform();  // what a program draws before its backward
+    rng.uniform();  // draws between forward and backward
     const RngState before_backward = rng.state();
     Outcome found = outcome(sum(y * y), inputs);
     CHECK(rng.state() == before_backward);
@@ -181,7 +182,7 @@ void check_same_draws(const std::function<Tensor(std::span<const Tensor>, Rng&)>
 
 }  // namespace
 
-TEST_CASE("random functions are computed again from the same draws") {
+TEST_CASE("random functions are recomputed with the same draws") {
   const Tensor x = random_leaf({40, 5}, 1);
   SUBCASE("dropout") {
     check_same_draws([](auto in, Rng& rng) { return dropout(in[0], 0.5, rng); }, {x});
@@ -217,7 +218,7 @@ TEST_CASE("random functions are computed again from the same draws") {
         },
         qkv);
   }
-  SUBCASE("a copy of the generator, and a generator of the function's own") {
+  SUBCASE("a copy of the generator, and a generator local to the function") {
     check_same_draws(
         [](auto in, Rng& rng) {
           Rng copy = rng, own(3), from_state(rng.state());
@@ -226,7 +227,7 @@ TEST_CASE("random functions are computed again from the same draws") {
         },
         {x});
   }
-  SUBCASE("a generator that the function sets back") {
+  SUBCASE("a generator that the function resets") {
     check_same_draws(
         [](auto in, Rng& rng) {
           const Tensor h = dropout(in[0], 0.2, rng);
@@ -235,7 +236,7 @@ TEST_CASE("random functions are computed again from the same draws") {
         },
         {x});
   }
-  SUBCASE("a checkpoint inside a checkpoint") {
+  SUBCASE("nested checkpoints") {
     check_same_draws(
         [](auto in, Rng& rng) {
           const Function inner = [&rng](std::span<const Tensor> h) {
@@ -248,7 +249,7 @@ TEST_CASE("random functions are computed again from the same draws") {
   }
 }
 
-TEST_CASE("a gradient audit sees the parameters inside, and not the placeholders of the inputs") {
+TEST_CASE("a gradient audit includes inner parameters but not placeholders of the inputs") {
   const Tensor x = random_leaf({4, 3}, 1), w = random_leaf({3, 3}, 3);
   const Function f = [&w](std::span<const Tensor> in) { return tanh(matmul(in[0], w)); };
   const GradientAudit audit;

@@ -1,4 +1,4 @@
-#include <fovea/core/checksum.h>
+#include <fovea/core/checksum_detail.h>
 
 #include <set>
 #include <string>
@@ -28,7 +28,7 @@ TEST_CASE("checksum: the values of the reference implementation, xxHash 0.8.1") 
   CHECK(checksum(bytes_up_to(1291)) == 0xcd1d66ea0fd84bdb);
 }
 
-TEST_CASE("checksum: any flipped bit changes it, at every place of every kind of step") {
+TEST_CASE("checksum: any flipped bit changes it, at every position of every kind of step") {
   const std::string whole = bytes_up_to(95);  // stripes, words, half a word and single bytes
   std::set<std::uint64_t> seen{checksum(whole)};
   for (std::size_t i = 0; i < whole.size(); ++i)
@@ -39,7 +39,7 @@ TEST_CASE("checksum: any flipped bit changes it, at every place of every kind of
     }
 }
 
-TEST_CASE("checksum: the length counts") {
+TEST_CASE("checksum: it depends on the length") {
   std::set<std::uint64_t> seen;
   for (std::size_t size = 0; size < 100; ++size)
     CHECK(seen.insert(checksum(std::string(size, '\0'))).second);

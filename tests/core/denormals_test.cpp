@@ -1,4 +1,4 @@
-// Flush to zero: what ops make of denormals, and the caller's floating-point mode around them.
+// Flush to zero: results of ops for denormals, and the caller's floating-point mode around ops.
 #include <fovea/core/autograd.h>
 #include <fovea/core/denormals.h>
 #include <fovea/core/kernels/float_mode.h>
@@ -38,13 +38,13 @@ struct Threads {
   ~Threads() { set_num_threads(before); }
 };
 
-struct CallerMode {  // of this thread, as a user may have set it
+struct CallerMode {  // the mode of this thread, as set by a user
   std::uint64_t before = kernels::float_control();
   explicit CallerMode(std::uint64_t mode) { kernels::set_float_control(before | mode); }
   ~CallerMode() { kernels::set_float_control(before); }
 };
 
-// The mode without the sticky flags of what has happened.
+// The mode without the sticky exception flags.
 std::uint64_t mode() {
 #if defined(__SSE2__)
   return kernels::float_control() & ~std::uint64_t{0x3F};
@@ -56,12 +56,12 @@ std::uint64_t mode() {
 // 2^-140 and 2^-1060: denormals whose small multiples are exact.
 double tiny(DType dtype) { return std::ldexp(1.0, dtype == DType::f32 ? -140 : -1060); }
 
-// The file format holds names and values as bytes.
+// Names and values as the bytes of a file.
 bool same_bits(const NamedTensors& a, const NamedTensors& b) {
   return to_safetensors(a) == to_safetensors(b);
 }
 
-// Fills may flush; data given by the user stays.
+// Fills may flush; data from the user stays.
 Tensor tensor_of(double value, const Shape& shape, DType dtype) {
   const auto n = static_cast<std::size_t>(shape.numel());
   if (dtype == DType::f64) return from_data(std::vector<double>(n, value), shape);
@@ -75,7 +75,7 @@ bool all_equal(const Tensor& x, double value) {
          std::all_of(values.begin(), values.end(), [=](double v) { return v == value; });
 }
 
-// What f gives of denormals: 0 with the switch on, `exact` times the smallest otherwise.
+// f of denormals: 0 with flushing on, else `exact` times the smallest denormal.
 template <class F>
 void check(const char* what, DType dtype, double exact, const F& f) {
   CAPTURE(what);
@@ -192,7 +192,7 @@ TEST_CASE("the caller computes denormals in its own mode") {
   const Tensor x = tensor_of(0x1p-140, {1000}, DType::f32);
   CHECK(all_equal(x * 1.0, 0));
   CHECK(small * one == 0x1p-140f);
-  const CallerMode flushing(kernels::kFlush);  // what the caller set does not reach the ops
+  const CallerMode flushing(kernels::kFlush);  // the caller's mode does not affect the ops
   const FlushDenormal off(false);
   const Tensor y = x * 1.0;
   kernels::set_float_control(kernels::float_control() & ~kernels::kFlush);
@@ -212,7 +212,7 @@ TEST_CASE("an exception leaves the caller's mode as it was") {
   }
 }
 
-TEST_CASE("all threads flush alike") {
+TEST_CASE("all threads flush in the same way") {
   Rng rng(1);
   const Tensor a = randn({150, 90}, rng) * 1e-37, b = randn({90, 170}, rng) * 1e-1;
   for (const bool on : {true, false}) {
@@ -230,7 +230,7 @@ TEST_CASE("all threads flush alike") {
   }
 }
 
-TEST_CASE("the switch") {
+TEST_CASE("set_flush_denormal and flush_denormal") {
   CHECK(flush_denormal() == supported);
   CHECK(set_flush_denormal(false) == supported);
   CHECK(!flush_denormal());

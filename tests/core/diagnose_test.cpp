@@ -1,4 +1,4 @@
-// What the library says when training goes wrong.
+// NaN tracing, the gradient audit and graph drawings.
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/index.h>
@@ -37,8 +37,8 @@ TEST_CASE("the first NaN forward: op, module and ranges of the inputs") {
         "values in [0, 0], 0 of 1 not finite, in encoder.layers.1");
 }
 
-// Looking at a view with gaps makes it dense, and that is not looked at in turn.
-TEST_CASE("a view with gaps is looked at like any other input, forward and backward") {
+// Tracing a non-contiguous view copies it; that copy is not traced itself.
+TEST_CASE("a non-contiguous view is traced like any other input, forward and backward") {
   const Tensor turned = transpose(tensor({{1, -1}, {2, 4}}), 0, 1);
   const Tensor x = tensor({{0, 4}, {4, 4}}).set_requires_grad();
   const TraceNonFinite trace;
@@ -50,18 +50,18 @@ TEST_CASE("a view with gaps is looked at like any other input, forward and backw
         }).starts_with("sqrt: backward: "));
 }
 
-TEST_CASE("an op that was given a NaN is not blamed") {
+TEST_CASE("an op with a NaN in its input is not reported") {
   const Tensor bad = log(tensor({-1}));
   const TraceNonFinite trace;
   CHECK_NOTHROW(exp(bad));
 }
 
-TEST_CASE("nothing is looked at outside the scope") {
+TEST_CASE("nothing is traced outside the scope") {
   { const TraceNonFinite trace; }
   CHECK_NOTHROW(log(tensor({-1})));
 }
 
-TEST_CASE("the first NaN backward: the op whose backward it was, and where that was recorded") {
+TEST_CASE("the first NaN in a backward: the op and the module that recorded it") {
   const Tensor x = leaf({0, 4});
   const std::string path = "decoder";
   Tensor root;
@@ -71,20 +71,20 @@ TEST_CASE("the first NaN backward: the op whose backward it was, and where that 
   }
   const TraceNonFinite trace;
   CHECK(message_of<NonFiniteError>([&] { sum(root * 2.0).backward(); }) ==
-        "sqrt: backward: the first NaN or infinity; gradient by input 0 (2,): finite values in "
-        "[0.5, 0.5], 1 of 2 not finite; gradient by output 0 (2,): finite values in [2, 2], 0 of 2 "
+        "sqrt: backward: the first NaN or infinity; gradient of input 0 (2,): finite values in "
+        "[0.5, 0.5], 1 of 2 not finite; gradient of output 0 (2,): finite values in [2, 2], 0 of 2 "
         "not finite, in decoder");
 }
 
-TEST_CASE("a composed backward is named as a whole, and not by the ops it is made of") {
+TEST_CASE("a composed backward is reported as one op, not as the ops inside") {
   const Tensor x = leaf({0});
   const Tensor y = record<"test_composed">(
-      tensor({0}), {x}, [](const Tensor& dy, Wanted) { return Grads(dy / 0.0); });
+      tensor({0}), {x}, [](const Tensor& dy, NeedsGrad) { return Grads(dy / 0.0); });
   const TraceNonFinite trace;
   CHECK(message_of<NonFiniteError>([&] { y.backward(); }).starts_with("test_composed: backward: "));
 }
 
-TEST_CASE("the audit is silent when all is well") {
+TEST_CASE("the audit reports nothing when all gradients are good") {
   const Tensor w = leaf({1, 2});
   const GradientAudit audit;
   sum(w * w).backward();
@@ -99,7 +99,7 @@ TEST_CASE("the audit reports leaves that are not among the parameters, with thei
   const GradientAudit audit;
   {
     const ModuleTrail trail(&path);
-    const Tensor h = tanh(w * constant) + b;  // before b * b, which operands' order would not say
+    const Tensor h = tanh(w * constant) + b;  // before b * b, unlike the order of operands
     sum(h + b * b).backward();
   }
   CHECK(audit.report(Named{{"w", w}, {"b", b}}) ==
@@ -159,7 +159,7 @@ TEST_CASE("the audit names the parameter and the op that cut the path") {
   CHECK(findings[4].kind == Kind::non_finite);
 }
 
-TEST_CASE("what an op does with its inputs' numbers inside is no path that was cut") {
+TEST_CASE("use of input values inside an op is not reported as a cut") {
   const std::pair<const char*, Tensor (*)(const Tensor&)> ops[] = {
       {"stack",
        [](const Tensor& x) {
@@ -193,7 +193,7 @@ TEST_CASE("what an op does with its inputs' numbers inside is no path that was c
   }
 }
 
-TEST_CASE("what a backward computes is no path that was cut") {
+TEST_CASE("ops inside a backward are not reported as cuts") {
   const Tensor a = leaf({1}), b = leaf({2});
   const GradientAudit audit;
   const Tensor unused = a * b;

@@ -18,7 +18,7 @@ std::string message(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("errors: control characters of a text are written as numbers") {
+TEST_CASE("errors: control characters are escaped as hexadecimal numbers") {
   CHECK(message("a\x1b[31mb") == "op: 'a\\x1B[31mb': must be a name");
   CHECK(message("\x07\r\x7f") == "op: '\\x07\\x0D\\x7F': must be a name");
   CHECK(message(std::string("\0", 1)) == "op: '\\x00': must be a name");
@@ -34,15 +34,15 @@ TEST_CASE("errors: other texts are unchanged") {
     CHECK(message(text) == "op: '" + text + "': must be a name");
 }
 
-TEST_CASE("errors: a text of any length makes a message of bounded length") {
+TEST_CASE("errors: the length of a message is bounded") {
   const std::string text = message(std::string(1'000'000, 'x'));
   CHECK(text.size() < 20'000);
   CHECK(text.starts_with("op: 'xxxx"));
-  CHECK(text.ends_with("x... (1000022 bytes in all)"));
+  CHECK(text.ends_with("x... (1000022 bytes in total)"));
   CHECK(message(std::string(1'000'000, '\x1b')).size() < 80'000);
 }
 
-TEST_CASE("errors: a hostile name of a file") {
+TEST_CASE("errors: a malicious file name") {
   const std::string header = "{\"\\u001b]0;x\\u0007\":1}";
   std::string bytes(8, '\0');
   bytes[0] = static_cast<char>(header.size());

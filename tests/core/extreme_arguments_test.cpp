@@ -62,7 +62,7 @@ TEST_CASE("layout ops with extreme arguments agree with a reference, forward and
 
 TEST_CASE("reshape and view to sizes whose product overflows") {
   const Tensor one = ones({1}), none = zeros({0});
-  const std::string rule = "the sizes other than 0 must multiply to at most 2^48";
+  const std::string rule = "the product of the nonzero sizes must be at most 2^48";
   CHECK(message_of<ShapeError>([&] {
           reshape(one, {kMost, kMost});
         }) == "reshape: shape (9223372036854775807, 9223372036854775807): " + rule);
@@ -78,7 +78,7 @@ TEST_CASE("reshape and view to sizes whose product overflows") {
   CHECK(reshape(none, {k2_32, 0, 2}).strides() == Strides{0, 2, 1});
 }
 
-TEST_CASE("factories name a shape that cannot be") {
+TEST_CASE("factories reject impossible shapes with their name") {
   for (const Shape& shape : {Shape{k2_62}, Shape{k2_32, k2_32}, Shape{kMost, kMost}, Shape{-1},
                              Shape{kLeast}, Shape{0, k2_62, 4}, Shape{kLeast, kLeast}}) {
     CAPTURE(shape.str());
@@ -94,7 +94,7 @@ TEST_CASE("factories name a shape that cannot be") {
   CHECK_THROWS_AS(eye(-1), ShapeError);
 }
 
-TEST_CASE("a tensor that is larger than the machine's memory") {
+TEST_CASE("a tensor larger than the machine's memory") {
   const std::int64_t n = std::int64_t{1} << 45;
   CHECK(message_of<ShapeError>([&] { zeros({n}); }) ==
         "empty: shape (35184372088832,) of f32: 140737488355328 bytes cannot be allocated");
@@ -105,9 +105,9 @@ TEST_CASE("a tensor that is larger than the machine's memory") {
   CHECK_THROWS_AS(expand(ones({1}), {k2_32, k2_32}), ShapeError);
 }
 
-TEST_CASE("a view never reaches outside of its storage") {
+TEST_CASE("a view is never outside its storage") {
   const Tensor x = arange(0, 6);  // f32
-  const std::string rule = ": must lie within the storage";
+  const std::string rule = ": must be within the storage";
   CHECK(message_of<ShapeError>([&] { alias(x, {7}, {1}); }) ==
         "alias: (7,) with strides (1,) from element 0 of (6,) on" + rule);
   for (const auto& [shape, strides, offset] :
@@ -135,7 +135,7 @@ TEST_CASE("pad, split, chunk and slices at the ends of int64") {
   CHECK(message_of<ShapeError>([&] {
           pad(x, {k2_62, 0});
         }) ==
-        "pad: shape (4611686018427387908,): the sizes other than 0 must multiply to at most 2^48");
+        "pad: shape (4611686018427387908,): the product of the nonzero sizes must be at most 2^48");
   CHECK_THROWS_AS(split(x, {kMost, kMost, 6}), ShapeError);  // adds up to 4, modulo 2^64
   CHECK(split(x, kMost).size() == 1);
   CHECK(chunk(x, kMost).size() == 4);
@@ -151,7 +151,7 @@ TEST_CASE("pad, split, chunk and slices at the ends of int64") {
   CHECK_THROWS_AS(select(x, 0, kLeast), IndexError);
 }
 
-TEST_CASE("arange counts what it can hold") {
+TEST_CASE("arange limits the number of elements") {
   CHECK(arange(kLeast).numel() == 0);
   CHECK(message_of<ValueError>([] { arange(kMost); }).starts_with("arange: from 0 to "));
   CHECK_THROWS_AS(arange(0, 1, 1e-300), ValueError);
@@ -199,7 +199,7 @@ TEST_CASE("ragged lengths that overflow") {
   CHECK(message_of<ValueError>([] {
           RaggedIndex({k2_62, k2_62, k2_62, k2_62});
         }) ==
-        "RaggedIndex: length 4611686018427387904 after 0 rows: all must add up to at most 2^48");
+        "RaggedIndex: length = 4611686018427387904 after 0 rows: the sum must be at most 2^48");
   CHECK_THROWS_AS(RaggedIndex({1, kMost}), ValueError);
   CHECK_THROWS_AS(RaggedIndex({kLeast}), ValueError);
   CHECK(message_of<ValueError>([] { RaggedIndex::equal(kMost, 1); }) ==
@@ -212,7 +212,7 @@ TEST_CASE("ragged lengths that overflow") {
   CHECK_THROWS_AS(pad({expand(ones({1, 1}), {k2_31, k2_31}), one_long}), Error);
 }
 
-TEST_CASE("windows of every width keep what a comparison of 128 bits keeps") {
+TEST_CASE("windows of every width equal a comparison with 128-bit integers") {
   using test::Wide;
   const Ints edges{kMost, kMost - 1, k2_62, 3, 1, 0, -1, kLeast};
   const std::int64_t T = 3, S = 5;
@@ -232,7 +232,7 @@ TEST_CASE("windows of every width keep what a comparison of 128 bits keeps") {
     }
 }
 
-TEST_CASE("masks for sizes that cannot be") {
+TEST_CASE("masks for impossible sizes") {
   const Mask causal = Mask::causal(Mask::Corner::top_left);
   CHECK(message_of<ShapeError>([&] { causal.to_tensor(1, -1, 2); }) ==
         "Mask: shape (1, 1, -1): sizes must not be negative");

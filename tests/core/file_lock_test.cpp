@@ -26,7 +26,7 @@ struct Folder {
 
 }  // namespace
 
-TEST_CASE("file lock: a second one is refused with the process that holds the first") {
+TEST_CASE("file lock: a second one is an error with the process that holds the first") {
   const Folder folder;
   const fs::path path = folder.path / "model";
   {
@@ -55,7 +55,7 @@ TEST_CASE("file lock: the same file under another name, and a lock that was move
   const FileLock free("train", folder.path / "model");
 }
 
-TEST_CASE("file lock: a killed process leaves none") {
+TEST_CASE("file lock: a killed process leaves no lock") {
   const Folder folder;
   const fs::path path = folder.path / "model";
   int ready[2];
@@ -80,12 +80,12 @@ TEST_CASE("file lock: a killed process leaves none") {
   CHECK(fs::is_empty(folder.path));
 }
 
-TEST_CASE("file lock: a folder that is missing is named") {
+TEST_CASE("file lock: the error names a missing directory") {
   CHECK(message_of<Error>([] { FileLock("train", "/nowhere/model"); }) ==
         "train: /nowhere/model: No such file or directory");
 }
 
-TEST_CASE("file lock: names as long as the file system allows have locks of their own") {
+TEST_CASE("file lock: names as long as the file system allows have separate locks") {
   const Folder folder;
   const fs::path model = folder.path / std::string(250, 'm');
   const FileLock lock("train", model), last("train", model.string() + ".last");
@@ -93,11 +93,11 @@ TEST_CASE("file lock: names as long as the file system allows have locks of thei
   CHECK_THROWS_AS(FileLock("train", model), StateError);
 }
 
-TEST_CASE("file lock: a file of that name that is no lock file is refused and stays") {
+TEST_CASE("file lock: a file of that name that is not a lock file is an error and stays") {
   const Folder folder;
   const fs::path path = folder.path / "model", name = folder.path / ".fovea-model.lock";
   const std::string message =
-      "train: " + name.string() + " is no lock file: must be empty or hold a process id";
+      "train: " + name.string() + " is not a lock file: must be empty or hold a process id";
   for (const char* text : {"a user's notes\n", "12", "\n", "12\n13\n", "12 \n"}) {
     CAPTURE(text);
     write_file_atomically(name, text);
@@ -122,7 +122,7 @@ TEST_CASE("file lock: a user's NAME.lock stays as it is") {
   CHECK(read_file(folder.path / "model.lock") == "notes");
 }
 
-TEST_CASE("file lock: what a killed process left is taken over, whatever the length of its id") {
+TEST_CASE("file lock: the file of a killed process is taken over, for every length of its id") {
   const Folder folder;
   for (const char* text : {"", "1\n", "4194304\n"}) {
     write_file_atomically(folder.path / ".fovea-model.lock", text);

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A folder of its own for every test case, removed at its end.
+// A directory per test case, removed at its end.
 struct Folder {
   fs::path path = fs::temp_directory_path() / ("fovea_files_test_" + std::to_string(::getpid()));
   Folder() { fs::create_directory(path); }
@@ -34,7 +34,7 @@ struct Folder {
 
 }  // namespace
 
-TEST_CASE("files: what was written is read, byte for byte") {
+TEST_CASE("files: reading returns exactly the written bytes") {
   const Folder folder;
   const fs::path path = folder.path / "file";
   for (const std::string& bytes : {std::string(), std::string("a\0b\r\n\xff", 6),
@@ -45,7 +45,7 @@ TEST_CASE("files: what was written is read, byte for byte") {
   }
 }
 
-TEST_CASE("files: a name without a folder means the working folder") {
+TEST_CASE("files: a name without a directory is in the working directory") {
   const Folder folder;
   const fs::path before = fs::current_path();
   fs::current_path(folder.path);
@@ -78,7 +78,7 @@ TEST_CASE("files: errors name the path and the reason") {
         "read_file: " + folder.path.string() + ": Is a directory");
 }
 
-TEST_CASE("files: devices without an end and files larger than the memory are refused") {
+TEST_CASE("files: errors for devices without an end and for files larger than the memory") {
   const Folder folder;
   for (const std::string device : {"/dev/zero", "/dev/urandom", "/dev/full"})
     CHECK(message_of<Error>([&] { read_file(device); }) ==
@@ -96,7 +96,7 @@ TEST_CASE("files: devices without an end and files larger than the memory are re
             " bytes: must be at most " + std::to_string(system_memory()));
 }
 
-TEST_CASE("files: a failed write leaves nothing behind and the old content in place") {
+TEST_CASE("files: a failed write leaves no temporary file and keeps the old content") {
   const Folder folder;
   fs::create_directory(folder.path / "taken");
   write_file_atomically(folder.path / "taken" / "inside", "x");
@@ -107,7 +107,7 @@ TEST_CASE("files: a failed write leaves nothing behind and the old content in pl
   CHECK(read_file(folder.path / "taken" / "inside") == "x");
 }
 
-TEST_CASE("files: a file gets another name") {
+TEST_CASE("files: renaming a file") {
   const Folder folder;
   write_file_atomically(folder.path / "a", "x");
   write_file_atomically(folder.path / "b", "y");
@@ -118,7 +118,7 @@ TEST_CASE("files: a file gets another name") {
         "rename_file: " + (folder.path / "a").string() + ": No such file or directory");
 }
 
-TEST_CASE("files: links stay, devices are written to and not replaced") {
+TEST_CASE("files: symbolic links stay, devices are written to and not replaced") {
   const Folder folder;
   write_file_atomically(folder.path / "target", "old");
   fs::create_symlink("target", folder.path / "link");
@@ -171,7 +171,7 @@ TEST_CASE("files: an open descriptor is written to, after its content") {
   ::close(fd);
   CHECK(message_of<Error>([&] { check_writable("/dev/fd/" + name); }).find("Bad file descriptor") !=
         std::string::npos);
-  // Not appended: two outputs of one stream follow each other, as on a pipe.
+  // Not opened again: two outputs to one stream follow each other, as on a pipe.
   const int other = ::open(path.c_str(), O_WRONLY | O_TRUNC);
   REQUIRE(other >= 0);
   write_file_atomically("/dev/fd/" + std::to_string(other), "first ");
@@ -183,7 +183,7 @@ TEST_CASE("files: an open descriptor is written to, after its content") {
   ::close(reader);
 }
 
-TEST_CASE("files: a text that grows: a file has all of it, a pipe gets each part once") {
+TEST_CASE("files: a growing text: a file contains all of it, a pipe receives each part once") {
   const Folder folder;
   GrowingText file(folder.path / "file");
   REQUIRE(::mkfifo((folder.path / "pipe").c_str(), 0600) == 0);
@@ -201,7 +201,7 @@ TEST_CASE("files: a text that grows: a file has all of it, a pipe gets each part
       CHECK(read == all);
     }
     char more = 0;
-    CHECK(::read(reader, &more, 1) == -1);  // EAGAIN: the writer is there
+    CHECK(::read(reader, &more, 1) == -1);  // EAGAIN: the writer still exists
   }
   char more = 0;
   CHECK(::read(reader, &more, 1) == 0);
@@ -225,7 +225,7 @@ TEST_CASE("files: a pipe's descriptor is written to") {
   ::close(ends[0]);
 }
 
-TEST_CASE("files: what cannot be written is found before") {
+TEST_CASE("files: check_writable detects errors in advance") {
   const Folder folder;
   fs::create_directory(folder.path / "folder");
   fs::create_symlink("loop", folder.path / "loop");
@@ -254,7 +254,7 @@ TEST_CASE("files: what cannot be written is found before") {
   CHECK(folder.entries() == entries);
 }
 
-TEST_CASE("files: one file is known by all of its names") {
+TEST_CASE("files: one file is recognized under all of its names") {
   const Folder folder;
   fs::create_directory(folder.path / "sub");
   write_file_atomically(folder.path / "a", "x");
@@ -276,7 +276,7 @@ TEST_CASE("files: one file is known by all of its names") {
   CHECK_FALSE(same("later", "latest"));
 }
 
-TEST_CASE("files: temporary files of the killed are removed, those of the living stay") {
+TEST_CASE("files: temporary files of killed processes are removed, those of live processes stay") {
   const Folder folder;
   const fs::path path = folder.path / "model.st";
   const auto leave = [&](const char* name) {
@@ -304,7 +304,7 @@ TEST_CASE("files: temporary files of the killed are removed, those of the living
   CHECK_FALSE(fs::exists(folder.path / ".fovea-model.st-alive1"));
 }
 
-TEST_CASE("files: the process's file mode mask does not change, not even for a moment") {
+TEST_CASE("files: the umask of the process never changes, not even temporarily") {
   const Folder folder;
   const mode_t before = ::umask(077);
   std::atomic<bool> ended = false;
@@ -333,7 +333,7 @@ TEST_CASE("files: the process's file mode mask does not change, not even for a m
         static_cast<fs::perms>(0600));
 }
 
-TEST_CASE("files: writers of one name at once leave one of their texts, whole") {
+TEST_CASE("files: after concurrent writes the file contains exactly one of the texts") {
   const Folder folder;
   const fs::path path = folder.path / "file";
   std::vector<std::thread> writers;

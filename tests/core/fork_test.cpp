@@ -1,4 +1,4 @@
-// The child of a fork() computes, though OpenMP's threads stay with the parent.
+// The child of a fork() can compute, although OpenMP's threads exist only in the parent.
 #include <fovea/core/kernels/parallel.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/elementwise.h>
@@ -44,7 +44,7 @@ int exit_code_of_child(const std::function<bool()>& f) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// A sanitizer's allocator takes the place of the pool, and is not safe to fork while it is in use.
+// A sanitizer's allocator replaces the pool, and is not safe to fork while another thread uses it.
 #ifdef FOVEA_SANITIZED
 constexpr bool kSanitized = true;
 #else
@@ -53,7 +53,7 @@ constexpr bool kSanitized = false;
 
 }  // namespace
 
-TEST_CASE("after parallel work a child computes the same bits, as does its parent") {
+TEST_CASE("after parallel work the child and the parent compute the same bits") {
   set_num_threads(4);
   const Tensor expected = work();
   const auto is_expected = [&] { return max_difference(work(), expected) == 0; };
@@ -62,7 +62,7 @@ TEST_CASE("after parallel work a child computes the same bits, as does its paren
   CHECK(exit_code_of_child(is_expected) == 0);
 }
 
-TEST_CASE("a child may ask for threads or for pinned ones, and have children of its own") {
+TEST_CASE("a child may set or pin threads and may fork") {
   set_num_threads(4);
   const Tensor expected = work();
   CHECK(exit_code_of_child([&] {
@@ -76,7 +76,7 @@ TEST_CASE("a child may ask for threads or for pinned ones, and have children of 
   CHECK(num_threads() == 4);
 }
 
-TEST_CASE("a child allocates, whatever another thread of the parent was allocating" *
+TEST_CASE("a child can allocate while another thread of the parent was allocating" *
           doctest::skip(kSanitized)) {
   const std::jthread allocating([](const std::stop_token& stop) {
     while (!stop.stop_requested()) empty({1 << 16});

@@ -1,4 +1,4 @@
-// A check that cannot fail is a defect: here are backwards that are wrong.
+// gradcheck must detect wrong backward functions.
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/reduce.h>
@@ -14,7 +14,7 @@ using test::randn64;
 
 namespace {
 
-// y = f(x), with a backward of the caller's.
+// y = f(x), with the given backward.
 template <class Backward>
 TensorFunction with_backward(TensorFunction f, Backward backward) {
   return [f = std::move(f), backward](const std::vector<Tensor>& x) {
@@ -25,7 +25,7 @@ TensorFunction with_backward(TensorFunction f, Backward backward) {
     }
     const Tensor input = x[0];
     return record<"test_claimed">(
-        y, {input}, [input = keep(input), backward](const Tensor& dy, Wanted) -> Grads {
+        y, {input}, [input = keep(input), backward](const Tensor& dy, NeedsGrad) -> Grads {
           return {backward(dy, input)};
         });
   };
@@ -35,7 +35,7 @@ Tensor squares(const std::vector<Tensor>& x) { return x[0] * x[0]; }
 
 }  // namespace
 
-TEST_CASE("a right backward passes, and leaves no gradient behind") {
+TEST_CASE("a correct backward passes, and no gradient remains") {
   const Tensor x = randn64({2, 3}, 1).set_requires_grad();
   CHECK(gradcheck(squares, {x}));
   CHECK(gradgradcheck(squares, {x}));
@@ -43,7 +43,7 @@ TEST_CASE("a right backward passes, and leaves no gradient behind") {
   CHECK_FALSE(x.grad().defined());
 }
 
-TEST_CASE("a wrong factor is caught, with both numbers") {
+TEST_CASE("a wrong factor is detected and reported with both values") {
   const auto f =
       with_backward(squares, [](const Tensor& dy, const Tensor& x) { return 3.0 * x * dy; });
   const GradReport report = gradcheck(f, {tensor({1, 2}).to(DType::f64)});
@@ -55,7 +55,7 @@ TEST_CASE("a wrong factor is caught, with both numbers") {
   CHECK(report.message.find(", analytic ") != std::string::npos);
 }
 
-TEST_CASE("an error in one element of many is caught") {
+TEST_CASE("an error in one element of many is detected") {
   const auto f = with_backward(squares, [](const Tensor& dy, const Tensor& x) {
     Tensor dx = 2.0 * x * dy;
     if (!grad_enabled()) dx.mutable_data<double>()[4] *= 1.001;
@@ -66,7 +66,7 @@ TEST_CASE("an error in one element of many is caught") {
   CHECK(report.index == 4);
 }
 
-TEST_CASE("zeros as the gradient of a softmax are caught: its rows sum to one") {
+TEST_CASE("zeros as the gradient of a softmax are detected although its rows sum to one") {
   const auto f = with_backward([](const auto& x) { return softmax(x[0]); },
                                [](const Tensor& dy, const Tensor&) { return dy * 0.0; });
   CHECK_FALSE(gradcheck(f, {randn64({2, 5}, 1)}).ok);
@@ -81,7 +81,7 @@ TEST_CASE("NaN fails, in the gradient and in the function") {
   CHECK_FALSE(gradcheck([nan](const auto& x) { return x[0] * nan; }, {randn64({2}, 1)}).ok);
 }
 
-TEST_CASE("a gradient that never arrives is a zero, and is caught") {
+TEST_CASE("a missing gradient counts as zero and is detected") {
   const TensorFunction f = [](const auto& x) { return x[0] * x[1].detach(); };
   const GradReport report = gradcheck(f, {randn64({2}, 1), randn64({2}, 2)});
   CHECK_FALSE(report.ok);
@@ -89,21 +89,21 @@ TEST_CASE("a gradient that never arrives is a zero, and is caught") {
   CHECK(report.analytic == 0);
 }
 
-TEST_CASE("a right first derivative with a wrong second one") {
+TEST_CASE("a correct first derivative with a wrong second one") {
   const auto f = with_backward(squares, [](const Tensor& dy, const Tensor& x) {
-    return 2.0 * x.detach() * dy;  // forgets that it depends on x
+    return 2.0 * x.detach() * dy;  // ignores the dependence on x
   });
   CHECK(gradcheck(f, {randn64({3}, 1)}));
   const GradReport report = gradgradcheck(f, {randn64({3}, 1)});
   CHECK_FALSE(report.ok);
-  CHECK(report.message.starts_with("second derivative, of the gradient by input 0: input 0, "));
+  CHECK(report.message.starts_with("second derivative: gradient of input 0: input 0, "));
 }
 
 TEST_CASE("a linear function has no second derivative, and passes") {
   CHECK(gradgradcheck([](const auto& x) { return sum(x[0]) * 3.0; }, {randn64({3}, 1)}));
 }
 
-TEST_CASE("differences need f64") {
+TEST_CASE("finite differences require f64") {
   CHECK(message_of<DTypeError>([] { gradcheck(squares, {ones({2})}); }) ==
         "gradcheck: input 0 is f32: differences need f64");
 }

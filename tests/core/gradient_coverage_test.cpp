@@ -1,5 +1,5 @@
 // Every registered op has a case here whose graph contains it, and whose first and second
-// derivatives agree with differences. Adding an op without a case fails this test.
+// derivatives agree with finite differences. Adding an op without a case fails this test.
 #include <fovea/core/diagnose.h>
 #include <fovea/tests/support/grad_cases.h>
 
@@ -36,7 +36,7 @@ std::set<std::string> ops_of(const test::GradCase& c) {
 
 }  // namespace
 
-TEST_CASE("every case's first and second derivatives agree with differences") {
+TEST_CASE("first and second derivatives of every case agree with finite differences") {
   for (const test::GradCase& c : test::grad_cases()) {
     CAPTURE(c.op);
     const GradReport first = gradcheck(c.f, c.inputs, c.options);
@@ -46,7 +46,7 @@ TEST_CASE("every case's first and second derivatives agree with differences") {
   }
 }
 
-TEST_CASE("every case's graph contains the op that it is named after") {
+TEST_CASE("the graph of every case contains its op") {
   for (const test::GradCase& c : test::grad_cases()) {
     CAPTURE(c.op);
     CHECK(ops_of(c).contains(c.op));

@@ -1,4 +1,4 @@
-// What an observer sees of the ops, and that seeing changes nothing.
+// The events that an observer receives, and that observing changes no result.
 #include <fovea/core/diagnose.h>
 #include <fovea/core/mask.h>
 #include <fovea/core/observe.h>
@@ -19,7 +19,7 @@
 
 using namespace fovea;
 using test::message_of;
-using Pass = SeenOp::Pass;
+using Pass = OpEvent::Pass;
 
 namespace {
 
@@ -28,18 +28,18 @@ struct Event {
   Pass pass;
   std::string module;
   std::optional<OpSizes> sizes;
-  std::int64_t begin_ns, end_ns, nested_ns, self_ns, kept_bytes;
+  std::int64_t begin_ns, end_ns, nested_ns, self_ns, saved_bytes;
   int depth;
-  bool composed, wants_first;
+  bool composed, needs_first;
 };
 
 struct Recorder final : OpObserver {
   std::vector<Event> events;
-  void see(const SeenOp& op) noexcept override {
+  void on_op(const OpEvent& op) noexcept override {
     events.push_back({op.name, op.pass, op.module ? *op.module : "",
                       op.sizes ? std::optional(*op.sizes) : std::nullopt, op.begin_ns, op.end_ns,
-                      op.nested_ns, op.self_ns(), op.kept_bytes, op.depth, op.composed,
-                      op.wanted[0]});
+                      op.nested_ns, op.self_ns(), op.saved_bytes, op.depth, op.composed,
+                      op.needs_grad[0]});
   }
   // "mul", "mul'" for its backward, "adam_step!", "backward.", in order; inner ones are indented.
   std::string text() const {
@@ -68,7 +68,7 @@ constexpr std::int64_t a_little_ns = 20'000'000;
 
 }  // namespace
 
-TEST_CASE("forward and backward of every op, in their order, with sizes, module and wanted") {
+TEST_CASE("forward and backward of every op, in order, with sizes, module and wanted") {
   const Tensor x = leaf({2, 3}, 1), c = full({3}, 2.0);
   Recorder recorder;
   const std::string path = "encoder.layers.1";
@@ -93,11 +93,11 @@ TEST_CASE("forward and backward of every op, in their order, with sizes, module 
     CHECK(e->sizes->outputs[0].shape == Shape{2, 3});
     CHECK(e->sizes->outputs[0].bytes() == 24);
   }
-  CHECK_FALSE(back.wants_first);  // c needs no gradient
-  CHECK(recorder.events[2].wants_first);
+  CHECK_FALSE(back.needs_first);  // c does not require a gradient
+  CHECK(recorder.events[2].needs_first);
 }
 
-TEST_CASE("ops without a history, without a gradient, and of an optimizer are seen too") {
+TEST_CASE("ops without a graph, ops without a gradient and ops of an optimizer are observed, too") {
   Tensor w = leaf({3}, 1), none;
   CHECK(seen_of([&] {
           const NoGrad guard;
@@ -106,7 +106,7 @@ TEST_CASE("ops without a history, without a gradient, and of an optimizer are se
         }) == "exp  gt  sgd_step! ");
 }
 
-TEST_CASE("outside the scope nothing is seen; an inner scope replaces an outer one") {
+TEST_CASE("outside the scope nothing is observed; an inner scope replaces an outer one") {
   const Tensor x = leaf({3}, 1);
   Recorder outer, inner;
   exp(x);
@@ -120,15 +120,15 @@ TEST_CASE("outside the scope nothing is seen; an inner scope replaces an outer o
     tanh(x);
   }
   sum(square(x)).backward();
-  CHECK_FALSE(autograd_mode.watched);
+  CHECK_FALSE(autograd_mode.observed);
   CHECK(outer.text() == "exp  tanh  ");
   CHECK(inner.text() == "log  ");
 }
 
-TEST_CASE("what the observer computes is not seen") {
+TEST_CASE("ops of the observer itself are not observed") {
   struct Computing final : OpObserver {
     int calls = 0;
-    void see(const SeenOp& op) noexcept override {
+    void on_op(const OpEvent& op) noexcept override {
       ++calls;
       if (!op.outputs.empty()) sum(op.outputs[0]);
     }
@@ -138,7 +138,7 @@ TEST_CASE("what the observer computes is not seen") {
   CHECK(computing.calls == 1);
 }
 
-TEST_CASE("what is inside an op's backward belongs to it, unless the backward is made of ops") {
+TEST_CASE("ops inside a backward belong to its event, unless it is composed of recorded ops") {
   const Tensor x = leaf({3, 3}, 1), w = leaf({3, 3}, 2);
   // linear's backward multiplies matrices
   CHECK(seen_of([&] { sum(linear(x, w)).backward(); }) == "linear  sum  >sum' >linear' backward. ");
@@ -162,7 +162,7 @@ TEST_CASE("what is inside an op's backward belongs to it, unless the backward is
         "sum  >sum' >mul' >exp' backward. ");
 }
 
-TEST_CASE("intervals of forwards do not overlap, inner events lie within, self time adds up") {
+TEST_CASE("intervals of forwards do not overlap, inner events are inside, self times add up") {
   const Tensor x = leaf({64, 64}, 1);
   Recorder recorder;
   {
@@ -188,10 +188,10 @@ TEST_CASE("intervals of forwards do not overlap, inner events lie within, self t
   CHECK(sum_of_self <= walk.end_ns - walk.begin_ns);
 }
 
-TEST_CASE("a forward's time begins at the last mark; the observer's own is nobody's") {
+TEST_CASE("a forward's time begins at the last mark; the observer's own time is excluded") {
   struct Slow final : OpObserver {
     std::vector<std::int64_t> self;
-    void see(const SeenOp& op) noexcept override {
+    void on_op(const OpEvent& op) noexcept override {
       self.push_back(op.self_ns());
       wait_a_little();
     }
@@ -203,7 +203,7 @@ TEST_CASE("a forward's time begins at the last mark; the observer's own is nobod
     slow.self.clear();
     detail::mark_begin();
     wait_a_little();
-    const Tensor y = exp(x);  // what came before is counted with it
+    const Tensor y = exp(x);  // earlier work is counted with it
     wait_a_little();
     detail::mark_begin();
     sum(y).backward();
@@ -214,30 +214,30 @@ TEST_CASE("a forward's time begins at the last mark; the observer's own is nobod
   for (std::size_t i = 1; i < 5; ++i) CHECK(least[i] < a_little_ns);
 }
 
-TEST_CASE("kept bytes: each storage once, parameters and what is not recorded never") {
+TEST_CASE("saved bytes: each storage once; parameters and unrecorded ops never") {
   const Tensor w = leaf({100}, 1), data = ones({100});
-  const auto kept = [](const std::function<void()>& f) {
+  const auto saved_bytes = [](const std::function<void()>& f) {
     Recorder recorder;
     const ObserveOps observe(recorder);
     f();
     std::vector<std::int64_t> all;
     for (const Event& e : recorder.events)
-      if (e.pass == Pass::forward) all.push_back(e.kept_bytes);
+      if (e.pass == Pass::forward) all.push_back(e.saved_bytes);
     return all;
   };
   using Bytes = std::vector<std::int64_t>;
-  CHECK(kept([&] { w* data; }) == Bytes{400});
-  CHECK(kept([&] { exp(exp(w)); }) == Bytes{400, 400});     // each its output
-  CHECK(kept([&] { square(w + data); }) == Bytes{0, 400});  // its input
-  CHECK(kept([&] { square(exp(w)); }) == Bytes{400, 0});    // the one that exp keeps already
-  CHECK(kept([&] { square(data) * w; }) == Bytes{0, 400});  // square is not recorded
-  CHECK(kept([&] { square(data), w* data; }) == Bytes{0, 400});
-  CHECK(kept([&] {
+  CHECK(saved_bytes([&] { w* data; }) == Bytes{400});
+  CHECK(saved_bytes([&] { exp(exp(w)); }) == Bytes{400, 400});     // each saves its output
+  CHECK(saved_bytes([&] { square(w + data); }) == Bytes{0, 400});  // the input
+  CHECK(saved_bytes([&] { square(exp(w)); }) == Bytes{400, 0});    // exp saved it already
+  CHECK(saved_bytes([&] { square(data) * w; }) == Bytes{0, 400});  // square is not recorded
+  CHECK(saved_bytes([&] { square(data), w* data; }) == Bytes{0, 400});
+  CHECK(saved_bytes([&] {
           for (int i = 0; i < 2; ++i) sum(w * data).backward();
         }) == Bytes{400, 0, 400, 0});
 }
 
-TEST_CASE("kept bytes: a first run of checkpoint() keeps nothing, and each run again by itself") {
+TEST_CASE("saved bytes: none by the first run of checkpoint(), then per recomputation") {
   const Tensor w = leaf({100}, 1), data = ones({100});
   const auto f = [](std::span<const Tensor> in) { return exp(in[0]); };
   Recorder recorder;
@@ -246,19 +246,19 @@ TEST_CASE("kept bytes: a first run of checkpoint() keeps nothing, and each run a
   Tensor y = checkpoint(f, std::span(&x, 1));
   y = checkpoint(f, std::span(&y, 1));
   sum(y).backward();
-  std::string kept;
+  std::string saved_bytes;
   for (const Event& e : recorder.events)
-    if (e.pass == Pass::forward) kept += e.name + " " + std::to_string(e.kept_bytes) + " ";
-  CHECK(kept ==
+    if (e.pass == Pass::forward) saved_bytes += e.name + " " + std::to_string(e.saved_bytes) + " ";
+  CHECK(saved_bytes ==
         "mul 400 exp 0 checkpoint 400 exp 0 checkpoint 400 sum 0 "
         "exp 400 exp 400 ");
 }
 
-TEST_CASE("kept bytes and work of an op that threw, and of a walk that threw, are nobody's") {
+TEST_CASE("saved bytes and work of an op or backward pass that threw are dropped") {
   const Tensor w = leaf({100}, 1), big = ones({1000});
   Recorder recorder;
   const ObserveOps observe(recorder);
-  const auto kept_by_last = [&] { return recorder.events.back().kept_bytes; };
+  const auto saved_by_last = [&] { return recorder.events.back().saved_bytes; };
   const auto throwing = [&] {
     const Saved saved = keep(big);
     detail::note_work([] { return std::int64_t{7}; });
@@ -267,16 +267,16 @@ TEST_CASE("kept bytes and work of an op that threw, and of a walk that threw, ar
   CHECK(message_of<ValueError>(throwing) != "no error");
   detail::mark_begin();
   const Tensor y = exp(w);
-  CHECK(kept_by_last() == 400);
+  CHECK(saved_by_last() == 400);
   CHECK(recorder.events.back().sizes->work == -1);
   const Tensor bad = record<"bad">(
-      ones({3}), {w}, [](const Tensor&, Wanted) -> Grads { value_error("bad", "not today"); });
+      ones({3}), {w}, [](const Tensor&, NeedsGrad) -> Grads { value_error("bad", "not today"); });
   CHECK(message_of<ValueError>([&] { bad.backward(ones({3})); }) != "no error");
   square(y);
-  CHECK(kept_by_last() == 400);  // kept anew
+  CHECK(saved_by_last() == 400);  // saved again
 }
 
-TEST_CASE("an op inside another, under NoGrad, leaves the other what it keeps") {
+TEST_CASE("an inner op under NoGrad does not change the saved bytes of the outer op") {
   const Tensor w = leaf({100}, 1), data = ones({100});
   Recorder recorder;
   const ObserveOps observe(recorder);
@@ -285,12 +285,12 @@ TEST_CASE("an op inside another, under NoGrad, leaves the other what it keeps") 
     const NoGrad guard;
     exp(data);
   }
-  record<"outer">(ones({100}), {w}, [saved](const Tensor& dy, Wanted) { return Grads(dy); });
+  record<"outer">(ones({100}), {w}, [saved](const Tensor& dy, NeedsGrad) { return Grads(dy); });
   CHECK(recorder.text() == "exp  outer  ");
-  CHECK(recorder.events.back().kept_bytes == 400);
+  CHECK(recorder.events.back().saved_bytes == 400);
 }
 
-TEST_CASE("a node is forgotten with its graph: its address may be another's") {
+TEST_CASE("a node is dropped with its graph: its address may be reused") {
   Recorder recorder;
   const ObserveOps observe(recorder);
   const Tensor y = exp(leaf({3}, 1));
@@ -301,7 +301,7 @@ TEST_CASE("a node is forgotten with its graph: its address may be another's") {
   CHECK_FALSE(observe.sizes_of(node));
 }
 
-TEST_CASE("counting work is nobody's time inside a walk either") {
+TEST_CASE("the time of counting work is excluded inside a backward pass, too") {
   const Tensor x = leaf({3}, 1);
   const auto f = [](std::span<const Tensor> in) {
     detail::note_work([] {
@@ -319,7 +319,7 @@ TEST_CASE("counting work is nobody's time inside a walk either") {
   CHECK(observe.observer_ns() >= 2 * a_little_ns);
 }
 
-TEST_CASE("work: pairs that masks keep, multiply-adds of recurrent layers") {
+TEST_CASE("work: attended pairs of masks, multiply-adds of recurrent layers") {
   Rng rng(1);
   const auto work = [](const std::function<void()>& f) {
     Recorder recorder;
@@ -363,7 +363,7 @@ TEST_CASE("work: pairs that masks keep, multiply-adds of recurrent layers") {
         }) == 2 * 7 * 24 * (3 + 6));
 }
 
-TEST_CASE("a backward whose forward was not seen has no sizes") {
+TEST_CASE("a backward whose forward was not observed has no sizes") {
   const Tensor x = leaf({3}, 1);
   const Tensor y = exp(x);
   Recorder recorder;
@@ -373,20 +373,20 @@ TEST_CASE("a backward whose forward was not seen has no sizes") {
   CHECK_FALSE(recorder.events[0].sizes);
 }
 
-TEST_CASE("an error in an op or in a backward leaves the observer in order") {
+TEST_CASE("the observer works after an error in an op or in a backward") {
   const Tensor x = leaf({3}, 1);
   Recorder recorder;
   const ObserveOps observe(recorder);
   CHECK(message_of<ShapeError>([&] { exp(x) + ones({2}); }) != "no error");
   const Tensor bad = record<"bad">(
-      ones({3}), {x}, [](const Tensor&, Wanted) -> Grads { value_error("bad", "not today"); });
+      ones({3}), {x}, [](const Tensor&, NeedsGrad) -> Grads { value_error("bad", "not today"); });
   CHECK(message_of<ValueError>([&] { sum(bad).backward(); }).starts_with("bad: not today"));
   CHECK(recorder.text() == "exp  bad  sum  >sum' ");
   sum(x).backward();
   CHECK(recorder.text() == "exp  bad  sum  >sum' sum  >sum' backward. ");
 }
 
-TEST_CASE("beside an audit and the search for NaN") {
+TEST_CASE("together with an audit and NaN tracing") {
   const Tensor x = tensor({4, 0}).set_requires_grad();
   Recorder recorder;
   const ObserveOps observe(recorder);
@@ -398,12 +398,12 @@ TEST_CASE("beside an audit and the search for NaN") {
           }).starts_with("sqrt: backward: "));
   }
   CHECK(recorder.text() == "sqrt  sum  >sum' >sqrt' ");
-  CHECK(autograd_mode.watched);
+  CHECK(autograd_mode.observed);
   sum(x);
   CHECK(recorder.events.back().name == "sum");
 }
 
-TEST_CASE("values and gradients are the same to the bit") {
+TEST_CASE("values and gradients are bitwise the same") {
   const Tensor x = leaf({16, 8}, 1), w = leaf({8, 8}, 2);
   const auto run = [&] {
     const auto f = [&w](std::span<const Tensor> in) { return tanh(linear(in[0], w)); };

@@ -1,4 +1,4 @@
-// What the pool holds is bounded, whatever shapes follow each other, and a steady state takes no
+// The memory of the pool is bounded for every sequence of shapes, and a steady state takes no
 // memory from the system. The tensors are never written: address space is enough for the counters.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
@@ -37,7 +37,7 @@ std::vector<Tensor> tensors(std::int64_t count, std::int64_t n) {
 
 // system_bytes beyond 1.5 times the peak of the tensors, with `header` bytes for each of `count`.
 std::int64_t excess(std::int64_t count = 0) {
-  static std::int64_t highest = 0;  // the pool may hold what an earlier case has needed
+  static std::int64_t highest = 0;  // the pool may still hold the memory of an earlier case
   const MemoryStats now = memory_stats();
   highest = std::max(highest, now.peak_bytes + count * 128);
   return now.system_bytes - (highest + highest / 2);
@@ -54,8 +54,8 @@ std::vector<std::int64_t> lengths(int count, std::int64_t low, std::int64_t high
   return all;
 }
 
-// A step like that of a net on sequences of `length`: temporaries of several sizes, freed in
-// reverse, and a state that lives from the first step on.
+// A step as in training on sequences of `length`: temporaries of several sizes, freed in reverse
+// order, and a state that lives from the first step on.
 struct Step {
   std::vector<Tensor> state;
   void operator()(std::int64_t length) {
@@ -76,7 +76,7 @@ struct Step {
 
 }  // namespace
 
-TEST_CASE("lengths that grow, shrink, double and alternate") {
+TEST_CASE("growing, shrinking, doubling and alternating lengths") {
   if (!pooled) return;
   std::vector<std::vector<std::int64_t>> patterns(5);
   for (std::int64_t i = 0; i < 400; ++i) patterns[0].push_back(600 + i);
@@ -95,7 +95,7 @@ TEST_CASE("lengths that grow, shrink, double and alternate") {
   }
 }
 
-TEST_CASE("lengths of a known range take nothing from the system") {
+TEST_CASE("lengths within a previous range take no memory from the system") {
   if (!pooled) return;
   Step step;
   for (const std::int64_t length : lengths(200, 100, 1000, 2)) step(length);
@@ -128,7 +128,7 @@ TEST_CASE("small tensors of many sizes") {
   }
 }
 
-TEST_CASE("what lives long between temporaries") {
+TEST_CASE("long-lived tensors between temporaries") {
   if (!pooled) return;
   std::vector<Tensor> kept;
   reset_peak_memory();
@@ -142,7 +142,7 @@ TEST_CASE("what lives long between temporaries") {
   }
 }
 
-TEST_CASE("holes that no later tensor fits") {
+TEST_CASE("gaps that fit no later tensor") {
   if (!pooled) return;
   constexpr std::int64_t most = 600 * MiB;
   std::vector<Tensor> kept;
@@ -189,7 +189,7 @@ TEST_CASE("training on batches of increasing length") {
   const auto step = [&](std::int64_t length) {
     const Tensor x = randn({8 * length, 64}, rng);
     mean(tanh(matmul(x, w))).backward();
-    if (!m.defined()) m = zeros(w.shape()), v = zeros(w.shape());  // amid the step, as optim does
+    if (!m.defined()) m = zeros(w.shape()), v = zeros(w.shape());  // during the step, as in optim
     adam_step(w, w.grad(), m, v, {}, 1);
     w.zero_grad();
   };
@@ -201,7 +201,7 @@ TEST_CASE("training on batches of increasing length") {
   CHECK(memory_stats().system_allocations == before);
 }
 
-TEST_CASE("a request that the system refuses leaves the pool usable") {
+TEST_CASE("the pool works after a failed request to the system") {
   if (!pooled) return;
   const MemoryStats before = memory_stats();
   CHECK_THROWS_AS(bytes(std::int64_t{1} << 47), ShapeError);

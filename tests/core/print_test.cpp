@@ -31,13 +31,13 @@ TEST_CASE("print: every type, no axes, no elements, no tensor") {
   CHECK(to_string(Tensor()) == "tensor(undefined)");
 }
 
-TEST_CASE("print: NaN and infinities take part in the alignment, not in the notation") {
+TEST_CASE("print: NaN and infinities affect the alignment, not the notation") {
   const float infinity = std::numeric_limits<float>::infinity();
   CHECK(to_string(tensor({1, std::nanf(""), -infinity, infinity})) ==
         "tensor([1.0000,    nan,   -inf,    inf], shape (4,), f32)");
 }
 
-TEST_CASE("print: an exponent where a fixed point would hide digits") {
+TEST_CASE("print: scientific notation where fixed point would hide digits") {
   CHECK(to_string(tensor({1, 2e-5f})) == "tensor([1.0000e+00, 2.0000e-05], shape (2,), f32)");
   CHECK(to_string(scalar(1e8)) == "tensor(1.0000e+08, shape (), f32)");
   CHECK(to_string(tensor({0.5f, 501})) == "tensor([5.0000e-01, 5.0100e+02], shape (2,), f32)");
@@ -52,7 +52,7 @@ TEST_CASE("print: three axes have an empty line between the matrices") {
         "        [[3, 4]]], shape (2, 1, 2), i64)");
 }
 
-TEST_CASE("print: a large tensor is summarised") {
+TEST_CASE("print: a large tensor is summarized") {
   CHECK(to_string(arange(1001)) ==
         "tensor([   0,    1,    2,  ...,  998,  999, 1000], shape (1001,), i64)");
   CHECK(to_string(full({2, 1000}, 1, DType::i64), {.edge_items = 1}) ==
@@ -66,7 +66,7 @@ TEST_CASE("print: a large tensor is summarised") {
         "        [7, 7]], shape (5, 2), i64)");
 }
 
-TEST_CASE("print: long rows are broken") {
+TEST_CASE("print: long rows are wrapped") {
   CHECK(to_string(arange(7), {.line_width = 18}) ==
         "tensor([0, 1, 2,\n"
         "        3, 4, 5,\n"

@@ -8,7 +8,7 @@ using namespace fovea;
 using test::max_difference;
 using test::message_of;
 
-TEST_CASE("an index knows where every sequence lies") {
+TEST_CASE("offsets and lengths of an index") {
   const RaggedIndex index({2, 0, 3});
   CHECK(index.batch_size() == 3);
   CHECK(index.total() == 5);
@@ -23,14 +23,14 @@ TEST_CASE("an index knows where every sequence lies") {
   CHECK(RaggedIndex(std::vector<std::int64_t>{}).max_length() == 0);
 }
 
-TEST_CASE("packing drops the padding, padding puts zeros") {
+TEST_CASE("pack removes the padding, pad inserts zeros") {
   const Tensor x = tensor({{1, 2, -1}, {-1, -1, -1}, {3, 4, 5}});
   const Ragged packed = pack(x, RaggedIndex({2, 0, 3}));
   CHECK(packed.values.to_vector<double>() == std::vector<double>{1, 2, 3, 4, 5});
   CHECK(max_difference(pad(packed), tensor({{1, 2, 0}, {0, 0, 0}, {3, 4, 5}})) == 0);
 }
 
-TEST_CASE("further axes and other types travel along") {
+TEST_CASE("further axes and other types") {
   const Tensor ids = arange(12);
   const Tensor x = alias(ids, {2, 3, 2}, {6, 2, 1});
   const Ragged packed = pack(x, RaggedIndex({1, 2}));
@@ -54,20 +54,21 @@ TEST_CASE("gradients flow to real rows only") {
   CHECK(max_difference(x.grad(), tensor({{5, 6}, {7, 0}})) == 0);
 }
 
-TEST_CASE("lengths that do not fit") {
+TEST_CASE("lengths that do not match") {
   CHECK(message_of<ValueError>([] {
           RaggedIndex({1, -2});
-        }) == "RaggedIndex: length -2: it must not be negative");
+        }) == "RaggedIndex: length = -2: must not be negative");
   CHECK(message_of<ShapeError>([] {
           pack(zeros({2, 3}), RaggedIndex({1}));
-        }) == "pack: a tensor (2, 3) for 1 sequences: it must be (B, T, ...)");
+        }) == "pack: x (2, 3) for 1 sequences: must be (B, T, ...)");
   CHECK(message_of<ShapeError>([] {
           pack(zeros({2}), RaggedIndex({1, 1}));
-        }) == "pack: a tensor (2,) for 2 sequences: it must be (B, T, ...)");
+        }) == "pack: x (2,) for 2 sequences: must be (B, T, ...)");
   CHECK(message_of<ValueError>([] {
           pack(zeros({1, 3}), RaggedIndex({4}));
-        }) == "pack: a sequence of length 4 in a tensor (1, 3): T must be at least that");
+        }) == "pack: length = 4 with x (1, 3): must be at most T");
   CHECK(message_of<ShapeError>([] {
           pad({zeros({2, 3}), RaggedIndex({1})});
-        }) == "pad: values (2, 3) for sequences of 1 rows in all: the first sizes must agree");
+        }) ==
+        "pad: values (2, 3) for sequences of 1 rows in total: the first size must be that total");
 }

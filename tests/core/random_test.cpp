@@ -29,8 +29,8 @@ std::vector<double> normals(Rng rng, std::size_t n) {
 
 }  // namespace
 
-// The three lines "philox4x32 10" of kat_vectors, which come with the authors' Random123 library.
-TEST_CASE("philox gives the published answers") {
+// The three lines "philox4x32 10" of kat_vectors in the authors' Random123 library.
+TEST_CASE("philox equals the published test vectors") {
   const KnownAnswer answers[] = {
       {{{0, 0, 0, 0}}, {0, 0}, {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}}},
       {{{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}},
@@ -45,7 +45,7 @@ TEST_CASE("philox gives the published answers") {
   }
 }
 
-TEST_CASE("philox: a batch holds the same words as one block at a time") {
+TEST_CASE("philox: a batch has the same words as single blocks") {
   const kernels::PhiloxOrigin origin{.seed = 0x299f31d0a4093822,
                                      .stream = 0x0370734413198a2e,
                                      .block = 0xfffffff0};  // the carry into the second word
@@ -58,7 +58,7 @@ TEST_CASE("philox: a batch holds the same words as one block at a time") {
 }
 
 // Computed in Python from the definitions: integers for the draws, 40 digits for the quantiles.
-TEST_CASE("Rng: draws, uniform and normal numbers are what they are defined to be") {
+TEST_CASE("Rng: draws, uniform and normal numbers equal their definitions") {
   const uint64_t draws[] = {0x77f5493b9ceaf053, 0x5742b3d712bf50ad, 0x53ba6cfdfcdb2127,
                             0x744e06fb838f5a6e, 0xa8875dcbd36c0225, 0xc609a5599a4d6d99};
   const double uniforms[] = {0.4685865183391049, 0.34086154938517876, 0.32706338120338474,
@@ -73,8 +73,8 @@ TEST_CASE("Rng: draws, uniform and normal numbers are what they are defined to b
   }
 }
 
-// Computed with 50 digits; 2^-53 is as far out as Rng::normal can go.
-TEST_CASE("normal_quantile: middle and both tails") {
+// Computed with 50 digits; 2^-53 is the smallest p of Rng::normal.
+TEST_CASE("normal_quantile: center and both tails") {
   const struct {
     double p, z;
   } points[] = {{0x1p-53, -8.209536151601387},    {1e-14, -7.650628092935269},
@@ -89,7 +89,7 @@ TEST_CASE("normal_quantile: middle and both tails") {
   CHECK(normal_quantile(0.5) == 0.0);
 }
 
-// The promise "the same on every platform" is about bits.
+// "The same on every platform" means the same bits.
 TEST_CASE("Rng: normal numbers have these bits on every platform") {
   uint64_t hash = 1469598103934665603u;  // FNV-1a over 10,000 numbers, tails included
   for (const double z : normals(Rng(1), 10000)) {
@@ -118,15 +118,15 @@ TEST_CASE("Rng: below is unbiased, stays in range and names a bad argument") {
   for (const int count : counts) chi_squared += (count - 10000.0) * (count - 10000.0) / 10000.0;
   CHECK(chi_squared < 38.3);  // 6 degrees of freedom: exceeded with probability 1e-6
   CHECK(rng.below(1) == 0);
-  const int64_t large = int64_t{3} << 61;  // three quarters of the draws' range: refusals happen
+  const int64_t large = int64_t{3} << 61;  // 3/4 of the range: some draws are rejected
   for (int i = 0; i < 100; ++i) CHECK(rng.below(large) < large);
   CHECK_THROWS_WITH_AS(rng.below(0), "Rng::below: n = 0: must be at least 1", ValueError);
 }
 
-TEST_CASE("Rng: a fill equals one call per element, from any place, in both precisions") {
+TEST_CASE("Rng: a fill equals one call per element, from any position, in both precisions") {
   for (const std::size_t n : {0u, 1u, 2u, 7u, 8192u, 20001u}) {
     Rng one_by_one(11), at_once(11), single(11);
-    CHECK(one_by_one.next_u64() == at_once.next_u64());  // an odd place
+    CHECK(one_by_one.next_u64() == at_once.next_u64());  // an odd position
     single.next_u64();
     std::vector<double> values(n);
     std::vector<float> rounded(n);
@@ -165,7 +165,7 @@ TEST_CASE("Rng: a fill does not depend on the number of threads") {
   kernels::set_num_threads(before);
 }
 
-TEST_CASE("Rng: the state is all there is to it") {
+TEST_CASE("Rng: the state determines the generator") {
   Rng rng(13);
   for (const int draws : {0, 1, 2, 5}) {
     for (int i = 0; i < draws; ++i) rng.next_u64();
@@ -181,7 +181,7 @@ TEST_CASE("Rng: the state is all there is to it") {
   }
 }
 
-TEST_CASE("Rng: reserved words are nobody else's") {
+TEST_CASE("Rng: reserved words are not drawn again") {
   Rng rng(17);
   rng.next_u64();
   const kernels::PhiloxOrigin first = rng.reserve(5);  // two blocks
@@ -195,7 +195,7 @@ TEST_CASE("Rng: reserved words are nobody else's") {
                        ValueError);
 }
 
-TEST_CASE("Rng: a fork depends on seed, stream and id, not on the place") {
+TEST_CASE("Rng: a fork depends on seed, stream and id, not on the position") {
   Rng rng(19);
   const Rng before = rng.fork(4);
   rng.next_u64();

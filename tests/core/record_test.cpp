@@ -1,4 +1,4 @@
-// Recording ops: what a user's op may do, what it may keep, and what it is told when it is wrong.
+// Recording ops: user-defined ops, their saved tensors, and errors.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -18,7 +18,7 @@ Tensor leaf(const Tensor& x) {
   return fresh.set_requires_grad();
 }
 
-// A user's op: y = x x, with the input kept.
+// A user-defined op: y = x x; saves the input.
 Tensor square_keeping_input(const Tensor& x) {
   Tensor y;
   {
@@ -26,10 +26,10 @@ Tensor square_keeping_input(const Tensor& x) {
     y = x * x;
   }
   return record<"test_square">(
-      y, {x}, [x = keep(x)](const Tensor& dy, Wanted) { return Grads(2.0 * x.get() * dy); });
+      y, {x}, [x = keep(x)](const Tensor& dy, NeedsGrad) { return Grads(2.0 * x.get() * dy); });
 }
 
-// y = exp(x), with the output kept.
+// y = exp(x); saves the output.
 Tensor exp_keeping_output(const Tensor& x) {
   Tensor y;
   {
@@ -37,7 +37,7 @@ Tensor exp_keeping_output(const Tensor& x) {
     y = exp(x);
   }
   return record<"test_exp">(
-      y, {x}, [](const Tensor& dy, const Tensor& kept, Wanted) { return Grads(dy * kept); });
+      y, {x}, [](const Tensor& dy, const Tensor& kept, NeedsGrad) { return Grads(dy * kept); });
 }
 
 // (2 x, 3 x), which counts the outputs that were used.
@@ -48,7 +48,7 @@ std::vector<Tensor> two_and_three_times(const Tensor& x, int* used) {
     ys = {2.0 * x, 3.0 * x};
   }
   return record_outputs<"test_two_outputs">(
-      ys, {x}, [used](std::span<const Tensor> dys, Wanted) -> Grads {
+      ys, {x}, [used](std::span<const Tensor> dys, NeedsGrad) -> Grads {
         *used = dys[0].defined() + 2 * dys[1].defined();
         Tensor dx;
         if (dys[0].defined()) dx = 2.0 * dys[0];
@@ -94,7 +94,7 @@ TEST_CASE("overwriting a view overwrites what was saved, overwriting a clone doe
   }
 }
 
-TEST_CASE("of several outputs, the unused ones come as undefined gradients") {
+TEST_CASE("the gradients of unused outputs are undefined") {
   const Tensor x = leaf(tensor({1}));
   int used = 0;
   SUBCASE("both") {
@@ -109,7 +109,7 @@ TEST_CASE("of several outputs, the unused ones come as undefined gradients") {
     CHECK(used == 2);
     CHECK(x.grad().item() == 3);
   }
-  SUBCASE("by an output of its own") {
+  SUBCASE("with respect to one of its outputs") {
     const std::vector<Tensor> y = two_and_three_times(x, &used);
     const Tensor z = y[0] * 7.0 + y[1];
     CHECK(grad(z, y[0], {.retain_graph = true}).item() == 7);
@@ -117,7 +117,7 @@ TEST_CASE("of several outputs, the unused ones come as undefined gradients") {
   }
 }
 
-TEST_CASE("a user's op is differentiated like the library's") {
+TEST_CASE("a user-defined op is differentiated like an op of the library") {
   const Tensor x = leaf(tensor({1, 2}));
   sum(exp_keeping_output(square_keeping_input(x)) * 1.0).backward();
   CHECK(max_difference(x.grad(), 2.0 * x.detach() * exp(x.detach() * x.detach())) <= 1e-4);
@@ -126,48 +126,49 @@ TEST_CASE("a user's op is differentiated like the library's") {
   CHECK(grad(first, s).item<double>() == doctest::Approx(std::exp(2)));
 }
 
-TEST_CASE("a backward that returns the wrong thing is told so") {
+TEST_CASE("errors of a backward with a wrong result") {
   const Tensor x = leaf(tensor({1, 2}));
   const auto with = [&](auto backward) { return record<"test_wrong">(zeros({1}), {x}, backward); };
   CHECK(message_of<ShapeError>(
-            [&] { with([](const Tensor&, Wanted) { return Grads(zeros({3})); }).backward(); }) ==
-        "test_wrong: backward returned a gradient (3,) f32 for input 0, which is (2,) f32: they "
-        "must agree");
+            [&] { with([](const Tensor&, NeedsGrad) { return Grads(zeros({3})); }).backward(); }) ==
+        "test_wrong: backward returned a gradient (3,) f32 for input 0, which is (2,) f32: shape "
+        "and dtype must be equal");
   CHECK(message_of<ShapeError>([&] {
-          with([](const Tensor&, Wanted) { return Grads(zeros({2}, DType::f64)); }).backward();
+          with([](const Tensor&, NeedsGrad) { return Grads(zeros({2}, DType::f64)); }).backward();
         }) ==
-        "test_wrong: backward returned a gradient (2,) f64 for input 0, which is (2,) f32: they "
-        "must agree");
+        "test_wrong: backward returned a gradient (2,) f64 for input 0, which is (2,) f32: shape "
+        "and dtype must be equal");
   CHECK(message_of<StateError>([&] {
-          with([](const Tensor&, Wanted) { return Grads(2); }).backward();
+          with([](const Tensor&, NeedsGrad) { return Grads(2); }).backward();
         }) == "test_wrong: backward returned 2 gradients for 1 inputs");
-  with([](const Tensor&, Wanted) { return Grads(1); }).backward();
-  CHECK_FALSE(x.grad().defined());  // an undefined gradient is none
+  with([](const Tensor&, NeedsGrad) { return Grads(1); }).backward();
+  CHECK_FALSE(x.grad().defined());  // an undefined gradient adds nothing
 }
 
-TEST_CASE("record takes a fresh output, dense if the backward wants it back") {
+TEST_CASE("record requires a new output, contiguous if the backward takes it") {
   const Tensor x = leaf(tensor({1, 2}));
-  const auto nothing = [](const Tensor&, Wanted) { return Grads(1); };
-  const auto with_output = [](const Tensor&, const Tensor&, Wanted) { return Grads(1); };
+  const auto nothing = [](const Tensor&, NeedsGrad) { return Grads(1); };
+  const auto with_output = [](const Tensor&, const Tensor&, NeedsGrad) { return Grads(1); };
   CHECK(message_of<StateError>([&] { record<"test_fresh">(x * 2.0, {x}, nothing); }) ==
-        "test_fresh: record: output 0 has a history already: it must be fresh");
+        "test_fresh: record: output 0 already has a graph: must be a new tensor");
   const Tensor gaps = transpose(zeros({2, 3}), 0, 1);
   CHECK(message_of<StateError>([&] { record<"test_gaps">(gaps, {x}, with_output); }) ==
-        "record: an output (3, 2) with gaps cannot be kept: it must be contiguous");
+        "record: output (3, 2) is saved for backward: must be contiguous");
 }
 
-TEST_CASE("an op of many inputs says which gradients are wanted") {
+TEST_CASE("an op of many inputs receives which gradients are needed") {
   std::vector<Tensor> inputs;
   for (int i = 0; i < 70; ++i) {
     inputs.push_back(tensor({1}));
     if (i % 2 == 0) inputs.back().set_requires_grad();
   }
   const Tensor y = record<"test_many">(tensor({0}), std::span<const Tensor>(inputs),
-                                       [](const Tensor& dy, Wanted wanted) -> Grads {
+                                       [](const Tensor& dy, NeedsGrad needs_grad) -> Grads {
                                          Grads grads(70);
                                          for (std::size_t i = 0; i < 70; ++i) {
-                                           if (i < 64) CHECK(wanted[i] == (i % 2 == 0));
-                                           if (wanted[i]) grads[i] = dy * static_cast<double>(i);
+                                           if (i < 64) CHECK(needs_grad[i] == (i % 2 == 0));
+                                           if (needs_grad[i])
+                                             grads[i] = dy * static_cast<double>(i);
                                          }
                                          return grads;
                                        });
@@ -179,7 +180,7 @@ TEST_CASE("a backward that throws leaves the graph usable") {
   const Tensor x = leaf(tensor({1}));
   bool fail = true;
   const Tensor h = x * 2.0;
-  const Tensor y = record<"test_throws">(tensor({0}), {h}, [&fail](const Tensor& dy, Wanted) {
+  const Tensor y = record<"test_throws">(tensor({0}), {h}, [&fail](const Tensor& dy, NeedsGrad) {
     if (fail) value_error("test_throws", "not now");
     return Grads(dy * 1.0);
   });

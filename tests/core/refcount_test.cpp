@@ -8,7 +8,7 @@
 
 using fovea::RefCount;
 
-TEST_CASE("RefCount: the last owner is told so, and nobody else") {
+TEST_CASE("RefCount: drop() is true for the last owner only") {
   RefCount count;
   CHECK_FALSE(count.is_shared());
   count.add();
@@ -21,7 +21,7 @@ TEST_CASE("RefCount: the last owner is told so, and nobody else") {
   CHECK(count.drop());
 }
 
-TEST_CASE("RefCount: no owner is lost when threads come, work at once, and go") {
+TEST_CASE("RefCount: correct with concurrent threads") {
   RefCount count;
   count.add();  // perhaps before the program's second thread
   std::atomic<bool> told{false};

@@ -40,7 +40,7 @@ void check_same(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-TEST_CASE("safetensors: all types, shapes and texts come back") {
+TEST_CASE("safetensors: all types, shapes and texts are read back") {
   const Tensor w = tensor({{1, 2, 3}, {4, 5, 6}});
   const NamedTensors list = {
       {"mask", from_data(std::vector<bool>{true, false, true}, {3})},
@@ -69,7 +69,7 @@ TEST_CASE("safetensors: a strided view is written in row-major order") {
                     tensor({{1, 4}, {2, 5}, {3, 6}}));
 }
 
-TEST_CASE("safetensors: the bytes are as documented, wider types first, numbers aligned") {
+TEST_CASE("safetensors: the bytes are as documented, wider types first, data aligned") {
   const std::string bytes =
       to_safetensors({{"m", from_data(std::vector<bool>{true}, {1})}, {"w", tensor({1})}});
   const std::string header = R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
@@ -85,16 +85,16 @@ TEST_CASE("safetensors: what cannot be written") {
   const Tensor x = tensor({1});
   CHECK(message_of<ValueError>([&] {
           to_safetensors({{"x", x}, {"x", x}});
-        }) == "safetensors: the name 'x' is taken already");
+        }) == "safetensors: name 'x': must be unique and not reserved");
   CHECK(message_of<ValueError>([&] {
           to_safetensors({{"__metadata__", x}});
-        }) == "safetensors: the name '__metadata__' is taken already");
+        }) == "safetensors: name '__metadata__': must be unique and not reserved");
   CHECK(message_of<ValueError>([&] {
           to_safetensors({{"\xff", x}});
         }).find("is not valid UTF-8") != std::string::npos);
 }
 
-TEST_CASE("safetensors: a file cut off anywhere is refused") {
+TEST_CASE("safetensors: a truncated file is an error") {
   const std::string whole = to_safetensors({{"w", tensor({{1, 2}, {3, 4}})}, {"b", tensor({5})}});
   for (std::size_t size = 0; size < whole.size(); ++size) {
     const std::string message = refusal(whole.substr(0, size));
@@ -109,7 +109,7 @@ TEST_CASE("safetensors: a file cut off anywhere is refused") {
   CHECK(refusal(whole + "x") == "safetensors: F: 1 bytes at the end belong to no entry");
 }
 
-TEST_CASE("safetensors: headers that make no sense") {
+TEST_CASE("safetensors: invalid headers") {
   CHECK(refusal("\xff\xff\xff\xff\xff\xff\xff\xff") ==
         "safetensors: F: a header of 18446744073709551615 bytes: at most 100000000 are allowed");
   CHECK(refusal(file_of("[]", 0)) == "safetensors: F: the header is not a JSON object");
@@ -134,7 +134,7 @@ TEST_CASE("safetensors: names that occur twice") {
         "safetensors: F: 'dtype': the name occurs twice");
 }
 
-TEST_CASE("safetensors: entries that make no sense") {
+TEST_CASE("safetensors: invalid entries") {
   CHECK(refusal(entry(R"("shape":[1],"data_offsets":[0,1])", 1)) ==
         "safetensors: F: 'w': dtype is missing");
   CHECK(refusal(entry(R"("dtype":"U8","data_offsets":[0,1])", 1)) ==
@@ -158,7 +158,7 @@ TEST_CASE("safetensors: entries that make no sense") {
 
 namespace {
 
-// Every kind of entry, a text to be escaped, and a name that pretends to be a checksum.
+// Every kind of entry, a text that needs escapes, and a name that imitates a checksum.
 std::string with_checksums() {
   return to_safetensors({{"w", tensor({{1, 2, 3}, {4, 5, 6}})},
                          {"empty", zeros({0, 4})},
@@ -176,7 +176,7 @@ void read_all(const std::string& bytes) {
 
 }  // namespace
 
-TEST_CASE("safetensors: with checksums, any flipped bit of a file is found") {
+TEST_CASE("safetensors: with checksums, any flipped bit of a file is detected") {
   const std::string whole = with_checksums();
   read_all(whole);
   for (std::size_t i = 0; i < whole.size(); ++i)
@@ -200,7 +200,7 @@ TEST_CASE("safetensors: checksums are in the metadata of the file, not in metada
   CHECK(header["__metadata__"]["fovea.xxh64.tensors"].get<std::string>().size() == 5 * 16);
 }
 
-TEST_CASE("safetensors: a damaged tensor and a damaged header are named") {
+TEST_CASE("safetensors: errors name a damaged tensor and a damaged header") {
   std::string bytes =
       to_safetensors({{"a", tensor({1})}, {"b", tensor({2})}}, {{"k", "v"}}, {.checksums = true});
   std::string flipped = bytes;
@@ -214,10 +214,10 @@ TEST_CASE("safetensors: a damaged tensor and a damaged header are named") {
   CHECK(refusal(bytes).rfind("safetensors: F: the header's checksum is ", 0) == 0);
 }
 
-TEST_CASE("safetensors: a file without checksums is read, one with half of them is not") {
+TEST_CASE("safetensors: a file without checksums is read, one with only one of the two is not") {
   std::string bytes = with_checksums();
   const auto rename = [&](const std::string& key) {
-    const std::size_t at = bytes.find('"' + key + '"');  // the texts have it with escaped quotes
+    const std::size_t at = bytes.find('"' + key + '"');  // in texts its quotes are escaped
     bytes.replace(at + 1, key.size(), std::string(key.size(), 'x'));
   };
   rename("fovea.xxh64.tensors");
@@ -233,8 +233,8 @@ TEST_CASE("safetensors: a file without checksums is read, one with half of them 
                              0) == 0);
 }
 
-// Deep enough that anything which follows the nesting by recursion overflows the stack.
-TEST_CASE("safetensors: a deeply nested value is refused like any other") {
+// Deep enough to overflow the stack of a recursive parser.
+TEST_CASE("safetensors: a deeply nested value is an error like any other") {
   constexpr std::size_t depth = 1'000'000;
   const std::string nested = std::string(depth, '[') + std::string(depth, ']');
   CHECK(refusal(entry(R"("dtype":"U8","shape":[)" + nested + R"(],"data_offsets":[0,1])", 1)) ==
@@ -243,7 +243,7 @@ TEST_CASE("safetensors: a deeply nested value is refused like any other") {
         "safetensors: F: 'w': data_offsets holds array: must be an integer from 0 to 2^63 - 1");
 }
 
-TEST_CASE("safetensors: shapes and ranges that do not fit together") {
+TEST_CASE("safetensors: shapes and byte ranges that do not match") {
   CHECK(refusal(entry(R"("dtype":"F32","shape":[2],"data_offsets":[0,4])", 4)) ==
         "safetensors: F: 'w': data_offsets [0, 4]: F32 of shape (2) needs 8 bytes");
   CHECK(refusal(entry(R"("dtype":"F32","shape":[1],"data_offsets":[4,0])", 4)) ==
@@ -267,7 +267,7 @@ TEST_CASE("safetensors: shapes and ranges that do not fit together") {
   CHECK(two("[2,4]", "[0,2]", 4) == "no error");
 }
 
-TEST_CASE("safetensors: types that a tensor does not have are refused when asked for") {
+TEST_CASE("safetensors: reading a type that Tensor does not support is an error") {
   for (const std::string dtype : {"F16", "BF16", "I16", "U16"}) {
     const SafetensorsFile file = SafetensorsFile::parse(
         entry("\"dtype\":\"" + dtype + R"(","shape":[1],"data_offsets":[0,2])", 2), "F");
@@ -277,20 +277,21 @@ TEST_CASE("safetensors: types that a tensor does not have are refused when asked
   }
 }
 
-TEST_CASE("safetensors: tensors that cannot be made") {
+TEST_CASE("safetensors: entries that do not fit into a tensor") {
   std::string bytes = entry(R"("dtype":"BOOL","shape":[1],"data_offsets":[0,1])", 1);
   bytes.back() = 2;
   const SafetensorsFile file = SafetensorsFile::parse(bytes, "F");
   CHECK(message_of<FormatError>([&] { file.tensor("w"); }) ==
         "safetensors: F: 'w': a BOOL must be 0 or 1");
-  CHECK(message_of<StateError>([&] { file.tensor("v"); }) == "safetensors: F: there is no 'v'");
+  CHECK(message_of<StateError>([&] { file.tensor("v"); }) ==
+        "safetensors: F: 'v' is not in the file");
   const SafetensorsFile deep = SafetensorsFile::parse(
       entry(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4])", 4), "F");
   CHECK(message_of<ShapeError>([&] { deep.tensor("w"); }) ==
         "safetensors: F: 'w' has 9 axes: a tensor has at most 8");
 }
 
-TEST_CASE("safetensors: files written by others load") {
+TEST_CASE("safetensors: files written by other programs load") {
   const char* data = std::getenv("FOVEA_DATA");
   if (!data) return test::skip("FOVEA_DATA is not set");
   const auto folder = std::filesystem::path(data) / "checkpoints";

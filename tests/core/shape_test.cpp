@@ -23,7 +23,7 @@ TEST_CASE("a shape is a short list of sizes") {
   CHECK(Shape(sizes.begin(), sizes.end()) == Shape{7, 8});
 }
 
-TEST_CASE("shapes are written as Python's tuples") {
+TEST_CASE("shapes are formatted as Python tuples") {
   CHECK(Shape{}.str() == "()");
   CHECK(Shape{5}.str() == "(5,)");
   CHECK(Shape{2, 3}.str() == "(2, 3)");
@@ -44,7 +44,7 @@ TEST_CASE("inserting, erasing, copying") {
   CHECK(copy == Shape{2, 3, 4});
 }
 
-TEST_CASE("eight axes are the most") {
+TEST_CASE("at most eight axes") {
   Shape s{1, 2, 3, 4, 5, 6, 7, 8};
   CHECK(s.numel() == 40320);
   CHECK(message_of<ShapeError>([&] { s.push_back(9); }) == "Shape: more than 8 axes");
@@ -64,8 +64,7 @@ TEST_CASE("a negative axis counts from the end") {
   CHECK(normalize_axis("f", 2, 3) == 2);
   for (const std::int64_t axis : {3, -4})
     CHECK(message_of<IndexError>([&] { normalize_axis("f", axis, 3); }) ==
-          "f: axis " + std::to_string(axis) +
-              " of a tensor with 3 axes: the axis must lie in [-3, 3)");
+          "f: axis " + std::to_string(axis) + " of a tensor with 3 axes: must be in [-3, 3)");
 }
 
 TEST_CASE("broadcasting by NumPy's rule") {

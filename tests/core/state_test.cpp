@@ -32,14 +32,14 @@ TEST_CASE("state: saved, loaded into tensors of the same names in any order") {
                     ("fovea_state_test_" + std::to_string(::getpid()) + ".safetensors");
   save(path, two_tensors(1), {{"epoch", "3"}});
   const NamedTensors target = {{"n", zeros({1}, DType::i64)}, {"w", zeros({2, 2})}};
-  const Tensor alive = target[1].second;  // a model's own handle
+  const Tensor alive = target[1].second;  // the model's handle
   CHECK(load_into(path, target) == Metadata{{"epoch", "3"}});
   CHECK(alive.to_vector<float>() == std::vector<float>{1, 2, 3, 4});
   CHECK(target[0].second.item<int64_t>() == 7);
   std::filesystem::remove(path);
 }
 
-TEST_CASE("state: loading goes through views and leaves gradients' settings alone") {
+TEST_CASE("state: loading writes through views and does not change requires_grad") {
   Tensor w = zeros({2, 2});
   w.set_requires_grad();
   const Tensor base = zeros({2, 2});
@@ -50,7 +50,7 @@ TEST_CASE("state: loading goes through views and leaves gradients' settings alon
   CHECK(base.to_vector<float>() == std::vector<float>{5, 7, 6, 8});
 }
 
-TEST_CASE("state: every misfit is listed, and nothing is written") {
+TEST_CASE("state: every mismatch is listed, and nothing is written") {
   const NamedTensors model = {{"fits", zeros({1})},
                               {"missing", zeros({1})},
                               {"shape", zeros({2, 3})},
@@ -67,7 +67,7 @@ TEST_CASE("state: every misfit is listed, and nothing is written") {
     for (const float number : value.to_vector<float>()) CHECK(number == 0);
 }
 
-TEST_CASE("state: without strict, names may be missing; shapes and types must fit all the same") {
+TEST_CASE("state: without strict, names may be missing, but shapes and types must match") {
   const NamedTensors model = {{"a", zeros({1})}, {"b", zeros({1})}};
   load_into(file_with({{"b", ones({1})}, {"c", ones({1})}}), model, {.strict = false});
   CHECK(model[0].second.item() == 0);
@@ -77,7 +77,7 @@ TEST_CASE("state: without strict, names may be missing; shapes and types must fi
         }) == "load_into: F: 'b' has shape (2) in the file and (1,) here");
 }
 
-TEST_CASE("state: a long list of misfits is cut") {
+TEST_CASE("state: a long list of mismatches is shortened") {
   NamedTensors many;
   for (int i = 0; i < 13; ++i) many.emplace_back("t" + std::to_string(i), zeros({1}));
   const std::string message = message_of<StateError>([&] { load_into(file_with({}), many); });
@@ -85,7 +85,7 @@ TEST_CASE("state: a long list of misfits is cut") {
   CHECK(message.find("t10") == std::string::npos);
 }
 
-TEST_CASE("state: an entry that cannot be read leaves the model untouched") {
+TEST_CASE("state: an unreadable entry does not change the model") {
   std::string bytes = to_safetensors({{"a", ones({1})}, {"b", ones({1}, DType::boolean)}});
   bytes.back() = 2;
   const NamedTensors model = {{"a", zeros({1})}, {"b", zeros({1}, DType::boolean)}};
@@ -94,7 +94,7 @@ TEST_CASE("state: an entry that cannot be read leaves the model untouched") {
   CHECK(model[0].second.item() == 0);
 }
 
-TEST_CASE("state: a name that is listed twice, a type that no tensor has") {
+TEST_CASE("state: a name that is listed twice, a type that Tensor does not support") {
   const NamedTensors twice = {{"a", zeros({1})}, {"a", zeros({1})}};
   CHECK(message_of<ValueError>([&] {
           load_into(file_with({{"a", ones({1})}}), twice);
@@ -106,7 +106,7 @@ TEST_CASE("state: a name that is listed twice, a type that no tensor has") {
         }) == "load_into: F: 'a' is I32 in the file and F32 here");
 }
 
-TEST_CASE("state: what save() writes has checksums, and a flipped bit names the tensor") {
+TEST_CASE("state: save() writes checksums, and the error for a flipped bit names the tensor") {
   const auto path = std::filesystem::temp_directory_path() /
                     ("fovea_state_test_" + std::to_string(::getpid()) + ".flipped");
   save(path, two_tensors(1));
@@ -120,7 +120,7 @@ TEST_CASE("state: what save() writes has checksums, and a flipped bit names the 
   std::filesystem::remove(path);
 }
 
-TEST_CASE("state: tied tensors are found in a file under one of their names, or under both") {
+TEST_CASE("state: a file may have tied tensors under one of their names or under both") {
   const Tensor w = zeros({2}), other = zeros({1});
   const NamedTensors model = {{"embedding", w}, {"head", w}, {"view", w.detach()}, {"b", other}};
   load_into(file_with({{"head", tensor({1, 2})}, {"b", ones({1})}}), model);
@@ -133,7 +133,9 @@ TEST_CASE("state: tied tensors are found in a file under one of their names, or 
         load_into(
             file_with({{"embedding", tensor({5, 6})}, {"head", tensor({5, 7})}, {"b", zeros({1})}}),
             model);
-      }) == "load_into: F: 'embedding' and 'head' differ in the file and are one tensor here");
+      }) ==
+      "load_into: F: 'embedding' and 'head' differ in the file: must be equal, because they are "
+      "tied");
   CHECK(w.to_vector<float>() == std::vector<float>{3, 4});
   CHECK(other.item() == 1);
   CHECK(message_of<StateError>([&] {
@@ -158,7 +160,7 @@ TEST_CASE("state: distinct tensors, each under its first name") {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : once) names.push_back(name);
   CHECK(names == std::vector<std::string>{"view", "alone", "row", "none", "nothing"});
-  CHECK(once[0].second.impl() == w.impl());  // the one that collects the gradient
+  CHECK(once[0].second.impl() == w.impl());  // the one that accumulates the gradient
   CHECK(message_of<ValueError>([&] {
           distinct("op", {{"a", w}, {"b", alone}, {"a", w}});
         }) == "op: 'a' is listed twice");
@@ -169,10 +171,10 @@ TEST_CASE("state: distinct tensors, each under its first name") {
   second.set_requires_grad();
   CHECK(message_of<ValueError>([&] {
           distinct("op", {{"a", w}, {"b", second}});
-        }) == "op: 'a' and 'b' are two leaves over the same memory: must be one tensor");
+        }) == "op: 'a' and 'b' are two leaves that share memory: must be one tensor");
 }
 
-TEST_CASE("state: NaN and infinities are refused where that is asked for") {
+TEST_CASE("state: LoadOptions::finite rejects NaN and infinities") {
   for (const float bad : {NAN, INFINITY, -INFINITY}) {
     Tensor values = zeros({3, 5000});
     values.mutable_data<float>()[12345] = bad;
@@ -181,13 +183,13 @@ TEST_CASE("state: NaN and infinities are refused where that is asked for") {
     CHECK(message_of<NonFiniteError>([&] { load_into(file, model, {.finite = true}); }) ==
           fmt::format("load_into: F: 'w' holds {} at 12345: must be finite", bad));
     CHECK(model[0].second.item() == 0);
-    load_into(file, model);  // a mask may hold them
+    load_into(file, model);  // a mask may contain them
     CHECK(model[0].second.item() == 1);
-    load_into(file, model, {.finite = true});  // as this one does now
+    load_into(file, model, {.finite = true});  // this mask contains one now
   }
 }
 
-TEST_CASE("state: a check sees every tensor before one is written") {
+TEST_CASE("state: LoadOptions::check receives every tensor before one is written") {
   const NamedTensors model = {{"a", zeros({1})}, {"b", zeros({1})}};
   std::string seen;
   const auto check = [&](const std::string& name, const Tensor& value) {
@@ -210,7 +212,7 @@ TEST_CASE("state: lists are joined under prefixes") {
   CHECK(all[2].first == "optimizer.step");
 }
 
-TEST_CASE("state: a generator goes on where it was saved") {
+TEST_CASE("state: a generator continues from its saved position") {
   Rng rng(0xfedcba9876543210);
   rng = rng.fork(1);
   for (int i = 0; i < 5; ++i) rng.next_u64();

@@ -25,7 +25,7 @@ const std::size_t sizes[] = {0, 1, 63, 64, 65, 4096, 4097, 5000, 100'000, 3'000'
 
 }  // namespace
 
-TEST_CASE("blocks are aligned, as large as asked for, and do not overlap") {
+TEST_CASE("blocks are aligned, have the requested size, and do not overlap") {
   struct Block {
     void* data;
     std::size_t bytes;
@@ -57,7 +57,7 @@ TEST_CASE("a freed block is used again") {
   }
 }
 
-TEST_CASE("a freed block serves smaller and larger demands together with its neighbors") {
+TEST_CASE("a freed block serves smaller requests and, merged with its neighbors, larger ones") {
   if (!pooled) return;
   constexpr std::size_t large = 60'000'000;
   void* const first = pool_allocate(large);
@@ -90,7 +90,7 @@ TEST_CASE("the counters count tensor data") {
   CHECK(memory_stats().peak_bytes == before.live_bytes);
 }
 
-TEST_CASE("a training loop asks the system for nothing after its first steps") {
+TEST_CASE("a training loop takes no memory from the system after its first steps") {
   if (!pooled) return;
   Rng rng(1);
   Tensor w = randn({64, 64}, rng), b = randn({64}, rng);
@@ -109,10 +109,10 @@ TEST_CASE("a training loop asks the system for nothing after its first steps") {
   CHECK(memory_stats().live_bytes == before.live_bytes);
 }
 
-TEST_CASE("blocks that one thread makes and another frees come back") {
+TEST_CASE("blocks that one thread allocates and another frees are reused") {
   if (!pooled) return;
   constexpr int blocks = 5000;
-  const auto round = [] {  // a short-lived thread makes, this one frees; then the other way round
+  const auto round = [] {  // a short-lived thread allocates, this one frees; then the reverse
     std::vector<Tensor> made;
     std::thread([&] {
       for (int i = 0; i < blocks; ++i) made.push_back(zeros({i % 700}));
@@ -127,7 +127,7 @@ TEST_CASE("blocks that one thread makes and another frees come back") {
   CHECK(memory_stats().system_bytes == before);
 }
 
-TEST_CASE("a thread that only frees does not hoard") {
+TEST_CASE("the cache of a thread that only frees is bounded") {
   if (!pooled) return;
   constexpr int rounds = 200;
   std::vector<Tensor> parcel;

@@ -27,9 +27,9 @@ TEST_CASE("factories") {
   CHECK_FALSE(Tensor().defined());
 }
 
-TEST_CASE("full: an i64 must be able to hold the number") {
+TEST_CASE("full: errors for values outside the range of i64") {
   CHECK(message_of<ValueError>([] { full({2}, std::nan(""), DType::i64); }) ==
-        "full: nan as i64: it must be finite and below 2^63");
+        "full: nan as i64: must be finite and below 2^63");
   CHECK_THROWS_AS(full({}, 0x1p63, DType::i64), ValueError);
   CHECK(full({}, -0x1p62, DType::i64).item<std::int64_t>() == -(std::int64_t{1} << 62));
   CHECK(std::isnan(full({}, std::nan("")).item()));
@@ -46,7 +46,7 @@ TEST_CASE("arange") {
   CHECK_THROWS_AS(arange(0, 1, std::nan("")), ValueError);
 }
 
-TEST_CASE("random factories follow the generator") {
+TEST_CASE("random factories use the generator") {
   Rng a(3), b(3);
   CHECK(max_difference(randn({100}, a), randn({100}, b)) == 0);
   CHECK(max_difference(rand({100}, a, DType::f64), rand({100}, b, DType::f64)) == 0);
@@ -60,10 +60,10 @@ TEST_CASE("from data") {
   CHECK(from_data(std::vector<float>{}, {0, 4}).numel() == 0);
   CHECK(message_of<ShapeError>([] {
           from_data(std::vector<float>{1, 2, 3}, {2, 2});
-        }) == "from_data: 3 values for shape (2, 2): the shape needs 4");
+        }) == "from_data: 3 values for shape (2, 2): must be 4");
   CHECK(message_of<ShapeError>([] {
           tensor({{1, 2}, {3}});
-        }) == "tensor: a row of 1 values after rows of 2: rows must be equally long");
+        }) == "tensor: a row of 1 values after rows of 2: rows must have equal lengths");
 }
 
 namespace {
@@ -79,7 +79,7 @@ concept EndsRange = requires(T end) {
 
 }  // namespace
 
-TEST_CASE("from_data takes the dtype of its values, and small integers are i64") {
+TEST_CASE("from_data has the dtype of its values, and small integers become i64") {
   CHECK(from_data({1, 0, 1}, {3}).dtype() == DType::i64);
   CHECK(from_data({1, 0, 1}, {3}).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 0, 1});
   CHECK(from_data({true, false}, {2}).dtype() == DType::boolean);
@@ -91,20 +91,20 @@ TEST_CASE("from_data takes the dtype of its values, and small integers are i64")
   CHECK(from_data(std::vector<std::uint32_t>{5, ~0u}, {2}).to_vector<std::int64_t>() ==
         std::vector<std::int64_t>{5, 4294967295});
   CHECK(MakesTensor<int>);
-  CHECK_FALSE(MakesTensor<std::uint64_t>);  // i64 does not hold all of them
+  CHECK_FALSE(MakesTensor<std::uint64_t>);  // not all values fit into i64
   CHECK_FALSE(MakesTensor<std::string>);
 }
 
 TEST_CASE("arange of integers only, with one argument") {
   CHECK(EndsRange<int>);
   CHECK(EndsRange<std::size_t>);
-  CHECK_FALSE(EndsRange<double>);  // it would be cut: arange(2.5) is not arange(2)
+  CHECK_FALSE(EndsRange<double>);  // would be truncated: arange(2.5) is not arange(2)
   CHECK_FALSE(EndsRange<float>);
   CHECK(arange(0, 3).dtype() == DType::f32);  // as documented
   CHECK(arange(0, 3, 1, DType::i64).dtype() == DType::i64);
 }
 
-TEST_CASE("shapes that cannot be") {
+TEST_CASE("impossible shapes") {
   CHECK(message_of<ShapeError>([] {
           zeros({2, -1});
         }) == "empty: shape (2, -1): sizes must not be negative");
@@ -112,7 +112,7 @@ TEST_CASE("shapes that cannot be") {
   CHECK(message_of<ShapeError>([&] {
           zeros({huge, huge});
         }) ==
-        "empty: shape (1099511627776, 1099511627776): the sizes other than 0 must multiply to at "
+        "empty: shape (1099511627776, 1099511627776): the product of the nonzero sizes must be at "
         "most 2^48");
   CHECK_THROWS_AS(empty({std::int64_t{1} << 46}, DType::f64), ShapeError);
 }
@@ -124,7 +124,7 @@ TEST_CASE("sizes and axes") {
   CHECK(x.dim(0) == 2);
   CHECK(x.dim(-1) == 4);
   CHECK(message_of<IndexError>([&] { x.dim(3); }) ==
-        "dim: axis 3 of a tensor with 3 axes: the axis must lie in [-3, 3)");
+        "dim: axis 3 of a tensor with 3 axes: must be in [-3, 3)");
 }
 
 TEST_CASE("elements are read and written in their own type") {
@@ -132,16 +132,16 @@ TEST_CASE("elements are read and written in their own type") {
   x.mutable_data<float>()[1] = 5;
   CHECK(x.data<float>()[1] == 5);
   CHECK(message_of<DTypeError>([&] { x.data<double>(); }) ==
-        "data: asked for f64, and the tensor (2,) holds f32: use to()");
+        "data: T = f64 for a tensor (2,) of dtype f32: must be equal: convert with to()");
   CHECK_THROWS_AS(x.mutable_data<std::int64_t>(), DTypeError);
 }
 
-TEST_CASE("item takes exactly one element") {
+TEST_CASE("item requires exactly one element") {
   CHECK(full({1, 1}, 3).item<int>() == 3);
   CHECK(full({}, 1, DType::boolean).item<bool>());
   CHECK(message_of<ShapeError>([] {
           zeros({2, 3}).item();
-        }) == "item: the tensor (2, 3) has 6 elements: item() takes exactly one");
+        }) == "item: the tensor (2, 3) has 6 elements: must have exactly one");
 }
 
 TEST_CASE("item does not round an i64 to a double") {
@@ -149,7 +149,7 @@ TEST_CASE("item does not round an i64 to a double") {
   CHECK(from_data(std::vector<std::int64_t>{odd}, {1}).item<std::int64_t>() == odd);
 }
 
-TEST_CASE("copying shares the numbers, clone copies them") {
+TEST_CASE("copying shares the values, clone copies them") {
   Tensor x = tensor({1, 2});
   const Tensor same = x, copy = x.clone();
   x.mutable_data<float>()[0] = 9;
@@ -157,7 +157,7 @@ TEST_CASE("copying shares the numbers, clone copies them") {
   CHECK(copy.data<float>()[0] == 1);
 }
 
-TEST_CASE("contiguous copies only what has gaps") {
+TEST_CASE("contiguous copies only non-contiguous tensors") {
   const Tensor x = tensor({{1, 2, 3}, {4, 5, 6}}), t = transpose(x, 0, 1);
   CHECK(x.contiguous().raw_data() == x.raw_data());
   CHECK_FALSE(t.is_contiguous());
@@ -182,7 +182,7 @@ TEST_CASE("to converts between all types") {
   CHECK_FALSE(leaf.to(DType::i64).requires_grad());
 }
 
-TEST_CASE("copy_from writes through views, or nothing at all") {
+TEST_CASE("copy_from writes through views; on an error it writes nothing") {
   Tensor x = zeros({2, 3});
   Tensor column = select(x, 1, 1);
   column.copy_from(tensor({7, 8}));
@@ -199,13 +199,13 @@ TEST_CASE("copy_from writes through views, or nothing at all") {
   CHECK(x.impl()->storage->version() == version);
 }
 
-TEST_CASE("copy_from and fill do not write several numbers to one place") {
+TEST_CASE("copy_from and fill do not write several values to one element") {
   const Tensor x = zeros({1, 3});
-  Tensor stretched = expand(x, {2, 3});
+  Tensor expanded = expand(x, {2, 3});
   const std::string message =
-      "copy_from: to a stretched view (2, 3), whose axis 0 is one place: write to a clone()";
-  CHECK(message_of<StateError>([&] { stretched.copy_from(ones({2, 3})); }) == message);
-  CHECK(message_of<StateError>([&] { stretched.fill(1); }) == message);
+      "copy_from: to an expanded view (2, 3) with stride 0 on axis 0: write to a clone() instead";
+  CHECK(message_of<StateError>([&] { expanded.copy_from(ones({2, 3})); }) == message);
+  CHECK(message_of<StateError>([&] { expanded.fill(1); }) == message);
   CHECK(max_difference(x, zeros({1, 3})) == 0);
   CHECK_NOTHROW(expand(x, {1, 3}).fill(1));
 }

@@ -1,4 +1,4 @@
-// An undefined tensor is a StateError that names op and argument: in every op, and everywhere else.
+// An undefined tensor is a StateError with the op and the argument, in every function.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/gradcheck.h>
@@ -44,15 +44,15 @@ std::string before_colon(const std::string& message) {
   return message.substr(0, message.find(':'));
 }
 
-// The names that only a check that came too late gives.
+// Names in messages that only a check inside the implementation gives.
 bool is_accessor(const std::string& op) {
   static const std::set<std::string> accessors{
-      "shape", "strides", "rank", "dim", "data", "alias", "empty", "numbers_of", "dispatch_all"};
+      "shape", "strides", "rank", "dim", "data", "alias", "empty", "without_graph", "dispatch_all"};
   return accessors.contains(op);
 }
 
-// "" if f(inputs) refuses an undefined input i by an op's name and an argument's.
-std::string complaint(const test::GradCase& c, std::size_t i) {
+// "" if f(inputs) rejects an undefined input i with the names of the op and the argument.
+std::string problem(const test::GradCase& c, std::size_t i) {
   std::vector<Tensor> inputs = c.inputs;
   inputs[i] = Tensor();
   const std::string message = message_of<StateError>([&] { c.f(inputs); });
@@ -69,7 +69,7 @@ void check_messages(const std::vector<Call>& calls) {
 
 }  // namespace
 
-TEST_CASE("every op of every gradient case refuses each undefined input") {
+TEST_CASE("every op of every gradient case rejects each undefined input") {
   // Inputs that the header allows to be undefined.
   const std::set<std::string> optional{
       "linear 2",      "layer_norm 1",        "layer_norm 2",
@@ -80,11 +80,11 @@ TEST_CASE("every op of every gradient case refuses each undefined input") {
   for (const test::GradCase& c : test::grad_cases())
     for (std::size_t i = 0; i < c.inputs.size(); ++i) {
       if (optional.contains(c.op + " " + std::to_string(i)) || recurrent.contains(c.op)) continue;
-      CHECK(complaint(c, i) == "");
+      CHECK(problem(c, i) == "");
     }
 }
 
-TEST_CASE("recurrent layers take each undefined input as left out, or refuse it by their name") {
+TEST_CASE("recurrent layers treat an undefined input as omitted, or reject it by name") {
   for (const test::GradCase& c : test::grad_cases()) {
     if (c.op != "rnn" && c.op != "gru" && c.op != "lstm") continue;
     for (std::size_t i = 0; i < c.inputs.size(); ++i) {
@@ -96,7 +96,7 @@ TEST_CASE("recurrent layers take each undefined input as left out, or refuse it 
   }
 }
 
-TEST_CASE("the message names the op and the argument, and where it happened") {
+TEST_CASE("the message has the op, the argument and the module") {
   const Tensor w = ones({2}).set_requires_grad();
   const std::string path = "encoder.layers.0";
   const ModuleTrail trail(&path);
@@ -274,7 +274,7 @@ TEST_CASE("members of an undefined tensor") {
   CHECK(name_of(u.dtype()) == "undefined");
 }
 
-TEST_CASE("copies and moves of undefined tensors, and what a move leaves") {
+TEST_CASE("copies and moves of undefined tensors, and moved-from tensors") {
   Tensor a = ones({2}), b;
   const Tensor copy = b;
   CHECK_FALSE(copy.defined());
@@ -304,7 +304,7 @@ TEST_CASE("gradients of undefined tensors, and saving them") {
          checkpoint([](std::span<const Tensor> in) { return in[0]; }, inputs);
        }},
       {"my_op: the output is undefined",
-       [&] { record<"my_op">(Tensor(), {x}, [](const Tensor&, Wanted) { return Grads(1); }); }},
+       [&] { record<"my_op">(Tensor(), {x}, [](const Tensor&, NeedsGrad) { return Grads(1); }); }},
       {"save: 'b' is undefined", [&] { save("undefined.safetensors", named); }},
       {"to_safetensors: 'b' is undefined", [&] { to_safetensors(named); }},
       {"load_into: 'b' is undefined",

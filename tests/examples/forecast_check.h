@@ -1,4 +1,4 @@
-// A forecast beside what the counters measure while a program trains.
+// Compares a forecast with the memory counters of a training.
 #pragma once
 
 #include <fovea/core/storage.h>
@@ -11,7 +11,7 @@
 
 #include <doctest/doctest.h>
 
-/// While it lives, what a training tells is kept from the test's output.
+/// While this object exists, messages of a training are not in the test's output.
 class Quiet {
  public:
   Quiet() : before_(std::cerr.rdbuf(text_.rdbuf())) {}
@@ -33,14 +33,14 @@ std::int64_t peak_of(const F& train) {
   return fovea::memory_stats().peak_bytes;
 }
 
-/// Within 5 %, beyond what the counters themselves may be off: 16 KiB a thread.
+/// Within 5 %, plus the tolerance of the counters: 16 KiB per thread.
 inline void check_forecast(const std::string& what, const fovea::nn::inspect::CostLedger& cost,
                            std::int64_t measured) {
   const double slack = static_cast<double>(fovea::num_threads() << 14);
   const auto forecast = static_cast<double>(cost.peak_bytes());
   INFO(what, ": forecast ", cost.peak_bytes(), " in the ", std::string(cost.peak_phase()),
        ", measured ", measured);
-  CHECK(measured > 1 << 20);  // else the slack would say little
+  CHECK(measured > 1 << 20);  // otherwise the tolerance would be relatively large
   CHECK(std::abs(forecast - static_cast<double>(measured)) <=
         slack + 0.05 * static_cast<double>(measured));
 }

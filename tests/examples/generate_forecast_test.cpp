@@ -1,4 +1,4 @@
-// What generate foretells of its language model is what its training takes.
+// The memory forecast of generate equals the memory measured in its training.
 #include <fovea/core/threads.h>
 
 #include "characters.h"
@@ -31,8 +31,8 @@ TEST_CASE("the language model") {
         o.dropout = window > 0 ? 0.1 : 0;
         const auto cost = forecast(o, text());
         const std::int64_t measured = peak_of([&] {
-          Speaker speaker = new_speaker(o, text());
-          teach(speaker, o, text());
+          LanguageModel model = new_model(o, text());
+          train_model(model, o, text());
         });
         check_forecast(fmt::format("batch {}, context {}, window {}", batch, context, window), cost,
                        measured);

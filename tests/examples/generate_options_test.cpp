@@ -2,9 +2,7 @@
 #include "options.h"
 #include "options_walk.h"
 
-TEST_CASE("generate: every numeric option refuses what is not in its range") {
-  walk::check_numbers<Options>(16);
-}
+TEST_CASE("generate: every numeric option checks its range") { walk::check_numbers<Options>(16); }
 
 TEST_CASE("generate: every option in every mode") {
   const std::vector<walk::Mode> modes{{'G', {}},  // the grammar

@@ -1,4 +1,4 @@
-// Checkpoints whose metadata says something else than their tensors, or nothing that makes sense.
+// Checkpoints whose metadata contradicts their tensors or is invalid.
 #pragma once
 
 #include <fovea/core/files.h>
@@ -40,8 +40,8 @@ inline void change_option(const std::filesystem::path& from, const std::filesyst
   });
 }
 
-/// What load() says about `path`: "" if it loads. It takes no more memory for tensors than four
-/// times the file's size, whatever the file says.
+/// The error of load() for `path`, "" if it loads. Also checks that tensors need at most four times
+/// the file size.
 template <class Load>
 std::string refusal(const std::filesystem::path& path, const Load& load) {
   const auto size = static_cast<std::int64_t>(std::filesystem::file_size(path));
@@ -58,8 +58,8 @@ std::string refusal(const std::filesystem::path& path, const Load& load) {
   return error;
 }
 
-/// Every option with every value that makes no sense anywhere, and without it. `needed`: options
-/// that a file must have.
+/// Tests every option with invalid values and without a value. `needed`: options that a file must
+/// have.
 template <class Load>
 void check_options(const std::filesystem::path& good, const std::string& key,
                    const std::vector<std::string>& needed, const Load& load) {
@@ -74,7 +74,7 @@ void check_options(const std::filesystem::path& good, const std::string& key,
     CAPTURE(name);
     for (const Json& value : values) {
       CAPTURE(value.dump());
-      // A seed may be any number, and a language any text.
+      // Any number is a valid seed, any string a valid language.
       if (name == "seed" && value.is_number_unsigned()) continue;
       if (value.is_string() && (name == "source" || name == "target")) continue;
       change_option(good, bad, key, [&](Json& o) { o[name] = value; });
@@ -99,7 +99,7 @@ void check_options(const std::filesystem::path& good, const std::string& key,
   CHECK(refusal(bad, load) != "");
 }
 
-/// A vocabulary with tokens too many or too few, twice the same, and of no tokens.
+/// Tests vocabularies with too many, too few, duplicate and invalid tokens.
 template <class Load>
 void check_vocab(const std::filesystem::path& good, const std::string& key, const Load& load) {
   const std::filesystem::path bad = good.parent_path() / "bad.safetensors";
@@ -117,9 +117,9 @@ void check_vocab(const std::filesystem::path& good, const std::string& key, cons
   CHECK(with(changed).find("tokens: must be ") != std::string::npos);
   changed = vocab;
   changed.back() = changed[changed.size() - 2];
-  CHECK(with(changed).find("twice") != std::string::npos);
+  CHECK(with(changed).find("must appear once") != std::string::npos);
   changed.back() = 5;
-  CHECK(with(changed).find("neither a string") != std::string::npos);
+  CHECK(with(changed).find("must be a string or") != std::string::npos);
   CHECK(with(Json(std::vector<std::string>(200'000, "a"))).find("more than ") != std::string::npos);
   CHECK(with(Json::object()) != "");
   rewrite(good, bad, [&](fovea::Metadata& m) { m.erase(key); });

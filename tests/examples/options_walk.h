@@ -1,5 +1,5 @@
-// Walks the command line of a program: every hostile number to every option that takes one, and
-// every option in every mode.
+// Tests all options of a program: every numeric option with invalid numbers, and every option in
+// every mode.
 #pragma once
 
 #include <fovea/examples/support/command_line.h>
@@ -16,7 +16,7 @@ namespace walk {
 
 using Words = std::vector<std::string>;
 
-/// What is wrong with a command line: "" if nothing is.
+/// The error for a command line, "" if it is valid.
 template <class Options>
 std::string refusal(const Words& arguments) {
   Options o;
@@ -50,8 +50,8 @@ inline Words hostile_numbers(const support::Declared& option) {
   return texts;
 }
 
-/// Every option was declared with its kind; numbers out of their range, and what is no number, are
-/// refused with the option's name; both ends of the range are accepted and stored.
+/// Every option has a kind; values out of range and texts that are not numbers are errors with the
+/// option's name; both ends of the range are accepted and stored.
 template <class Options>
 void check_numbers(std::size_t at_least) {
   Options o;
@@ -72,7 +72,7 @@ void check_numbers(std::size_t at_least) {
       CHECK(error.starts_with(name + ": '" + text + "': must be "));
       CHECK(refusal<Options>({name + "=" + text}).find(name) != std::string::npos);
     }
-    CHECK(refusal<Options>({name, option.example, name, option.example}) != "");  // once
+    CHECK(refusal<Options>({name, option.example, name, option.example}) != "");  // at most once
     Words accepted{option.example};
     if (option.kind != Kind::bytes) {
       accepted.push_back(option.max);
@@ -84,7 +84,7 @@ void check_numbers(std::size_t at_least) {
       Options read;
       support::CommandLine fresh("");
       declare_options(fresh, read);
-      CHECK_NOTHROW(fresh.app.parse(Words{text, name}));  // the last word first
+      CHECK_NOTHROW(fresh.app.parse(Words{text, name}));  // CLI11 expects the last word first
       for (const support::Declared& stored : fresh.options)
         if (stored.value && stored.option->get_name() == name) CHECK(stored.value() == text);
     }
@@ -97,11 +97,11 @@ struct Mode {
   Words arguments;
 };
 
-/// An option, and the letters of the modes in which it means something.
+/// An option, and the letters of the modes in which it has an effect.
 using Table = std::map<std::string, std::string>;
 
-/// Each option in each mode that does not have it already: refused, by a name of the command line,
-/// unless the table has the mode. `examples`: values of options that do not take their own example.
+/// Each option in each mode that does not have it already: an error that names an option, unless
+/// the table has the mode. `examples`: values for options whose own example does not work.
 template <class Options>
 void check_modes(const std::vector<Mode>& modes, const Table& table,
                  const std::map<std::string, std::string>& examples = {}) {

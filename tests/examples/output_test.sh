@@ -1,12 +1,12 @@
 #!/bin/sh
 # output_test.sh TRANSLATE SENTIMENT GENERATE EXAMPLE... [LENGTH]: standard output and input that
-# fail, and outputs that are not plain files. All tests use one folder, which is removed at the end.
+# fail, and outputs that are not regular files. All tests use one temporary directory.
 set -eu
 translate=$1 sentiment=$2 generate=$3
 program=$translate
 . "$(dirname "$0")/support.sh"
 
-# fails TEXT COMMAND...: ends with exit code 1 and a message that has the text.
+# fails TEXT COMMAND...: exits with code 1 and a message that contains the text.
 fails() {
   text=$1
   shift
@@ -43,8 +43,8 @@ every_program_checks_its_output() {
   output_is_checked "$generate" --load letters.st --tokens 20
 }
 
-# Nothing that is opened later becomes standard output: the file has what belongs into it alone.
-a_closed_output_changes_no_file() {
+# No file opened later becomes standard output: files have only their own contents.
+closed_output() {
   "$translate" --load dates.st --text '3 may 1979' --json sound.json >output
   fails 'Bad file descriptor' "$translate" --load dates.st --text '3 may 1979' \
     --json closed.json >&-
@@ -54,8 +54,8 @@ a_closed_output_changes_no_file() {
   same_file a.txt b.txt
 }
 
-# Generation ends when its output has no reader.
-an_endless_text_ends_with_its_reader() {
+# Generation ends when standard output cannot be written.
+generation_ends_on_output_error() {
   fails 'standard output: No space left' "$generate" --load letters.st --tokens 100000000 >/dev/full
 }
 
@@ -78,7 +78,7 @@ input_is_checked() {
 }
 
 # Each option once to a pipe, to an appended file and to a device.
-streams_are_written_to() {
+outputs_to_streams() {
   for given in "$translate --load dates.st --input lines.txt --output" \
     "$translate --load dates.st --text a --json" \
     "$translate --load dates.st --text a --heatmap" \
@@ -99,7 +99,7 @@ streams_are_written_to() {
     $given pipe >output 2>messages || fail "$given pipe"
     wait $!
     same_file plain read
-    [ -p pipe ] || fail "$given pipe: it is no pipe any more"
+    [ -p pipe ] || fail "$given pipe: no longer a pipe"
     echo before >appended
     $given /dev/stdout >>appended 2>messages || fail "$given /dev/stdout"
     [ "$(head -n 1 appended)" = before ] || fail "$given /dev/stdout >>appended"
@@ -118,7 +118,7 @@ refused_before_training() {
   lacks messages 'parameters'
 }
 
-outputs_are_files_of_their_own() {
+outputs_are_distinct_files() {
   train="$translate --epochs 1"
   echo old >old.txt
   ln -s old.txt link
@@ -134,8 +134,8 @@ outputs_are_files_of_their_own() {
     refused_before_training 'must be another file' "$generate" --json $1 --report $2
   done
   for option in --log --json --curve --heatmap --report --profile --align; do
-    refused_before_training "$option: m.st is the file of --save" $train --save m.st $option m.st
-    refused_before_training "$option: ./m.st.last is the file of the checkpoint of --save" $train \
+    refused_before_training "$option: m.st is also the file of --save" $train --save m.st $option m.st
+    refused_before_training "$option: ./m.st.last is also the file of the checkpoint of --save" $train \
       --save m.st $option ./m.st.last
   done
   echo model >m.st
@@ -149,44 +149,44 @@ outputs_are_files_of_their_own() {
   done
   ln -s nowhere m.st.old.2
   refused_before_training 'the earlier file of --save' $train --save m.st --log m.st.old.3
-  [ "$(cat m.st)" = model ] || fail 'a refused training moved the earlier model'
+  [ "$(cat m.st)" = model ] || fail 'a training with an error renamed the earlier model'
   rm m.st.old m.st.old.2 linked.st
   refused_before_training 'the lock of --save' $train --save m.st --log .fovea-m.st.lock
   refused_before_training 'the lock of the checkpoint' $train --save m.st --json ./.fovea-m.st.last.lock
   refused_before_training 'the file of standard output' $train --log output
-  fails '--json: dates.st.last is the file of the checkpoint of --load' "$translate" \
+  fails '--json: dates.st.last is also the file of the checkpoint of --load' "$translate" \
     --load dates.st --text a --json dates.st.last
-  fails '--output: bow.st.last is the file of the checkpoint of --load' "$sentiment" \
+  fails '--output: bow.st.last is also the file of the checkpoint of --load' "$sentiment" \
     --load bow.st --input lines.txt --output bow.st.last
-  fails '--json: letters.st.last is the file of the checkpoint of --load' "$generate" \
+  fails '--json: letters.st.last is also the file of the checkpoint of --load' "$generate" \
     --load letters.st --json letters.st.last
   mkdir -p weights/checkpoints
   for name in stories260K.safetensors tok512.bin stories260K.reference.txt; do
     for folder in weights weights/checkpoints; do
       echo a >$folder/$name
-      fails "--json: ./$folder/$name is the file of --data" "$generate" --data weights \
+      fails "--json: ./$folder/$name is also the file of --data" "$generate" --data weights \
         --json ./$folder/$name
     done
   done
   cp lines.txt in.txt
-  fails '--output: ./in.txt is the file of --input' "$translate" --load dates.st --input in.txt \
+  fails '--output: ./in.txt is also the file of --input' "$translate" --load dates.st --input in.txt \
     --output ./in.txt
-  fails '--json: dates.st is the file of --load' "$translate" --load dates.st --text a \
+  fails '--json: dates.st is also the file of --load' "$translate" --load dates.st --text a \
     --json dates.st
-  fails '--output: in.txt is the file of --input too (/proc/self/fd/0)' "$sentiment" --load bow.st --input - \
+  fails '--output: in.txt is also the file of --input (/proc/self/fd/0)' "$sentiment" --load bow.st --input - \
     --output in.txt <in.txt
-  refused_before_training '--json: in.txt is the file of --text' "$generate" --text in.txt \
+  refused_before_training '--json: in.txt is also the file of --text' "$generate" --text in.txt \
     --json in.txt
   same_file lines.txt in.txt
   for language in de en; do
     for split in train val test; do echo a >sub/$split.$language; done
   done
-  refused_before_training '--log: sub/val.en is the file of --data' $train --data sub --log sub/val.en
-  [ "$(cat old.txt)" = old ] || fail 'old.txt was written to'
+  refused_before_training '--log: sub/val.en is also the file of --data' $train --data sub --log sub/val.en
+  [ "$(cat old.txt)" = old ] || fail 'old.txt was changed'
   rm -f old.txt link hard dangling m.st
 }
 
-unwritable_names_are_found_before() {
+unwritable_outputs() {
   train="$translate --epochs 1"
   for length in 237 250 255 256; do
     name=$(printf "%0${length}d" 0)
@@ -200,7 +200,7 @@ unwritable_names_are_found_before() {
     esac
   done
   mkdir -p m.st.last sub
-  refused_before_training 'm.st.last is a folder' $train --save m.st
+  refused_before_training 'm.st.last: must be a file, is a directory' $train --save m.st
   rmdir m.st.last
   echo last >m.st.last
   chmod 444 m.st.last
@@ -213,10 +213,10 @@ unwritable_names_are_found_before() {
   chmod 444 log.csv
   for any in "$translate" "$sentiment"; do
     refused_before_training 'log.csv: Permission denied' "$any" --log log.csv
-    refused_before_training 'must be a plain file' "$any" --save /dev/null
-    refused_before_training 'must be a plain file' "$any" --save /dev/stdout
+    refused_before_training 'must be a regular file' "$any" --save /dev/null
+    refused_before_training 'must be a regular file' "$any" --save /dev/stdout
   done
-  [ "$(cat log.csv)" = log ] || fail 'a read-only file was written to'
+  [ "$(cat log.csv)" = log ] || fail 'a read-only file was changed'
   rm -f log.csv
 }
 
@@ -224,7 +224,7 @@ json_is_utf8() {
   "$generate" --load letters.st --prompt "$(printf 'a\377b')" --json bytes.json >output 2>messages ||
     fail 'a prompt that is not UTF-8'
   contains bytes.json '"prompt": "a�b"'
-  refused_before_training 'not valid UTF-8' "$translate" --data sub --source "$(printf '\377')" ||
+  refused_before_training 'must be valid UTF-8' "$translate" --data sub --source "$(printf '\377')" ||
     fail 'a language that is not UTF-8'
   printf 'ab\377' >bytes.txt
   refused_before_training 'bytes.txt: byte 3' "$generate" --text bytes.txt
@@ -236,10 +236,10 @@ printf '3 may 1979\nnot bad\n' >lines.txt
 "$generate" --steps 5 --save letters.st --tokens 5 >output 2>messages
 
 every_program_checks_its_output "$@"
-a_closed_output_changes_no_file
-an_endless_text_ends_with_its_reader
+closed_output
+generation_ends_on_output_error
 input_is_checked
-streams_are_written_to
-outputs_are_files_of_their_own
-unwritable_names_are_found_before
+outputs_to_streams
+outputs_are_distinct_files
+unwritable_outputs
 json_is_utf8

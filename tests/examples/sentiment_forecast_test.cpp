@@ -1,4 +1,4 @@
-// What sentiment foretells of each of its models is what their trainings take.
+// The memory forecasts of sentiment equal the memory measured in its trainings.
 #include <fovea/core/threads.h>
 
 #include "forecast_check.h"
@@ -19,11 +19,11 @@ Corpus some_reviews(const Options& o, std::size_t count, bool longest) {
   return corpus;
 }
 
-void check_model(const std::string& model, const std::string& pooling, bool recompute = false) {
+void check_model(const std::string& name, const std::string& pooling, bool recompute = false) {
   for (const std::int64_t batch : {8, 40})
     for (const bool longest : {false, true}) {
       Options o;
-      o.model.model = model;
+      o.model.model = name;
       o.model.pooling = pooling;
       o.model.recompute = recompute;
       o.epochs = 1;
@@ -37,9 +37,9 @@ void check_model(const std::string& model, const std::string& pooling, bool reco
       fovea::set_num_threads(o.threads);
       const auto cost = forecast(vocab, corpus, examples, o);
       fovea::Rng rng(1);
-      Critic critic(vocab, o, rng);
-      const std::int64_t measured = peak_of([&] { teach(critic, corpus, examples, o, rng); });
-      check_forecast(fmt::format("{} {}, batch {}, {} reviews", model, pooling, batch,
+      SentimentModel model(vocab, o, rng);
+      const std::int64_t measured = peak_of([&] { train_model(model, corpus, examples, o, rng); });
+      check_forecast(fmt::format("{} {}, batch {}, {} reviews", name, pooling, batch,
                                  longest ? "long" : "short"),
                      cost, measured);
     }
@@ -47,14 +47,14 @@ void check_model(const std::string& model, const std::string& pooling, bool reco
 
 }  // namespace
 
-TEST_CASE("every base, and what may stand behind it") {
+TEST_CASE("every encoder, and every part after it") {
   for (const char* model :
        {"bow", "selfattention", "transformer", "rnn", "gru", "lstm", "birnn", "bigru", "bilstm",
         "lstm+selfattention", "bigru+additive", "bilstm+dot", "birnn+selfattention"})
     check_model(model, "");
 }
 
-TEST_CASE("a recurrent net that computes again") {
+TEST_CASE("a recurrent net with recomputation") {
   for (const char* model : {"lstm", "bigru+additive"}) check_model(model, "", true);
 }
 
@@ -66,10 +66,10 @@ TEST_CASE("every pooling") {
   }
 }
 
-TEST_CASE("where validation takes most") {
-  for (const char* model : {"transformer", "bilstm+additive"}) {
+TEST_CASE("validation needs most memory") {
+  for (const char* name : {"transformer", "bilstm+additive"}) {
     Options o;
-    o.model.model = model;
+    o.model.model = name;
     o.epochs = 1;
     o.batch = 2;
     o.smoke = true;  // no files
@@ -84,9 +84,9 @@ TEST_CASE("where validation takes most") {
     const auto cost = forecast(vocab, corpus, examples, o);
     CHECK(cost.validation_peak_bytes > cost.step_peak_bytes());
     fovea::Rng rng(1);
-    Critic critic(vocab, o, rng);
-    const std::int64_t measured = peak_of([&] { teach(critic, corpus, examples, o, rng); });
-    check_forecast(fmt::format("validation of the {}", model), cost, measured);
+    SentimentModel model(vocab, o, rng);
+    const std::int64_t measured = peak_of([&] { train_model(model, corpus, examples, o, rng); });
+    check_forecast(fmt::format("validation of the {}", name), cost, measured);
     CHECK(cost.peak_bytes() >= measured);
   }
 }

@@ -1,37 +1,37 @@
-// What sentiment says about checkpoints that no sentiment wrote.
+// Errors of sentiment for invalid checkpoints.
 #include <fovea/core/random.h>
 #include <fovea/tests/support/thread_bits.h>
 
-#include "critic.h"
 #include "hostile_checkpoint.h"
+#include "sentiment_model.h"
 
 using namespace fovea;
 
 namespace {
 
-std::filesystem::path saved(const test::Folder& folder, const std::string& model) {
+std::filesystem::path saved(const test::Folder& folder, const std::string& name) {
   Options o;
-  o.model.model = model;
+  o.model.model = name;
   o.model.embed = 16, o.model.hidden = 12, o.model.layers = 2, o.model.heads = 2;
   fill_defaults(o);
   Rng rng(1);
-  const Critic critic(vocab_of({{"a fine film", 1}, {"no fine film", 0}}, o), o, rng);
-  critic.save(folder / "good.safetensors");
+  const SentimentModel model(vocab_of({{"a fine film", 1}, {"no fine film", 0}}, o), o, rng);
+  model.save(folder / "good.safetensors");
   return folder / "good.safetensors";
 }
 
 void load(const std::filesystem::path& path) {
   Rng rng(1);
-  Critic::load(path, rng);
+  SentimentModel::load(path, rng);
 }
 
 }  // namespace
 
 TEST_CASE("sentiment: hostile options") {
-  for (const char* model : {"bow", "bilstm+selfattention", "transformer"}) {
-    CAPTURE(model);
+  for (const char* name : {"bow", "bilstm+selfattention", "transformer"}) {
+    CAPTURE(name);
     const test::Folder folder("fovea-sentiment-load");
-    const auto good = saved(folder, model);
+    const auto good = saved(folder, name);
     hostile::check_options(
         good, "options",
         {"model", "pooling", "bigrams", "embed", "hidden", "layers", "heads", "dropout", "data"},
@@ -40,7 +40,7 @@ TEST_CASE("sentiment: hostile options") {
   }
 }
 
-TEST_CASE("sentiment: sizes in range that are not those of the tensors are found without memory") {
+TEST_CASE("sentiment: sizes in range that differ from the tensors are found without allocation") {
   const test::Folder folder("fovea-sentiment-load");
   const auto good = saved(folder, "bilstm");
   for (const char* key : {"embed", "hidden", "layers"}) {

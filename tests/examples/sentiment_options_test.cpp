@@ -2,9 +2,7 @@
 #include "options.h"
 #include "options_walk.h"
 
-TEST_CASE("sentiment: every numeric option refuses what is not in its range") {
-  walk::check_numbers<Options>(18);
-}
+TEST_CASE("sentiment: every numeric option checks its range") { walk::check_numbers<Options>(18); }
 
 TEST_CASE("sentiment: every option in every mode") {
   const std::vector<walk::Mode> modes{{'D', {}},  // a bag of words

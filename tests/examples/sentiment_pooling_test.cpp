@@ -1,4 +1,4 @@
-// The sentiment program's poolings against their formulas, and the names of its models.
+// The poolings of sentiment against their formulas, and the parsing of model names.
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -20,14 +20,14 @@ constexpr std::int64_t C = 6;
 constexpr PoolBy everything[] = {PoolBy::last, PoolBy::mean, PoolBy::max, PoolBy::additive,
                                  PoolBy::dot};
 
-// All numbers below 0: a padding of zeros would win every maximum.
+// All values are below 0, so that zeros of padding would be the maximum.
 Ragged negative_states() {
   Rng rng(3);
   const RaggedIndex index({4, 0, 1, 3});
   return {neg(abs(randn({index.total(), C}, rng))), index};
 }
 
-// By the formula, of one sentence's states (T, C), T > 0.
+// The formula, for one sentence's states (T, C), T > 0.
 Tensor expected(Pooling& pool, const Tensor& x) {
   const std::int64_t T = x.dim(0);
   const auto mixed = [&](const Tensor& scores) {  // (T)
@@ -52,7 +52,7 @@ double total_of(const Tensor& x) { return sum(abs(x)).item<double>(); }
 
 }  // namespace
 
-TEST_CASE("each pooling is its formula, sentence by sentence, and zeros where there are no words") {
+TEST_CASE("each pooling equals its formula for each sentence, and is zero for empty sentences") {
   const Ragged x = negative_states();
   Rng rng(4);
   for (const PoolBy by : everything) {
@@ -69,7 +69,7 @@ TEST_CASE("each pooling is its formula, sentence by sentence, and zeros where th
   }
 }
 
-TEST_CASE("every word that counts and every parameter gets a gradient, and none is NaN") {
+TEST_CASE("all used words and parameters get gradients, without NaN") {
   Rng rng(5);
   for (const PoolBy by : everything) {
     CAPTURE(static_cast<int>(by));
@@ -86,7 +86,7 @@ TEST_CASE("every word that counts and every parameter gets a gradient, and none 
   }
 }
 
-TEST_CASE("last is where a net's directions end, its own last states") {
+TEST_CASE("last pooling equals the final states of both directions") {
   Rng rng(6);
   for (const bool bidirectional : {false, true}) {
     const std::int64_t D = bidirectional ? 2 : 1, H = C / D;
@@ -98,7 +98,7 @@ TEST_CASE("last is where a net's directions end, its own last states") {
   }
 }
 
-TEST_CASE("weights are shown: sums of 1, zeros behind short sentences") {
+TEST_CASE("weights are returned: sums of 1, zeros at padding") {
   const Ragged x = negative_states();
   Rng rng(7);
   for (const PoolBy by : {PoolBy::additive, PoolBy::dot}) {
@@ -113,29 +113,29 @@ TEST_CASE("weights are shown: sums of 1, zeros behind short sentences") {
   CHECK(!none.defined());
 }
 
-TEST_CASE("names of models are taken apart") {
+TEST_CASE("parsing of model names") {
   for (const char* plain : {"bow", "rnn", "lstm", "selfattention", "transformer"}) {
-    CHECK(parts_of(plain).behind == Behind::nothing);
+    CHECK(parts_of(plain).head == Head::none);
     CHECK(!parts_of(plain).bidirectional);
   }
   const ModelParts parts = parts_of("bigru+selfattention");
   CHECK(parts.base == Base::gru);
   CHECK(parts.bidirectional);
-  CHECK(parts.behind == Behind::selfattention);
+  CHECK(parts.head == Head::selfattention);
   CHECK(parts_of("birnn").recurrent());
-  CHECK(parts_of("lstm+dot").behind == Behind::dot);
-  CHECK(usual_pooling(parts_of("bilstm")) == "last");
-  CHECK(usual_pooling(parts) == "attention");
-  CHECK(usual_pooling(parts_of("selfattention")) == "attention");
-  CHECK(usual_pooling(parts_of("transformer")) == "mean");
+  CHECK(parts_of("lstm+dot").head == Head::dot);
+  CHECK(default_pooling(parts_of("bilstm")) == "last");
+  CHECK(default_pooling(parts) == "attention");
+  CHECK(default_pooling(parts_of("selfattention")) == "attention");
+  CHECK(default_pooling(parts_of("transformer")) == "mean");
   for (const char* wrong :
        {"", "bi", "bibow", "bow+dot", "bitransformer", "lstm+", "lstm+max", "lstm+dot+dot", "LSTM"})
     CHECK(message_of<ValueError>([&] {
             parts_of(wrong);
-          }).starts_with("model: there is no '" + std::string(wrong) + "': there are bow, "));
+          }).starts_with("model: '" + std::string(wrong) + "': must be bow, "));
 }
 
-TEST_CASE("poolings that a model cannot have are refused") {
+TEST_CASE("invalid poolings are an error") {
   CHECK(pool_by("gru+dot", "attention") == PoolBy::dot);
   CHECK(pool_by("gru", "attention") == PoolBy::additive);
   CHECK(pool_by("gru+selfattention", "last") == PoolBy::last);
@@ -143,9 +143,9 @@ TEST_CASE("poolings that a model cannot have are refused") {
   const auto refusal = [](const char* model, const char* pooling) {
     return message_of<ValueError>([&] { pool_by(model, pooling); });
   };
-  CHECK(refusal("lstm+dot", "mean") == "pooling: mean: lstm+dot pools by attention");
-  CHECK(refusal("lstm+additive", "last") == "pooling: last: lstm+additive pools by attention");
-  CHECK(refusal("bow", "last") == "pooling: last: bow has no last state, as recurrent models have");
-  CHECK(refusal("gru", "median") ==
-        "pooling: there is no 'median': there are last, mean, max and attention");
+  CHECK(refusal("lstm+dot", "mean") == "pooling: mean: must be attention for lstm+dot");
+  CHECK(refusal("lstm+additive", "last") == "pooling: last: must be attention for lstm+additive");
+  CHECK(refusal("bow", "last") ==
+        "pooling: last: must be mean, max or attention for bow, which has no last state");
+  CHECK(refusal("gru", "median") == "pooling: 'median': must be last, mean, max or attention");
 }

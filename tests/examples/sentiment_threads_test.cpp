@@ -1,5 +1,5 @@
-// Whole training steps of the program sentiment, by its own code: the same bits for any number of
-// threads, in everything that a checkpoint holds.
+// Training steps with the code of sentiment: the complete checkpoint has the same bits for any
+// number of threads.
 #include <fovea/core/random.h>
 #include <fovea/tests/support/thread_bits.h>
 
@@ -12,10 +12,10 @@ namespace {
 #ifdef FOVEA_SANITIZED
 constexpr std::int64_t reviews = 24, width = 16;
 #else
-constexpr std::int64_t reviews = 128, width = 96;  // so much that the kernels split their work
+constexpr std::int64_t reviews = 128, width = 96;  // large enough for the kernels to use threads
 #endif
 
-Reviews made_up_reviews(std::int64_t count, Rng& rng) {
+Reviews random_reviews(std::int64_t count, Rng& rng) {
   Reviews all;
   for (std::int64_t i = 0; i < count; ++i) {
     std::string text = "w0";
@@ -26,12 +26,12 @@ Reviews made_up_reviews(std::int64_t count, Rng& rng) {
   return all;
 }
 
-// Two batches, and then a validation.
-void check(const std::string& model) {
-  CAPTURE(model);
+// Two batches, then a validation.
+void check(const std::string& name) {
+  CAPTURE(name);
   const test::Folder folder("fovea-sentiment-threads");
   Options o;
-  o.model.model = model;
+  o.model.model = name;
   o.model.embed = o.model.hidden = width;
   o.model.heads = 4;
   o.model.dropout = 0.2;
@@ -43,14 +43,14 @@ void check(const std::string& model) {
   fill_defaults(o);
   Rng text(3);
   Corpus corpus;
-  corpus.train = made_up_reviews(reviews, text);
-  corpus.validation = made_up_reviews(16, text);
+  corpus.train = random_reviews(reviews, text);
+  corpus.validation = random_reviews(16, text);
   const nn::data::Vocab vocab = vocab_of(corpus.train, o);
   const Examples examples(vocab, corpus.train, o.model.bigrams);
   test::check_same_for_any_threads([&] {
     Rng rng(5);
-    Critic critic(vocab, o, rng);
-    const optim::TrainingResult result = teach(critic, corpus, examples, o, rng);
+    SentimentModel model(vocab, o, rng);
+    const optim::TrainingResult result = train_model(model, corpus, examples, o, rng);
     NamedTensors left = test::checkpoint(o.last());
     append(left, "result", test::figures(result));
     return left;
@@ -59,14 +59,14 @@ void check(const std::string& model) {
 
 }  // namespace
 
-TEST_CASE("sentiment: recurrent models train alike on any threads") {
+TEST_CASE("sentiment: recurrent models do not depend on threads") {
   for (const char* model : {"rnn", "gru", "lstm", "birnn", "bigru", "bilstm"}) check(model);
 }
 
-TEST_CASE("sentiment: attention behind a recurrent net, on any threads") {
+TEST_CASE("sentiment: attention after a recurrent net does not depend on threads") {
   for (const char* model : {"bilstm+additive", "gru+dot", "bigru+selfattention"}) check(model);
 }
 
-TEST_CASE("sentiment: models without a recurrent net train alike on any threads") {
+TEST_CASE("sentiment: models without recurrence do not depend on threads") {
   for (const char* model : {"bow", "selfattention", "transformer"}) check(model);
 }

@@ -1,5 +1,5 @@
-# What the tests of the programs have in common: they say `program=$1; . support.sh` and then run in
-# a new folder that goes away at the end.
+# Shared by the tests of the programs, which run `program=$1; . support.sh`. The tests run in a
+# temporary directory that is removed at the end.
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -12,13 +12,13 @@ fail() {
   exit 1
 }
 
-contains() { grep -qF -e "$2" "$1" || fail "$1 lacks '$2'"; }
-lacks() { ! grep -qF -e "$2" "$1" || fail "$1 has '$2'"; }
+contains() { grep -qF -e "$2" "$1" || fail "$1 does not contain '$2'"; }
+lacks() { ! grep -qF -e "$2" "$1" || fail "$1 contains '$2'"; }
 
 # works ARGUMENT...: standard output goes to `output`, standard error to `messages`.
 works() { "$program" "$@" >output 2>messages || fail "exit code $? of: $*"; }
 
-# refuses CODE TEXT ARGUMENT...: ends with that exit code and a message that has the text.
+# refuses CODE TEXT ARGUMENT...: exits with that code and a message that contains the text.
 refuses() {
   wanted=$1 text=$2
   shift 2
@@ -28,11 +28,11 @@ refuses() {
   contains messages "$text"
 }
 
-# stays_below KIB ARGUMENT...: works, and never has more resident memory (Linux). A process that
-# exceeds it is ended at once.
+# stays_below KIB ARGUMENT...: works, with a limit on resident memory (Linux). A process that
+# exceeds it is killed.
 stays_below() {
   most=$1
-  [ -z "${FOVEA_SANITIZED-}" ] || most=$((3 * most))  # shadow memory, and what was freed is kept
+  [ -z "${FOVEA_SANITIZED-}" ] || most=$((3 * most))  # shadow memory and quarantined blocks
   shift
   "$program" "$@" >output 2>messages &
   process=$!
@@ -51,10 +51,10 @@ same_file() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 lines_of() { wc -l <"$1" | tr -d ' '; }
 has_lines() { [ "$(lines_of "$1")" = "$2" ] || fail "$1 has $(lines_of "$1") lines, not $2"; }
 
-# start ARGUMENT...: in the background, as $process, until the first validation is there. (The first
-# line is about the data, before the handlers are set.) A shell's background jobs ignore Ctrl-C.
+# start ARGUMENT...: in the background, as $process, until the first validation. (The first message
+# is printed before the handlers are set.) A shell's background jobs ignore Ctrl-C by default.
 start() {
-  : >messages  # it still has the validations of the run before
+  : >messages  # contains the validations of the previous run
   env --default-signal=INT "$program" "$@" >output 2>messages &
   process=$!
   until grep -q 'validation' messages; do
@@ -76,17 +76,17 @@ ended_by() {
 
 interrupt() { ended_by INT 130 "$@"; }
 
-# signals_save ARGUMENT...: a training that is ended by a signal goes on to the file of one that is
-# not, and a signal that is ignored, as by nohup, ends nothing.
+# signals_save ARGUMENT...: a training ended by a signal and resumed writes the same file as an
+# uninterrupted one, and an ignored signal (as with nohup) does not end a training.
 signals_save() {
   works "$@" --save undisturbed.st
   for ending in 'TERM 143' 'HUP 129' 'INT 130'; do
     name=${ending% *}.st
     ended_by $ending "$@" --save $name
-    contains messages "To go on:"
+    contains messages "To resume:"
     [ ! -e .fovea-$name.lock ] || fail "left .fovea-$name.lock"
     command=$(tail -n 1 messages)
-    eval "$command" >output 2>messages || fail "the command to go on: $command"
+    eval "$command" >output 2>messages || fail "the resume command: $command"
     same_file undisturbed.st $name
   done
   (
@@ -98,8 +98,8 @@ signals_save() {
   same_file undisturbed.st ignored.st
 }
 
-# trainings_share_a_name ARGUMENT...: a second one at the same time is refused; one after the other
-# they keep all models.
+# trainings_share_a_name ARGUMENT...: two at the same time are an error; one after the other, all
+# models are kept under different names.
 trainings_share_a_name() {
   start "$@" --save shared.st
   first=$process
@@ -111,7 +111,7 @@ trainings_share_a_name() {
   for n in '' .2 .3; do
     cp shared.st copy$n.st
     works "$@" --save shared.st
-    contains messages "shared.st of an earlier training is now"
+    contains messages "shared.st of an earlier training to"
     same_file shared.st.old$n copy$n.st
     [ -f shared.st.last.old$n ] || fail "no shared.st.last.old$n"
   done
@@ -125,8 +125,8 @@ write_bytes() {
 
 without_checksums() { LC_ALL=C sed 's/fovea\.xxh64/fovea.other/g'; }
 
-# damaged_models_are_refused MODEL ARGUMENT...: --load refuses a flipped bit, and NaN and infinite
-# weights, also in a file that has no checksums.
+# damaged_models_are_refused MODEL ARGUMENT...: errors of --load for a flipped bit, and for NaN and infinite
+# weights, also in a file without checksums.
 damaged_models_are_refused() {
   model=$1
   shift
@@ -143,7 +143,7 @@ damaged_models_are_refused() {
   done
 }
 
-# has_profile FILE: the trace, and in `messages` the table of the last run.
+# has_profile FILE: checks the trace, and the table of the last run in `messages`.
 has_profile() {
   contains "$1" '"ph":"X"'
   contains "$1" '"module":'

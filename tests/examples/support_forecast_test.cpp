@@ -1,4 +1,4 @@
-// Which batches are rehearsed, and what is said to those whose training does not fit.
+// The batches of the dry run, and the error if a training does not fit into memory.
 #include <fovea/core/error.h>
 #include <fovea/core/random.h>
 #include <fovea/examples/support/forecast.h>
@@ -15,7 +15,7 @@ using fovea::test::message_of;
 
 namespace {
 
-// 4 MB of everything but activations; its peak is in the backward.
+// 4 MB without activations; the peak is in backward.
 CostLedger some_cost() {
   return {.parameters = 250'000,
           .parameter_bytes = 1'000'000,
@@ -31,7 +31,7 @@ std::vector<support::Choice> no_choices(std::int64_t) { return {}; }
 
 }  // namespace
 
-TEST_CASE("the batches with the longest sides are among those that are rehearsed") {
+TEST_CASE("the batches with the longest sides are among those that are dry-run") {
   std::vector<data::PairLength> lengths(1000, {.target = 5, .source = 5});
   lengths[123].target = 50;
   lengths[456].source = 70;
@@ -39,10 +39,10 @@ TEST_CASE("the batches with the longest sides are among those that are rehearsed
   const auto found = support::largest_batches(lengths, options, 4);
   CHECK(found.size() <= 12);
   bool has_target = false, has_source = false;
-  for (const support::BatchPlace& place : found) {
-    CHECK((place.epoch >= 0 && place.epoch < 4));
-    const auto batches = data::bucketed_batches(lengths, place.epoch, options);
-    for (const std::int64_t row : batches.at(static_cast<std::size_t>(place.batch)))
+  for (const support::BatchIndex& index : found) {
+    CHECK((index.epoch >= 0 && index.epoch < 4));
+    const auto batches = data::bucketed_batches(lengths, index.epoch, options);
+    for (const std::int64_t row : batches.at(static_cast<std::size_t>(index.batch)))
       has_target |= row == 123, has_source |= row == 456;
   }
   CHECK(has_target);
@@ -54,15 +54,15 @@ TEST_CASE("short sequences in large batches are among them too") {
   lengths.resize(80, {.target = 40, .source = 40});
   const data::BucketOptions options{.batch_size = 1000, .max_tokens = 200};
   std::size_t largest = 0;
-  for (const support::BatchPlace& place : support::largest_batches(lengths, options, 1))
-    largest = std::max(largest, data::bucketed_batches(lengths, place.epoch, options)
-                                    .at(static_cast<std::size_t>(place.batch))
+  for (const support::BatchIndex& index : support::largest_batches(lengths, options, 1))
+    largest = std::max(largest, data::bucketed_batches(lengths, index.epoch, options)
+                                    .at(static_cast<std::size_t>(index.batch))
                                     .size());
   CHECK(largest > 20);
 }
 
-TEST_CASE("a batch that is largest in nothing alone may be the dearest") {
-  // One a batch. The last has neither the most source, nor target, nor both, nor their product.
+TEST_CASE("the most expensive batch may not be the largest by any single measure") {
+  // One sequence per batch. The last is not the largest by source, target, sum or product.
   const std::vector<data::PairLength> lengths{{.target = 20, .source = 200},
                                               {.target = 100, .source = 10},
                                               {.target = 60, .source = 150},
@@ -70,12 +70,12 @@ TEST_CASE("a batch that is largest in nothing alone may be the dearest") {
   const data::BucketOptions options{.batch_size = 1};
   const auto batches = data::bucketed_batches(lengths, 0, options);
   bool has_last = false;
-  for (const support::BatchPlace& place : support::largest_batches(lengths, options, 1))
-    has_last |= batches.at(static_cast<std::size_t>(place.batch))[0] == 3;
+  for (const support::BatchIndex& index : support::largest_batches(lengths, options, 1))
+    has_last |= batches.at(static_cast<std::size_t>(index.batch))[0] == 3;
   CHECK(has_last);
 }
 
-TEST_CASE("whatever a token of either side takes, the dearest batch is nearly found") {
+TEST_CASE("nearly the most expensive batch is found for any cost per source and target token") {
   fovea::Rng rng(5);
   std::vector<data::PairLength> lengths;
   for (int i = 0; i < 3000; ++i)
@@ -96,16 +96,16 @@ TEST_CASE("whatever a token of either side takes, the dearest batch is nearly fo
     for (const std::int64_t epoch : {0, 1})
       for (const data::Ids& rows : data::bucketed_batches(lengths, epoch, options))
         most = std::max(most, cost_of(rows));
-    for (const support::BatchPlace& place : found)
+    for (const support::BatchIndex& index : found)
       most_found =
-          std::max(most_found, cost_of(data::bucketed_batches(lengths, place.epoch, options)
-                                           .at(static_cast<std::size_t>(place.batch))));
+          std::max(most_found, cost_of(data::bucketed_batches(lengths, index.epoch, options)
+                                           .at(static_cast<std::size_t>(index.batch))));
     CAPTURE(target_costs);
     CHECK(most_found >= 0.98 * most);
   }
 }
 
-TEST_CASE("no epoch at all: the first is looked at") {
+TEST_CASE("no epochs: the first is examined") {
   const std::vector<data::PairLength> lengths(5, {.target = 2, .source = 2});
   CHECK(support::largest_batches(lengths, {}, 0).size() == 1);
 }
@@ -130,36 +130,36 @@ TEST_CASE("a number is halved until it fits") {
   CHECK(support::halved("--batch", 0, 5, tenfold).empty());
 }
 
-TEST_CASE("a refusal tells what is needed, what is there and what could be done") {
+TEST_CASE("the error has the required memory, the limit and the alternatives") {
   const auto choices = [](std::int64_t limit) -> std::vector<support::Choice> {
     CHECK(limit == 8'000'000);
     return {{"--batch 8", 7'900'000}, {"--hidden 1", 8'100'000}};
   };
   CHECK(message_of<fovea::ValueError>(
             [&] { support::may_train(some_cost(), {.limit = 8'000'000}, choices); }) ==
-        "memory: training takes 10.5 MB in the backward of its largest batch (1.00 MB parameters, "
-        "1.00 MB gradients, 2.00 MB optimizer state, 6.00 MB saved for the backward), and "
-        "--memory-limit is 8.00 MB: it must fit\n"
-        "What would take less:\n"
+        "memory: training needs 10.5 MB in the backward of its largest batch (1.00 MB parameters, "
+        "1.00 MB gradients, 2.00 MB optimizer state, 6.00 MB saved for backward), but "
+        "--memory-limit is 8.00 MB\n"
+        "Settings that need less memory:\n"
         "  --batch 8                7.90 MB\n"
-        "  --hidden 1               8.10 MB: still too much");
+        "  --hidden 1               8.10 MB: still too large");
 }
 
-TEST_CASE("the limit itself still fits, and the machine's own is asked where none is given") {
+TEST_CASE("the limit itself fits, and the default is the available memory") {
   CHECK(support::may_train(some_cost(), {.limit = 10'500'000}, no_choices));
   CHECK_THROWS_AS(support::may_train(some_cost(), {.limit = 10'499'999}, no_choices),
                   fovea::ValueError);
   CHECK(support::available_memory() > 0);
-  CHECK(support::room_for_tensors(964'000'000) == 800'000'000);
-  CHECK(support::room_for_tensors(1'000'000) == 1);
+  CHECK(support::bytes_for_tensors(964'000'000) == 800'000'000);
+  CHECK(support::bytes_for_tensors(1'000'000) == 1);
   CostLedger giant = some_cost();
   giant.backward_peak_bytes = std::int64_t{1} << 60;
   const std::string message =
       message_of<fovea::ValueError>([&] { support::may_train(giant, {}, no_choices); });
-  CHECK(message.find("and the machine has room for ") != std::string::npos);
+  CHECK(message.find("but the available memory is ") != std::string::npos);
 }
 
-TEST_CASE("--dry-run shows the ledger and trains nothing, and what does not fit is refused") {
+TEST_CASE("--dry-run prints the ledger and does not train; error if training does not fit") {
   const auto shown = [](const support::MemoryOptions& options, bool& trains) {
     const std::ostringstream text;
     std::streambuf* before = std::cout.rdbuf(text.rdbuf());
@@ -181,13 +181,13 @@ TEST_CASE("--dry-run shows the ledger and trains nothing, and what does not fit 
   CHECK(trains);
   text = shown({.dry_run = true, .limit = 8'000'000}, trains);
   CHECK(text.find(some_cost().table()) != std::string::npos);
-  CHECK(text.find("--memory-limit is 8.00 MB: it must fit") != std::string::npos);
+  CHECK(text.find("but --memory-limit is 8.00 MB") != std::string::npos);
 }
 
-TEST_CASE("a validation may be what does not fit") {
+TEST_CASE("a validation may exceed the limit") {
   CostLedger cost = some_cost();
   cost.validation_peak_bytes = 20'000'000;
   CHECK(message_of<fovea::ValueError>([&] {
           support::may_train(cost, {.limit = 15'000'000}, no_choices);
-        }).find("takes 20.0 MB in a validation (") != std::string::npos);
+        }).find("needs 20.0 MB in a validation (") != std::string::npos);
 }

@@ -1,4 +1,4 @@
-// What the programs print about files, on a terminal.
+// Messages about files, on a terminal.
 #include <fovea/examples/support/training.h>
 #include <fovea/tests/support/thread_bits.h>
 
@@ -14,7 +14,7 @@
 
 namespace {
 
-// What f writes to std::cerr while standard error is a terminal.
+// The text that f writes to std::cerr while standard error is a terminal.
 template <class F>
 std::string on_terminal(const F& f) {
   const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY), before = ::dup(STDERR_FILENO);
@@ -32,18 +32,18 @@ std::string on_terminal(const F& f) {
 
 }  // namespace
 
-TEST_CASE("messages: names of files send no control characters to a terminal") {
+TEST_CASE("messages: file names print no control characters to a terminal") {
   const std::string name = "a\033[2Jb";
-  CHECK(on_terminal([&] { support::say_written(name, "it"); }) == "wrote a␛[2Jb: it\n");
+  CHECK(on_terminal([&] { support::print_written(name, "it"); }) == "wrote a␛[2Jb: it\n");
   const std::string text =
-      on_terminal([&] { support::say_how_to_go_on(3, name, "program --save " + name); });
+      on_terminal([&] { support::print_resume_command(3, name, "program --save " + name); });
   CHECK(text ==
-        "\ninterrupted after step 3; a␛[2Jb has all of it. To go on:\n  program --save "
+        "\ninterrupted after step 3; saved to a␛[2Jb. To resume:\n  program --save "
         "a␛[2Jb\n");
   const fovea::test::Folder folder("fovea-messages");
   const auto model = folder / name;
   std::ofstream(model) << "model";
-  const std::string renamed = on_terminal([&] { support::keep_earlier(model, ""); });
+  const std::string renamed = on_terminal([&] { support::rename_earlier(model, ""); });
   CHECK(renamed.find("a␛[2Jb.old\n") != std::string::npos);
   CHECK(renamed.find('\033') == std::string::npos);
 }

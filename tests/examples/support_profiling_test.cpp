@@ -1,4 +1,4 @@
-// The option --profile: which steps are watched, and that it spoils neither figures nor a training.
+// The option --profile: the profiled steps, and that it changes neither metrics nor the training.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/storage.h>
 #include <fovea/examples/support/profiling.h>
@@ -15,7 +15,7 @@ using support::Profiling;
 
 namespace {
 
-// What is written to standard error meanwhile.
+// The text that f writes to standard error.
 template <class F>
 std::string messages_of(const F& f) {
   const std::ostringstream text;
@@ -25,7 +25,7 @@ std::string messages_of(const F& f) {
   return text.str();
 }
 
-// Steps of one exp each, with a validation of a hundred tanh after every tenth.
+// Steps of one exp each, and a validation of a hundred tanh after every ten steps.
 void train(Profiling& profiling, std::int64_t steps) {
   const fovea::Tensor x = fovea::ones({3});
   const optim::TrainingTask task = profiling.watch(
@@ -43,7 +43,7 @@ void train(Profiling& profiling, std::int64_t steps) {
 
 }  // namespace
 
-TEST_CASE("twenty steps behind the first five, without validations") {
+TEST_CASE("twenty steps after the first five, without validations") {
   const fovea::test::Folder folder("support_profiling");
   const std::filesystem::path trace = folder / "trace.json";
   const std::string text = messages_of([&] {
@@ -66,7 +66,7 @@ TEST_CASE(
     train(profiling, 3);
     profiling.finish();
   });
-  CHECK(few.find("nothing to show: 3 steps were made") != std::string::npos);
+  CHECK(few.find("no profile: 3 steps were run") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists("trace.json"));
   const std::string unwritten = messages_of([] {
     Profiling profiling("/no/such/folder/trace.json");
@@ -87,7 +87,7 @@ TEST_CASE("the peak of memory is the training's own") {
   CHECK(fovea::memory_stats().peak_bytes < before + (1 << 20));
 }
 
-TEST_CASE("without a path nothing is watched") {
+TEST_CASE("no profile without a path") {
   const std::string text = messages_of([] {
     Profiling profiling("");
     train(profiling, 30);

@@ -1,4 +1,4 @@
-// What translate foretells of each of its models is what their trainings take.
+// The memory forecasts of translate equal the memory measured in its trainings.
 #include <fovea/core/random.h>
 #include <fovea/core/threads.h>
 #include <fovea/nn/seq2seq.h>
@@ -10,7 +10,7 @@ namespace data = fovea::nn::data;
 
 namespace {
 
-// Pairs of random words, of `shortest` to `longest`.
+// Pairs of random words, with lengths from `shortest` to `longest`.
 data::ParallelText random_pairs(std::int64_t count, std::int64_t longest, fovea::Rng& rng,
                                 std::int64_t shortest = 1) {
   data::ParallelText text;
@@ -49,23 +49,23 @@ Options small_options(std::int64_t batch) {
   return o;
 }
 
-// Two batch sizes, each with short and with long sentences, in five batches of which one is
-// largest.
+// Two batch sizes, each with short and with long sentences, in five batches, one of them largest.
 void check_model(const std::string& name, const std::function<void(Options&)>& change) {
   for (const std::int64_t batch : {6, 24})
     for (const std::int64_t longest : {5, 25}) {
       Options o = small_options(batch);
       change(o);
       const Corpus corpus = random_corpus(5 * batch, longest);
-      const Speller speller(corpus, o);
-      Pairs pairs(speller, corpus.train);
+      const Tokenizer tokenizer(corpus, o);
+      Pairs pairs(tokenizer, corpus.train);
       if (o.guided_weight > 0 && !o.guided_alignment.empty())
         pairs.links.assign(corpus.train.source.size(), Links{{0, 0}});
       fovea::set_num_threads(o.threads);
-      const auto cost = forecast(speller, corpus, pairs, o);
+      const auto cost = forecast(tokenizer, corpus, pairs, o);
       fovea::Rng rng(1);
-      Translator translator(speller, o, rng);
-      const std::int64_t measured = peak_of([&] { teach(translator, corpus, pairs, o, rng); });
+      Translator translator(tokenizer, o, rng);
+      const std::int64_t measured =
+          peak_of([&] { train_model(translator, corpus, pairs, o, rng); });
       const std::string what = fmt::format("{}, batch {}, up to {} words", name, batch, longest);
       if (cost.peak_bytes() == cost.step_peak_bytes()) {
         check_forecast(what, cost, measured);
@@ -81,12 +81,12 @@ void check_model(const std::string& name, const std::function<void(Options&)>& c
 
 }  // namespace
 
-TEST_CASE("every attention of the rnn, and none") {
+TEST_CASE("every attention mechanism of the rnn, and none") {
   for (const std::string& name : fovea::nn::attention_names())
     check_model(name, [&](Options& o) { o.attention = name; });
 }
 
-TEST_CASE("what an rnn can be asked for besides") {
+TEST_CASE("other options of an rnn") {
   check_model("coverage", [](Options& o) { o.coverage = true, o.coverage_loss = 0.1; });
   check_model("input feeding", [](Options& o) { o.input_feeding = true; });
   check_model("feeding multihead",
@@ -108,25 +108,26 @@ TEST_CASE("a transformer") {
   });
 }
 
-TEST_CASE("where validation takes most") {
+TEST_CASE("validation needs most memory") {
   for (const char* model : {"transformer", "rnn"}) {
     Options o = small_options(2);
     o.model = model;
     Corpus corpus = random_corpus(4, 3);
     fovea::Rng rng(8);
     corpus.validation = random_pairs(150, 60, rng, 60);  // full batches of the longest
-    const Speller speller(corpus, o);
-    const Pairs pairs(speller, corpus.train);
+    const Tokenizer tokenizer(corpus, o);
+    const Pairs pairs(tokenizer, corpus.train);
     fovea::set_num_threads(o.threads);
-    const auto cost = forecast(speller, corpus, pairs, o);
+    const auto cost = forecast(tokenizer, corpus, pairs, o);
     CHECK(cost.validation_peak_bytes > cost.step_peak_bytes());
     fovea::Rng start(1);
-    Translator translator(speller, o, start);
-    // What is searched for may end early, and is then less than the forecast. The rnn's never ends
-    // here; the transformer's read-out is tied and has no bias: its forecast is a bound.
+    Translator translator(tokenizer, o, start);
+    // A search may end early and then needs less than the forecast. The rnn's search never does
+    // here; the transformer's may (tied output layer without bias), so its forecast is a bound.
     for (auto& [name, parameter] : translator.model().module().parameters())
       if (name == "output.bias") parameter.mutable_data<float>()[data::Vocab::eos] = -1e4F;
-    const std::int64_t measured = peak_of([&] { teach(translator, corpus, pairs, o, start); });
+    const std::int64_t measured =
+        peak_of([&] { train_model(translator, corpus, pairs, o, start); });
     CAPTURE(model);
     CHECK(cost.peak_bytes() >= measured);
     if (o.model == "rnn") check_forecast("validation of the rnn", cost, measured);

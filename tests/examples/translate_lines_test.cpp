@@ -1,4 +1,4 @@
-// A line's translation follows from the line alone: not from its batch, its place, or padding.
+// A translation depends on its line only, not on the batch, the position or padding.
 #include <fovea/core/random.h>
 #include <fovea/nn/seq2seq.h>
 
@@ -19,8 +19,8 @@ std::string line_of(std::int64_t words, Rng& rng) {
   return line;
 }
 
-// A few lines of every length up to 12, some of which have words that are in no vocabulary; blank
-// ones; and long ones.
+// Some lines of every length up to 12, some of them with out-of-vocabulary words; blank lines; and
+// long lines.
 std::vector<std::string> mixed_lines() {
   Rng rng(3);
   std::vector<std::string> lines{"", "   ", "\t"};
@@ -32,7 +32,7 @@ std::vector<std::string> mixed_lines() {
   return lines;
 }
 
-Speller small_speller(const Options& o) {
+Tokenizer small_tokenizer(const Options& o) {
   Corpus corpus;
   for (int i = 0; i < 40; ++i) {
     corpus.train.source.push_back(fmt::format("w{}", i));
@@ -53,7 +53,7 @@ Translator translator_of(const std::string& model, const std::string& attention,
   o.input_feeding = attention == "dot";
   fill_defaults(o);
   static Rng rng(seed);
-  return {small_speller(o), o, rng};
+  return {small_tokenizer(o), o, rng};
 }
 
 bool same(const std::vector<Translation>& a, const std::vector<Translation>& b) {
@@ -62,7 +62,7 @@ bool same(const std::vector<Translation>& a, const std::vector<Translation>& b) 
   });
 }
 
-// All lines together, in the other order, half of them, and each alone.
+// All lines together, in reverse order, half of them, and each line separately.
 void check_alone(const Translator& translator, const SearchOptions& search) {
   const std::vector<std::string> lines = mixed_lines();
   const auto together = translator.translate(lines, search);
@@ -98,7 +98,7 @@ void check_aligned_alone(const Translator& translator) {
 
 }  // namespace
 
-TEST_CASE("translate: a recurrent model's lines alone and in any batch") {
+TEST_CASE("translate: a recurrent model's lines separately and in batches") {
   for (const std::string& attention : nn::attention_names()) {
     CAPTURE(attention);
     const Translator translator = translator_of("rnn", attention, 1);
@@ -108,14 +108,14 @@ TEST_CASE("translate: a recurrent model's lines alone and in any batch") {
   }
 }
 
-TEST_CASE("translate: a transformer's lines alone and in any batch") {
+TEST_CASE("translate: a transformer's lines separately and in batches") {
   const Translator translator = translator_of("transformer", "additive", 1);
   check_alone(translator, {.beam = 1});
   check_alone(translator, {.beam = 5, .length_penalty = 0.5, .n_best = 2});
   check_aligned_alone(translator);
 }
 
-TEST_CASE("translate: an ensemble's lines alone and in any batch") {
+TEST_CASE("translate: an ensemble's lines separately and in batches") {
   const auto folder = std::filesystem::temp_directory_path();
   const auto path = folder / fmt::format("fovea-lines-{}.safetensors", getpid());
   Translator translator = translator_of("rnn", "general", 1);
@@ -127,7 +127,7 @@ TEST_CASE("translate: an ensemble's lines alone and in any batch") {
   check_aligned_alone(translator);
 }
 
-TEST_CASE("translate: --max-length bounds what is read and what is written") {
+TEST_CASE("translate: --max-length limits source and target") {
   Rng rng(5);
   const std::string line = line_of(40, rng);
   std::string begin = line;
@@ -147,7 +147,7 @@ TEST_CASE("translate: --max-length bounds what is read and what is written") {
   }
 }
 
-TEST_CASE("translate: batches have lines of one length") {
+TEST_CASE("translate: batches have lines of equal length") {
   std::vector<std::int64_t> lengths(100, 4);
   lengths[7] = 900;
   lengths[30] = 60;

@@ -1,4 +1,4 @@
-// What translate says about checkpoints that no translate wrote.
+// Errors of translate for invalid checkpoints.
 #include <fovea/core/random.h>
 #include <fovea/tests/support/thread_bits.h>
 
@@ -30,7 +30,7 @@ Options small_options(const std::string& model) {
 
 std::filesystem::path saved(const test::Folder& folder, const Options& o) {
   Rng rng(1);
-  const Translator translator(Speller(small_corpus(), o), o, rng);
+  const Translator translator(Tokenizer(small_corpus(), o), o, rng);
   translator.save(folder / "good.safetensors");
   return folder / "good.safetensors";
 }
@@ -64,7 +64,7 @@ TEST_CASE("translate: hostile options of a transformer") {
                          load);
 }
 
-TEST_CASE("translate: sizes in range that are not those of the tensors are found without memory") {
+TEST_CASE("translate: sizes in range that differ from the tensors are found without allocation") {
   const test::Folder folder("fovea-translate-load");
   const auto bad = folder / "bad.safetensors";
   const auto good = saved(folder, small_options("transformer"));
@@ -80,7 +80,7 @@ TEST_CASE("translate: sizes in range that are not those of the tensors are found
   CHECK(with("heads", 5).find("5") != std::string::npos);
 }
 
-TEST_CASE("translate: what is no regular file is not read") {
+TEST_CASE("translate: only regular files are read") {
   CHECK(test::message_of<Error>([] { load("/dev/zero"); }) ==
         "load: /dev/zero: must be a regular file");
   CHECK(test::message_of<Error>([] { load("/tmp"); }) == "load: /tmp: must be a regular file");

@@ -2,9 +2,7 @@
 #include "options.h"
 #include "options_walk.h"
 
-TEST_CASE("translate: every numeric option refuses what is not in its range") {
-  walk::check_numbers<Options>(25);
-}
+TEST_CASE("translate: every numeric option checks its range") { walk::check_numbers<Options>(25); }
 
 TEST_CASE("translate: every option in every mode") {
   const std::vector<walk::Mode> modes{
@@ -16,7 +14,7 @@ TEST_CASE("translate: every option in every mode") {
       {'G', {"--guided-alignment", "g"}},
       {'Y', {"--dry-run"}},
       {'S', {"--smoke"}},
-      {'L', {"--load", "x"}},  // measured
+      {'L', {"--load", "x"}},  // evaluated
       {'X', {"--load", "x", "--text", "a"}},
       {'B', {"--load", "x", "--text", "a", "--beam", "1"}},
       {'I', {"--load", "x", "--input", "i"}},
@@ -85,18 +83,18 @@ TEST_CASE("translate: every option in every mode") {
   walk::check_modes<Options>(modes, table);
 }
 
-TEST_CASE("translate: pairs of options of which one is enough") {
+TEST_CASE("translate: invalid combinations of options") {
   using walk::refusal;
   CHECK(refusal<Options>({"--data", "d", "--bpe", "c", "--bpe-merges", "5"}) ==
         "--bpe-merges: only without --bpe");
   CHECK(refusal<Options>({"--batch", "5", "--batch-tokens", "50"}) ==
         "--batch-tokens: only without --batch");
   CHECK(refusal<Options>({"--load", "a", "--load", "b", "--report", "r"}) ==
-        "--report: with one --load only: it shows one model");
+        "--report: only with one --load: it shows one model");
   CHECK(refusal<Options>({"--load", "a", "--load", "b", "--heatmap", "r"}) == "");
-  CHECK(refusal<Options>({"--load", "", "--text", "a"}) == "--load: '': must be a name");
+  CHECK(refusal<Options>({"--load", "", "--text", "a"}) == "--load: '': must be a file name");
   CHECK(refusal<Options>({"--load", "a", "--text", "a", "--n-best", "3", "--beam", "2"}) ==
-        "--n-best 3 needs a --beam of at least that");
+        "--n-best 3: must be at most --beam 2");
   CHECK(refusal<Options>({"--schedule", "linear"}) ==
         "--schedule: 'linear': must be one of cosine, inverse-sqrt");
 }

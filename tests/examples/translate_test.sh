@@ -1,11 +1,11 @@
 #!/bin/sh
-# translate_test.sh PROGRAM: uses examples/translate as its readers do, on trainings of a second.
+# translate_test.sh PROGRAM: uses examples/translate as users do, with trainings of about a second.
 set -eu
 
 program=$1
 . "$(dirname "$0")/support.sh"
 
-dates_are_learned() {
+train_on_dates() {
   works --max-seconds 1 --log log.csv --json figures.json --profile trace.json
   has_profile trace.json
   contains messages 'validation exact_match'
@@ -14,7 +14,7 @@ dates_are_learned() {
   contains messages 'wrote dates.safetensors'
   contains output 'test exact_match'
   [ "$(grep -c '→.*-.*-' output)" -ge 10 ] || fail 'fewer than ten translations'
-  contains output 'Where it looked'
+  contains output 'Attention weights (rows'
   contains attention.svg '</svg>'
   contains curve.svg '</svg>'
   contains log.csv 'epoch,step,seconds,loss'
@@ -23,8 +23,8 @@ dates_are_learned() {
   done
 }
 
-# Blank lines, emoji, bytes that are no UTF-8, Windows' line ends, no line end at the end.
-lines_stay_lines() {
+# Blank lines, emoji, invalid UTF-8, Windows line ends, no newline at the end.
+one_output_per_line() {
   printf '3 may 1979\n\n  \n\360\237\230\200 \377\376\n5 june 1999\r\n7 july 2007' >in.txt
   works --load dates.safetensors --input in.txt --output out.txt
   has_lines out.txt 6
@@ -35,7 +35,7 @@ lines_stay_lines() {
   same_file output out.txt
   works --load dates.safetensors --text '3 may 1979' --text '' --text '5 june 1999'
   sed -n '1p;2p;5p' out.txt >chosen.txt
-  same_file output chosen.txt  # the same line gives the same translation, wherever it stands
+  same_file output chosen.txt  # a translation does not depend on the position of the line
   : >empty.txt
   works --load dates.safetensors --input empty.txt --output none.txt
   has_lines none.txt 0
@@ -48,7 +48,7 @@ several_translations_have_scores() {
   cut -f 3 output | sort -u | wc -l | grep -q 3 || fail 'not three different ones'
 }
 
-a_loaded_model_is_measured_on_the_same_dates() {
+evaluation_of_a_loaded_model() {
   works --load dates.safetensors --json loaded.json
   for figure in exact_match loss parameters; do
     grep "\"$figure\"" figures.json >trained.txt
@@ -64,7 +64,7 @@ without_attention() {
   rm -f attention.svg
   works --attention none --max-seconds 0.5
   [ ! -e attention.svg ] || fail 'attention.svg of a model without attention'
-  ! grep -q 'Where it looked' output || fail 'shows attention of a model that has none'
+  ! grep -q 'Attention weights (rows' output || fail 'shows attention of a model that has none'
   refuses 1 'without attention' --load dates-none.safetensors --text a --heatmap map.svg
   refuses 1 'without attention' --load dates-none.safetensors --text a --report map.html
   refuses 1 '--keep-unknown: ' --load dates-none.safetensors --text a --keep-unknown
@@ -72,12 +72,12 @@ without_attention() {
     --length-penalty 2
 }
 
-# A file as "fovea translate 1" was: attention is true or false, and there is one kind of model.
-older_files_are_read() {
+# A file of version "fovea translate 1": attention is true or false, and the model is recurrent.
+older_files() {
   without_checksums <dates-none.safetensors >unchecked.st
   LC_ALL=C sed 's/fovea translate 2/fovea translate 1/; s/\\"none\\"/false   /' \
     <unchecked.st >older.st
-  ! cmp -s older.st unchecked.st || fail 'the file was not made older'
+  ! cmp -s older.st unchecked.st || fail 'the file was not changed to version 1'
   works --load older.st --text '3 may 1979'
   cp output older.txt
   works --load dates-none.safetensors --text '3 may 1979'
@@ -100,7 +100,7 @@ every_mechanism_learns() {
   works --smoke --coverage --coverage-loss 0.1 --input-feeding
 }
 
-# What a decoder was made with is in its file.
+# The options of the decoder are saved in its file.
 decoders_of_other_kinds() {
   works --coverage --coverage-loss 0.1 --input-feeding --max-seconds 0.5 --json covered.json
   contains covered.json '"coverage": true'
@@ -110,7 +110,7 @@ decoders_of_other_kinds() {
   works --attention multihead --heads 2 --max-seconds 0.5 --report heads.html
   works --load dates-multihead.safetensors --text '3 may 1979' --heatmap heads.svg
   contains heads.svg '</svg>'
-  refuses 1 'attention_dim 64, num_heads 5' --attention multihead --heads 5
+  refuses 1 'attention_dim = 64: must be a multiple of num_heads = 5' --attention multihead --heads 5
   refuses 2 '--coverage: only with --attention additive' --coverage --attention dot
   refuses 2 '--attention-weights: not with --attention none' --attention none --attention-weights entmax15
   refuses 2 '--coverage-loss: not with --attention none' --attention none --coverage-loss 1
@@ -136,41 +136,41 @@ several_models_at_once() {
   contains three.json '"models": 3'
   contains three.svg '</svg>'
   has_lines three.txt 1
-  refuses 2 '--report: with one --load only' --load dates.safetensors \
+  refuses 2 '--report: only with one --load' --load dates.safetensors \
     --load dates-multihead.safetensors --text a --report x.html
 }
 
-# Ctrl-C in the middle, and going on, gives the file of a run at one go.
+# Ctrl-C and a resumed run give the same file as an uninterrupted run.
 interrupted_and_resumed() {
   works --epochs 1 --save whole.st --seed 3
   interrupt --epochs 1 --save "it's.st" --seed 3
   contains messages "--epochs 1 --save 'it'\\''s.st' --seed 3 --resume"
   command=$(tail -n 1 messages)
-  eval "$command" >output 2>messages || fail 'the command to go on'
+  eval "$command" >output 2>messages || fail 'the resume command'
   same_file whole.st "it's.st"
-  refuses 1 'is of another training: its options: seed is 3 in it, 4 here' --epochs 1 \
+  refuses 1 'belongs to another training: its options: seed is 3 in the file, 4 in this run' --epochs 1 \
     --save "it's.st" --seed 4 --resume
   refuses 1 'never.st.last' --save never.st --resume
 }
 
-another_best_model_is_no_resuming() {
+resume_with_another_best_model() {
   interrupt --epochs 1 --save mine.st --seed 3
   works --epochs 1 --save other.st --seed 3 --lr 1e-3
   cp other.st mine.st
-  refuses 1 'it is not a model of the training in mine.st.last' --epochs 1 --save mine.st \
+  refuses 1 'it is not a model from the training in mine.st.last' --epochs 1 --save mine.st \
     --seed 3 --resume
   printf '\377' | write_bytes mine.st.last 100
   refuses 1 'mine.st.last: the checksum of ' --epochs 1 --save mine.st --seed 3 --resume
 }
 
-wrong_files_are_named() {
+errors() {
   refuses 1 'nowhere.st: No such file' --load nowhere.st --text a
-  refuses 1 'in.txt is no model that translate wrote' --load in.txt --text a
-  refuses 1 'is for --resume' --load dates.safetensors.last --text a
+  refuses 1 'in.txt: must be a model written by translate' --load in.txt --text a
+  refuses 1 'is a checkpoint for --resume' --load dates.safetensors.last --text a
   refuses 1 'nowhere.txt: No such file' --load dates.safetensors --input nowhere.txt
-  refuses 1 '--data nowhere: there is no such folder' --data nowhere
+  refuses 1 '--data nowhere: directory does not exist' --data nowhere
   mkdir half
-  refuses 1 'neither train.de nor train.lc.norm.tok.de is in half' --data half
+  refuses 1 'train.de or train.lc.norm.tok.de is missing in half' --data half
   : >half/train.de
   : >half/train.en
   refuses 1 'half/train.de and half/train.en are empty' --data half
@@ -179,23 +179,23 @@ wrong_files_are_named() {
   refuses 1 'half/train.en: No such file' --data half
   printf 'a\nb\n' >half/train.en
   refuses 1 'half/train.en' --data half
-  refuses 2 '--n-best 3 needs a --beam' --n-best 3 --beam 2
+  refuses 2 '--n-best 3: must be at most --beam 2' --n-best 3 --beam 2
   refuses 2 '--epochs, --lr, --save: only without --load' --load dates.safetensors --save other.st \
     --epochs 3 --lr 1e-3
   refuses 2 '--heads: only with --model transformer' --heads 4
   refuses 2 '--attention, --hidden: only with --model rnn' --model transformer --hidden 3 --attention dot
   refuses 2 '--bpe-merges: only with --data' --bpe-merges 10
   for option in --save --log --curve --heatmap --report --json --profile; do
-    refuses 1 "$option: nofolder/x: there is no folder nofolder" $option nofolder/x
+    refuses 1 "$option: nofolder/x: directory nofolder does not exist" $option nofolder/x
   done
-  refuses 1 '--output: half is a folder' --load dates.safetensors --input in.txt --output half
+  refuses 1 '--output: half: must be a file, is a directory' --load dates.safetensors --input in.txt --output half
   refuses 2 'was not expected' --nonsense
   works --help
   contains output '--n-best'
 }
 
-# Of every kind one: all options and all values are in translate_options_test.
-numbers_are_checked() {
+# One of each kind; all options and values are tested in translate_options_test.
+numeric_options() {
   refuses 2 "--seed: '-1': must be an integer, 0 to 18446744073709551615" --seed -1
   refuses 2 "--seed: '18446744073709551616': must be" --seed 18446744073709551616
   refuses 2 "--epochs: '1e3': must be an integer" --epochs 1e3
@@ -221,8 +221,8 @@ hostile_models_are_refused() {
   done
 }
 
-# The same translation in any file; blank lines and one that is far too long among the others.
-a_line_is_translated_alone() {
+# A translation does not depend on the other lines, such as blank lines and a very long line.
+lines_are_independent() {
   printf '3 may 1979\n\n12 november 2001\n' >short.txt
   works --load dates.safetensors --input short.txt --output short.out --beam 3
   awk 'BEGIN { for (i = 0; i < 3000; ++i) printf "3 may 1979 "; print "" }' >long.txt
@@ -268,29 +268,29 @@ parallel_text_is_learned() {
   works --load de-en.safetensors --data text
   contains output 'test bleu'
   refuses 1 'or --data' --load de-en.safetensors
-  works --load de-en.safetensors --text eins --json lines.json  # lines alone: nothing is measured
+  works --load de-en.safetensors --text eins --json lines.json  # only lines: no evaluation
   contains lines.json '"parameters": '
   lacks lines.json '"bleu"'
   lacks output 'test bleu'
-  refuses 1 'translates dates' --load dates.safetensors --data text
+  refuses 1 'model for dates' --load dates.safetensors --data text
 }
 
 ensembles_share_their_vocabularies() {
   works --data text --embed 8 --hidden 16 --epochs 1 --max-vocab 6 --save few.st
   works --load few.st --load few.st --data text
-  refuses 1 'few.st has other vocabularies than the first model (' --load de-en.safetensors \
+  refuses 1 'few.st: vocabularies of ' --load de-en.safetensors \
     --load few.st --text a
-  refuses 1 'de-en.safetensors translates de-en, and the first model dates' \
+  refuses 1 'de-en.safetensors: task = de-en: must be dates' \
     --load dates.safetensors --load de-en.safetensors --text a
 }
 
-# Line by line as alone; blank lines stay lines; nothing is translated.
-targets_are_forced() {
+# The lines are independent; blank lines remain; nothing is translated.
+forced_decoding() {
   printf 'eins zwei .\n\ndrei\nvier vier eins .\n' >de.txt
   printf 'one two .\n\nthree\n\n' >en.txt
   works --load de-en.safetensors --input de.txt --target-text en.txt --align links.txt \
     --align-weights weights.jsonl
-  [ ! -s output ] || fail 'translated what it was to align'
+  [ ! -s output ] || fail 'translated instead of aligning'
   has_lines links.txt 4
   has_lines weights.jsonl 4
   sed -n 1p links.txt | grep -qE '^[0-2]-0 [0-2]-1 [0-2]-2$' || fail "links $(sed -n 1p links.txt)"
@@ -316,45 +316,45 @@ targets_are_forced() {
     --target-text en.txt
   refuses 2 '--target-text' --load de-en.safetensors --input de.txt --target-text en.txt \
     --align x --output y
-  refuses 1 'nothing to align by' --load dates-none.safetensors --text a --align x
+  refuses 1 'no weights to align with' --load dates-none.safetensors --text a --align x
 }
 
-# Every word stands where its translation does: that is taught, and then found.
-where_to_look_is_taught() {
+# Source word i is aligned with target word i: trained with guided alignment, then checked.
+guided_alignment() {
   for split in train test; do
     awk '{ line = ""; for (i = 0; i < NF; ++i) line = line " " i "-" i; print substr(line, 2) }' \
       text/$split.de >$split.links
   done
   guided='--data text --embed 16 --hidden 32 --dropout 0 --epochs 3 --lr 1e-2 --batch 16'
-  works $guided --guided-alignment train.links --guided-weight 1 --align taught.links \
-    --save taught.st
+  works $guided --guided-alignment train.links --guided-weight 1 --align guided.links \
+    --save guided.st
   tr ' ' '\n' <test.links >wanted.txt
-  tr ' ' '\n' <taught.links | paste wanted.txt - >both.txt
+  tr ' ' '\n' <guided.links | paste wanted.txt - >both.txt
   right=$(awk '$1 == $2' both.txt | wc -l) all=$(wc -l <wanted.txt)
-  [ $((10 * right)) -ge $((9 * all)) ] || fail "$right of $all links as they were taught"
-  contains taught.st 'guided_weight'
-  refuses 1 'is of another training: its options: guided_weight' $guided --save taught.st --resume \
+  [ $((10 * right)) -ge $((9 * all)) ] || fail "$right of $all links are correct"
+  contains guided.st 'guided_weight'
+  refuses 1 'belongs to another training: its options: guided_weight' $guided --save guided.st --resume \
     --guided-alignment train.links --guided-weight 2
   sed '$d' train.links >short.links
-  refuses 1 'short.links:400: the file ends, and there are 400 training pairs' $guided \
+  refuses 1 'short.links:400: line is missing: must have 400 lines' $guided \
     --guided-alignment short.links
   echo '0-0' | cat train.links - >long.links
-  refuses 1 'long.links:401: a line too many' $guided --guided-alignment long.links
+  refuses 1 'long.links:401: extra line' $guided --guided-alignment long.links
   sed '3s/.*/0-0 99-1/' train.links >far.links
-  refuses 1 'far.links:3: link 99-1: the pair has ' $guided --guided-alignment far.links
+  refuses 1 'far.links:3: link 99-1: must be below ' $guided --guided-alignment far.links
   for word in 1 1- -1-1 1-x 1-1-1 1:1; do
     sed "7s/.*/$word/" train.links >odd.links
     refuses 1 "odd.links:7: " $guided --guided-alignment odd.links
   done
   refuses 1 'nowhere.links: No such file' $guided --guided-alignment nowhere.links
-  [ -f taught.st ] || fail 'a refused training moved the earlier model'
+  [ -f guided.st ] || fail 'a training with an error renamed the earlier model'
 }
 
 tiny='--model transformer --data text --embed 32 --layers 1 --heads 2 --ffn 64 --batch-tokens 128
   --lr 1e-2 --warmup 30 --average 1 --bpe-merges 12'
 
-# Pieces of words, shared by both languages, are kept in the model.
-a_transformer_learns_too() {
+# BPE merges, shared by both languages, are saved in the model.
+train_a_transformer() {
   works $tiny --dropout 0 --epochs 10 --json bleu.json --report all.html
   contains messages 'a transformer of'
   contains bleu.json '"model": "transformer"'
@@ -371,22 +371,22 @@ a_transformer_learns_too() {
   has_lines all.links 20
 }
 
-# The rate does not depend on where training ends: one epoch and another are two epochs.
-a_transformer_goes_on() {
+# The learning rate does not depend on the number of epochs: 1 epoch, resumed for 1, equals 2.
+resume_a_transformer() {
   works $tiny --epochs 2 --save whole.st
   works $tiny --epochs 1 --save part.st
   works $tiny --epochs 2 --save part.st --resume
   same_file whole.st part.st
 }
 
-a_new_training_keeps_the_earlier_model() {
+earlier_model_is_renamed() {
   works $tiny --epochs 1 --save part.st
-  contains messages 'part.st of an earlier training is now'
+  contains messages 'part.st of an earlier training to'
   same_file whole.st part.st.old
   [ -f part.st.last.old ] || fail 'no part.st.last.old'
 }
 
-merges_come_from_a_file() {
+bpe_codes_from_a_file() {
   printf '#version: 0.2\ne i\nei n\nein s</w>\nt w\n' >codes
   works --data text --bpe codes --embed 16 --hidden 32 --epochs 1 --save pieces.st
   rm codes
@@ -394,15 +394,15 @@ merges_come_from_a_file() {
   contains pieces.svg 'eins'
   contains pieces.svg 'z@@'
   printf 'e i\n' >codes
-  refuses 1 "codes:1: 'e i' where '#version: 0.2' must stand" --data text --bpe codes
+  refuses 1 "codes:1: 'e i': must be '#version: 0.2'" --data text --bpe codes
   refuses 2 '--bpe-merges: only without --bpe' --data text --bpe codes --bpe-merges 5
 }
 
-what_training_takes_is_told_before() {
+memory_forecast() {
   mkdir untouched
   cd untouched
   works --dry-run --model transformer
-  for line in 'decoder.layers' 'optimizer state' 'saved for the backward' 'room here'; do
+  for line in 'decoder.layers' 'optimizer state' 'saved for the backward' 'available memory'; do
     contains output "$line"
   done
   lacks messages 'training pairs'
@@ -412,14 +412,14 @@ what_training_takes_is_told_before() {
     stays_below 150000 --dry-run --memory-limit 900TB $model
     contains output 'optimizer state'
   done
-  refuses 1 'and --memory-limit is 1.00 MB: it must fit' --memory-limit 1MB
-  contains messages 'What would take less:'
+  refuses 1 'but --memory-limit is 1.00 MB' --memory-limit 1MB
+  contains messages 'Settings that need less memory:'
   contains messages '--batch 1 '
-  contains messages 'still too much'
+  contains messages 'still too large'
   contains messages '--recompute '
   refuses 1 '--batch 32 ' --memory-limit 9MB
   lacks messages '--batch 16 '
-  refuses 1 'and --memory-limit is 1.00 MB' --memory-limit 1MB --dry-run
+  refuses 1 'but --memory-limit is 1.00 MB' --memory-limit 1MB --dry-run
   contains output 'saved for the backward'
   refuses 2 "--memory-limit: 'much': must be a number of bytes" --memory-limit much
   refuses 2 '--dry-run: only without --load' --load dates.safetensors --dry-run
@@ -428,13 +428,13 @@ what_training_takes_is_told_before() {
   cd ..
 }
 
-dates_are_learned
-what_training_takes_is_told_before
-lines_stay_lines
+train_on_dates
+memory_forecast
+one_output_per_line
 several_translations_have_scores
-a_loaded_model_is_measured_on_the_same_dates
+evaluation_of_a_loaded_model
 without_attention
-older_files_are_read
+older_files
 other_mechanisms
 every_mechanism_learns
 decoders_of_other_kinds
@@ -442,17 +442,17 @@ several_models_at_once
 interrupted_and_resumed
 signals_save --epochs 1 --seed 3
 trainings_share_a_name --epochs 1
-another_best_model_is_no_resuming
+resume_with_another_best_model
 damaged_models_are_refused dates.safetensors --text '3 may 1979'
-wrong_files_are_named
-numbers_are_checked
+errors
+numeric_options
 hostile_models_are_refused
-a_line_is_translated_alone
+lines_are_independent
 parallel_text_is_learned
 ensembles_share_their_vocabularies
-targets_are_forced
-where_to_look_is_taught
-a_transformer_learns_too
-a_transformer_goes_on
-a_new_training_keeps_the_earlier_model
-merges_come_from_a_file
+forced_decoding
+guided_alignment
+train_a_transformer
+resume_a_transformer
+earlier_model_is_renamed
+bpe_codes_from_a_file

@@ -1,5 +1,5 @@
-// Whole training steps of the program translate, by its own code: the same bits for any number of
-// threads, in everything that a checkpoint holds.
+// Training steps with the code of translate: the complete checkpoint has the same bits for any
+// number of threads.
 #include <fovea/core/random.h>
 #include <fovea/nn/seq2seq.h>
 #include <fovea/tests/support/thread_bits.h>
@@ -13,7 +13,7 @@ namespace {
 #ifdef FOVEA_SANITIZED
 constexpr std::int64_t pairs = 24, width = 16;
 #else
-constexpr std::int64_t pairs = 96, width = 96;  // so much that the kernels split their work
+constexpr std::int64_t pairs = 96, width = 96;  // large enough for the kernels to use threads
 #endif
 
 std::string made_up_line(Rng& rng) {
@@ -48,7 +48,7 @@ Options sizes(const std::string& model) {
   return o;
 }
 
-// Three batches, and then a greedy search.
+// Three batches, then a greedy search.
 void check(Options o) {
   const test::Folder folder("fovea-translate-threads");
   o.save = folder / "model.safetensors";
@@ -59,12 +59,12 @@ void check(Options o) {
   corpus.train = made_up_text(pairs, text);
   corpus.validation = made_up_text(3, text);
   corpus.metric = "bleu";
-  const Speller speller(corpus, o);
-  const Pairs examples(speller, corpus.train);
+  const Tokenizer tokenizer(corpus, o);
+  const Pairs examples(tokenizer, corpus.train);
   test::check_same_for_any_threads([&] {
     Rng rng(5);
-    Translator translator(speller, o, rng);
-    const optim::TrainingResult result = teach(translator, corpus, examples, o, rng);
+    Translator translator(tokenizer, o, rng);
+    const optim::TrainingResult result = train_model(translator, corpus, examples, o, rng);
     NamedTensors left = test::checkpoint(o.last());
     append(left, "result", test::figures(result));
     return left;
@@ -73,7 +73,7 @@ void check(Options o) {
 
 }  // namespace
 
-TEST_CASE("translate: a GRU with each mechanism, and without, trains alike on any threads") {
+TEST_CASE("translate: a GRU with and without attention does not depend on threads") {
   for (const std::string& name : nn::attention_names()) {
     CAPTURE(name);
     Options o = sizes("rnn");
@@ -83,7 +83,7 @@ TEST_CASE("translate: a GRU with each mechanism, and without, trains alike on an
   }
 }
 
-TEST_CASE("translate: what else a GRU can be told, on any threads") {
+TEST_CASE("translate: other options of a GRU do not depend on threads") {
   Options fed = sizes("rnn");
   fed.attention = "general";
   fed.attention_weights = "sparsemax";
@@ -95,7 +95,7 @@ TEST_CASE("translate: what else a GRU can be told, on any threads") {
   check(covered);
 }
 
-TEST_CASE("translate: a Transformer trains alike on any threads") {
+TEST_CASE("translate: a Transformer does not depend on threads") {
   Options o = sizes("transformer");
   o.attention_dropout = 0.1;
   o.batch_tokens = pairs * 8;

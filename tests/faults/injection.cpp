@@ -1,10 +1,10 @@
-// A library for LD_PRELOAD: counts the system calls on files of the working folder, and makes one
-// of them fail, or kills the process there. The programs under test know nothing of it.
+// A library for LD_PRELOAD: counts the system calls on files of the working directory, and makes
+// one of them fail or kills the process at that call. The programs under test are unchanged.
 //
 //   FOVEA_FAULT=KIND:N      the fault and the call, from 1; see kinds below
-//   FOVEA_FAULT_TRACE=FILE  appends the name of each call, a line each: what there is to fail
+//   FOVEA_FAULT_TRACE=FILE  appends the name of each call to FILE, one per line
 //
-// Calls that the C library makes for itself (stdio) are not seen: core/files is what is tested.
+// Internal calls of the C library (stdio) are not intercepted: the tests are for core/files.
 #include <atomic>
 #include <cerrno>
 #include <climits>
@@ -25,12 +25,12 @@ namespace {
 enum class Kind {
   none,
   no_space,   // ENOSPC, once
-  full_disk,  // ENOSPC from then on, of what needs space
+  full_disk,  // ENOSPC from then on, for all calls that need space
   io_error,   // EIO, once
   interrupt,  // EINTR, once
-  shorter,    // half of what was to be read or written
+  shorter,    // only half of the bytes are read or written
   before,     // SIGKILL instead of the call
-  middle,     // ... after half of what was to be written
+  middle,     // ... after half of the bytes are written
   after,      // ... after the call
 };
 
@@ -68,7 +68,7 @@ std::atomic<bool> watched[1024];
 
 bool is_watched(int fd) { return fd >= 0 && fd < 1024 && watched[fd]; }
 
-// A relative path, or one in the working folder.
+// A relative path, or a path in the working directory.
 bool is_watched(const char* path) {
   const Plan& p = plan();
   return path[0] != '/' || std::strncmp(path, p.folder, std::strlen(p.folder)) == 0;
@@ -79,7 +79,7 @@ bool is_watched(const char* path) {
   std::abort();
 }
 
-// Whether the call now made is the one that is to fail.
+// Whether this call must fail.
 struct Call {
   bool faulty = false, later = false;
 
@@ -97,7 +97,7 @@ struct Call {
     if (faulty && p.kind == Kind::before) die();
   }
 
-  // errno's value where the call is to fail with one.
+  // The errno value of the fault, if it has one.
   int error(bool needs_space, bool interruptible) const {
     const Kind kind = plan().kind;
     if (kind == Kind::full_disk && (faulty || later) && needs_space) return ENOSPC;

@@ -1,12 +1,12 @@
-// Trains with one of the programs again and again, each time with another fault, and asks after
-// each whether every file is whole, whether the program reported the failure, and whether the next
-// run ends as if nothing had happened: same model, same checkpoint, same log, no temporary file.
+// Runs a training of one of the programs repeatedly, each time with another fault, and checks that
+// every file is complete, that the program reported the failure, and that the next run gives the
+// results of an undisturbed run: same model, same checkpoint, same log, no temporary file.
 //
 //   faults PROGRAM PATH INJECTION [--stride N] [--kills N] [--seed N]
 //
 // PROGRAM translate, sentiment or generate, PATH its binary, INJECTION the library of injection.cpp
 // --stride N  every N-th of all (call, fault) pairs [1: all]
-// --kills N   SIGKILL at N random moments [0], also of the runs that go on
+// --kills N   SIGKILL at N random times [0], also of resumed runs
 #include <fovea/core/files.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ struct Options {
   int stride = 1, kills = 0, seed = 1;
 };
 
-// The faults that a call can have, see injection.cpp.
+// The possible faults of a call, see injection.cpp.
 std::vector<std::string> faults_of(const std::string& call) {
   if (call == "fstat" || call == "lstat") return {"io_error", "before"};
   std::vector<std::string> faults{"io_error", "before", "after"};
@@ -47,8 +47,8 @@ std::vector<std::string> faults_of(const std::string& call) {
   return faults;
 }
 
-// Whether a run may succeed although this call gives an error. Not the calls that write a file:
-// create, write, fsync, fchmod, rename.
+// Whether a run may succeed although this call fails. Not the calls that write a file: create,
+// write, fsync, fchmod, rename.
 bool may_be_tolerated(const std::string& call) {
   constexpr const char* calls[] = {"open", "read", "flock", "unlink", "close", "fstat", "lstat"};
   return std::find(std::begin(calls), std::end(calls), call) != std::end(calls);
@@ -83,8 +83,8 @@ class Harness {
     std::mt19937 random(static_cast<unsigned>(options_.seed));
     int kills = 0;
     while (kills < options_.kills) kills += kill_at_random(random);
-    fmt::print("{}: {} calls, {} faults, {} kills, {} wrong\n", subject_.name, calls.size(), faults,
-               kills, wrong_);
+    fmt::print("{}: {} calls, {} faults, {} kills, {} errors\n", subject_.name, calls.size(),
+               faults, kills, wrong_);
     return wrong_ == 0 ? 0 : 1;
   }
 
@@ -102,7 +102,7 @@ class Harness {
     return made;
   }
 
-  // The results to compare with, and the calls that there are to fail.
+  // Records the reference results and the list of calls.
   std::vector<std::string> undisturbed() {
     prepare(subject_, folder_);
     Outcome plain = run_in(folder_, command());
@@ -119,7 +119,7 @@ class Harness {
     std::istringstream lines(fovea::read_file(trace));
     std::vector<std::string> calls;
     for (std::string line; std::getline(lines, line);) calls.push_back(line);
-    if (calls.size() < 50) throw std::runtime_error("the injection saw next to no calls");
+    if (calls.size() < 50) throw std::runtime_error("the injection recorded too few calls");
     return calls;
   }
 
@@ -132,11 +132,11 @@ class Harness {
     finish(what);
   }
 
-  // Whatever the stride: the fsync after a rename is that of the folder.
+  // Independent of the stride: the fsync of the directory after a rename.
   void inject_folder_sync(const std::vector<std::string>& calls) {
     const auto renamed = std::find(calls.begin(), calls.end(), "rename");
     const auto sync = std::find(renamed, calls.end(), "fsync");
-    if (sync == calls.end()) throw std::runtime_error("no folder is synced after a rename");
+    if (sync == calls.end()) throw std::runtime_error("no directory is synced after a rename");
     inject("io_error", static_cast<std::size_t>(sync - calls.begin()) + 1, *sync);
   }
 
@@ -147,25 +147,26 @@ class Harness {
     if (kills) {
       if (outcome.signal != SIGKILL) wrong(what, "was not killed", outcome);
     } else if (outcome.exit_code == 0) {
-      if (message != nullptr && !may_be_tolerated(call)) wrong(what, "was not noticed", outcome);
-      if (results(subject_, folder_) != expected_) wrong(what, "exit code 0, other files", outcome);
+      if (message != nullptr && !may_be_tolerated(call)) wrong(what, "error was ignored", outcome);
+      if (results(subject_, folder_) != expected_)
+        wrong(what, "exit code 0, but different files", outcome);
     } else if (message == nullptr || outcome.exit_code != 1) {
-      wrong(what, "should have gone on", outcome);
+      wrong(what, "must continue", outcome);
     } else if (outcome.messages.find(message) == std::string::npos) {
-      wrong(what, "does not say why", outcome);
+      wrong(what, "message without the reason", outcome);
     }
   }
 
   void check_files(const std::string& what) {
     if (const std::string broken = what_is_broken(subject_, folder_); !broken.empty())
       wrong(what, broken, {});
-    // Other users must not read an incomplete file.
+    // An incomplete file must not be readable by other users.
     if (what.ends_with("(write)") || what.ends_with("(fsync)"))
       for (const std::string& name : temporary_files(folder_))
         if (const fs::path path = folder_ / name;
             !name.ends_with(".lock") && fs::file_size(path) > 0)
           if ((fs::status(path).permissions() & static_cast<fs::perms>(077)) != fs::perms::none)
-            wrong(what, "others can read " + name, {});
+            wrong(what, "other users can read " + name, {});
   }
 
   bool can_resume() const {
@@ -173,7 +174,7 @@ class Harness {
     return subject_.resumes && fs::exists(last) && fovea::read_file(last) != old_text(last_name);
   }
 
-  // The run that a user makes next.
+  // The next run of a user.
   void finish(const std::string& what) {
     const Outcome outcome = run_in(folder_, command(can_resume()));
     if (outcome.exit_code != 0) return wrong(what, "the next run fails", outcome);
@@ -185,8 +186,8 @@ class Harness {
       wrong(what, "the next run left " + name, outcome);
   }
 
-  // Kills a run, half of the time also the one that goes on, and so on. Returns the kills: a run
-  // that ended before its moment is none.
+  // Kills a run, with probability 1/2 also the resumed run, and so on. Returns the number of kills:
+  // a run that ended before its time is not counted.
   int kill_at_random(std::mt19937& random) {
     std::uniform_real_distribution<double> moment(0, 1.1 * seconds_);
     prepare(subject_, folder_);
@@ -208,7 +209,7 @@ class Harness {
   void wrong(const std::string& what, const std::string& problem, const Outcome& outcome) {
     ++wrong_;
     fmt::print("{}: {}: {}\n{}", subject_.name, what, problem, outcome.messages);
-    if (wrong_ == 20) throw std::runtime_error("too much is wrong");
+    if (wrong_ == 20) throw std::runtime_error("too many errors");
   }
 
   Subject subject_;
@@ -223,7 +224,7 @@ class Harness {
 
 int main(int argc, char** argv) {
   Options o;
-  CLI::App app{"Trains with faults of files, and asks whether anything is lost."};
+  CLI::App app{"Trains with injected file faults, and checks that no file is lost."};
   app.add_option("program", o.program)->required();
   app.add_option("path", o.path)->required();
   app.add_option("injection", o.injection)->required();

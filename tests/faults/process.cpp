@@ -15,7 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// In the child: what exec() leaves as it is.
+// In the child: settings that exec() keeps.
 [[noreturn]] void become(const std::filesystem::path& folder, const Command& command,
                          const std::string& messages) {
   for (const auto& [name, value] : command.environment) ::setenv(name.c_str(), value.c_str(), 1);

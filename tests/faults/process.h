@@ -1,4 +1,4 @@
-// Runs a program in a folder, to its end or to a moment at which it is killed.
+// Runs a program in a directory, to its end or until it is killed.
 #pragma once
 
 #include <filesystem>
@@ -20,5 +20,5 @@ struct Outcome {
   double seconds = 0;
 };
 
-/// Standard output is thrown away.
+/// Standard output is discarded.
 Outcome run_in(const std::filesystem::path& folder, const Command& command);

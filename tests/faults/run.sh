@@ -1,6 +1,6 @@
 #!/bin/sh
-# run.sh BUILD [KILLS]: every fault of every call of each program's training, and SIGKILL at KILLS
-# random moments of each [400].
+# run.sh BUILD [KILLS]: a training of each program with every fault of every call, and SIGKILL at
+# KILLS random times [400].
 set -eu
 build=$(cd "$1" && pwd) kills=${2:-400} code=0
 for program in translate sentiment generate; do

@@ -24,7 +24,7 @@ std::string repeated(const std::string& text, int times) {
   return all;
 }
 
-// The columns of each line, except times.
+// The columns of each line, without times.
 std::string without_times(const std::string& csv) {
   std::istringstream lines(csv);
   std::string kept;
@@ -41,7 +41,7 @@ std::string without_times(const std::string& csv) {
   return kept;
 }
 
-// All tensors except figures, which have times, and the metadata.
+// All tensors (except `figures`, which contain times) and the metadata.
 std::string without_times(const fovea::SafetensorsFile& file) {
   std::string kept;
   for (const fovea::SafetensorsEntry& entry : file.entries()) {
@@ -56,18 +56,18 @@ std::string without_times(const fovea::SafetensorsFile& file) {
 }
 
 std::string whole_csv(const std::string& text) {
-  if (!text.ends_with('\n')) return "its last line is cut off";
+  if (!text.ends_with('\n')) return "the last line is incomplete";
   std::istringstream lines(text);
   std::ptrdiff_t commas = -1;
   for (std::string line; std::getline(lines, line);) {
     const std::ptrdiff_t here = std::count(line.begin(), line.end(), ',');
-    if (commas >= 0 && here != commas) return "lines of unequal length";
+    if (commas >= 0 && here != commas) return "lines with different numbers of columns";
     commas = here;
   }
   return "";
 }
 
-// What is wrong with a new file; empty if nothing.
+// The error of a new file; empty if it is complete.
 std::string not_whole(const std::string& name, const std::string& text) {
   try {
     if (name.find(".st") != std::string::npos) fovea::SafetensorsFile::parse(text, name);
@@ -78,7 +78,7 @@ std::string not_whole(const std::string& name, const std::string& text) {
   if (name.ends_with(".csv")) return whole_csv(text);
   if (name.ends_with(".svg") && !text.ends_with("</svg>\n")) return "no </svg>";
   if (name.ends_with(".html") && text.find("</html>") == std::string::npos) return "no </html>";
-  if (name.ends_with(".txt") && !text.ends_with('\n')) return "its last line is cut off";
+  if (name.ends_with(".txt") && !text.ends_with('\n')) return "the last line is incomplete";
   return "";
 }
 
@@ -136,7 +136,7 @@ Subject subject_named(const std::string& name) {
              "--report",  "report.html"},
             {model_name, last_name, "figures.json", "report.html"},
             true};
-  throw std::runtime_error("no program " + name);
+  throw std::runtime_error("unknown program " + name);
 }
 
 void prepare(const Subject& subject, const fs::path& folder) {
@@ -161,7 +161,7 @@ std::string what_is_broken(const Subject& subject, const fs::path& folder) {
     if (fs::exists(path))
       if (const std::string wrong = not_whole(output, fovea::read_file(path)); !wrong.empty())
         return output + ": " + wrong;
-    // An earlier model is renamed, all else is replaced.
+    // An earlier model is renamed, other files are replaced.
     const bool renamed = output == model_name || output == last_name;
     if (renamed ? !is_old(path.string() + ".old", output) : !fs::exists(path))
       return "the old " + output + " is lost";

@@ -1,6 +1,6 @@
-// Bpe: codes files, words to cut, texts to learn from.
-// Properties: str() and parse() are inverses; a line's pieces join to its words; the pieces are
-// those of the definition, merge after merge over the whole word.
+// SubwordNmtBpe: codes files, words to split, texts to learn from.
+// Properties: str() and parse() are inverses; joining the subwords of a line gives its words; the
+// subwords equal those of a reference that applies merge after merge to the whole word.
 #include <fovea/nn/data/bpe.h>
 
 #include <algorithm>
@@ -12,14 +12,13 @@ using namespace fovea::nn::data;
 
 namespace {
 
-// The definition: as long as there is one, join every place of the pair that comes first in the
-// list.
-Tokens reference_pieces(const std::vector<Bpe::Merge>& merges, std::string_view word) {
+// Reference: repeatedly join all occurrences of the first applicable merge of the list.
+Tokens reference_pieces(const std::vector<SubwordNmtBpe::Merge>& merges, std::string_view word) {
   Tokens pieces = tokenize(word, Unit::characters);
   if (pieces.empty()) return pieces;
   pieces.back() += "</w>";
   while (true) {
-    const auto occurs = [&](const Bpe::Merge& merge) {
+    const auto occurs = [&](const SubwordNmtBpe::Merge& merge) {
       for (std::size_t i = 0; i + 1 < pieces.size(); ++i)
         if (pieces[i] == merge.first && pieces[i + 1] == merge.second) return true;
       return false;
@@ -37,17 +36,18 @@ Tokens reference_pieces(const std::vector<Bpe::Merge>& merges, std::string_view 
   return pieces;
 }
 
-void check_line(const Bpe& bpe, std::string_view line) {
+void check_line(const SubwordNmtBpe& bpe, std::string_view line) {
   const Tokens words = tokenize(line, Unit::words);
   for (const std::string& word : words)
-    if (word.size() <= 24 && bpe.merges().size() <= 16)  // the definition is slow
+    if (word.size() <= 24 && bpe.merges().size() <= 16)  // the reference is slow
       fuzz::require(bpe.encode_word(word) == reference_pieces(bpe.merges(), word),
                     "the pieces of the definition");
   const bool marked = std::any_of(words.begin(), words.end(), [](const std::string& word) {
-    return word.ends_with("@@");  // looks like a piece
+    return word.ends_with("@@");  // could be a subword
   });
-  const std::string joined = Bpe::join(bpe.encode(line));
-  fuzz::require(marked || joined == detokenize(words, Unit::words), "pieces join to the words");
+  const std::string joined = SubwordNmtBpe::join(bpe.encode(line));
+  fuzz::require(marked || joined == detokenize(words, Unit::words),
+                "joined subwords give the words");
 }
 
 }  // namespace
@@ -58,16 +58,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (mode == 0) {  // learn from a text
     const std::int64_t min_count = 1 + in.below(2), merges = in.below(16);
     const Lines lines{std::string(in.rest())};
-    const Bpe bpe = Bpe::learn({&lines, 1}, merges, min_count);
-    fuzz::require(std::ssize(bpe.merges()) <= merges, "no more merges than wanted");
+    const SubwordNmtBpe bpe = SubwordNmtBpe::learn({&lines, 1}, merges, min_count);
+    fuzz::require(std::ssize(bpe.merges()) <= merges, "at most the requested number of merges");
     check_line(bpe, in.rest());
     return 0;
   }
   const std::string_view line = in.until('\n');
   const std::string codes = (mode == 1 ? "" : "#version: 0.2\n") + std::string(in.rest());
   fuzz::accepts([&] {
-    const Bpe bpe = Bpe::parse(codes, "input");
-    fuzz::require(Bpe::parse(bpe.str(), "written").merges() == bpe.merges(), "codes and back");
+    const SubwordNmtBpe bpe = SubwordNmtBpe::parse(codes, "input");
+    fuzz::require(SubwordNmtBpe::parse(bpe.str(), "written").merges() == bpe.merges(),
+                  "codes and back");
     check_line(bpe, line);
   });
   return 0;

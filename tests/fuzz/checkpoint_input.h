@@ -1,6 +1,6 @@
-// A checkpoint as lines, so that a fuzzer changes what programs read of it and not its format:
-//   key=value          of the metadata
-//   @name 2,3          a tensor of this shape (f32), its numbers small
+// A checkpoint as lines, so that a fuzzer changes its contents and not its format:
+//   key=value          metadata
+//   @name 2,3          a tensor of this shape (f32) with small values
 #pragma once
 
 #include <fovea/core/safetensors.h>
@@ -12,7 +12,7 @@
 
 namespace fovea::fuzz {
 
-/// False for a line that is no shape, or one of more than 4,096 numbers.
+/// False for an invalid shape, or a shape with more than 4,096 elements.
 inline bool read_shape(std::string_view text, std::vector<std::int64_t>& sizes) {
   std::int64_t numel = 1;
   while (!text.empty()) {
@@ -29,7 +29,7 @@ inline bool read_shape(std::string_view text, std::vector<std::int64_t>& sizes) 
   return sizes.size() <= 4;
 }
 
-/// The bytes of a safetensors file; "" where the lines make none.
+/// The bytes of a safetensors file; "" if the lines are invalid.
 inline std::string checkpoint_of(Input& in) {
   NamedTensors tensors;
   Metadata metadata;

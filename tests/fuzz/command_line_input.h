@@ -1,4 +1,4 @@
-// A command line as lines: a word each.
+// A command line as lines, one word per line.
 #pragma once
 
 #include <fovea/examples/support/command_line.h>
@@ -10,7 +10,7 @@
 
 namespace fovea::fuzz {
 
-/// Reads the words into a program's options: they are accepted, or a CLI::ParseError.
+/// Parses the words as a program's options: they are accepted, or give a CLI::ParseError.
 template <class Options>
 void parse_words(Input& in, void (*declare)(support::CommandLine&, Options&)) {
   std::vector<std::string> words;

@@ -1,7 +1,7 @@
 #!/bin/sh
-# coverage.sh: line coverage of the library's readers by the unit tests and the fuzz corpora, with
+# coverage.sh: line coverage of the library's readers by unit tests and fuzz corpora, with
 # clang's source-based coverage. Prints a table; fails below 95 %. The programs' readers and
-# optim/trainer_place.cpp are not measured.
+# optim/trainer_state.cpp are not measured.
 set -eu
 cd "$(dirname "$0")/../.."
 build=build/coverage least=95
@@ -29,7 +29,7 @@ for test in $tests; do
   objects="$objects -object $program"
 done
 
-# llvm-profdata and llvm-cov of clang's own version: the format changes with it.
+# llvm-profdata and llvm-cov of the same version as clang, because the format differs.
 version=$(clang++ --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
 llvm() {
   tool=$1

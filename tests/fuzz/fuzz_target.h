@@ -1,4 +1,4 @@
-// What every fuzz target uses.
+// Shared by all fuzz targets.
 #pragma once
 
 #include <fovea/core/error.h>
@@ -13,14 +13,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace fovea::fuzz {
 
-/// Ends the process, so that the fuzzer keeps the input: a property does not hold.
+/// Ends the process if a property does not hold, so that the fuzzer saves the input.
 inline void require(bool holds, const char* property) {
   if (holds) return;
   std::fprintf(stderr, "fuzz: property violated: %s\n", property);
   std::abort();
 }
 
-/// Calls `use`; false where it threw a fovea::Error. Any other exception ends the process.
+/// Calls `use`; false if it threw a fovea::Error. Any other exception ends the process.
 template <class F>
 bool accepts(const F& use) {
   try {
@@ -31,7 +31,7 @@ bool accepts(const F& use) {
   }
 }
 
-/// Takes an input apart from its front: small numbers choose a mode, the rest is data.
+/// Reads an input from its front: small numbers select a mode, the rest is data.
 class Input {
  public:
   Input(const std::uint8_t* data, std::size_t size)
@@ -44,7 +44,7 @@ class Input {
     rest_.remove_prefix(1);
     return byte % n;
   }
-  /// All bytes up to the next `end`, which is dropped; all that is left where there is none.
+  /// All bytes up to the next `end`, which is dropped; all remaining bytes if there is none.
   std::string_view until(char end) {
     const std::string_view part = rest_.substr(0, rest_.find(end));
     rest_.remove_prefix(part.size() < rest_.size() ? part.size() + 1 : part.size());

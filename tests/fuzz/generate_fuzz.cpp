@@ -1,5 +1,5 @@
-// generate: a checkpoint of --save, or Llama's weights with a tokenizer, loaded and used, and
-// a command line.
+// generate: loading and using a checkpoint of --save, or Llama weights with a tokenizer; and a
+// command line.
 #include "characters.h"
 #include "checkpoint_input.h"
 #include "command_line_input.h"
@@ -16,10 +16,10 @@ const fuzz::ScratchFolder& folder() {
   return folder;
 }
 
-void speak(const Speaker& speaker) {
-  SpeechOptions options;
+void generate_and_print(const LanguageModel& model) {
+  GenerationOptions options;
   options.tokens = 3;
-  say(speaker, "ab", options, [](const std::string&) {});
+  generate_text(model, "ab", options, [](const std::string&) {});
 }
 
 // <unk>, <s>, </s> and five letters.
@@ -44,6 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const bool llama = mode == 1;
   const auto path = folder().write("stories260K.safetensors", fuzz::checkpoint_of(in));
   static const auto pieces = folder().write("tok512.bin", tokenizer());
-  fuzz::accepts([&] { speak(llama ? load_llama(folder().path()) : load_speaker(path)); });
+  fuzz::accepts(
+      [&] { generate_and_print(llama ? load_llama(folder().path()) : load_model(path)); });
   return 0;
 }

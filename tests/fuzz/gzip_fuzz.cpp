@@ -1,5 +1,5 @@
-// gunzip: bytes as they are, or what zlib makes of them, whole or cut off.
-// Property: what was compressed comes back; a file that is cut off is an error.
+// gunzip: raw bytes, or bytes compressed by zlib, complete or truncated.
+// Properties: decompression restores the bytes; a truncated file is an error.
 #include <fovea/nn/data/gzip.h>
 
 #include <zlib.h>
@@ -13,7 +13,7 @@ namespace {
 
 std::string gzip(std::string_view bytes, int level) {
   z_stream stream = {};
-  constexpr int smallest_window = 16 + 9, least_memory = 1;  // a state that is quick to set up
+  constexpr int smallest_window = 16 + 9, least_memory = 1;  // fast to initialize
   deflateInit2(&stream, level, Z_DEFLATED, smallest_window, least_memory, Z_DEFAULT_STRATEGY);
   std::string out(deflateBound(&stream, bytes.size()), '\0');
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
@@ -35,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   const std::string packed = gzip(in.rest(), mode == 6 ? 0 : 1);
-  fuzz::require(gunzip(packed, "input") == in.rest(), "what was compressed comes back");
+  fuzz::require(gunzip(packed, "input") == in.rest(), "decompression restores the bytes");
   fuzz::require(gunzip(packed + packed, "input").size() == 2 * in.rest().size(), "two members");
   const std::string_view part = std::string_view(packed).substr(0, packed.size() - cut);
   fuzz::require(!fuzz::accepts([&] { gunzip(part, "input"); }), "a part of a file is an error");

@@ -3,7 +3,7 @@
 make_corpus.py lines FILE: prints a checkpoint as the lines of checkpoint_input.h. So
 corpus/*/model_* were made from tiny models that the programs saved.
 
-Seeds are named seed_*; inputs that once failed have other names and are left alone.
+Seeds are named seed_*; inputs that failed before have other names and are not changed.
 The bytes before the data choose a mode: see LLVMFuzzerTestOneInput in TARGET_fuzz.cpp.
 """
 
@@ -151,7 +151,7 @@ def trainer():
 
 
 def variants(target, model, changes):
-    """The lines of corpus/TARGET/model_MODEL, each time with another text for one of its texts."""
+    """The lines of corpus/TARGET/model_MODEL, each time with one string replaced."""
     text = (HERE / "corpus" / target / f"model_{model}").read_text()
     for name, (old, new) in changes.items():
         assert old in text, old

@@ -1,5 +1,5 @@
-// What options are given as text: sizes in bytes, units, instruction sets.
-// Property: a size is positive, and is read again as it is written.
+// Options as text: sizes in bytes, units, instruction sets.
+// Property: a size is positive, and can be written and parsed again.
 #include <fovea/nn/data/text.h>
 #include <fovea/nn/inspect/cost.h>
 
@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::accepts([&] {
     const std::int64_t bytes = nn::inspect::parse_bytes(in.rest());
     fuzz::require(bytes >= 1, "a size is positive");
-    fuzz::require(nn::inspect::parse_bytes(std::to_string(bytes)) >= 1, "and is a size again");
+    fuzz::require(nn::inspect::parse_bytes(std::to_string(bytes)) >= 1,
+                  "a written size can be parsed");
     nn::inspect::readable_bytes(bytes);
   });
   fuzz::accepts([&] {

@@ -1,9 +1,9 @@
 // A graph of layout ops with extreme arguments, decoded from bytes and compared with a reference.
 //
 // Every element of a layout op's result is an element of a leaf, or a 0 of pad(). The reference
-// knows which: that gives all values, and the gradient of a weighted sum of all results. It
-// decides, in 128-bit arithmetic, whether the arguments are valid: invalid ones must throw a
-// fovea::Error, valid ones must not throw, and nothing else may ever be thrown.
+// computes which one, and from that all values and the gradient of a weighted sum of all results.
+// It decides in 128-bit arithmetic whether the arguments are valid: invalid ones must throw a
+// fovea::Error, valid ones must not throw, and no other exception may be thrown.
 #pragma once
 
 #include "op_reference.h"
@@ -14,7 +14,7 @@ class OpGraph : OpGraphBase {
  public:
   using OpGraphBase::OpGraphBase;
 
-  // std::logic_error where something is not as expected.
+  // std::logic_error for an unexpected result.
   OpGraphCounts run() {
     for (int op = 0; op < 24 && !bytes_.done(); ++op) step();
     for (const Known& known : known_) compare("afterwards", known.tensor, known.expected);
@@ -43,7 +43,7 @@ class OpGraph : OpGraphBase {
   void reshape_step() {
     const Known x = pick();
     Sizes shape = some_shape();
-    if (bytes_.below(2) == 0) {  // a valid one: all axes in one, and ones
+    if (bytes_.below(2) == 0) {  // a valid one: all axes merged, and axes of size 1
       shape.assign(static_cast<std::size_t>(1 + bytes_.below(3)), 1);
       shape[static_cast<std::size_t>(bytes_.below(std::ssize(shape)))] =
           bytes_.below(2) == 0 ? -1 : x.tensor.numel();
@@ -81,7 +81,7 @@ class OpGraph : OpGraphBase {
     }
     const std::int64_t n = valid ? count_of(full).value_or(-1) : -1;
     const Shape given(shape.begin(), shape.end());
-    if (n > kMostElements) {  // a view without memory of its own: no error, nothing to compare
+    if (n > kMostElements) {  // a large view: no error, not compared
       const Tensor y = expand(x.tensor, given);
       if (y.numel() != n) throw std::logic_error("expand: numel");
       return;
@@ -210,7 +210,7 @@ class OpGraph : OpGraphBase {
       shape.push_back(static_cast<std::int64_t>(std::min<Wide>(size, kMaxNumel + 1)));
     const auto n = valid ? count_of(shape) : std::nullopt;
     const bool fits = n && *n <= kMostElements;
-    if (n && !fits && *n < std::int64_t{1} << 42) return;  // valid, and too large to compare
+    if (n && !fits && *n < std::int64_t{1} << 42) return;  // valid, but too large to compare
     std::optional<Expected> expected;
     if (fits)
       expected = gathered(x.expected, shape, [&](const Sizes& i, Sizes& from) {
@@ -231,7 +231,7 @@ class OpGraph : OpGraphBase {
     Sizes sizes;
     for (std::int64_t i = bytes_.below(4); i > 0; --i) sizes.push_back(bytes_.size(3));
     Wide rest = d ? x.expected.shape[*d] : 0;
-    if (bytes_.below(2) == 0) {  // what is left, so that they often add up
+    if (bytes_.below(2) == 0) {  // the remainder, so that the sizes often add up
       for (const std::int64_t size : sizes) rest -= size;
       if (rest >= 0) sizes.push_back(static_cast<std::int64_t>(rest));
     }
@@ -253,7 +253,7 @@ class OpGraph : OpGraphBase {
     check("split", expected, false, [&] { return split(x.tensor, sizes, axis); });
   }
 
-  // split() into parts of one size, or chunk()
+  // split() into parts of equal size, or chunk()
   void split_equally_step() {
     const Known x = pick();
     const std::int64_t axis = bytes_.axis(x.tensor.rank()), count = bytes_.size(3);

@@ -1,9 +1,9 @@
 // A graph of layout ops with extreme arguments, decoded from bytes and compared with a reference.
 //
 // Every element of a layout op's result is an element of a leaf, or a 0 of pad(). The reference
-// knows which: that gives all values, and the gradient of a weighted sum of all results. It
-// decides, in 128-bit arithmetic, whether the arguments are valid: invalid ones must throw a
-// fovea::Error, valid ones must not throw, and nothing else may ever be thrown.
+// computes which one, and from that all values and the gradient of a weighted sum of all results.
+// It decides in 128-bit arithmetic whether the arguments are valid: invalid ones must throw a
+// fovea::Error, valid ones must not throw, and no other exception may be thrown.
 #pragma once
 
 #include <fovea/core/ops/elementwise.h>
@@ -54,7 +54,7 @@ class Bytes {
                                        -most - 1};
     return values[below(std::size(values))];
   }
-  // Mostly valid, sometimes not.
+  // Mostly valid, sometimes invalid.
   std::int64_t axis(std::int64_t rank) {
     return below(8) == 0 ? extreme() : below(2 * rank + 1) - rank;
   }
@@ -65,7 +65,7 @@ class Bytes {
   std::size_t at_ = 0;
 };
 
-// What a result must be: its sizes, and the leaf's element that each of its elements is (-1: 0).
+// The expected result: its sizes, and the leaf element of each of its elements (-1: a zero).
 struct Expected {
   Sizes shape;
   std::vector<std::int64_t> source;
@@ -75,7 +75,7 @@ struct Known {
   Expected expected;
 };
 
-// The number of elements; nothing for a negative size and for more than a tensor can have.
+// The number of elements; empty for a negative size and above a tensor's maximum.
 inline std::optional<std::int64_t> count_of(const Sizes& shape) {
   if (shape.size() > kMaxRank) return {};
   Wide n = 1, all = 1;
@@ -88,7 +88,7 @@ inline std::optional<std::int64_t> count_of(const Sizes& shape) {
   return static_cast<std::int64_t>(n);
 }
 
-constexpr std::int64_t kMostElements = 4096;  // of a result that is compared
+constexpr std::int64_t kMostElements = 4096;  // limit for compared results
 
 // The result of `shape` whose element at index i is x's element at index from(i); -1: a zero.
 inline Expected gathered(const Expected& x, const Sizes& shape,
@@ -134,7 +134,7 @@ struct OpGraphCounts {
   std::int64_t results = 0, errors = 0, gradients = 0;
 };
 
-// Some leaves, the results of ops on them, and the comparison of both with what is expected.
+// Leaves, the results of ops on them, and the comparison of both with the expected values.
 class OpGraphBase {
  public:
   explicit OpGraphBase(std::span<const std::uint8_t> bytes) : bytes_(bytes) {
@@ -143,7 +143,7 @@ class OpGraphBase {
   }
 
  protected:
-  using Results = std::optional<std::vector<Expected>>;  // nothing: must throw
+  using Results = std::optional<std::vector<Expected>>;  // empty: must throw
 
   void add_leaf() {
     Sizes shape;
@@ -161,7 +161,7 @@ class OpGraphBase {
 
   Known pick() { return known_[static_cast<std::size_t>(bytes_.below(std::ssize(known_)))]; }
 
-  // Runs `op` and compares what it gives with `expected`. may_throw: also valid arguments.
+  // Runs `op` and compares its results with `expected`. may_throw: valid arguments may throw, too.
   void check(const std::string& name, const Results& expected, bool may_throw,
              const std::function<std::vector<Tensor>()>& op) {
     std::vector<Tensor> results;
@@ -198,7 +198,7 @@ class OpGraphBase {
     }
   }
 
-  // The gradient of the sum of all results, each element weighted by its place.
+  // The gradient of the sum of all results, each element weighted by its index.
   void check_gradients() {
     std::vector<double> wanted(leaf_values_.size(), 0.0);
     Tensor loss = scalar(0, DType::f64);

@@ -1,6 +1,6 @@
-// Pages and pictures of hostile texts: reports, heat maps, curves.
-// Properties: a text adds no markup and comes back unchanged from the page's data; what is drawn in
-// a terminal has no control character but the end of a line, unless a color was asked for.
+// HTML pages and SVG images with hostile texts: reports, heat maps, curves.
+// Properties: a text adds no markup and is unchanged in the page's data; terminal output has no
+// control characters except newlines, unless colors are enabled.
 #include <fovea/nn/data/utf8.h>
 #include <fovea/nn/inspect/heatmap.h>
 #include <fovea/nn/inspect/report.h>
@@ -39,13 +39,13 @@ void check_page(const std::string& text) {
   const std::size_t begin = page.find(mark) + mark.size();
   const auto json = nlohmann::json::parse(page.substr(begin, page.find('<', begin) - begin));
   const bool valid = nn::data::find_invalid_utf8(text) == std::string::npos;
-  fuzz::require(!valid || json["title"] == text, "a text comes back from the page's data");
+  fuzz::require(!valid || json["title"] == text, "a text is unchanged in the page's data");
 }
 
 void check_pictures(const std::string& text) {
   const HeatMap map{
       .title = text, .row_labels = {text, ""}, .column_labels = {text}, .weights = {1, 0}};
-  const std::string drawn = draw_in_terminal(map, Colour::off), svg = draw_as_svg(map);
+  const std::string drawn = draw_in_terminal(map, Color::off), svg = draw_as_svg(map);
   for (std::string_view rest = drawn; !rest.empty();) {
     const nn::data::CodePoint point = nn::data::first_code_point(rest);
     const bool control = point.value < 0x20 || (point.value >= 0x7F && point.value < 0xA0);
@@ -55,7 +55,7 @@ void check_pictures(const std::string& text) {
   const HeatMap plain{
       .title = "a", .row_labels = {"a", ""}, .column_labels = {"a"}, .weights = {1, 0}};
   static const std::size_t markup = count_of(draw_as_svg(plain), '<');
-  fuzz::require(count_of(svg, '<') == markup, "a text adds no markup to a picture");
+  fuzz::require(count_of(svg, '<') == markup, "a text adds no markup to an image");
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ int main(int argc, char** argv) {
   std::size_t count = 0;
   for (int i = 1; i < argc; ++i)
     for (const fs::path& file : files_of(argv[i])) {
-      std::cerr << file.filename().string() << std::endl;  // the last line names what failed
+      std::cerr << file.filename().string()
+                << std::endl;  // the last line names the input that failed
       const std::string bytes = fovea::read_file(file);
       LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
       ++count;

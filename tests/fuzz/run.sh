@@ -1,14 +1,14 @@
 #!/bin/sh
 # run.sh FOLDER SECONDS [TARGET...]: runs the fuzz targets of FOLDER one after another, each for
-# SECONDS seconds. What they find is in FOLDER/found/TARGET; new inputs in FOLDER/new/TARGET.
+# SECONDS seconds. Failing inputs go to FOLDER/found/TARGET, new inputs to FOLDER/new/TARGET.
 set -eu
 folder=$1 seconds=$2
 shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -gt 0 ] || set -- $(cd "$here" && ls ./*_fuzz.cpp | sed 's|./\(.*\)_fuzz.cpp|\1|')
 
-# The file limits: no reader may take more memory or time for an input of a kB. Without entropic
-# scheduling a target of microseconds runs 1.3 times as often.
+# The file limits has the maximum memory and time of a reader for an input of 1 kB. Without entropic
+# scheduling, a target that takes microseconds runs 1.3 times as often.
 limits=$(cat "$here/limits")
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 failed=
@@ -24,6 +24,6 @@ for target; do
   [ $status = ok ] || failed="$failed $target"
 done
 [ -z "$failed" ] || {
-  echo "inputs that fail are in $folder/found:$failed" >&2
+  echo "failing inputs are in $folder/found:$failed" >&2
   exit 1
 }

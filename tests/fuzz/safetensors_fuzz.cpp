@@ -1,5 +1,6 @@
-// safetensors: files as they are, or a header with a length and data that fit it.
-// Properties: what is read and written again reads the same; load_into() fills all tensors or none.
+// safetensors: raw files, or a header with matching length and data.
+// Properties: reading, writing and reading again gives the same; load_into() fills all tensors or
+// none.
 #include <fovea/core/random.h>
 #include <fovea/core/safetensors.h>
 #include <fovea/core/tensor.h>

@@ -1,4 +1,4 @@
-// Files for readers that take a path, in memory where the system has a folder for that.
+// Files for readers that take a path; in memory if the system has a directory for that.
 #pragma once
 
 #include <fovea/core/error.h>
@@ -11,7 +11,7 @@
 
 namespace fovea::fuzz {
 
-/// A folder that is removed at the end of the process.
+/// A directory that is removed at the end of the process.
 class ScratchFolder {
  public:
   ScratchFolder() {
@@ -20,7 +20,7 @@ class ScratchFolder {
     std::string name =
         ((fs::is_directory(memory) ? memory : fs::temp_directory_path()) / "fovea_fuzz_XXXXXX")
             .string();
-    if (!mkdtemp(name.data())) raise<Error>("fuzz", "{}: no folder could be made", name);
+    if (!mkdtemp(name.data())) raise<Error>("fuzz", "{}: cannot create the directory", name);
     path_ = name;
   }
   ~ScratchFolder() {

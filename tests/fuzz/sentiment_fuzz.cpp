@@ -1,12 +1,12 @@
-// sentiment: a checkpoint that is loaded and used, reviews with labels, words of a line, and a
-// command line.
+// sentiment: loading and using a checkpoint, reviews with labels, words of a line, and a command
+// line.
 #include <fovea/core/random.h>
 
 #include "checkpoint_input.h"
 #include "command_line_input.h"
-#include "critic.h"
 #include "fuzz_target.h"
 #include "scratch.h"
+#include "sentiment_model.h"
 #include "words.h"
 
 using namespace fovea;
@@ -22,9 +22,9 @@ void load(fuzz::Input& in) {
   const auto path = folder().write("model.safetensors", fuzz::checkpoint_of(in));
   fuzz::accepts([&] {
     Rng rng(1);
-    const Critic critic = Critic::load(path, rng);
-    fuzz::require(critic.positive({"a b", ""}).size() == 2, "a result a line");
-    critic.judge("b c a");
+    const SentimentModel model = SentimentModel::load(path, rng);
+    fuzz::require(model.positive({"a b", ""}).size() == 2, "one result per line");
+    model.explain("b c a");
   });
 }
 

@@ -1,6 +1,6 @@
 // Lines and UTF-8: read_lines, tokenize, first_code_point, Utf8Writer.
-// Properties: no byte is lost by cutting a line and joining it; strict lines are valid UTF-8; what
-// a writer is given in parts comes out as what it is given at once, always valid UTF-8.
+// Properties: splitting and joining a line loses no byte; strict lines are valid UTF-8; a writer
+// gives the same output for a text in parts and at once, and always valid UTF-8.
 #include <fovea/nn/data/text.h>
 #include <fovea/nn/data/utf8.h>
 #include <fovea/nn/data/utf8_writer.h>
@@ -22,7 +22,7 @@ void check_lines(std::string_view bytes, Utf8 utf8) {
   const bool read = fuzz::accepts([&] { lines = read_lines(in, "input", utf8); });
   fuzz::require(read || utf8 == Utf8::strict, "lenient reading accepts all bytes");
   for (const std::string& line : lines) {
-    fuzz::require(line.find('\n') == std::string::npos, "a line has no end of line in it");
+    fuzz::require(line.find('\n') == std::string::npos, "a line contains no newline");
     fuzz::require(utf8 == Utf8::lenient || is_utf8(line), "strict lines are valid UTF-8");
     const Tokens words = tokenize(line, Unit::words), characters = tokenize(line, Unit::characters);
     fuzz::require(detokenize(characters, Unit::characters) == line, "characters give the line");
@@ -41,7 +41,7 @@ std::string written(std::string_view bytes, std::size_t part) {
 
 void check_writer(std::string_view bytes, std::size_t part) {
   const std::string whole = written(bytes, bytes.size() + 1);
-  fuzz::require(written(bytes, part) == whole, "parts come out as the whole");
+  fuzz::require(written(bytes, part) == whole, "parts give the same output as the whole");
   fuzz::require(is_utf8(whole), "what is written is valid UTF-8");
   fuzz::require(!is_utf8(bytes) || whole == bytes, "valid text is unchanged");
 }

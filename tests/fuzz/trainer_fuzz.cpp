@@ -1,5 +1,5 @@
-// optim::train: `last` of a training, changed, is resumed from.
-// Properties: what was not changed resumes to the same numbers; an error changes no weight.
+// optim::train: resuming from a modified file `last`.
+// Properties: an unmodified file resumes to the same values; an error changes no weight.
 #include <fovea/core/files.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/reduce.h>
@@ -16,7 +16,7 @@ using namespace fovea;
 
 namespace {
 
-struct Course {
+struct TrainingSetup {
   Tensor weight = from_data(std::vector<float>{1, -2}, {2});
   Rng rng{1};
   optim::AdamW adam{{{"w", weight.set_requires_grad(true)}}, {.lr = 0.1}};
@@ -39,19 +39,19 @@ optim::TrainerOptions options_of(const fuzz::ScratchFolder& folder, std::int64_t
           .catch_interrupt = false};
 }
 
-// After the first of two epochs.
+// A checkpoint after the first of two epochs.
 const std::string& last_file() {
   static const std::string bytes = [] {
     const fuzz::ScratchFolder folder;
-    Course course;
-    optim::train(course.task, options_of(folder, 1));
+    TrainingSetup setup;
+    optim::train(setup.task, options_of(folder, 1));
     return read_file(folder.path() / "last.safetensors");
   }();
   return bytes;
 }
 
-// Edits of two bytes, place and value, of the file as it is; or of a tensor's bytes, so that what a
-// file says about itself fits.
+// Edits of two bytes, offset and value, of the raw file; or of a tensor's bytes, so that the header
+// and the checksums match.
 std::string changed(fuzz::Input& in) {
   const bool whole = in.below(2) == 0;
   std::string bytes = last_file();
@@ -79,21 +79,21 @@ std::string changed(fuzz::Input& in) {
 std::vector<float> resumed(const std::string& last) {
   static const fuzz::ScratchFolder folder;
   folder.write("last.safetensors", last);
-  Course course;
-  const std::vector<float> before = course.weight.to_vector<float>();
+  TrainingSetup setup;
+  const std::vector<float> before = setup.weight.to_vector<float>();
   optim::TrainerOptions options = options_of(folder, 2);
   options.resume = true;
-  options.max_seconds = 0.01;  // a place that is far from the end
+  options.max_seconds = 5;  // should a state far from the end be accepted
   bool started = false;
-  const auto loss = course.task.loss;
-  course.task.loss = [&](std::int64_t epoch, std::int64_t batch) {
+  const auto loss = setup.task.loss;
+  setup.task.loss = [&](std::int64_t epoch, std::int64_t batch) {
     started = true;
     return loss(epoch, batch);
   };
-  const bool done = fuzz::accepts([&] { optim::train(course.task, options); });
-  fuzz::require(done || started || course.weight.to_vector<float>() == before,
+  const bool done = fuzz::accepts([&] { optim::train(setup.task, options); });
+  fuzz::require(done || started || setup.weight.to_vector<float>() == before,
                 "a checkpoint that is refused changes no weight");
-  return course.weight.to_vector<float>();
+  return setup.weight.to_vector<float>();
 }
 
 }  // namespace
@@ -103,6 +103,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::Input in(data, size);
   const std::string last = changed(in);
   const std::vector<float> weight = resumed(last);
-  fuzz::require(last != last_file() || weight == unchanged, "the same file gives the same numbers");
+  fuzz::require(last != last_file() || weight == unchanged, "the same file gives the same values");
   return 0;
 }

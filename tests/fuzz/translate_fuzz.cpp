@@ -1,4 +1,4 @@
-// translate: a checkpoint that is loaded and used, links between words, and a command line.
+// translate: loading and using a checkpoint, alignment links, and a command line.
 #include <fovea/core/random.h>
 
 #include "alignment.h"
@@ -31,15 +31,15 @@ void load(fuzz::Input& in) {
 
 void read(fuzz::Input& in) {
   static const data::ParallelText pairs{{"a b c", "d"}, {"x", "y z"}};
-  static const Speller speller = [] {
+  static const Tokenizer tokenizer = [] {
     Options options;
     options.min_count = 1;
     options.max_vocab = 100;
-    return Speller({pairs, {}, {}, data::Unit::words, "bleu"}, options);
+    return Tokenizer({pairs, {}, {}, data::Unit::words, "bleu"}, options);
   }();
   const auto path = folder().write("links", in.rest());
   std::vector<Links> links;
-  if (!fuzz::accepts([&] { links = read_links(path, speller, pairs); })) return;
+  if (!fuzz::accepts([&] { links = read_links(path, tokenizer, pairs); })) return;
   fuzz::require(links.size() == 2, "links for each pair");
   for (const Link& link : links[0])
     fuzz::require(link.source >= 0 && link.source < 3 && link.target == 0, "a link in its pair");

@@ -19,7 +19,7 @@ void check(const Vocab& vocab) {
     const std::int64_t found = again.id(vocab.token(id));
     fuzz::require(found == (id <= Vocab::eos ? Vocab::unk : id), "the id of a token");
   }
-  fuzz::require(vocab.encode(tokens).size() == tokens.size(), "one id a token");
+  fuzz::require(vocab.encode(tokens).size() == tokens.size(), "one id per token");
   fuzz::require(!fuzz::accepts([&] { (void)vocab.token(vocab.size()); }), "no further id");
   vocab.decode(Ids{2, 1, 0, 3, 9});
 }

@@ -32,8 +32,8 @@ TEST_CASE_FIXTURE(Fixture, "names and shapes") {
         "query_proj.weight (5, 3)\nkey_proj.weight (5, 4)\nkey_proj.bias (5,)\nscore (5,)\n");
 }
 
-TEST_CASE_FIXTURE(Fixture, "it projects and scores as its formula says") {
-  const AttentionOutput y = attention.look(query, key, value, mask);
+TEST_CASE_FIXTURE(Fixture, "projection and score follow the formula") {
+  const AttentionOutput y = attention.forward_with_weights(query, key, value, mask);
   const AttentionOutput expected =
       additive_attention_reference(linear(query, attention.query_proj.weight),
                                    linear(key, attention.key_proj.weight, attention.key_proj.bias),
@@ -44,20 +44,20 @@ TEST_CASE_FIXTURE(Fixture, "it projects and scores as its formula says") {
   CHECK(max_difference(y.weights, expected.weights) <= 1e-6);
 }
 
-TEST_CASE_FIXTURE(Fixture, "the call gives the context that look() gives with the weights") {
+TEST_CASE_FIXTURE(Fixture, "operator() returns the context of forward_with_weights()") {
   CHECK(max_difference(attention(query, key, value, mask),
-                       attention.look(query, key, value, mask).context) == 0);
+                       attention.forward_with_weights(query, key, value, mask).context) == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "keys projected once give the same") {
-  const AttentionOutput a = attention.look(query, key, value, mask);
+TEST_CASE_FIXTURE(Fixture, "keys projected once give the same result") {
+  const AttentionOutput a = attention.forward_with_weights(query, key, value, mask);
   const AttentionOutput b = attention.attend(query, attention.prepare(key, value, mask));
   CHECK(max_difference(a.context, b.context) == 0);
   CHECK(max_difference(a.weights, b.weights) == 0);
 }
 
 TEST_CASE_FIXTURE(Fixture, "every parameter gets a gradient, through either output") {
-  const AttentionOutput y = attention.look(query, key, value, mask);
+  const AttentionOutput y = attention.forward_with_weights(query, key, value, mask);
   SUBCASE("context") { sum(square(y.context)).backward(); }
   SUBCASE("weights") { sum(square(y.weights)).backward(); }
   const GradientAudit audit;
@@ -69,7 +69,7 @@ TEST_CASE_FIXTURE(Fixture, "errors name the module") {
   CHECK(message_of<ShapeError>([&] {
           attention(query, key, zeros({2, 5, 2}), mask);
         }) ==
-        "attention: query (2, 3, 3), key (2, 6, 4), value (2, 5, 2): they must be (B, T, Cq), "
+        "attention: query (2, 3, 3), key (2, 6, 4), value (2, 5, 2): must be (B, T, Cq), "
         "(B, S, Ck), (B, S, C), in decoder.attention");
   CHECK(message_of<ShapeError>([&] {
           attention(query, zeros({2, 6, 3}), value, mask);

@@ -1,4 +1,4 @@
-// What holds for every mechanism, under every mask, in training and not, in f32 and f64.
+// Properties of every mechanism, with every mask, in training and eval, in f32 and f64.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -36,7 +36,7 @@ Tensor bools(const Shape& shape, std::uint64_t seed) {
   return from_data(values, shape);
 }
 
-// Every kind of mask, alone and joined; most leave some query without a key.
+// Every kind of mask, alone and combined; most have a fully masked query.
 std::vector<NamedMask> masks() {
   const Tensor ids = from_data(std::vector<std::int64_t>{7, 7, 2, 7, 2}, {S});
   const Tensor other_ids = from_data(std::vector<std::int64_t>{1, 7, 7, 2, 3}, {T});
@@ -65,7 +65,7 @@ struct Mechanism {
 
 std::vector<Mechanism> mechanisms() {
   std::vector<Mechanism> all;
-  const auto add = [&](const std::string& name, nn::AttentionWeights weights) {
+  const auto add = [&](const std::string& name, nn::AttentionNormalizer weights) {
     all.push_back(
         {name, [=](Rng& rng) {
            return nn::make_attention(
@@ -73,18 +73,19 @@ std::vector<Mechanism> mechanisms() {
          }});
   };
   for (const std::string& name : nn::single_head_attention_names())
-    add(name, nn::AttentionWeights::softmax);
+    add(name, nn::AttentionNormalizer::softmax);
   const auto add_step = [&](const std::string& label, const std::string& name,
-                            nn::AttentionSizes sizes, std::int64_t heads) {
+                            nn::AttentionFactoryOptions sizes, std::int64_t heads) {
     all.push_back({label, [=](Rng& rng) { return nn::make_attention(name, sizes, rng); }, heads});
   };
-  nn::AttentionSizes sizes{.query_dim = C, .key_dim = C, .attention_dim = 6, .num_heads = 2};
+  nn::AttentionFactoryOptions sizes{
+      .query_dim = C, .key_dim = C, .attention_dim = 6, .num_heads = 2};
   add_step("multihead, step by step", "multihead", sizes, 2);
   sizes.coverage = true;
   add_step("additive with coverage", "additive", sizes, 1);
   for (const std::string name : {"additive", "general", "location"}) {
-    add(name, nn::AttentionWeights::sparsemax);
-    add(name, nn::AttentionWeights::entmax15);
+    add(name, nn::AttentionNormalizer::sparsemax);
+    add(name, nn::AttentionNormalizer::entmax15);
   }
   const auto add_multihead = [&](const std::string& name,
                                  const nn::MultiheadAttentionOptions& options) {
@@ -102,7 +103,7 @@ std::vector<Mechanism> mechanisms() {
   return all;
 }
 
-// Linear attention is a sum over a prefix: it can do these only.
+// Linear attention is a sum over a prefix: it supports only these.
 bool takes(const Mechanism& mechanism, const std::string& mask) {
   return mechanism.name != "linear" || mask == "none" || mask == "causal" || mask == "lengths" ||
          mask == "causal & lengths";
@@ -110,7 +111,7 @@ bool takes(const Mechanism& mechanism, const std::string& mask) {
 
 class Recorder final : public nn::AttentionObserver {
  public:
-  void see(const nn::Attention&, const nn::AttentionCall& call) override {
+  void on_attention(const nn::Attention&, const nn::AttentionCall& call) override {
     calls.push_back(call.rows(0, call.T));  // (B, H, T, S)
   }
   std::vector<Tensor> calls;
@@ -122,13 +123,13 @@ bool all_finite(const Tensor& x) {
   return true;
 }
 
-// The weights of one call, or of calls that went query by query.
+// The weights of one call, or of one call per query.
 Tensor joined(const std::vector<Tensor>& calls) {
   return calls.size() == 1 ? calls[0] : concat(calls, 2);
 }
 
-// Rows of weights sum to 1 (a Gaussian upon them makes it less), or to 0 where nothing is kept; and
-// only what is kept has any.
+// Rows of weights sum to 1 (less with a Gaussian factor), or to 0 if fully masked; masked keys have
+// weight 0.
 void check_weights(const Tensor& weights, const Tensor& kept, double tolerance,
                    bool may_be_less = false) {
   const std::int64_t H = weights.dim(1);
@@ -151,7 +152,7 @@ void check_weights(const Tensor& weights, const Tensor& kept, double tolerance,
   }
 }
 
-// For each (b, t): does the query keep a key? The masks here are the same for every head.
+// For each (b, t): whether any key is unmasked. The masks here are equal for all heads.
 std::vector<bool> keeps_any_key(const Tensor& kept, std::int64_t heads) {
   const Tensor written = broadcast_to(kept, {B, heads, T, S}).contiguous();
   const std::vector<bool> cells = select(written, 1, 0).contiguous().to_vector<bool>();
@@ -184,7 +185,7 @@ void check_laws(const Mechanism& mechanism, const NamedMask& masked, bool traini
   check_weights(joined(recorder.calls), kept, dtype == DType::f64 ? 1e-12 : 1e-5,
                 mechanism.name == "local-p");
 
-  // A query that keeps nothing gives 0 (projections start with biases of 0) ...
+  // A fully masked query gives 0 (biases of projections are initialized to 0) ...
   CHECK(all_finite(y));
   const std::vector<bool> any_key = keeps_any_key(kept, mechanism.heads);  // of head 0
   for (std::int64_t b = 0; b < B; ++b)
@@ -193,7 +194,7 @@ void check_laws(const Mechanism& mechanism, const NamedMask& masked, bool traini
       const Tensor row = select(select(y, 0, b), 0, t);
       CHECK(max_difference(row, zeros({C}, dtype)) == 0);
     }
-  // ... and gradients of 0; nobody's is NaN.
+  // ... and gradients of 0; no gradient is NaN.
   sum(square(y) + y).backward();
   for (const Tensor& x : {q, k, v}) {
     if (!x.grad().defined()) continue;
@@ -205,7 +206,7 @@ void check_laws(const Mechanism& mechanism, const NamedMask& masked, bool traini
     for (std::int64_t b = 0; b < B; ++b)
       for (std::int64_t t = 0; t < T; ++t) {
         if (any_key[static_cast<std::size_t>(b * T + t)]) continue;
-        if (mechanism.name == "local-p") continue;  // places its window by the query's own net
+        if (mechanism.name == "local-p") continue;  // the window depends on the query
         const Tensor row = select(select(q.grad(), 0, b), 0, t);
         CHECK(max_difference(row, zeros({C}, dtype)) == 0);
       }
@@ -243,13 +244,13 @@ TEST_CASE("masks that differ between heads, and strict ones") {
   CHECK(test::message_of<ValueError>([&] {
           attention(x, Mask::lengths({5, 0, 1}).strict());
         }) ==
-        "Mask::strict: batch row 1, head 0, query 0 of 5 keeps none of 5 keys: each query must "
-        "keep one");
+        "Mask::strict: batch row 1, head 0, query 0 of 5 attends none of 5 keys: must attend at "
+        "least one");
 }
 
-TEST_CASE("a child of fork() watches, whatever another thread of the parent was watching") {
+TEST_CASE("a child of fork() can watch while another thread of the parent was watching") {
   struct Nothing final : nn::AttentionObserver {
-    void see(const nn::Attention&, const nn::AttentionCall&) override {}
+    void on_attention(const nn::Attention&, const nn::AttentionCall&) override {}
   };
   Rng rng(1);
   const auto layer =

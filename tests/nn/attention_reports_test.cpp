@@ -1,4 +1,4 @@
-// Cases that users of other systems reported, as laws that hold here.
+// Bugs reported for other libraries, as tests.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/elementwise.h>
@@ -40,12 +40,12 @@ Mask keep(const std::vector<bool>& values, const Shape& shape) {
 
 }  // namespace
 
-TEST_CASE("pytorch #160064: heads that keep nothing give 0, with weights asked for and without") {
+TEST_CASE("pytorch #160064: fully masked heads give 0, with and without weights") {
   Rng rng(1);
   const nn::MultiheadAttention attention({.embed_dim = 3, .num_heads = 3}, rng);
   const Tensor x = random({1, 5, 3}, 2);
   std::vector<bool> kept(3 * 25, true);
-  std::fill(kept.begin(), kept.begin() + 25, false);  // head 0 keeps nothing
+  std::fill(kept.begin(), kept.begin() + 25, false);  // head 0 is fully masked
   const Mask mask = keep(kept, {1, 3, 5, 5});
   const Tensor y = attention(x, x, x, mask);
   CHECK(all_finite(y));
@@ -56,7 +56,7 @@ TEST_CASE("pytorch #160064: heads that keep nothing give 0, with weights asked f
   CHECK(all_finite(attention.in_proj_weight.grad()));
 }
 
-TEST_CASE("pytorch #41508: a row that keeps nothing does not poison anybody's gradient") {
+TEST_CASE("pytorch #41508: a fully masked row gives no NaN gradients") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     const auto leaf = [&](std::uint64_t seed) {
       return random({2, 2, 4, 3}, seed, dtype).set_requires_grad();
@@ -74,7 +74,7 @@ TEST_CASE("pytorch #41508: a row that keeps nothing does not poison anybody's gr
   }
 }
 
-TEST_CASE("pytorch #127055, #141128: whole blocks of keys that are dropped first, and last") {
+TEST_CASE("pytorch #127055, #141128: whole blocks of masked keys at the start and at the end") {
   // Left padding longer than any tile: the running maximum starts at -infinity and must not make
   // exp(-inf - -inf) of it; by a mask, and by a bias of -infinity.
   constexpr std::int64_t S = 700, padding = 600;
@@ -97,19 +97,19 @@ TEST_CASE("pytorch #127055, #141128: whole blocks of keys that are dropped first
   CHECK(largest(none) == 0);
 }
 
-TEST_CASE("pytorch #108108, mlx #2835: which corner a causal mask starts from has to be said") {
+TEST_CASE("pytorch #108108, mlx #2835: the corner of a causal mask must be given") {
   const Tensor q = random({1, 1, 1, 4}, 1), k = random({1, 1, 16, 4}, 2),
                v = random({1, 1, 16, 4}, 3);
   CHECK(message_of<ShapeError>([&] { scaled_dot_product_attention(q, k, v, Mask::causal()); }) ==
-        "Mask::causal: 1 queries and 16 keys: with unequal lengths say Corner::top_left or "
-        "Corner::bottom_right");
+        "Mask::causal: 1 queries and 16 keys: corner must be Corner::top_left or "
+        "Corner::bottom_right if their numbers differ");
   using enum Mask::Corner;
   const auto first = narrow(v, 2, 0, 1), all = scaled_dot_product_attention(q, k, v);
   CHECK(max_difference(scaled_dot_product_attention(q, k, v, Mask::causal(top_left)), first) <
         1e-6);
   CHECK(max_difference(scaled_dot_product_attention(q, k, v, Mask::causal(bottom_right)), all) <
         1e-6);
-  // More queries than keys, bottom right: the first ones keep nothing.
+  // More queries than keys, bottom right: the first queries are fully masked.
   const Tensor y = scaled_dot_product_attention(random({1, 1, 5, 4}, 4), narrow(k, 2, 0, 2),
                                                 narrow(v, 2, 0, 2), Mask::causal(bottom_right));
   CHECK(largest(narrow(y, 2, 0, 3)) == 0);
@@ -129,7 +129,7 @@ TEST_CASE("pytorch #97605: a mask means and measures the same in train and in ev
   CHECK(max_difference(attention(x, x, x, mask), in_training) == 0);
 }
 
-TEST_CASE("pytorch #90842: weights that one looks at sum to 1 in training with dropout too") {
+TEST_CASE("pytorch #90842: reported weights sum to 1 in training with dropout too") {
   Rng rng(1);
   const nn::MultiheadAttention attention({.embed_dim = 8, .num_heads = 2, .dropout = 0.5}, rng);
   const Tensor x = random({2, 6, 8}, 2);
@@ -137,7 +137,7 @@ TEST_CASE("pytorch #90842: weights that one looks at sum to 1 in training with d
   CHECK(max_difference(sum(weights, -1), ones({2, 2, 6})) < 1e-6);
 }
 
-TEST_CASE("pytorch #101967: keys and values behind a length may be anything, NaN too") {
+TEST_CASE("pytorch #101967: keys and values after a length may be any values, NaN too") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   Tensor k = random({1, 1, 4, 3}, 1), v = random({1, 1, 4, 3}, 2);
   const Tensor q = random({1, 1, 2, 3}, 3);

@@ -1,4 +1,4 @@
-// Beam search against the search through everything, on a made-up model of four words.
+// Beam search against exhaustive search, on a synthetic model of four words.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/softmax.h>
@@ -19,8 +19,8 @@ namespace {
 
 constexpr std::int64_t V = 4, bos = 2, eos = 3;  // 0, 1 and 2 are words; 2 begins a sentence too
 
-// The logits after a prefix: random numbers that depend on the sentence and on all of the prefix.
-// The state, (rows, 1), is a number for both; word w takes it from n to 4 n + w.
+// The logits after a prefix: random values that depend on the sentence and the whole prefix.
+// The state, (rows, 1), encodes both as an integer; word w changes it from n to 4 n + w.
 std::vector<float> logits_after(std::int64_t prefix) {
   Rng rng(static_cast<std::uint64_t>(prefix));
   std::vector<float> logits;
@@ -49,7 +49,7 @@ std::vector<double> log_probs_after(std::int64_t prefix) {
   return log_softmax(from_data(logits_after(prefix), {V})).to_vector<double>();
 }
 
-// Every sentence of at most `left` more words, each with its end.
+// Every sentence of at most `left` more words, each with <eos>.
 void enumerate(std::int64_t prefix, const Hypothesis& so_far, std::int64_t left, double alpha,
                std::vector<Hypothesis>& all) {
   const std::vector<double> log_probs = log_probs_after(prefix);
@@ -77,7 +77,7 @@ const std::vector<std::int64_t> seeds{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
 
 }  // namespace
 
-TEST_CASE("a beam as wide as the space finds the best of everything, in order") {
+TEST_CASE("a beam as wide as the search space finds the best hypotheses, in order") {
   for (const double alpha : {0.0, 0.6, 1.0, 2.0})
     for (const std::int64_t n_best : {1, 10}) {
       CAPTURE(alpha);
@@ -96,7 +96,7 @@ TEST_CASE("a beam as wide as the space finds the best of everything, in order") 
     }
 }
 
-TEST_CASE("a beam of one takes the best word at every step") {
+TEST_CASE("a beam of 1 takes the best word at every step") {
   for (const double alpha : {0.0, 1.0}) {
     const BeamOptions options{.beam = 1, .max_length = 6, .length_penalty = alpha};
     const auto found = beam_search(model, sentences(seeds), 10, options);
@@ -115,7 +115,7 @@ TEST_CASE("a beam of one takes the best word at every step") {
   }
 }
 
-TEST_CASE("a batch is its sentences one by one") {
+TEST_CASE("a batch equals its sentences one by one") {
   const BeamOptions options{.beam = 3, .max_length = 5, .n_best = 3};
   const auto all = beam_search(model, sentences(seeds), 10, options);
   for (std::size_t b = 0; b < seeds.size(); ++b) {
@@ -128,7 +128,7 @@ TEST_CASE("a batch is its sentences one by one") {
   }
 }
 
-TEST_CASE("the n best come best first, all different, with honest scores") {
+TEST_CASE("the n best are sorted and distinct, with correct scores") {
   for (const auto& best :
        beam_search(model, sentences(seeds), 10,
                    {.beam = 4, .max_length = 5, .length_penalty = 0.7, .n_best = 4}))
@@ -153,7 +153,7 @@ TEST_CASE("a larger length penalty prefers longer sentences") {
   CHECK(words(1.0) <= words(2.0));
 }
 
-TEST_CASE("max_length bounds the words, also where the model never ends") {
+TEST_CASE("max_length limits the words, also if the model never ends") {
   const DecodeStep endless = [](const Tensor& ids, std::vector<Tensor>&) {
     Tensor logits = zeros({ids.numel(), V});
     for (std::int64_t i = 0; i < ids.numel(); ++i)
@@ -168,7 +168,7 @@ TEST_CASE("max_length bounds the words, also where the model never ends") {
   }
 }
 
-TEST_CASE("a model that ends at once gives the empty sentence, and no more than there are") {
+TEST_CASE("a model that ends at once gives the empty sentence") {
   const DecodeStep mute = [](const Tensor& ids, std::vector<Tensor>&) {
     Tensor logits = full({ids.numel(), V}, -std::numeric_limits<double>::infinity());
     for (std::int64_t i = 0; i < ids.numel(); ++i) logits.mutable_data<float>()[i * V + eos] = 0;
@@ -194,7 +194,7 @@ TEST_CASE("equal words: the smaller one first") {
     CHECK(best[i].tokens == std::vector<std::int64_t>{static_cast<std::int64_t>(i) - 1});
 }
 
-TEST_CASE("every sentence has its own greatest length") {
+TEST_CASE("every sentence has its own maximum length") {
   const std::vector<std::int64_t> lengths{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
   for (const std::int64_t beam : {1, 4}) {
     CAPTURE(beam);
@@ -214,11 +214,12 @@ TEST_CASE("every sentence has its own greatest length") {
     });
   };
   CHECK(error({1, 2, 3}) ==
-        "beam_search: max_lengths has 3 lengths: must have none, or one for each of 2 sentences");
+        "beam_search: max_lengths of size 3: must be empty, or have one length for each of 2 "
+        "sentences");
   CHECK(error({1, 0}) == "beam_search: max_lengths = 0: must be from 1 to 1073741824");
 }
 
-TEST_CASE("beam_search: options that overflow or are no numbers") {
+TEST_CASE("beam_search: options that overflow or are NaN") {
   const auto error = [](const BeamOptions& options) {
     return message_of<ValueError>([&] { beam_search(model, sentences({1}), 1, options); });
   };
@@ -232,8 +233,8 @@ TEST_CASE("beam_search: options that overflow or are no numbers") {
         "beam_search: length_penalty = nan: must be finite");
 }
 
-TEST_CASE("sentences that are done leave the batch") {
-  // One sentence goes on for 200 words, nine end after a few.
+TEST_CASE("finished sentences leave the batch") {
+  // One sentence continues for 200 words, nine end after a few.
   std::vector<std::int64_t> lengths(10, 3);
   lengths[4] = 200;
   const BeamOptions options{.beam = 3, .max_lengths = lengths};
@@ -260,7 +261,7 @@ TEST_CASE("sentences that are done leave the batch") {
     CHECK(all[b][0].score == fewer[b][0].score);
     CHECK(std::ssize(all[b][0].tokens) == lengths[b]);
   }
-  // With a floor, two that are done stay.
+  // With min_rows, two finished sentences stay.
   left = 10;
   std::vector<std::int64_t> stayed;
   const DecodeStart floor{endless, sentences(seeds), [&](const std::vector<std::int64_t>& stay) {
@@ -279,7 +280,7 @@ TEST_CASE("sentences that are done leave the batch") {
 
 TEST_CASE("no sentences") { CHECK(beam_search(model, sentences({}), 0, {}).empty()); }
 
-TEST_CASE("what the search does not take") {
+TEST_CASE("invalid arguments of the search are errors") {
   const auto search = [](const BeamOptions& options) {
     return [options] { beam_search(model, sentences({1}), 1, options); };
   };
@@ -288,22 +289,22 @@ TEST_CASE("what the search does not take") {
   CHECK_THROWS_AS(search({.beam = 0})(), ValueError);
   CHECK_THROWS_AS(search({.max_length = 0})(), ValueError);
   CHECK(message_of<ValueError>(search({.eos = 4})) ==
-        "beam_search: eos 4 with logits (5, 4): it must lie in [0, V)");
+        "beam_search: eos = 4 with logits (5, 4): must be in [0, V)");
   const DecodeStep broken = [](const Tensor& ids, std::vector<Tensor>&) {
     return full({ids.numel(), V}, std::nan(""));
   };
   CHECK(message_of<ValueError>([&] { beam_search(broken, sentences({1}), 1, {}); }) ==
-        "beam_search: after 0 tokens no word has a probability: the logits are NaN");
+        "beam_search: logits after 0 tokens: must not be all NaN");
   const DecodeStep short_of_rows = [](const Tensor&, std::vector<Tensor>&) {
     return zeros({1, V});
   };
   CHECK(message_of<ShapeError>([&] { beam_search(short_of_rows, sentences({1}), 1, {}); }) ==
-        "beam_search: the step gave logits (1, 4) for 5 hypotheses: they must be (B K, V)");
+        "beam_search: logits (1, 4) of the step for 5 hypotheses: must be (B K, V)");
 }
 
 namespace {
 
-// The same state as model()'s, other logits.
+// The state of model(), with other logits.
 Tensor other_model(const Tensor& ids, std::vector<Tensor>& state) {
   return -0.5 * model(ids, state) + 0.25;
 }
@@ -319,7 +320,7 @@ TEST_CASE("an ensemble's probabilities are the mean of its members'") {
   CHECK(test::max_difference(mean_prediction({a}), a) == 0);
 }
 
-TEST_CASE("a model with itself is the model itself, and two models are not") {
+TEST_CASE("an ensemble of equal models equals the model") {
   const BeamOptions options{.beam = 3, .max_length = 5, .n_best = 3};
   const auto search = [&](std::vector<DecodeStart> members) {
     const DecodeStart joined = ensemble(std::move(members));
@@ -340,7 +341,7 @@ TEST_CASE("a model with itself is the model itself, and two models are not") {
 }
 
 TEST_CASE("the members of an ensemble keep their own states, through every reordering") {
-  // Each hypothesis's score is that of saying it with both members alone.
+  // The score of each hypothesis is that of decoding it with both members separately.
   const DecodeStart joined = ensemble({{model, sentences({1})}, {other_model, sentences({7})}});
   CHECK(joined.state.size() == 2);
   const auto best =
@@ -364,14 +365,13 @@ TEST_CASE("the members of an ensemble keep their own states, through every reord
   }
 }
 
-TEST_CASE("what is no ensemble") {
-  CHECK(message_of<ValueError>([] { ensemble({}); }) ==
-        "ensemble: no model: there must be one at least");
+TEST_CASE("invalid ensembles are errors") {
+  CHECK(message_of<ValueError>([] { ensemble({}); }) == "ensemble: 0 models: must be at least 1");
   CHECK(message_of<ValueError>([] { mean_prediction({}); }) ==
-        "ensemble: no model: there must be one at least");
+        "ensemble: 0 models: must be at least 1");
   CHECK(message_of<ShapeError>([] {
           mean_prediction({zeros({2, 4}), zeros({2, 5})});
-        }) == "ensemble: logits (2, 4) and (2, 5): the models must know the same tokens");
+        }) == "ensemble: logits (2, 4) and (2, 5): must be equal, the models need one vocabulary");
   const DecodeStart one{model, sentences({1})};
   const DecodeStart growing{[](const Tensor& ids, std::vector<Tensor>& state) {
                               state.push_back(state[0]);
@@ -384,6 +384,6 @@ TEST_CASE("what is no ensemble") {
   };
   const DecodeStart joined = ensemble({one, growing});
   CHECK(run(joined, joined.state) ==
-        "ensemble: a step of 1 tensors of state gave 2: it must replace them");
-  CHECK(run(joined, sentences({1})) == "ensemble: a state of 1 tensors: the members have 2");
+        "ensemble: a step with 1 state tensors returned 2: must be equal");
+  CHECK(run(joined, sentences({1})) == "ensemble: a state of 1 tensors: must be 2");
 }

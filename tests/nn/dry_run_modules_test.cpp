@@ -38,7 +38,7 @@ constexpr std::int64_t allowed = 2000;           // pages, 8 MB, of nodes, of in
 Tensor sequences(std::int64_t width = C) { return ones({B, T, width}); }
 Ragged packed(std::int64_t width = C) { return {ones({B * T, width}), RaggedIndex::equal(B, T)}; }
 
-// Makes a module, and a step with clipping, Adam and an average of the weights.
+// Constructs a module, and runs a step with clipping, Adam and an average of the weights.
 struct Case {
   std::string name;
   std::function<void(Rng& rng)> run;
@@ -168,7 +168,8 @@ TEST_CASE("attention mechanisms") {
   std::vector<Case> cases;
   for (const std::string& name : names)
     cases.push_back({name, [name](Rng& rng) {
-                       const AttentionSizes sizes{.query_dim = C, .key_dim = C, .attention_dim = C};
+                       const AttentionFactoryOptions sizes{
+                           .query_dim = C, .key_dim = C, .attention_dim = C};
                        const auto attention = make_attention(name, sizes, rng);
                        const Tensor x = sequences().set_requires_grad();
                        train(*attention, (*attention)(x, x, x, Mask::none()));

@@ -7,7 +7,7 @@
 #include <fovea/nn/attention/local.h>
 #include <fovea/nn/attention/location_aware.h>
 #include <fovea/nn/attention/luong.h>
-#include <fovea/nn/attention/multihead_step.h>
+#include <fovea/nn/attention/multihead_decoder.h>
 #include <fovea/nn/decode.h>
 #include <fovea/nn/embedding.h>
 #include <fovea/nn/linear.h>
@@ -39,7 +39,7 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max(), kLeast 
 constexpr std::int64_t k2_62 = std::int64_t{1} << 62;
 constexpr std::int64_t kHostile[] = {kLeast, -1, std::int64_t{1} << 31, k2_62, kMost};
 
-// One option of one module, and what makes the module with it.
+// One option of one module, and a function that constructs the module with it.
 struct Option {
   std::string module, name;
   std::int64_t least;
@@ -128,9 +128,9 @@ const std::vector<Option>& options() {
        [](auto n, Rng& rng) {
          LinearAttention({2, 2, n}, rng);
        }},
-      {"MultiheadStepAttention", "num_heads", 1,
+      {"MultiheadDecoderAttention", "num_heads", 1,
        [](auto n, Rng& rng) {
-         MultiheadStepAttention(
+         MultiheadDecoderAttention(
              {.query_dim = 2, .key_dim = 2, .value_dim = 2, .attention_dim = 2, .num_heads = n},
              rng);
        }},
@@ -188,7 +188,7 @@ TEST_CASE("every size of a module is checked by its name") {
     }
 }
 
-TEST_CASE("a size of 0 is refused where a module would have no weights") {
+TEST_CASE("a size of 0 is an error if a module would have no weights") {
   for (const Option& option : options()) {
     if (option.least == 0) continue;
     CAPTURE(option.module);
@@ -200,13 +200,13 @@ TEST_CASE("a size of 0 is refused where a module would have no weights") {
   }
 }
 
-TEST_CASE("sizes in range that the machine lacks the memory for") {
+TEST_CASE("valid sizes that exceed the memory") {
   Rng rng(1);
   const std::int64_t n = std::int64_t{1} << 30;
   CHECK(message_of<ShapeError>([&] {
           Linear({n, n}, rng);
         }) ==
-        "empty: shape (1073741824, 1073741824): the sizes other than 0 must multiply to at most "
+        "empty: shape (1073741824, 1073741824): the product of the nonzero sizes must be at most "
         "2^48");
   CHECK_THROWS_AS(Embedding({n, n >> 8}, rng), ShapeError);
   CHECK_THROWS_AS(LSTM({n, n}, rng), ShapeError);

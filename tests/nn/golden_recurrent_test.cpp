@@ -73,10 +73,9 @@ void take_corners(const GoldenCase& golden, Module& module, const std::string& s
   test::cast(module, dtype);
 }
 
-// All of `found`, one behind another, against the case's flat tensor: in f32 at once, since of a
-// tensor of one or two numbers cancellation may leave little; in f64 each by itself, where the
-// file's rounding to f32 is all that may differ: a unit of the last place, where a number lies
-// between two of them.
+// All of `found`, concatenated, against the flat tensor of the case: in f32 together, since a
+// tensor of one or two values may be small by cancellation; in f64 each alone, where only the
+// rounding of the file to f32 differs, by at most one unit in the last place.
 void check_flat(const GoldenCase& golden, const std::string& key, const NamedTensors& found,
                 double depth) {
   const Tensor expected = golden[key];
@@ -159,7 +158,7 @@ template <class Net>
 void check_net(const GoldenCase& golden) {
   Rng rng(1);
   RecurrentOptions options = options_of(golden);
-  // A norm divides its few numbers, and their rounding, by what may be a small spread.
+  // A norm divides its few values, and their rounding errors, by a possibly small deviation.
   const double depth = static_cast<double>(options.num_layers) * (options.layer_norm ? 4 : 1);
   for (const DType dtype : {DType::f32, DType::f64})
     for (const bool recompute : {false, true}) {
@@ -175,7 +174,7 @@ void check_net(const GoldenCase& golden) {
               : RaggedIndex::equal(B, T);
       const Ragged x = pack(in.x, index);
       const auto y = golden.options.contains("given")
-                         ? net.forward_with(layer_with_given(golden, T), x, in.h0, in.c0)
+                         ? net.forward(layer_with_given(golden, T), x, in.h0, in.c0)
                          : net(x, in.h0, in.c0);
       check_case(golden, {pad(y.states), y.last, y.last_cell}, in, net, depth);
     }
@@ -200,7 +199,7 @@ void check_padded(const GoldenCase& golden) {
   }
 }
 
-// A cell's numbers stand in the file as those of a net of one step.
+// The values of a cell are in the file as those of a net of one step.
 template <class Cell>
 void check_cell(const GoldenCase& golden) {
   constexpr bool lstm = std::is_same_v<Cell, LSTMCell>;
@@ -235,7 +234,7 @@ void check_both(const GoldenCase& golden) {
   check_padded<Net>(golden);
 }
 
-// The twin of class Several there.
+// The equivalent of class Several of the Python script.
 class Several : public Module {
  public:
   explicit Several(Rng& rng)

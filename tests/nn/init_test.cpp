@@ -1,4 +1,4 @@
-// The distributions that parameters start from: their moments and borders.
+// The distributions of initial parameters: moments and bounds.
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
 #include <fovea/nn/init.h>
@@ -30,7 +30,7 @@ Moments moments_of(const Tensor& w) {
   return m;
 }
 
-// fan_in 200, fan_out 300: 60,000 numbers, so a mean is known to 1/245 of the deviation.
+// fan_in 200, fan_out 300: 60,000 values: the mean has a standard error of 1/245 of the deviation.
 template <class Init>
 Moments drawn(Init init) {
   Rng rng(5);
@@ -56,7 +56,7 @@ void check_normal(const Moments& m, double deviation) {
 
 }  // namespace
 
-TEST_CASE("Xavier: sqrt(6 / (in + out)), and its deviation for the normal one") {
+TEST_CASE("Xavier: sqrt(6 / (in + out)), and the standard deviation of the normal variant") {
   using namespace nn::init;
   check_uniform(drawn([](Tensor& w, Rng& rng) { xavier_uniform(w, rng); }), std::sqrt(6.0 / 500));
   check_uniform(drawn([](Tensor& w, Rng& rng) { xavier_uniform(w, rng, 3); }),
@@ -80,14 +80,14 @@ TEST_CASE("plain uniform and normal") {
   CHECK(n.deviation == doctest::Approx(0.5).epsilon(0.01));
 }
 
-TEST_CASE("further axes count into both fans, as a convolution's") {
+TEST_CASE("further axes count in both fans, as for a convolution") {
   Rng rng(1);
   Tensor w = empty({30, 20, 10});  // fan_in 200, fan_out 300
   nn::init::xavier_uniform(w, rng);
   check_uniform(moments_of(w), std::sqrt(6.0 / 500));
 }
 
-TEST_CASE("orthogonal: the shorter kind, rows or columns, is orthonormal") {
+TEST_CASE("orthogonal: rows or columns, whichever are fewer, are orthonormal") {
   Rng rng(1);
   for (const Shape& shape : {Shape{5, 5}, Shape{3, 8}, Shape{8, 3}, Shape{1, 4}, Shape{64, 64}})
     for (const double gain : {1.0, 2.0}) {
@@ -103,7 +103,7 @@ TEST_CASE("orthogonal: the shorter kind, rows or columns, is orthonormal") {
     }
 }
 
-TEST_CASE("the generator decides, and a view is filled in place") {
+TEST_CASE("the values depend on the generator, and a view is filled in place") {
   Rng a(3), b(3);
   Tensor x = zeros({4, 6}), y = zeros({6, 4});
   Tensor transposed = transpose(y, 0, 1);
@@ -115,12 +115,11 @@ TEST_CASE("the generator decides, and a view is filled in place") {
 TEST_CASE("shapes that have no fans") {
   Rng rng(1);
   Tensor vector = empty({3}), cube = empty({2, 2, 2});
-  CHECK(
-      message_of<ShapeError>([&] { nn::init::xavier_uniform(vector, rng); }) ==
-      "init::xavier_uniform: a parameter of shape (3,): fan-in and fan-out need two axes or more");
+  CHECK(message_of<ShapeError>([&] { nn::init::xavier_uniform(vector, rng); }) ==
+        "init::xavier_uniform: w (3,): must have at least 2 axes, for fan-in and fan-out");
   CHECK_THROWS_AS(nn::init::xavier_normal(vector, rng), ShapeError);
   CHECK_THROWS_AS(nn::init::kaiming_uniform(vector, rng), ShapeError);
   CHECK_THROWS_AS(nn::init::kaiming_normal(vector, rng), ShapeError);
   CHECK(message_of<ShapeError>([&] { nn::init::orthogonal(cube, rng); }) ==
-        "init::orthogonal: a parameter of shape (2, 2, 2): it must be a matrix");
+        "init::orthogonal: w (2, 2, 2): must be a matrix");
 }

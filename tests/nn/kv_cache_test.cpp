@@ -1,5 +1,5 @@
-// The cache against the full forward: in one piece, token by token, with rows out of step, in a
-// ring.
+// The cache against the full forward: in one chunk, token by token, with rows of different lengths,
+// in a ring buffer.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/storage.h>
@@ -41,7 +41,7 @@ MultiheadAttention make_attention(const Setting& s) {
   return attention;
 }
 
-// Each step's counts of tokens, one for each row.
+// The token counts of each step, one per row.
 using Plan = std::vector<std::vector<std::int64_t>>;
 
 Plan in_chunks(const std::vector<std::int64_t>& lengths, std::int64_t chunk) {
@@ -62,13 +62,13 @@ std::int64_t largest(const std::vector<std::int64_t>& v) {
 Tensor extended_by_hand(KvCache& cache, const MultiheadAttention& attention, const Tensor& x,
                         const std::vector<std::int64_t>& counts) {
   const auto heads = attention.project_self(x, cache.next_positions(x.dim(1)));
-  const KvCache::Seen seen = cache.append(heads.kv, counts);
+  const KvCache::Visible seen = cache.append(heads.kv, counts);
   return attention.attend_heads(heads.q, seen.kv, seen.mask);  // (B, T, C)
 }
 
-// The largest difference, relative to the largest number, between attention with a cache that is
-// fed by `plan` and the whole at once. Tokens that a plan's step has not are NaN. `by_hand`: not by
-// extend(), but by what it stands for.
+// The largest difference, relative to the largest value, between attention with a cache filled by
+// `plan` and full attention. Tokens beyond a step's counts are NaN. `by_hand`: with append() and
+// attend_heads() instead of extend().
 double difference_from_full(const Setting& setting, const Plan& plan, bool by_hand) {
   const NoGrad guard;
   const MultiheadAttention attention = make_attention(setting);
@@ -144,7 +144,7 @@ KeyValue tokens(std::int64_t T, std::int64_t B = 2) {
 
 }  // namespace
 
-TEST_CASE("a cache gives what the full forward gives, in chunks of any size") {
+TEST_CASE("a cache equals the full forward, in chunks of any size") {
   for (const Setting& setting : all_settings(0))
     for (const std::int64_t chunk : {1, 3, 11}) check_equal(setting, in_chunks({11, 11}, chunk));
 }
@@ -154,14 +154,14 @@ TEST_CASE("rows of unequal length") {
     for (const std::int64_t chunk : {1, 3, 11}) check_equal(setting, in_chunks({11, 4, 7}, chunk));
 }
 
-TEST_CASE("rows that are out of step: each goes on from its own place") {
+TEST_CASE("rows with different lengths continue at their own positions") {
   const Plan plan{{3, 1, 0}, {2, 3, 3}, {1, 1, 1}, {0, 4, 2}, {1, 0, 1}, {2, 2, 2}};
   for (const Setting& setting : all_settings(0)) check_equal(setting, plan);
   for (const bool ring : {true, false})
     for (const Setting& setting : all_settings(3, ring)) check_equal(setting, plan);
 }
 
-TEST_CASE("with a window, a ring and a full cache give what the full forward gives") {
+TEST_CASE("with a window, a ring buffer and a full cache equal the full forward") {
   for (const std::int64_t window : {1, 4, 30})
     for (const bool ring : {true, false})
       for (const Setting& setting : all_settings(window, ring))
@@ -171,20 +171,23 @@ TEST_CASE("with a window, a ring and a full cache give what the full forward giv
         }
 }
 
-TEST_CASE("one token of rows in step needs no mask, in a full cache and in a ring without slack") {
+TEST_CASE(
+    "one token per row of equal lengths needs no mask, in a full cache and in a ring buffer") {
   KvCache full = small_cache(),
           ring({.batch_size = 2, .num_kv_heads = 1, .head_dim = 3, .window = 2});
   for (int i = 0; i < 4; ++i) {
     CHECK(full.append(tokens(1)).mask.keeps_all());
-    const KvCache::Seen seen = ring.append(tokens(1));
+    const KvCache::Visible seen = ring.append(tokens(1));
     CHECK(seen.mask.keeps_all());
     CHECK(seen.kv.k.shape() == Shape{2, 1, std::min(i + 1, 2), 3});
   }
 }
 
-TEST_CASE("observers of single tokens see the weights, and change no bit") {
+TEST_CASE("observers of single tokens receive the weights, and do not change any bit") {
   struct Last : AttentionObserver {
-    void see(const Attention&, const AttentionCall& call) override { rows = call.rows(0, 1); }
+    void on_attention(const Attention&, const AttentionCall& call) override {
+      rows = call.rows(0, 1);
+    }
     Tensor rows;  // (B, H, 1, S)
   } last;
   const NoGrad guard;
@@ -213,14 +216,14 @@ TEST_CASE("observers of single tokens see the weights, and change no bit") {
   }
 }
 
-TEST_CASE("a row without tokens sees nothing") {
+TEST_CASE("a row without tokens attends to no key") {
   KvCache cache = small_cache();
-  const KvCache::Seen seen = cache.append(tokens(2), {2, 0});
+  const KvCache::Visible seen = cache.append(tokens(2), {2, 0});
   const Tensor kept = seen.mask.to_tensor(2, 2, 2);
   CHECK(kept.to_vector<float>() == std::vector<float>{1, 0, 1, 1, 0, 0, 0, 0});
 }
 
-TEST_CASE("positions go on where each row is") {
+TEST_CASE("positions continue at the length of each row") {
   KvCache cache = small_cache();
   CHECK(cache.next_positions(3).to_vector<int64_t>() == std::vector<int64_t>{0, 1, 2});
   cache.append(tokens(2));
@@ -233,7 +236,7 @@ TEST_CASE("positions go on where each row is") {
   CHECK(cache.lengths() == std::vector<int64_t>{0, 0});
 }
 
-TEST_CASE("what a step allocates does not grow with what is cached") {
+TEST_CASE("the memory of a step does not grow with the cache") {
   const NoGrad guard;
   for (const std::int64_t window : {0, 64}) {
     const Setting setting{.kv_heads = 2, .window = window, .dtype = DType::f32};
@@ -251,9 +254,9 @@ TEST_CASE("what a step allocates does not grow with what is cached") {
       const std::int64_t before = memory_stats().live_bytes;
       reset_peak_memory();
       const auto heads = attention.project_self(x, cache.next_positions(1));
-      const KvCache::Seen seen = cache.append(heads.kv);
+      const KvCache::Visible seen = cache.append(heads.kv);
       attention.attend_heads(heads.q, seen.kv, seen.mask);
-      CHECK(seen.kv.k.raw_data() == place);  // a view, and no copy
+      CHECK(seen.kv.k.raw_data() == place);  // a view, not a copy
       peaks.push_back(memory_stats().peak_bytes - before);
     }
     CHECK(peaks[10] > 0);
@@ -262,7 +265,7 @@ TEST_CASE("what a step allocates does not grow with what is cached") {
   }
 }
 
-TEST_CASE("a cache is moved, never copied") {
+TEST_CASE("a cache can be moved, not copied") {
   static_assert(!std::is_copy_constructible_v<KvCache> && !std::is_copy_assignable_v<KvCache>);
   KvCache cache = small_cache();
   cache.append(tokens(3));
@@ -274,33 +277,33 @@ TEST_CASE("errors") {
   KvCache cache = small_cache(4);
   cache.append(tokens(3));
   CHECK(message_of<StateError>([&] { cache.append(tokens(2)); }) ==
-        "KvCache: row 0 holds 3 tokens and 2 more come: the capacity is 4");
+        "KvCache: row 0: 3 cached and 2 new tokens: must be at most capacity = 4");
   CHECK(cache.lengths() == std::vector<int64_t>{3, 3});
   CHECK(message_of<ShapeError>([&] { cache.append(tokens(1, 3)); }) ==
-        "KvCache: keys (3, 1, 1, 3) and values (3, 1, 1, 3): they must be (2, 1, T, 3)");
+        "KvCache: keys (3, 1, 1, 3) and values (3, 1, 1, 3): must be (2, 1, T, 3)");
   CHECK(message_of<ShapeError>([&] { cache.append(tokens(1), {1}); }) ==
-        "KvCache: 1 counts for 2 rows: there must be one a row");
+        "KvCache: 1 counts for 2 rows: must be one per row");
   CHECK(message_of<ValueError>([&] {
           cache.append(tokens(1), {1, 2});
-        }) == "KvCache: count 2 of 1 tokens: it must be 0 to 1");
+        }) == "KvCache: count = 2: must be from 0 to T = 1");
   CHECK_THROWS_AS(cache.append(tokens(1), {1, -1}), ValueError);
   CHECK(message_of<DTypeError>([&] {
           cache.append({ones({2, 1, 1, 3}, DType::f64), ones({2, 1, 1, 3}, DType::f64)});
-        }) == "KvCache: keys are f64, values f64 and the cache f32: the types must be equal");
-  KeyValue wanted = tokens(1);
-  wanted.v.set_requires_grad();
-  CHECK(message_of<StateError>([&] { cache.append(wanted); }) ==
-        "KvCache: keys or values want a gradient, which a cache does not keep: use NoGrad");
+        }) == "KvCache: dtype of keys = f64, of values = f64, of the cache = f32: must be equal");
+  KeyValue with_grad = tokens(1);
+  with_grad.v.set_requires_grad();
+  CHECK(message_of<StateError>([&] { cache.append(with_grad); }) ==
+        "KvCache: keys or values require a gradient: not supported by a cache, use NoGrad");
   {
     const NoGrad guard;
-    cache.append(wanted);
+    cache.append(with_grad);
   }
   KvCache ring({.batch_size = 2, .num_kv_heads = 1, .head_dim = 3, .window = 4, .max_chunk = 2});
   CHECK(ring.slots() == 5);
   CHECK(message_of<ValueError>([&] { ring.append(tokens(3)); }) ==
-        "KvCache: 3 tokens at once with max_chunk 2: the ring has no room for more");
+        "KvCache: 3 tokens in one append: must be at most max_chunk = 2");
   CHECK(message_of<ValueError>([] { small_cache(0); }) ==
-        "KvCache: capacity 0 and window 0: one must be above 0");
+        "KvCache: capacity = 0, window = 0: one must be above 0");
   CHECK_THROWS_AS(KvCache({.batch_size = 0, .num_kv_heads = 1, .head_dim = 1, .capacity = 3}),
                   ValueError);
 }

@@ -1,4 +1,4 @@
-// The linear recurrent unit: its equation in complex numbers, its start, and its block.
+// The linear recurrent unit: its equation in complex numbers, initialization, and block.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
@@ -30,7 +30,7 @@ Ragged random_batch(const std::vector<std::int64_t>& lengths, std::int64_t width
   return {randn({index.total(), width}, rng, DType::f64), index};
 }
 
-// The unit's parameters as the paper's equation has them.
+// The parameters in the form of the paper's equation.
 struct Equation {
   std::size_t H, C;
   std::vector<Number> lambda;
@@ -78,7 +78,7 @@ Tensor turned(const Tensor& x) { return flip(x, {0}); }
 
 }  // namespace
 
-TEST_CASE("the outputs are the paper's equation, in both directions") {
+TEST_CASE("the outputs follow the paper's equation, in both directions") {
   Rng rng(1);
   LRU unit({.width = 3, .state_size = 5}, rng);
   test::to_f64(unit);
@@ -113,7 +113,7 @@ TEST_CASE("names and shapes are the paper's code's") {
                       "out.weight (6, 3)\nout.bias (6,)\n");
 }
 
-TEST_CASE("lambda starts on the ring, and gamma keeps the states' size") {
+TEST_CASE("lambda is initialized on the ring, and gamma keeps the states' magnitude") {
   Rng rng(1);
   const LRU unit({.width = 2, .state_size = 4000, .r_min = 0.4, .r_max = 0.8, .max_phase = 0.3},
                  rng);
@@ -125,7 +125,7 @@ TEST_CASE("lambda starts on the ring, and gamma keeps the states' size") {
     CHECK(start.gamma[i] == doctest::Approx(std::sqrt(1 - radius * radius)));
     inside += radius < 0.6 ? 1 : 0;
   }
-  // Uniform on the ring's area: (0.36 - 0.16) / (0.64 - 0.16) of it lies below 0.6.
+  // Uniform on the ring's area: (0.36 - 0.16) / (0.64 - 0.16) of the values are below 0.6.
   CHECK(inside / 4000 == doctest::Approx(0.4167).epsilon(0.06));
 }
 
@@ -151,7 +151,7 @@ TEST_CASE("every parameter and the initial state get a gradient") {
   CHECK(initial.grad().shape() == initial.shape());
 }
 
-TEST_CASE("a block is its parts") {
+TEST_CASE("a block equals its parts") {
   Rng rng(1);
   LRUBlock block({.lru = {.width = 3, .state_size = 4}, .bidirectional = true}, rng);
   const Ragged wide = random_batch({4, 2}, 3);
@@ -168,7 +168,7 @@ TEST_CASE("a block is its parts") {
   CHECK(max_difference(dropping(x).outputs.values, dropping(x).outputs.values) == 0);
 }
 
-TEST_CASE("token by token is the block") {
+TEST_CASE("single steps equal the whole block") {
   Rng rng(1);
   LRUBlock block({.lru = {.width = 3, .state_size = 4}}, rng);
   const std::int64_t B = 2, T = 6;
@@ -184,7 +184,7 @@ TEST_CASE("token by token is the block") {
   CHECK(max_difference(state, all.last) <= 1e-5);
 }
 
-TEST_CASE("a unit learns to say what it heard five steps ago") {
+TEST_CASE("an LRU learns to repeat its input of five steps ago") {
   Rng rng(3);
   LRU unit({.width = 1, .state_size = 32, .r_min = 0.5, .r_max = 0.99}, rng);
   optim::Adam adam(unit.parameters(), {.lr = 1e-2});
@@ -201,34 +201,33 @@ TEST_CASE("a unit learns to say what it heard five steps ago") {
     error().backward();
     adam.step();
   }
-  CHECK(error().item<double>() <= 0.05);  // 0.83 for who always says 0
+  CHECK(error().item<double>() <= 0.05);  // 0.83 for the constant prediction 0
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("invalid arguments are errors") {
   Rng rng(1);
   CHECK(message_of<ValueError>([&] {
           LRU({.width = 1, .state_size = 1, .r_min = 0.9, .r_max = 0.8}, rng);
-        }) == "LRU: r_min 0.9, r_max 0.8: it must be 0 <= r_min < r_max <= 1");
+        }) == "LRU: r_min = 0.9, r_max = 0.8: must satisfy 0 <= r_min < r_max <= 1");
   CHECK(message_of<ValueError>([&] { LRU({.width = 1, .state_size = 0}, rng); }) ==
         "LRU: state_size = 0: must be from 1 to 1073741824");
   CHECK(message_of<ValueError>([&] { LRU({.width = 1, .state_size = 1, .max_phase = 0}, rng); }) ==
-        "LRU: max_phase 0: it must be above 0");
+        "LRU: max_phase = 0: must be above 0");
   LRUBlock block({.lru = {.width = 3, .state_size = 2}, .bidirectional = true}, rng);
   block.name_tree("layers.0");
   const Ragged x{zeros({2, 3}), RaggedIndex({2})};
   CHECK(message_of<ShapeError>([&] {
           block(x, zeros({1, 1, 4}));
         }) ==
-        "LRUBlock: initial state (1, 1, 4): it must be (directions, B, 2H) = (2, 1, 4), in "
+        "LRUBlock: initial state (1, 1, 4): must be (directions, B, 2H) = (2, 1, 4), in "
         "layers.0");
   CHECK(message_of<ValueError>([&] {
           block.step(zeros({2, 3}));
         }) ==
-        "LRUBlock: a step of a bidirectional block: its backward direction would need the end, in "
+        "LRUBlock: step: not supported by a bidirectional block, in "
         "layers.0");
   CHECK(message_of<ShapeError>([&] {
           block.lru(x, zeros({1, 3}));
-        }) ==
-        "complex_linear_recurrence: initial state (1, 3): it must be (1, 4), in layers.0.lru");
+        }) == "complex_linear_recurrence: initial state (1, 3): must be (1, 4), in layers.0.lru");
   CHECK_THROWS_AS(block({zeros({2, 4}), RaggedIndex({2})}), ShapeError);
 }

@@ -32,7 +32,7 @@ Ragged random_batch(const std::vector<std::int64_t>& lengths, std::int64_t width
 double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
 double g_of(double x) { return x >= 0 ? x + 0.5 : sigmoid_of(x); }
 
-// h' from h and what the input contributes to each gate, as the paper writes it.
+// h' from h and the input part of each gate, as in the paper.
 double min_gru_step(double h, const std::vector<double>& gate) {
   const double z = sigmoid_of(gate[0]);
   return (1 - z) * h + z * g_of(gate[1]);
@@ -42,7 +42,7 @@ double min_lstm_step(double h, const std::vector<double>& gate) {
   return f / (f + i) * h + i / (f + i) * g_of(gate[2]);
 }
 
-// The largest difference between a net of one layer and its equation, step after step.
+// The largest difference between a net of one layer and its equation, step by step.
 template <class Step>
 double difference_to(MinRecurrentLayers& net, const Step& step) {
   const Ragged x = random_batch({4, 0, 7}, 3);
@@ -66,7 +66,7 @@ double difference_to(MinRecurrentLayers& net, const Step& step) {
   return largest;
 }
 
-// Sequences of (number, mark): what stood at the one mark is asked for at the end.
+// Sequences of (value, mark); the target at the end is the value at the only mark.
 struct Marked {
   Ragged x;
   Tensor answers;  // (B, 1)
@@ -108,7 +108,7 @@ double learned_error(Net& net, Rng& rng) {
 
 }  // namespace
 
-TEST_CASE("the states are the paper's, step by step") {
+TEST_CASE("the states follow the paper's equations") {
   Rng rng(1);
   MinGRU gru({.input_size = 3, .hidden_size = 5}, rng);
   MinLSTM lstm({.input_size = 3, .hidden_size = 5}, rng);
@@ -116,7 +116,7 @@ TEST_CASE("the states are the paper's, step by step") {
   CHECK(difference_to(lstm, min_lstm_step) <= 1e-6);
 }
 
-TEST_CASE("gates that are shut stay finite") {
+TEST_CASE("gates near 0 stay finite") {
   Rng rng(1);
   MinLSTM net({.input_size = 1, .hidden_size = 1}, rng);
   for (const auto& [name, w] : net.parameters()) Tensor(w).fill(0);
@@ -143,12 +143,12 @@ TEST_CASE("names and shapes are those of GRU, without weight_hh") {
   CHECK(lstm.parameters()[0].second.shape() == Shape{6, 3});
 }
 
-TEST_CASE("layers feed each other, directions stand side by side") {
+TEST_CASE("layers are stacked, directions concatenated") {
   Rng rng(1);
   MinGRU both({.input_size = 3, .hidden_size = 2, .num_layers = 2, .bidirectional = true}, rng);
   const Ragged x = random_batch({4, 1, 0, 3}, 3);
   const MinGRU::Output out = both(x);
-  // The same by nets of one layer and one direction; the backward one sees its input turned around.
+  // The same by nets of one layer and one direction; the backward one gets the reversed input.
   const NamedTensors w = both.parameters();
   const auto layer = [&](const Ragged& seen, std::size_t at, bool reverse) {
     MinGRU one({.input_size = seen.values.dim(1), .hidden_size = 2}, rng);
@@ -173,7 +173,7 @@ TEST_CASE("layers feed each other, directions stand side by side") {
   CHECK(max_difference(out.last, last) <= 1e-6);
 }
 
-TEST_CASE("a batch in any order is its sequences one by one") {
+TEST_CASE("a batch in any order equals its sequences one by one") {
   Rng rng(1);
   MinLSTM net({.input_size = 3, .hidden_size = 4, .num_layers = 2, .bidirectional = true}, rng);
   test::to_f64(net);
@@ -207,7 +207,7 @@ TEST_CASE("every parameter and the initial state get a gradient") {
   }
 }
 
-TEST_CASE("token by token is the layer") {
+TEST_CASE("single steps equal the whole layer") {
   Rng rng(1);
   MinLSTM net({.input_size = 3, .hidden_size = 4, .num_layers = 2}, rng);
   const std::int64_t B = 3, T = 6;
@@ -223,7 +223,7 @@ TEST_CASE("token by token is the layer") {
   CHECK(max_difference(state, all.last) <= 1e-6);
 }
 
-TEST_CASE("dropout works between layers, in training only") {
+TEST_CASE("dropout is active between layers, in training only") {
   Rng rng(1);
   MinGRU net({.input_size = 3, .hidden_size = 8, .num_layers = 2, .dropout = 0.5}, rng);
   const Ragged x = random_batch({4, 2}, 3);
@@ -233,33 +233,33 @@ TEST_CASE("dropout works between layers, in training only") {
   CHECK(max_difference(net(x).states.values, net(x).states.values) == 0);
 }
 
-TEST_CASE("both learn to keep the one number that is marked") {
+TEST_CASE("both learn to remember the marked value") {
   Rng rng(3);
   MinGRU gru({.input_size = 2, .hidden_size = 16}, rng);
   MinLSTM lstm({.input_size = 2, .hidden_size = 16}, rng);
-  const double variance = 1.0 / 12;  // the error of who always says one half
+  const double variance = 1.0 / 12;  // the error of the constant prediction 1/2
   CHECK(learned_error(gru, rng) <= variance / 10);
   CHECK(learned_error(lstm, rng) <= variance / 10);
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("invalid arguments are errors") {
   Rng rng(1);
   MinGRU net({.input_size = 3, .hidden_size = 2, .bidirectional = true}, rng);
   net.name_tree("encoder");
   CHECK(message_of<ShapeError>([&] {
           net(random_batch({2, 1}, 3), zeros({1, 2, 2}));
         }) ==
-        "MinGRU: initial state (1, 2, 2): it must be (layers * directions, B, H) = (2, 2, 2), in "
+        "MinGRU: initial state (1, 2, 2): must be (layers * directions, B, H) = (2, 2, 2), in "
         "encoder");
   CHECK(message_of<ValueError>([&] {
           net.step(zeros({2, 3}));
         }) ==
-        "MinGRU: a step of a bidirectional net: its backward direction would need the end, in "
+        "MinGRU: step: not supported by a bidirectional net, in "
         "encoder");
   CHECK_THROWS_AS(net(random_batch({2, 1}, 4)), ShapeError);
   CHECK(message_of<ValueError>([&] { MinLSTM({.input_size = 3, .hidden_size = 0}, rng); }) ==
         "MinLSTM: hidden_size = 0: must be from 1 to 1073741824");
   CHECK(message_of<ValueError>([&] {
           MinGRU({.input_size = 3, .hidden_size = 2, .dropout = 2}, rng);
-        }) == "MinGRU: dropout 2: it must lie in [0, 1]");
+        }) == "MinGRU: dropout = 2: must be in [0, 1]");
 }

@@ -1,4 +1,4 @@
-// Everything that a Module does with its one list of members, and the small modules.
+// Module (visit(), names, modes, saving), and the small modules.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
@@ -39,7 +39,7 @@ class Block : public Module {
   LayerNorm norm;
 };
 
-// One of each kind of member, and a table that is used twice.
+// One of each kind of member, and a tied table.
 class Net : public Module {
  public:
   explicit Net(Rng& rng)
@@ -93,7 +93,7 @@ const std::vector<std::string> net_names{
 
 }  // namespace
 
-TEST_CASE("parameters are named by their path, tied ones once, absent ones not at all") {
+TEST_CASE("parameters are named by path, tied parameters once, absent ones omitted") {
   Rng rng(1);
   Net net(rng);
   CHECK(names_of(net.parameters()) == net_names);
@@ -105,7 +105,7 @@ TEST_CASE("parameters are named by their path, tied ones once, absent ones not a
   CHECK(net.parameters().size() == net_names.size() + 3);
 }
 
-TEST_CASE("every parameter gets a gradient, and zero_grad forgets them") {
+TEST_CASE("every parameter gets a gradient, and zero_grad clears them") {
   Rng rng(1);
   Net net(rng);
   net.eval();
@@ -156,7 +156,7 @@ TEST_CASE("the summary lists names, shapes and counts") {
         "total                         9\n");
 }
 
-TEST_CASE("save and load give the same numbers, buffers included") {
+TEST_CASE("save and load restore the same values, including buffers") {
   const auto path =
       std::filesystem::temp_directory_path() / fmt::format("fovea_module_{}", getpid());
   Rng rng(1), other_rng(2);
@@ -172,7 +172,7 @@ TEST_CASE("save and load give the same numbers, buffers included") {
   CHECK(other.head.weight.raw_data() == other.embedding.weight.raw_data());  // still tied
 }
 
-TEST_CASE("errors, and recorded ops, name the module that was running") {
+TEST_CASE("errors and recorded ops name the current module") {
   Rng rng(1);
   Net net(rng);
   const auto call = [&] { net.blocks[1].proj(ones({2, 4})); };
@@ -193,7 +193,7 @@ static_assert(!std::is_copy_constructible_v<Linear> && !std::is_copy_assignable_
 static_assert(!std::is_copy_constructible_v<Net> && !std::is_copy_constructible_v<Dropout>);
 static_assert(std::is_move_constructible_v<Linear> && std::is_move_assignable_v<Linear>);
 
-TEST_CASE("a module that was moved has the parameters and the mode, and no name") {
+TEST_CASE("a moved module keeps parameters and mode, but not the path") {
   Rng rng(1);
   Block block(rng);
   block.name_tree("block");
@@ -208,7 +208,7 @@ TEST_CASE("a module that was moved has the parameters and the mode, and no name"
         }) == "linear: weight is undefined, in block.proj");
 }
 
-TEST_CASE("a member that the constructor forgot is an error that names it and the module") {
+TEST_CASE("an uninitialized member is an error that names it and the module") {
   class Forgetful : public Module {
    public:
     Tensor operator()(const Tensor& x) const {
@@ -222,7 +222,7 @@ TEST_CASE("a member that the constructor forgot is an error that names it and th
   CHECK(message_of<StateError>([&] { net(ones({2, 3})); }) == "mul: b is undefined, in net");
 }
 
-TEST_CASE("the gradient audit reports the parameters of a child that visit() forgets") {
+TEST_CASE("the gradient audit reports the parameters of a child missing in visit()") {
   class Forgetful : public Module {
    public:
     explicit Forgetful(Rng& rng) : listed({3, 3, false}, rng), left_out({3, 4}, rng) {}
@@ -254,10 +254,10 @@ TEST_CASE("an embedding's padding row is zero, gets no gradient, and must exist"
   CHECK(table.weight.grad().to_vector<float>() == std::vector<float>{0, 0, 0, 0, 0, 0, 1, 1});
   CHECK(message_of<IndexError>([&] {
           Embedding({4, 2, 4}, rng);
-        }) == "Embedding: padding_idx 4 with 4 embeddings: it must be -1 or below that");
+        }) == "Embedding: padding_idx = 4: must be -1 or in [0, num_embeddings = 4)");
 }
 
-TEST_CASE("linear and layer norm compute what their formulas say") {
+TEST_CASE("linear and layer norm follow their formulas") {
   Rng rng(1);
   Linear layer({.in_features = 2, .out_features = 1}, rng);
   layer.weight.copy_from(tensor({{2, 3}}));

@@ -30,7 +30,7 @@ std::string listed(Module& module) {
   return text;
 }
 
-// Every choice at least once; self-attention of width 12 fits all of them.
+// Every option at least once; self-attention of width 12 fits all of them.
 std::vector<Options> kinds() {
   return {{.embed_dim = 12, .num_heads = 3},
           {.embed_dim = 12, .num_heads = 3, .bias = false, .causal = true},
@@ -45,17 +45,17 @@ std::vector<Options> kinds() {
           {.embed_dim = 12, .num_heads = 3, .causal = true, .alibi = true, .soft_cap = 2}};
 }
 
-// Parameters away from their starts, where biases are 0.
+// Random parameters, as biases are initialized to 0.
 void stir(Module& module, Rng& rng) {
   for (auto& [name, x] : module.parameters()) x.copy_from(x.detach() + 0.3 * randn(x.shape(), rng));
 }
 
 struct Recorder final : AttentionObserver {
   std::vector<AttentionCall> calls;
-  void see(const Attention&, const AttentionCall& call) override { calls.push_back(call); }
+  void on_attention(const Attention&, const AttentionCall& call) override { calls.push_back(call); }
 };
 
-// (B, H, T, s) -> (B, H, T, S), zeros behind
+// (B, H, T, s) -> (B, H, T, S), padded with zeros
 Tensor pad_keys(const Tensor& weights, std::int64_t S) {
   Shape rest = weights.shape();
   rest[3] = S - rest[3];
@@ -91,7 +91,7 @@ TEST_CASE("names and shapes are PyTorch's") {
         "out_proj.weight (8, 12)\nq_norm.weight (3,)\nk_norm.weight (3,)\nsinks (4,)\n");
 }
 
-TEST_CASE("how it starts: xavier-uniform over the packed matrix, biases 0") {
+TEST_CASE("initialization: xavier-uniform over the packed matrix, biases 0") {
   Rng rng(2);
   const MultiheadAttention a({.embed_dim = 96, .num_heads = 4}, rng);
   const auto largest = [](const Tensor& w) { return max(abs(w)).item<double>(); };
@@ -104,7 +104,7 @@ TEST_CASE("how it starts: xavier-uniform over the packed matrix, biases 0") {
   CHECK(largest(a.out_proj.bias) == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "it computes what its formula says, head by head") {
+TEST_CASE_FIXTURE(Fixture, "it follows the formula, head by head") {
   MultiheadAttention a({.embed_dim = 12, .num_heads = 3}, rng);
   stir(a, rng);
   const auto w = split(a.in_proj_weight, 12, 0), b = split(a.in_proj_bias, 12, 0);
@@ -121,7 +121,7 @@ TEST_CASE_FIXTURE(Fixture, "it computes what its formula says, head by head") {
   CHECK(max_difference(a(x, memory, memory, mask), expected) <= 1e-5);
 }
 
-TEST_CASE_FIXTURE(Fixture, "one product, two or three: the same numbers") {
+TEST_CASE_FIXTURE(Fixture, "one product, two or three: the same values") {
   for (const Options& o : kinds()) {
     MultiheadAttention a(o, rng);
     stir(a, rng);
@@ -145,7 +145,7 @@ TEST_CASE_FIXTURE(Fixture, "every parameter gets a gradient, from self- and cros
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "keys shared by heads are keys repeated for each") {
+TEST_CASE_FIXTURE(Fixture, "grouped keys equal keys repeated for each head") {
   const MultiheadAttention grouped({.embed_dim = 12, .num_heads = 6, .num_kv_heads = 2}, rng);
   MultiheadAttention full({.embed_dim = 12, .num_heads = 6}, rng);
   const auto repeated = [](const Tensor& w) {  // (G D, C) -> (H D, C)
@@ -160,8 +160,7 @@ TEST_CASE_FIXTURE(Fixture, "keys shared by heads are keys repeated for each") {
   CHECK(max_difference(grouped(x), full(x)) <= 1e-5);
 }
 
-TEST_CASE_FIXTURE(Fixture,
-                  "the future changes nothing in the past, nor what lies out of the window") {
+TEST_CASE_FIXTURE(Fixture, "later tokens and tokens outside the window have no effect") {
   for (const Options& o : kinds()) {
     if (!o.causal && o.window_left < 0) continue;
     MultiheadAttention a(o, rng);
@@ -181,7 +180,7 @@ TEST_CASE_FIXTURE(Fixture,
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "the window's two sides") {
+TEST_CASE_FIXTURE(Fixture, "left and right window") {
   const MultiheadAttention a({.embed_dim = 12, .num_heads = 3, .window_left = 2, .window_right = 1},
                              rng);
   const Tensor weights = a.weights(x, a.project(x, x));
@@ -190,7 +189,7 @@ TEST_CASE_FIXTURE(Fixture, "the window's two sides") {
   CHECK(min(where(outside, 1.0, weights)).item<double>() > 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "keys and values computed before, whole or growing, give the same") {
+TEST_CASE_FIXTURE(Fixture, "keys and values projected before, whole or appended, give the same") {
   for (const Options& o : kinds()) {
     if (o.window_right >= 0) continue;
     MultiheadAttention a(o, rng);
@@ -252,8 +251,9 @@ TEST_CASE_FIXTURE(Fixture, "packed sequences: as padded ones, values, gradients 
   }
 }
 
-// Positions in rope begin anew with each sequence, on both sides.
-TEST_CASE_FIXTURE(Fixture, "packed queries and keys, in two halves: as sequence by sequence") {
+// The rope positions restart at each sequence, of queries and keys.
+TEST_CASE_FIXTURE(Fixture,
+                  "packed queries and keys, projected separately: as sequence by sequence") {
   const RaggedIndex queries({2, 0, 5}), keys({7, 3, 1});
   for (const Options& o : kinds()) {
     MultiheadAttention a(o, rng);
@@ -315,7 +315,7 @@ TEST_CASE_FIXTURE(Fixture, "alibi and soft cap change the scores, the cap first"
                                                 {2, 5, 12}))) <= 1e-5);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a query that keeps no key gets the output's bias alone, and no NaN") {
+TEST_CASE_FIXTURE(Fixture, "a fully masked query gets only the output bias, and no NaN") {
   for (Options o : kinds()) {
     MultiheadAttention a(o, rng);
     stir(a, rng);
@@ -330,7 +330,8 @@ TEST_CASE_FIXTURE(Fixture, "a query that keeps no key gets the output's bias alo
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "watched, it says the same to the bit, and shows its weights") {
+TEST_CASE_FIXTURE(Fixture,
+                  "with an observer the output is bitwise the same, and the weights are reported") {
   for (Options o : kinds()) {
     o.dropout = 0.4;
     const auto run = [&](AttentionObserver* observer, bool training) {
@@ -365,7 +366,7 @@ TEST_CASE_FIXTURE(Fixture, "watched, it says the same to the bit, and shows its 
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "an observer that leaves is not told") {
+TEST_CASE_FIXTURE(Fixture, "a removed observer receives no calls") {
   MultiheadAttention a(kinds()[0], rng);
   Recorder recorder;
   a.watch(recorder);
@@ -386,7 +387,7 @@ TEST_CASE_FIXTURE(Fixture, "dropout is on in training and off in eval") {
   CHECK(max_difference(a(x), a(x)) == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "frozen, it passes gradients on and collects none") {
+TEST_CASE_FIXTURE(Fixture, "a frozen module passes gradients on and accumulates none") {
   MultiheadAttention a({.embed_dim = 12, .num_heads = 3}, rng);
   a.freeze();
   Tensor leaf = x.clone();
@@ -396,20 +397,21 @@ TEST_CASE_FIXTURE(Fixture, "frozen, it passes gradients on and collects none") {
   for (const auto& [name, w] : a.parameters()) CHECK_FALSE(w.grad().defined());
 }
 
-TEST_CASE_FIXTURE(Fixture, "errors say what is wrong, and where") {
+TEST_CASE_FIXTURE(Fixture, "error messages name the argument and the module") {
   const auto made = [&](const Options& o) {
     return message_of<ValueError>([&] { MultiheadAttention(o, rng); });
   };
-  CHECK(made({.embed_dim = 10, .num_heads = 3}) ==
-        "MultiheadAttention: embed_dim 10, num_heads 3: must be a multiple, or head_dim be given");
+  CHECK(
+      made({.embed_dim = 10, .num_heads = 3}) ==
+      "MultiheadAttention: embed_dim = 10: must be a multiple of num_heads = 3, or give head_dim");
   CHECK(made({.embed_dim = 10, .num_heads = 0}) ==
         "MultiheadAttention: num_heads = 0: must be from 1 to 1073741824");
   CHECK(made({.embed_dim = 12, .num_heads = 6, .num_kv_heads = 4}) ==
-        "MultiheadAttention: num_heads 6, num_kv_heads 4: must be a multiple");
+        "MultiheadAttention: num_heads = 6: must be a multiple of num_kv_heads = 4");
   CHECK(made({.embed_dim = 12, .num_heads = 6, .soft_cap = -1}) ==
-        "MultiheadAttention: soft_cap -1: must not be negative");
+        "MultiheadAttention: soft_cap = -1: must not be negative");
   CHECK(made({.embed_dim = 12, .num_heads = 6, .dropout = 1}) ==
-        "MultiheadAttention: dropout 1: must lie in [0, 1)");
+        "MultiheadAttention: dropout = 1: must be in [0, 1)");
   MultiheadAttention a({.embed_dim = 12, .num_heads = 3, .kdim = 4}, rng);
   a.name_tree("decoder.attn");
   CHECK(message_of<ShapeError>([&] { a(x, memory, memory, Mask::none()); }) ==
@@ -442,5 +444,5 @@ TEST_CASE_FIXTURE(Fixture, "scaled dot-product without parameters: values, weigh
         "ScaledDotProduct: query (5, 12), key (2, 7, 12), value (2, 7, 3): must be (B, T, C), "
         "(B, S, C), (B, S, Cv)");
   CHECK(message_of<ValueError>([&] { ScaledDotProduct({.dropout = -1}, rng); }) ==
-        "ScaledDotProduct: dropout -1: must lie in [0, 1)");
+        "ScaledDotProduct: dropout = -1: must be in [0, 1)");
 }

@@ -1,4 +1,4 @@
-// Other tensors in the place of a module's parameters.
+// Replacing the parameters of a module.
 #pragma once
 
 #include <fovea/nn/module.h>
@@ -7,7 +7,7 @@
 
 namespace fovea::test {
 
-/// Puts other tensors in the place of a module's parameters, one after another.
+/// Replaces the parameters of a module, in order.
 class ReplaceParameters : public nn::Visitor {
  public:
   explicit ReplaceParameters(std::function<Tensor(const Tensor&)> f) : f_(std::move(f)) {}
@@ -18,7 +18,7 @@ class ReplaceParameters : public nn::Visitor {
   std::function<Tensor(const Tensor&)> f_;
 };
 
-/// The module's parameters as leaves of another type.
+/// The module's parameters as leaves of another dtype.
 inline void cast(nn::Module& module, DType dtype) {
   ReplaceParameters replace(
       [&](const Tensor& w) { return w.detach().to(dtype).clone().set_requires_grad(); });

@@ -30,8 +30,8 @@ TEST_CASE("sinusoidal positions: by hand, and an odd width") {
         doctest::Approx(std::sin(3 * std::pow(10000.0, -2.0 / 3))).epsilon(1e-6));
 }
 
-TEST_CASE("a shift is the same turn everywhere") {
-  // p(m + 1) is p(m), turned pair by pair: products of two positions depend on their distance.
+TEST_CASE("a shift is the same rotation at every position") {
+  // p(m + 1) is p(m), rotated pair by pair: products of two positions depend on their distance.
   const Tensor p = sinusoidal_positions(arange(40), 16, DType::f64);
   const auto product = [&](std::int64_t m, std::int64_t n) {
     double total = 0;
@@ -43,7 +43,7 @@ TEST_CASE("a shift is the same turn everywhere") {
   CHECK(product(5, 5) == doctest::Approx(8));
 }
 
-TEST_CASE("PositionalEncoding adds what its kind says") {
+TEST_CASE("PositionalEncoding adds the positions of its kind") {
   Rng rng(1);
   const Tensor x = randn({2, 3, 6}, rng);
   const Tensor rows = from_data(std::vector<std::int64_t>{0, 1, 2, 5, 6, 7}, {2, 3});
@@ -67,20 +67,20 @@ TEST_CASE("PositionalEncoding adds what its kind says") {
   CHECK(max_difference(select(learned.weight.grad(), 1, 0), expected) == 0);
 }
 
-TEST_CASE("PositionalEncoding: what does not fit") {
+TEST_CASE("PositionalEncoding: invalid arguments are errors") {
   Rng rng(1);
   PositionalEncoding learned({.dim = 4, .kind = Positions::learned, .max_len = 2}, rng);
   learned.name_tree("positions");
   CHECK_THROWS_AS(learned(zeros({1, 3, 4})), IndexError);
   CHECK(message_of<ShapeError>([&] {
           learned(zeros({1, 2, 5}));
-        }) == "PositionalEncoding: x (1, 2, 5) and width 4: x must be (B, T, 4), in positions");
+        }) == "PositionalEncoding: x (1, 2, 5): must be (B, T, dim = 4), in positions");
   CHECK(message_of<ShapeError>([&] {
           learned(zeros({1, 2, 4}), arange(3));
         }) ==
-        "PositionalEncoding: x (1, 2, 4) and positions (3,): they must be (B, T, C) and (T) or "
+        "PositionalEncoding: x (1, 2, 4) and positions (3,): must be (B, T, C) and (T) or "
         "(B, T), in positions");
   CHECK(message_of<DTypeError>([] { sinusoidal_positions(zeros({2}), 4); }) ==
-        "sinusoidal_positions: positions are f32: they must be i64");
+        "sinusoidal_positions: positions of dtype f32: must be i64");
   CHECK_THROWS_AS(sinusoidal_positions(arange(2), 0), ValueError);
 }

@@ -21,7 +21,7 @@ using test::random_batch;
 
 namespace {
 
-// A direction of a layer written out with the op.
+// A direction of a layer by a direct call of the op.
 RecurrentOutput layer(GRU& net, const Ragged& x, const std::string& suffix, bool reverse) {
   RecurrentDirection d;
   d.weight_ih = parameter(net, "weight_ih" + suffix);
@@ -93,7 +93,7 @@ TEST_CASE("parameters start within 1 / sqrt(H)") {
   }
 }
 
-TEST_CASE("layers feed each other, directions stand side by side") {
+TEST_CASE("layers are stacked, directions concatenated") {
   Rng rng(1);
   GRU net({.input_size = 3, .hidden_size = 2, .num_layers = 2, .bidirectional = true}, rng);
   const Ragged x = random_batch({4, 1, 3}, 3);
@@ -145,7 +145,7 @@ TEST_CASE("every parameter and initial state gets a gradient, for every net and 
     }
 }
 
-TEST_CASE("a cell is one step of the layer") {
+TEST_CASE("a cell equals one step of the layer") {
   Rng rng(1);
   GRUCell cell({.input_size = 3, .hidden_size = 4}, rng);
   GRU net({.input_size = 3, .hidden_size = 4}, rng);
@@ -158,7 +158,7 @@ TEST_CASE("a cell is one step of the layer") {
   CHECK(max_difference(cell.step(gates, h), cell(x.values, h)) == 0);
 }
 
-TEST_CASE("an LSTM's cell and an RNN's, step after step, are their nets") {
+TEST_CASE("LSTM and RNN cells, step by step, equal their layers") {
   Rng rng(1);
   const Tensor x = randn({3, 5, 2}, rng);  // (B, T, I)
   LSTM lstm({.input_size = 2, .hidden_size = 4}, rng);
@@ -179,13 +179,13 @@ TEST_CASE("an LSTM's cell and an RNN's, step after step, are their nets") {
   CHECK(max_difference(state.c, select(states.last_cell, 0, 0)) <= 1e-6);
 }
 
-// The two parts of (B, T, I), cut behind step 3.
+// The two parts of (B, T, I), split after step 3.
 struct Parts {
   Tensor first, second;
 };
 Parts parts_of(const Tensor& x) { return {narrow(x, 1, 0, 3), narrow(x, 1, 3, x.dim(1) - 3)}; }
 
-TEST_CASE("a sequence in parts, each from the last states before, is the sequence as a whole") {
+TEST_CASE("a sequence in parts, each from the last states before, equals the whole sequence") {
   for (const auto& kind : test::recurrent_net_kinds())
     for (const bool layer_norm : {false, true}) {
       CAPTURE(kind.name);
@@ -199,7 +199,7 @@ TEST_CASE("a sequence in parts, each from the last states before, is the sequenc
       CHECK(max_difference(concat({first.states, second.states}, 1), whole.states) <= 1e-14);
       CHECK(max_difference(second.last, whole.last) <= 1e-14);
 
-      // States that are not detached carry the whole gradient.
+      // Without detach the gradient is complete.
       NamedTensors named = net->parameters();
       std::vector<Tensor> weights;
       for (const auto& [name, value] : named) weights.push_back(value);
@@ -208,14 +208,14 @@ TEST_CASE("a sequence in parts, each from the last states before, is the sequenc
       const auto found = grad({&in_parts, 1}, weights, {&dy, 1}),
                  expected = grad({&whole.states, 1}, weights, {&dy, 1});
       for (std::size_t i = 0; i < weights.size(); ++i) {
-        // Other products, whose sums round differently; a norm over five numbers makes more of it.
+        // Sums in another order, rounded differently; a norm over five values amplifies it.
         const Tensor largest = max(abs(expected[i]));
         CHECK(max_difference(found[i], expected[i]) <= 1e-12 * (1 + largest.item<double>()));
       }
     }
 }
 
-TEST_CASE("truncated backpropagation: a part's gradient is the one of the part alone") {
+TEST_CASE("truncated backpropagation: the gradient of a part is that of the part alone") {
   for (const auto& kind : test::recurrent_net_kinds()) {
     CAPTURE(kind.name);
     Rng rng(1);
@@ -246,63 +246,62 @@ TEST_CASE("truncated backpropagation: a part's gradient is the one of the part a
   }
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("invalid arguments are errors") {
   Rng rng(1);
   GRU net({.input_size = 3, .hidden_size = 2}, rng);
   net.name_tree("encoder");
   CHECK(message_of<ShapeError>([&] {
           net(random_batch({2, 1}, 3), zeros({1, 3, 2}));
         }) ==
-        "GRU: initial state (1, 3, 2): it must be (layers * directions, B, H) = (1, 2, 2), in "
+        "GRU: initial state (1, 3, 2): must be (layers * directions, B, H) = (1, 2, 2), in "
         "encoder");
   CHECK(message_of<ShapeError>([&] {
           net(random_batch({2, 1}, 4));
-        }) ==
-        "GRU: input (3, 4) for 3 packed rows: it must be (N, input_size) = (3, 3), in encoder");
+        }) == "GRU: input (3, 4) for 3 packed rows: must be (N, input_size) = (3, 3), in encoder");
   CHECK(message_of<StateError>([&] {
           net(random_batch({2, 1}, 3), {}, zeros({1, 2, 2}));
-        }) == "GRU: an initial cell (1, 2, 2): an LSTM alone has one, in encoder");
+        }) == "GRU: initial cell (1, 2, 2): only supported by LSTM, in encoder");
   CHECK(message_of<ShapeError>([&] {
           net(zeros({2, 3}));
-        }) == "GRU: a padded input (2, 3): it must be (B, T, I), in encoder");
+        }) == "GRU: padded input (2, 3): must be (B, T, I), in encoder");
   const GRU turned({.input_size = 3, .hidden_size = 2, .batch_first = false}, rng);
   CHECK(message_of<ShapeError>([&] {
           turned(zeros({2, 3}));
-        }) == "GRU: a padded input (2, 3): it must be (T, B, I)");
+        }) == "GRU: padded input (2, 3): must be (T, B, I)");
   CHECK(message_of<DTypeError>([&] {
           net(zeros({2, 1, 3}, DType::f64));
-        }) == "gru: weight_hh is f32 beside inputs of f64: types must be equal, in encoder");
+        }) == "gru: weight_hh is f32, inputs are f64: dtypes must be equal, in encoder");
   const LSTM lstm({.input_size = 3, .hidden_size = 4, .bidirectional = true, .proj_size = 2}, rng);
   CHECK(message_of<ShapeError>([&] {
           lstm(random_batch({2, 1}, 3), zeros({2, 2, 4}));
-        }) == "LSTM: initial state (2, 2, 4): it must be (layers * directions, B, P) = (2, 2, 2)");
+        }) == "LSTM: initial state (2, 2, 4): must be (layers * directions, B, P) = (2, 2, 2)");
   CHECK(message_of<ShapeError>([&] {
           lstm(random_batch({2, 1}, 3), {}, zeros({2, 2, 2}));
-        }) == "LSTM: initial cell (2, 2, 2): it must be (layers * directions, B, H) = (2, 2, 4)");
+        }) == "LSTM: initial cell (2, 2, 2): must be (layers * directions, B, H) = (2, 2, 4)");
 }
 
-TEST_CASE("what a cell cannot take") {
+TEST_CASE("invalid cell arguments are errors") {
   Rng rng(1);
   const LSTMCell cell({.input_size = 3, .hidden_size = 2}, rng);
   CHECK(message_of<ShapeError>([&] {
           cell(zeros({4, 2}));
-        }) == "lstm: weight_ih (8, 3): it must be (8, 2)");
+        }) == "lstm: weight_ih (8, 3): must be (8, 2)");
   CHECK(message_of<ShapeError>([&] {
           cell(zeros({4, 3}), {zeros({4, 2}), zeros({3, 2})});
-        }) == "lstm: initial cell (3, 2): it must be (4, 2)");
+        }) == "lstm: initial cell (3, 2): must be (4, 2)");
   CHECK(message_of<ShapeError>([&] {
           cell(zeros({4, 3}), {zeros({4, 3}), {}});
-        }) == "lstm: initial state (4, 3): it must be (4, 2)");
+        }) == "lstm: initial state (4, 3): must be (4, 2)");
 }
 
-TEST_CASE("a cell refuses what it does not know") {
+TEST_CASE("unsupported cell options are errors") {
   Rng rng(1);
   const RecurrentCellOptions relu{
       .input_size = 3, .hidden_size = 2, .nonlinearity = Nonlinearity::relu};
   CHECK(message_of<ValueError>([&] { GRUCell(relu, rng); }) ==
-        "GRUCell: nonlinearity relu: an RNN alone can be told");
+        "GRUCell: nonlinearity = relu: only supported by RNN");
   CHECK(message_of<ValueError>([&] { LSTMCell(relu, rng); }) ==
-        "LSTMCell: nonlinearity relu: an RNN alone can be told");
+        "LSTMCell: nonlinearity = relu: only supported by RNN");
   CHECK(message_of<ValueError>([&] { RNNCell({.input_size = 3, .hidden_size = 0}, rng); }) ==
         "RNNCell: hidden_size = 0: must be from 1 to 1073741824");
 }

@@ -1,4 +1,4 @@
-// Every recurrent net, made from one set of options.
+// Every recurrent net, constructed from one set of options.
 #pragma once
 
 #include <fovea/nn/recurrent.h>
@@ -16,7 +16,7 @@ struct RecurrentNetKind {
   std::function<std::unique_ptr<nn::RecurrentLayers>(nn::RecurrentOptions, Rng&)> make;
 };
 
-/// What a net of this kind alone has is added to the options given.
+/// Adds the options that only this kind of net has.
 inline std::vector<RecurrentNetKind> recurrent_net_kinds() {
   using Options = nn::RecurrentOptions;
   const auto lstm = [](std::int64_t proj_size, bool coupled) {
@@ -40,7 +40,7 @@ inline std::vector<RecurrentNetKind> recurrent_net_kinds() {
           {"LSTM, coupled", true, lstm(0, true)}};
 }
 
-/// Without the numbers that only LSTMs take, for nets that refuse them.
+/// Without the values that only LSTMs support.
 inline nn::RecurrentOptions for_kind(const RecurrentNetKind& kind, nn::RecurrentOptions o) {
   if (!kind.lstm) o.cell_zoneout = o.forget_bias = 0;
   return o;

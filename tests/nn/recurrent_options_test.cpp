@@ -1,4 +1,4 @@
-// What a recurrent net's options do: dropout, zoneout, starts, coupled gates, what is refused.
+// Options of recurrent nets: dropout, zoneout, initialization, coupled gates, invalid options.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -31,7 +31,7 @@ void for_all_kinds(const F& f) {
   }
 }
 
-// What each layer's op was given.
+// The arguments of each layer's op.
 struct Seen {
   std::vector<Tensor> inputs;
   std::vector<std::vector<RecurrentDirection>> directions;
@@ -39,7 +39,7 @@ struct Seen {
 
 Seen watch(const RecurrentLayers& net, const Ragged& x) {
   Seen seen;
-  net.forward_with(
+  net.forward(
       [&](const Tensor& input, const std::vector<RecurrentDirection>& directions,
           const RaggedIndex& index, const RecurrentSettings& settings) {
         seen.inputs.push_back(input);
@@ -55,20 +55,19 @@ std::int64_t count_of(const Tensor& x, float value) {
   return std::count(numbers.begin(), numbers.end(), value);
 }
 
-// Five standard deviations of a share of n numbers.
+// Five standard deviations of a proportion of n values.
 double spread(double p, std::int64_t n) {
   return 5 * std::sqrt(p * (1 - p) / static_cast<double>(n));
 }
 
-// Are all numbers of x one of the two, and about a share p of them `dropped`?
+// Checks that all values of x are `dropped` or `kept`, about a share p of them `dropped`.
 void check_two_values(const Tensor& x, float dropped, float kept, double p) {
   const std::int64_t n = x.numel(), left = count_of(x, dropped);
   CHECK(left + count_of(x, kept) == n);
   CHECK(std::abs(static_cast<double>(left) / static_cast<double>(n) - p) <= spread(p, n));
 }
 
-// Each number of `found` as it was, or as the cell alone would make it, and about p of them as
-// they were.
+// Checks that each value of `found` is that of `before` or of `next`, about a share p the former.
 void check_zoned_out(const Tensor& found, const Tensor& before, const Tensor& next, double p) {
   const auto y = found.to_vector<float>(), old = before.to_vector<float>(),
              made = next.to_vector<float>();
@@ -86,7 +85,7 @@ void check_zoned_out(const Tensor& found, const Tensor& before, const Tensor& ne
 
 }  // namespace
 
-TEST_CASE("zoneout in training: a number of a state stays, or becomes the cell's") {
+TEST_CASE("zoneout in training: each element of a state is the old or the new value") {
   for_all_kinds([](const auto& kind) {
     for (const double p : {0.1, 0.3, 0.7}) {
       Rng rng(1);
@@ -108,7 +107,7 @@ TEST_CASE("zoneout in training: a number of a state stays, or becomes the cell's
   });
 }
 
-TEST_CASE("zoneout's shares are 0 or 1 to the bit, whatever the probability") {
+TEST_CASE("zoneout shares are exactly 0 or 1 for any probability") {
   const Ragged x = random_batch({3}, 2);
   for (int percent = 1; percent < 100; ++percent) {
     CAPTURE(percent);
@@ -144,7 +143,7 @@ TEST_CASE("zoneout draws for every step, sequence and direction") {
   CHECK(shares.size() == 8);
 }
 
-TEST_CASE("variational dropout: one mask a sequence, the same at all its steps") {
+TEST_CASE("variational dropout: one mask per sequence, the same at all its steps") {
   for_all_kinds([](const auto& kind) {
     Rng rng(1);
     const auto net = kind.make(for_kind(kind, {.input_size = 40,
@@ -161,7 +160,7 @@ TEST_CASE("variational dropout: one mask a sequence, the same at all its steps")
       const Tensor rows = narrow(seen.inputs[0], 0, index.offset(b), index.length(b));
       masks.push_back(narrow(rows, 0, 0, 1));
       CHECK(max_difference(rows, expand(masks.back(), rows.shape())) == 0);
-      // A second layer's input is 0 at all steps of a sequence, or at none (but for relu's own).
+      // An input of the second layer is 0 at all steps of a sequence, or at none (except by relu).
       const Tensor next = narrow(seen.inputs[1], 0, index.offset(b), index.length(b));
       const Tensor first = narrow(next, 0, 0, 1);
       if (kind.name != "RNN relu")
@@ -175,7 +174,7 @@ TEST_CASE("variational dropout: one mask a sequence, the same at all its steps")
   });
 }
 
-TEST_CASE("variational dropout of the state: a mask by sequence, direction, layer and call") {
+TEST_CASE("variational dropout of the state: one mask per sequence, direction, layer and call") {
   Rng rng(1);
   const GRU net({.input_size = 3,
                  .hidden_size = 40,
@@ -197,7 +196,7 @@ TEST_CASE("variational dropout of the state: a mask by sequence, direction, laye
     for (std::size_t j = 0; j < i; ++j) CHECK(max_difference(masks[i], masks[j]) == 2);
 }
 
-TEST_CASE("everything dropped, and no state ever changed") {
+TEST_CASE("dropout of all inputs, and zoneout of all states") {
   Rng rng(1);
   GRU net({.input_size = 3, .hidden_size = 4, .variational_dropout = 1.0}, rng);
   const Ragged x = random_batch({3, 1}, 3);
@@ -235,7 +234,7 @@ TEST_CASE("each kind of dropout is random in training, and off in eval") {
   });
 }
 
-TEST_CASE("zoneout in eval is no longer random, but not off") {
+TEST_CASE("zoneout in eval is deterministic, but active") {
   const Ragged x = random_batch({6, 3, 6}, 3);
   for_all_kinds([&](const auto& kind) {
     Rng rng(1);
@@ -246,13 +245,13 @@ TEST_CASE("zoneout in eval is no longer random, but not off") {
     net->eval();
     CHECK(max_difference((*net)(x).states.values, (*net)(x).states.values) == 0);
     CHECK(max_difference((*net)(x).states.values, (*plain)(x).states.values) > 0.01);
-    // From state 0 the mean of old and new is the share of the new.
+    // From state 0 the mean of old and new is the new value times its share.
     const Tensor first = narrow((*plain)(x).states.values, 0, 0, 1);
     CHECK(max_difference(narrow((*net)(x).states.values, 0, 0, 1), 0.5 * first) == 0);
   });
 }
 
-TEST_CASE("forget_bias is added to the start of bias_ih's f, and to nothing else") {
+TEST_CASE("forget_bias is added only to the initial f part of bias_ih") {
   for (const bool coupled : {false, true}) {
     Rng first(1), second(1);
     const RecurrentOptions options{
@@ -274,7 +273,7 @@ TEST_CASE("forget_bias is added to the start of bias_ih's f, and to nothing else
   }
 }
 
-TEST_CASE("orthogonal starts: W_hh's columns are orthonormal in each gate") {
+TEST_CASE("orthogonal initialization: the columns of W_hh are orthonormal per gate") {
   for_all_kinds([](const auto& kind) {
     Rng rng(1);
     const auto net =
@@ -314,7 +313,7 @@ TEST_CASE("coupled gates: an LSTM whose input gate is one minus its forget gate"
   CHECK(max_difference(found.last_cell, expected.last_cell) <= 1e-6);
 }
 
-TEST_CASE("recompute gives the same bits") {
+TEST_CASE("recompute gives bitwise the same results") {
   for_all_kinds([](const auto& kind) {
     for (const bool layer_norm : {false, true}) {
       std::vector<std::vector<Tensor>> results;
@@ -343,7 +342,7 @@ TEST_CASE("recompute gives the same bits") {
   });
 }
 
-TEST_CASE("what is refused") {
+TEST_CASE("invalid options are errors") {
   Rng rng(1);
   const auto message = [&]<class Net>(RecurrentOptions o, Net*) {
     return message_of<ValueError>([&] { Net(o, rng); });
@@ -357,7 +356,7 @@ TEST_CASE("what is refused") {
         "LSTM: hidden_size = -1: must be from 1 to 1073741824");
   CHECK(message({.input_size = 3, .hidden_size = 2, .num_layers = 0}, rnn) ==
         "RNN: num_layers = 0: must be from 1 to 65536");
-  const std::string of_lstm = ": an LSTM alone has it";
+  const std::string of_lstm = ": only supported by LSTM";
   CHECK(message({.input_size = 3, .hidden_size = 2, .proj_size = 1}, gru) ==
         "GRU: proj_size" + of_lstm);
   CHECK(message({.input_size = 3, .hidden_size = 2, .coupled_gates = true}, gru) ==
@@ -367,18 +366,18 @@ TEST_CASE("what is refused") {
   CHECK(message({.input_size = 3, .hidden_size = 2, .forget_bias = 1}, rnn) ==
         "RNN: forget_bias" + of_lstm);
   CHECK(message({.input_size = 3, .hidden_size = 2, .nonlinearity = Nonlinearity::relu}, gru) ==
-        "GRU: nonlinearity relu: an RNN alone can be told");
+        "GRU: nonlinearity = relu: only supported by RNN");
   CHECK(message({.input_size = 3, .hidden_size = 2, .nonlinearity = Nonlinearity::relu}, lstm) ==
-        "LSTM: nonlinearity relu: an RNN alone can be told");
+        "LSTM: nonlinearity = relu: only supported by RNN");
   CHECK(message({.input_size = 3, .hidden_size = 2, .proj_size = 2}, lstm) ==
-        "LSTM: proj_size 2 for hidden_size 2: it must be smaller, 0 for none");
+        "LSTM: proj_size = 2: must be 0 (none) or below hidden_size = 2");
   CHECK(message({.input_size = 3, .hidden_size = 2, .proj_size = -1}, lstm) ==
-        "LSTM: proj_size -1 for hidden_size 2: it must be smaller, 0 for none");
+        "LSTM: proj_size = -1: must be 0 (none) or below hidden_size = 2");
   CHECK(message({.input_size = 3, .hidden_size = 2, .bias = false, .forget_bias = 1}, lstm) ==
-        "LSTM: forget_bias 1 without bias: there is nothing to add it to");
+        "LSTM: forget_bias = 1: must be 0 without bias and layer_norm");
 }
 
-TEST_CASE("with layer norm, forget_bias starts the norm's bias of f") {
+TEST_CASE("with layer norm, forget_bias is added to the norm's bias of f") {
   Rng rng(1);
   LSTM net({.input_size = 3, .hidden_size = 2, .layer_norm = true, .forget_bias = 1.5}, rng);
   bool found = false;
@@ -390,7 +389,7 @@ TEST_CASE("with layer norm, forget_bias starts the norm's bias of f") {
   CHECK(found);
 }
 
-TEST_CASE("probabilities lie between 0 and 1") {
+TEST_CASE("probabilities must be between 0 and 1") {
   Rng rng(1);
   for (double RecurrentOptions::*option :
        {&RecurrentOptions::dropout, &RecurrentOptions::variational_dropout,
@@ -399,6 +398,6 @@ TEST_CASE("probabilities lie between 0 and 1") {
       RecurrentOptions options{.input_size = 3, .hidden_size = 2};
       options.*option = p;
       CHECK(message_of<ValueError>([&] { LSTM(options, rng); }) ==
-            fmt::format("LSTM: probability {}: it must lie in [0, 1]", p));
+            fmt::format("LSTM: probability = {}: must be in [0, 1]", p));
     }
 }

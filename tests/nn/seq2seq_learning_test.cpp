@@ -1,4 +1,4 @@
-// Each attention learns a task that needs it: saying five letters backwards.
+// Each attention learns a task that requires it: reversing five letters.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/threads.h>
@@ -54,7 +54,7 @@ void train(Seq2Seq& model, int steps, Rng& rng) {
   }
 }
 
-// How many of the words it says backwards without a mistake, greedily.
+// The number of words reversed without an error, by greedy search.
 double exact(Seq2Seq& model, const Pairs& pairs) {
   const NoGrad guard;
   model.eval();
@@ -71,7 +71,7 @@ double exact(Seq2Seq& model, const Pairs& pairs) {
 
 }  // namespace
 
-TEST_CASE("saying words backwards: each attention learns it, and without one it is not learned") {
+TEST_CASE("reversing words: every attention learns it, a model without attention does not") {
   struct Case {
     std::string attention, weights;
     bool coverage = false, input_feeding = false;

@@ -1,5 +1,5 @@
-// The encoder-decoder: a batch is its sentences one by one, and decoding step by step is teacher
-// forcing.
+// The encoder-decoder: a batch equals its sentences one by one, and decoding step by step equals
+// teacher forcing.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
@@ -79,7 +79,7 @@ TEST_CASE("the names of the parameters") {
   CHECK(without.size() == with.size() - 4);
 }
 
-TEST_CASE("encoding a ragged batch is encoding its sentences one by one") {
+TEST_CASE("encoding a ragged batch equals encoding its sentences one by one") {
   Rng rng(1);
   const Example e;
   for (const std::string& attention : kinds()) {
@@ -117,7 +117,7 @@ TEST_CASE("decoding step by step gives the logits of teacher forcing") {
   }
 }
 
-TEST_CASE("several hypotheses a sentence are decoded as each alone") {
+TEST_CASE("several hypotheses per sentence are decoded as each alone") {
   Rng rng(1);
   const Example e;
   for (const std::string& attention : kinds()) {
@@ -145,7 +145,7 @@ TEST_CASE("several hypotheses a sentence are decoded as each alone") {
   }
 }
 
-TEST_CASE("beam search reorders all that a step remembers") {
+TEST_CASE("beam search reorders the whole state") {
   const Example e;
   for (const std::string& attention : kinds()) {
     CAPTURE(attention);
@@ -159,7 +159,7 @@ TEST_CASE("beam search reorders all that a step remembers") {
                         std::vector<Tensor>& state) { return model.step(memory, last, state); },
                     model.initial_state(memory), 3, {.beam = 4, .max_length = 6, .n_best = 4});
     for (std::size_t b = 0; b < 3; ++b)
-      for (const Hypothesis& h : found[b]) {  // its score is that of saying it with no other beside
+      for (const Hypothesis& h : found[b]) {  // its score equals that of decoding it alone
         const auto row_of = static_cast<std::int64_t>(b);
         const std::int64_t S = e.source_lengths[b];
         const Seq2SeqMemory one = model.encode(slice(row(e.source, row_of), 1, 0, S), {S});
@@ -178,7 +178,7 @@ TEST_CASE("beam search reorders all that a step remembers") {
   }
 }
 
-TEST_CASE("the weights of a step lie on the real source words") {
+TEST_CASE("the weights of a step are on source words, not on padding") {
   Rng rng(1);
   const Example e;
   for (const std::string& attention : kinds()) {
@@ -196,9 +196,9 @@ TEST_CASE("the weights of a step lie on the real source words") {
   }
 }
 
-TEST_CASE("watching changes no bit, and sees every step of decode()") {
+TEST_CASE("observers do not change any bit, and receive every step of decode()") {
   struct Counter : AttentionObserver {
-    void see(const Attention&, const AttentionCall& call) override {
+    void on_attention(const Attention&, const AttentionCall& call) override {
       calls += 1;
       shapes &= call.B == 3 && call.H == heads && call.T == 1 && call.S == 4 &&
                 call.rows(0, 1).shape() == Shape{3, heads, 1, 4};
@@ -229,7 +229,7 @@ TEST_CASE("watching changes no bit, and sees every step of decode()") {
   }
 }
 
-TEST_CASE("computing the encoder's gates again changes no bit") {
+TEST_CASE("recomputing the encoder's gates does not change any bit") {
   const Example example;
   std::vector<NamedTensors> parameters;
   for (const bool recompute : {false, true}) {
@@ -254,7 +254,7 @@ TEST_CASE("computing the encoder's gates again changes no bit") {
 TEST_CASE("sparse weights in the decoder") {
   Rng rng(1);
   const Example e;
-  for (const std::string& weights : weights_names()) {
+  for (const std::string& weights : normalizer_names()) {
     CAPTURE(weights);
     const Seq2Seq model({.source_vocab = 8,
                          .target_vocab = 7,
@@ -273,23 +273,23 @@ TEST_CASE("sparse weights in the decoder") {
   }
 }
 
-TEST_CASE("an attention that there is not") {
+TEST_CASE("an unknown attention is an error") {
   Rng rng(1);
   CHECK(message_of<ValueError>([&] { make("additiv", rng); }) ==
-        "Seq2Seq: attention 'additiv': it must be one of none, additive, dot, general, concat, "
+        "Seq2Seq: attention 'additiv': must be one of none, additive, dot, general, concat, "
         "scaled-dot, local-m, local-p, location, hard, multihead");
   CHECK(message_of<ValueError>([&] {
           Seq2Seq({.source_vocab = 8, .target_vocab = 7, .weights = "max"}, rng);
-        }) == "weights: 'max': it must be one of softmax, sparsemax, entmax15");
+        }) == "weights: 'max': must be one of softmax, sparsemax, entmax15");
   CHECK(message_of<ValueError>([&] {
           Seq2Seq(
               {.source_vocab = 8, .target_vocab = 7, .attention = "none", .weights = "entmax15"},
               rng);
-        }) == "Seq2Seq: weights 'entmax15' without attention: there are none");
+        }) == "Seq2Seq: weights 'entmax15' with attention 'none': must be softmax");
   CHECK(message_of<ValueError>([&] {
           Seq2Seq({.source_vocab = 8, .target_vocab = 7, .attention = "dot", .coverage = true},
                   rng);
-        }) == "attention: 'dot' with coverage: 'additive' alone has it");
+        }) == "attention: 'dot' with coverage: must be 'additive'");
   CHECK(message_of<ValueError>([&] {
           Seq2Seq({.source_vocab = 8,
                    .target_vocab = 7,
@@ -297,12 +297,10 @@ TEST_CASE("an attention that there is not") {
                    .attention = "multihead",
                    .heads = 4},
                   rng);
-        }) ==
-        "MultiheadStepAttention: attention_dim 6, num_heads 4: the first must be a multiple of the "
-        "second");
+        }) == "MultiheadDecoderAttention: attention_dim = 6: must be a multiple of num_heads = 4");
 }
 
-TEST_CASE("decode() gives the weights that the steps had") {
+TEST_CASE("decode() returns the weights of the steps") {
   Rng rng(1);
   const Example e;
   for (const std::string& kind : kinds()) {
@@ -327,7 +325,7 @@ TEST_CASE("decode() gives the weights that the steps had") {
   }
 }
 
-TEST_CASE("input feeding: the read-out of a step changes the next one, and not its own") {
+TEST_CASE("input feeding: the output vector of a step changes the next step, not its own") {
   Rng rng(1);
   const Example e;
   const Seq2Seq model = make("additive fed", rng);
@@ -357,7 +355,7 @@ TEST_CASE("every parameter gets a gradient") {
   }
 }
 
-TEST_CASE("dropout works in training only") {
+TEST_CASE("dropout is active in training only") {
   Rng rng(1);
   const Example e;
   Seq2Seq model(
@@ -399,7 +397,7 @@ TEST_CASE("targets of no words have no logits") {
   }
 }
 
-TEST_CASE("a step whose state does not fit says so") {
+TEST_CASE("a step with an invalid state is an error") {
   Rng rng(1);
   const Example e;
   const Seq2Seq model = make("additive", rng);
@@ -417,5 +415,5 @@ TEST_CASE("a step whose state does not fit says so") {
         }) == "Seq2Seq: a state of 1 tensors for 3 hypotheses: the first two must be (3, 6)");
   CHECK(message_of<ShapeError>([&] {
           model.step(memory, ids({2, 2, 2, 2}, {4}), state);
-        }) == "Seq2Seq: ids (4,) for 3 sentences: they must be (B K)");
+        }) == "Seq2Seq: ids (4,) for 3 sentences: must be (B K)");
 }

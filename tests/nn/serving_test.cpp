@@ -1,4 +1,4 @@
-// Several threads use one model at once, while another one watches it through a probe.
+// Several threads use one model at once, while another thread probes it.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/reduce.h>
@@ -38,7 +38,7 @@ Tensor tokens(std::uint64_t seed) {
   return from_data(ids, {2, 6});
 }
 
-// Calls the model until `stop`; counts the answers that differ from the first.
+// Calls the model until `stop`; counts the results that differ from the first.
 struct Server {
   const TransformerLM& model;
   const std::atomic<bool>& stop;
@@ -100,8 +100,7 @@ TEST_CASE("four threads serve a model while a fifth probes it") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE(
-    "two threads probe the same layer, each its own calls; others train a graph of their own") {
+TEST_CASE("two threads probe the same layer, each its own calls; others train separate graphs") {
   TransformerLM model = make_model();
   std::atomic<int> wrong{0};
   serve_and(model, [&] {
@@ -126,7 +125,7 @@ TEST_CASE(
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a probe that another thread ends, and one that outlives its model") {
+TEST_CASE("a probe destroyed on another thread, and one that outlives its model") {
   auto model = std::make_unique<TransformerLM>(make_model());
   auto probe = std::make_unique<inspect::AttentionProbe>(*model);
   const NoGrad guard;

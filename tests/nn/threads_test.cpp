@@ -1,5 +1,5 @@
-// What is promised of a whole training step: the same bits for any number of threads, and no memory
-// from the system once it runs.
+// A whole training step: bitwise equal for any number of threads, and without system allocations
+// after the first steps.
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/loss.h>
 #include <fovea/core/storage.h>
@@ -25,7 +25,7 @@ data::Ids random_sentence(std::int64_t longest, std::int64_t words, Rng& rng) {
   return ids;
 }
 
-// Sentence pairs of lengths 1 to 23, in batches of unequal shapes.
+// Sentence pairs of lengths 1 to 23, in batches of different shapes.
 struct Pairs {
   std::vector<data::Ids> sources, targets, batches;
 
@@ -44,7 +44,7 @@ struct Pairs {
   }
 };
 
-// The small translation model with all that a step has: dropout, clipping, Adam.
+// A small translation model with a complete step: dropout, clipping, Adam.
 struct Training {
   Rng rng{7};
   Seq2Seq model{{.source_vocab = source_words,
@@ -86,7 +86,7 @@ std::string trained_weights(const Pairs& pairs) {
   return training.weights();
 }
 
-// Puts threads and instruction set back after a test.
+// Restores the number of threads and the instruction set after a test.
 class Settings {
  public:
   Settings() : threads_(num_threads()), isa_(kernels::active_isa()) {}
@@ -112,7 +112,7 @@ TEST_CASE("training steps: bit-identical weights for any number of threads") {
     CAPTURE(kernels::name_of(isa));
     set_num_threads(1);
     const std::string one = trained_weights(pairs);
-    for (const int threads : {1, 2, 3, 4, 8}) {  // 1: a second run gives the same, too
+    for (const int threads : {1, 2, 3, 4, 8}) {  // 1: a second run
       CAPTURE(threads);
       set_num_threads(threads);
       const bool same = trained_weights(pairs) == one;  // bytes; not to be printed
@@ -121,7 +121,7 @@ TEST_CASE("training steps: bit-identical weights for any number of threads") {
   }
 }
 
-TEST_CASE("training steps: nothing is allocated from the system once they run") {
+TEST_CASE("training steps: no system allocations after the first steps") {
 #ifdef FOVEA_SANITIZED
   test::skip("the memory pool steps aside for sanitizers");
 #else

@@ -1,5 +1,4 @@
-// The Transformer's layers: their names, formulas and gradients, and the norms that they are made
-// of.
+// The layers of the Transformer: names, formulas, gradients and norms.
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/dropout.h>
 #include <fovea/core/ops/elementwise.h>
@@ -57,7 +56,7 @@ TEST_CASE("a layer's parameters are named as PyTorch's") {
                                  "layers.0.norm1.weight", "layers.0.norm2.weight", "norm.weight"});
 }
 
-TEST_CASE("pre-norm and post-norm are what their formulas say") {
+TEST_CASE("pre-norm and post-norm follow their formulas") {
   Rng rng(13);
   const Tensor x = randn({2, 4, 6}, rng);
   for (const bool norm_first : {false, true}) {
@@ -81,7 +80,7 @@ TEST_CASE("pre-norm and post-norm are what their formulas say") {
   }
 }
 
-TEST_CASE("gradients of a layer's inputs and of all that it has, against differences") {
+TEST_CASE("gradients of a layer's inputs and parameters, against finite differences") {
   TransformerLayerOptions post = layer_options();
   post.dropout = 0;
   post.activation = Activation::gelu;
@@ -115,7 +114,7 @@ TEST_CASE("gradients of a layer's inputs and of all that it has, against differe
   }
 }
 
-TEST_CASE("dropout works in training only, and wherever it is asked for") {
+TEST_CASE("dropout is active in training only, in all its positions") {
   const Tensor x = [] {
     Rng rng(11);
     return randn({2, 4, 6}, rng);
@@ -134,8 +133,8 @@ TEST_CASE("dropout works in training only, and wherever it is asked for") {
   }
 }
 
-TEST_CASE("dropout stands wherever PyTorch has it") {
-  // Each place sets aside as many random words as it has numbers.
+TEST_CASE("dropout is applied where PyTorch applies it") {
+  // Each dropout reserves one random word per element.
   const std::int64_t B = 2, T = 4, S = 3, C = 6, H = 2, F = 5;
   Rng rng(21), places(0);
   const TransformerEncoderLayer encoder(layer_options(), rng);
@@ -155,7 +154,7 @@ TEST_CASE("dropout stands wherever PyTorch has it") {
   CHECK(rng.state() == places.state());
 }
 
-TEST_CASE("one norm that is either") {
+TEST_CASE("Norm is LayerNorm or RMSNorm") {
   Rng rng(19);
   const Tensor x = randn({3, 6}, rng);
   Norm layer({.width = 6, .eps = 1e-3}), rms({.width = 6, .kind = NormKind::rms, .eps = 1e-3});
@@ -172,7 +171,7 @@ TEST_CASE("one norm that is either") {
   CHECK(max_difference(plain(x), 2 * rms(x)) <= 1e-6);
 }
 
-TEST_CASE("an encoder of packed sequences is one of padded ones") {
+TEST_CASE("the encoder on packed sequences equals that on padded ones") {
   Rng rng(20);
   TransformerLayerOptions o = layer_options();
   o.dropout = 0;

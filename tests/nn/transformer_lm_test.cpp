@@ -89,7 +89,7 @@ TEST_CASE("names and shapes") {
   CHECK(other.parameter_count() == model.parameter_count() + 11 * 16);
 }
 
-TEST_CASE("a later token changes nothing before it") {
+TEST_CASE("a later token does not change earlier results") {
   const NoGrad guard;
   for (const TransformerLMOptions& o : all_models()) {
     Rng rng(2);
@@ -118,7 +118,7 @@ TEST_CASE("every parameter gets a gradient that is not zero") {
   }
 }
 
-TEST_CASE("a padded batch is its sequences one by one") {
+TEST_CASE("a padded batch equals its sequences one by one") {
   const NoGrad guard;
   Rng rng(4);
   TransformerLM model(small(LmPositions::rope), rng);
@@ -134,7 +134,8 @@ TEST_CASE("a padded batch is its sequences one by one") {
   }
 }
 
-TEST_CASE("with a cache: the same logits, token by token, in chunks, and in rows of own lengths") {
+TEST_CASE(
+    "with a cache: the same logits, token by token, in chunks, and in rows of different lengths") {
   const NoGrad guard;
   const std::vector<std::int64_t> lengths{13, 5, 9};
   for (const DType dtype : {DType::f64, DType::f32})
@@ -157,7 +158,7 @@ TEST_CASE("with a cache: the same logits, token by token, in chunks, and in rows
       for (std::int64_t t = 0; t < 18; ++t)
         CHECK(max_difference(model.step(select(ids, 1, t), cache), select(full, 1, t)) <= bound);
 
-      // Rows that are out of step.
+      // Rows of different lengths.
       LmCache apart = model.make_cache(3, 0, 4);
       for (const std::vector<std::int64_t>& counts :
            {Ids{3, 1, 0}, Ids{1, 2, 4}, Ids{2, 0, 1}, Ids{1, 3, 2}}) {
@@ -177,7 +178,7 @@ TEST_CASE("with a cache: the same logits, token by token, in chunks, and in rows
         }
       }
 
-      // Prompts of unequal length, then five more tokens each.
+      // Prompts of different lengths, then five more tokens each.
       for (const std::int64_t max_chunk : {1, 4, 13}) {
         LmCache rows = model.make_cache(3, 0, max_chunk);
         Tensor logits = model.prefill(narrow(ids, 1, 0, 13), rows, lengths);
@@ -195,7 +196,7 @@ TEST_CASE("with a cache: the same logits, token by token, in chunks, and in rows
     }
 }
 
-TEST_CASE("a few sequences are learned by heart, and said from their beginnings") {
+TEST_CASE("a few sequences are memorized, and generated from their prefixes") {
   Rng rng(6);
   TransformerLMOptions o = small(LmPositions::rope);
   o.norm = NormKind::rms;
@@ -226,7 +227,7 @@ TEST_CASE("a few sequences are learned by heart, and said from their beginnings"
   }
 }
 
-TEST_CASE("generate: as many as asked, seeds, being stopped, the model's end") {
+TEST_CASE("generate: max_tokens, seeds, stop, max_len") {
   Rng rng(7);
   TransformerLM model(small(), rng);
   model.eval();
@@ -244,13 +245,13 @@ TEST_CASE("generate: as many as asked, seeds, being stopped, the model's end") {
     return told.size() < 4;
   });
   CHECK(told.size() == 4);
-  // max_len is 20: 17 tokens are read back, and an 18th is only said.
+  // max_len is 20: 17 tokens are fed back, and an 18th is only returned.
   CHECK(generate(model, prompt, {.max_tokens = 100}, rng).size() == 18);
   CHECK(generate(model, prompt, {.max_tokens = 0}, rng).empty());
   CHECK(message_of<ValueError>([&] { generate(model, Ids{}, {}, rng); }) ==
-        "generate: an empty prompt: it must have one token or more");
+        "generate: an empty prompt: must have at least 1 token");
   CHECK(message_of<ValueError>([&] { generate(model, Ids(21, 1), {}, rng); }) ==
-        "generate: a prompt of 21 tokens: max_len is 20");
+        "generate: a prompt of 21 tokens: must be at most max_len = 20");
   TransformerLMOptions sliding = small(LmPositions::rope);
   sliding.window = 5;
   TransformerLM endless(sliding, rng);
@@ -262,34 +263,34 @@ TEST_CASE("generate: as many as asked, seeds, being stopped, the model's end") {
   CHECK(heard == 50);
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("invalid arguments are errors") {
   Rng rng(8);
   TransformerLM model(small(), rng);
   model.eval();
   CHECK(message_of<ValueError>([&] { model(some_ids(1, 21)); }) ==
-        "TransformerLM: 21 tokens: max_len is 20");
+        "TransformerLM: 21 tokens: must be at most max_len = 20");
   CHECK(message_of<ShapeError>([&] { model(zeros({3}, DType::i64)); }) ==
-        "TransformerLM: ids (3,): they must be (B, T), and some");
+        "TransformerLM: ids (3,): must be (B, T) and not empty");
   CHECK_THROWS_AS(model(zeros({1, 0}, DType::i64)), ShapeError);
   CHECK_THROWS_AS(model(full({1, 2}, 11, DType::i64)), IndexError);
   CHECK(message_of<ValueError>([&] { model.make_cache(1, 21); }) ==
-        "TransformerLM: a cache of 21 tokens: max_len is 20");
+        "TransformerLM: a cache of 21 tokens: must be at most max_len = 20");
   LmCache cache = model.make_cache(1, 4);
   model.prefill(some_ids(1, 3), cache);
   CHECK_THROWS_AS(model.prefill(some_ids(1, 2), cache), StateError);
   CHECK(cache.lengths() == Ids{3});
   CHECK(message_of<ValueError>([&] { model.prefill(some_ids(1, 1), cache, {2}); }) ==
-        "TransformerLM::prefill: length 2 with ids (1, 1): it must be 1 to 1");
+        "TransformerLM::prefill: length = 2 with ids (1, 1): must be from 1 to 1");
   CHECK(message_of<ShapeError>([&] {
           model.prefill(some_ids(1, 1), cache, {1, 1});
-        }) == "TransformerLM::prefill: ids (1, 1) and 2 lengths: there must be one a row");
+        }) == "TransformerLM::prefill: ids (1, 1) and 2 lengths: must be one per row");
   TransformerLM biased(small(LmPositions::alibi), rng);
   LmCache full = biased.make_cache(2, 4);
   biased.extend(some_ids(2, 3), full, {3, 1});
   CHECK(message_of<StateError>([&] {
           biased.extend(some_ids(2, 2), full, {1, 2});
         }) ==
-        "TransformerLM: 2 tokens behind 3 with alibi: padding counts too, and the capacity is 4");
+        "TransformerLM: 2 tokens after 3 with alibi: must be at most capacity = 4 with padding");
   TransformerLMOptions o = small();
   o.num_layers = 0;
   CHECK(message_of<ValueError>([&] { TransformerLM(o, rng); }) ==
@@ -298,8 +299,8 @@ TEST_CASE("what does not fit") {
   o.num_layers = 3;
   LmCache deeper = TransformerLM(o, rng).make_cache(1);
   CHECK(message_of<ValueError>([&] { model.step(from_data(Ids{1}, {1}), deeper); }) ==
-        "TransformerLM: a cache of 3 layers: the model has 2");
+        "TransformerLM: a cache of 3 layers: must be 2");
   LmCache none;
   CHECK(message_of<ValueError>([&] { model.prefill(some_ids(1, 1), none); }) ==
-        "TransformerLM: a cache of 0 layers: the model has 2");
+        "TransformerLM: a cache of 0 layers: must be 2");
 }

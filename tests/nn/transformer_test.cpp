@@ -1,4 +1,4 @@
-// The Transformer: names, starts, and that a batch, a step and a cache give what the whole gives.
+// The Transformer: names, initialization, equality of batches, steps and caches with the whole.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
@@ -36,7 +36,7 @@ Tensor row(const Tensor& x, std::int64_t b) { return slice(x, 0, b, b + 1); }
 void make_double(Module& module) {
   struct ToDouble final : Visitor {
     std::map<const TensorImpl*, Tensor> done;
-    std::vector<Tensor> kept;  // so that no address is used twice
+    std::vector<Tensor> kept;  // keeps the tensors alive: addresses must be unique
     void parameter(std::string_view, Tensor& value) override {
       kept.push_back(value);
       Tensor& wide = done[value.impl()];
@@ -50,7 +50,9 @@ void make_double(Module& module) {
 
 struct WeightsSeen final : AttentionObserver {
   Tensor weights;  // (B, H, T, S)
-  void see(const Attention&, const AttentionCall& call) override { weights = call.rows(0, call.T); }
+  void on_attention(const Attention&, const AttentionCall& call) override {
+    weights = call.rows(0, call.T);
+  }
 };
 
 struct Example {
@@ -71,7 +73,7 @@ TransformerOptions small() {
           .num_decoder_layers = 2};
 }
 
-// Every choice at least once.
+// Every option at least once.
 std::vector<TransformerOptions> kinds() {
   std::vector<TransformerOptions> all(5, small());
   all[1].norm_first = true;
@@ -124,7 +126,7 @@ TEST_CASE("tied tables are one parameter") {
   CHECK(count(all, "output.bias") == 0);
 }
 
-TEST_CASE("how it starts: matrices xavier-uniform, tables N(0, 1/C), the padding's row 0") {
+TEST_CASE("initialization: matrices xavier-uniform, tables N(0, 1/C), the padding row 0") {
   Rng rng(1);
   TransformerOptions o = small();
   o.source_vocab = 2000;
@@ -177,7 +179,7 @@ TEST_CASE("decoding step by step gives the logits of teacher forcing") {
     }
 }
 
-TEST_CASE("several hypotheses a sentence are decoded as each alone") {
+TEST_CASE("several hypotheses per sentence are decoded as each alone") {
   const Example e;
   for (const TransformerOptions& o : kinds()) {
     Rng rng(6);
@@ -198,7 +200,7 @@ TEST_CASE("several hypotheses a sentence are decoded as each alone") {
   }
 }
 
-TEST_CASE("a beam over the model: greedy search is its argmax, a wider one is no worse") {
+TEST_CASE("beam search over the model: beam 1 is argmax, a wider beam is no worse") {
   const Example e;
   Rng rng(7);
   Transformer model(small(), rng);
@@ -226,7 +228,7 @@ TEST_CASE("a beam over the model: greedy search is its argmax, a wider one is no
   }
 }
 
-TEST_CASE("a batch is its sentences one by one, and padding changes nothing") {
+TEST_CASE("a batch equals its sentences one by one, and padding has no effect") {
   const Example e;
   for (const TransformerOptions& o : kinds()) {
     Rng rng(8);
@@ -243,7 +245,7 @@ TEST_CASE("a batch is its sentences one by one, and padding changes nothing") {
       CHECK(max_difference(one, select(slice(row(all, b), 1, 0, T), 0, 0)) <= 1e-5);
     }
     Tensor other = e.source.clone();
-    other.mutable_data<std::int64_t>()[7] = 3;  // behind the second sentence
+    other.mutable_data<std::int64_t>()[7] = 3;  // after the end of the second sentence
     const Tensor same =
         pad(Ragged{model.decode(model.encode(other, e.source_lengths), e.inputs, e.target_lengths),
                    RaggedIndex(e.target_lengths)});
@@ -251,7 +253,7 @@ TEST_CASE("a batch is its sentences one by one, and padding changes nothing") {
   }
 }
 
-TEST_CASE("future tokens change nothing in the past") {
+TEST_CASE("future tokens do not change past results") {
   const Example e;
   for (const TransformerOptions& o : kinds()) {
     Rng rng(9);
@@ -266,7 +268,7 @@ TEST_CASE("future tokens change nothing in the past") {
   }
 }
 
-TEST_CASE("the weights of a step: of the last layer but one, on the real source words") {
+TEST_CASE("the weights of a step: of the second to last layer, on source words without padding") {
   const Example e;
   for (const std::int64_t layers : {1, 3}) {
     Rng rng(10);
@@ -286,7 +288,7 @@ TEST_CASE("the weights of a step: of the last layer but one, on the real source 
   }
 }
 
-TEST_CASE("saved and loaded, it says the same") {
+TEST_CASE("save and load restore the same outputs") {
   const Example e;
   const auto path = std::filesystem::temp_directory_path() / "fovea_transformer_test.safetensors";
   for (const TransformerOptions& o : kinds()) {
@@ -318,13 +320,13 @@ TEST_CASE("a frozen encoder leaves the decoder trainable") {
   for (const auto& [name, value] : model.decoder.parameters()) CHECK(value.grad().defined());
 }
 
-TEST_CASE("errors say what is wrong, and where") {
+TEST_CASE("error messages name the argument and the module") {
   const Example e;
   Rng rng(17);
   TransformerOptions o = small();
   o.tied = TiedEmbeddings::all;
   CHECK(message_of<ValueError>([&] { Transformer(o, rng); }) ==
-        "Transformer: source_vocab 8, target_vocab 7: one table needs them equal");
+        "Transformer: source_vocab = 8, target_vocab = 7: must be equal for one table");
   o = small();
   o.num_decoder_layers = 0;
   CHECK(message_of<ValueError>([&] { Transformer(o, rng); }) ==

@@ -34,7 +34,7 @@ TEST_CASE("a weight average follows its formula") {
   }
 }
 
-TEST_CASE("model and average change places, and back; both keep their bits") {
+TEST_CASE("swap() exchanges model and average exactly, and back") {
   Rng rng(3);
   Tensor w = randn({5, 7}, rng), counts = from_data(std::vector<std::int64_t>{1, 2}, {2});
   w.set_requires_grad();
@@ -57,7 +57,7 @@ TEST_CASE("model and average change places, and back; both keep their bits") {
   CHECK(average.state()[0].second.to_vector<float>() == averaged);
 }
 
-TEST_CASE("a tensor under two names is averaged once, and comes back from swap()") {
+TEST_CASE("a tensor under two names is averaged once, and is restored by swap()") {
   Tensor w = from_data(std::vector<double>{1, -2}, {2});
   WeightAverage tied({{"embedding", w}, {"head", w}, {"view", w.detach()}}, 0.5);
   WeightAverage single({{"w", w}}, 0.5);
@@ -80,11 +80,11 @@ TEST_CASE("a tensor under two names is averaged once, and comes back from swap()
 
 TEST_CASE("steps are counted from 0") {
   WeightAverage average({}, 0.5);
-  CHECK_THROWS_WITH_AS(average.update(-10),
-                       doctest::Contains("after step -10: steps are counted from 0"), ValueError);
+  CHECK_THROWS_WITH_AS(average.update(-10), doctest::Contains("t = -10: must be at least 0"),
+                       ValueError);
 }
 
-TEST_CASE("a decay that makes no sense is refused") {
+TEST_CASE("a decay out of range is refused") {
   for (const double decay : {-0.1, 1.0, 2.0, std::nan("")})
     CHECK_THROWS_WITH_AS(WeightAverage({}, decay), doctest::Contains("must be in [0, 1)"),
                          ValueError);
@@ -94,7 +94,7 @@ namespace {
 
 struct Trained {
   std::vector<double> after_step;  // the weight
-  std::vector<double> validated;   // what each validation saw
+  std::vector<double> validated;   // the weight in each validation
   double end;
 };
 
@@ -124,7 +124,7 @@ Trained follow(const optim::TrainerOptions& options) {
 
 }  // namespace
 
-TEST_CASE("the trainer validates and keeps the average, and goes on from the weights") {
+TEST_CASE("the trainer validates and saves the average, and continues training from the weights") {
   const auto best =
       std::filesystem::temp_directory_path() / ("average_test." + std::to_string(getpid()));
   const Trained plain = follow({.max_epochs = 2});
@@ -147,7 +147,7 @@ TEST_CASE("the trainer validates and keeps the average, and goes on from the wei
   CHECK(kept.end == averaged.end);
 }
 
-TEST_CASE("a training that was resumed has the average of one that was not, to the bit") {
+TEST_CASE("a resumed training has exactly the average of an uninterrupted one") {
   const auto last =
       std::filesystem::temp_directory_path() / ("average_last." + std::to_string(getpid()));
   const Trained whole = follow({.max_epochs = 3, .average = 0.7});
@@ -157,7 +157,7 @@ TEST_CASE("a training that was resumed has the average of one that was not, to t
   CHECK(std::equal(rest.after_step.begin(), rest.after_step.end(), whole.after_step.begin() + 5));
   CHECK(rest.validated.back() == whole.validated.back());
   CHECK(rest.end == whole.end);
-  // Without the average the file is another training's.
+  // Without the average it is another training.
   CHECK_THROWS_AS(follow({.max_epochs = 3, .last = last, .resume = true}), Error);
   std::filesystem::remove(last);
 }

@@ -40,7 +40,7 @@ TEST_CASE("clip_grad_norm: all gradients are scaled by one factor, the norm befo
   CHECK(!p[1].second.grad().defined());
 }
 
-TEST_CASE("clip_grad_norm: a gradient that somebody else holds is not written to") {
+TEST_CASE("clip_grad_norm: a gradient with another owner is not overwritten") {
   const Tensor shared = tensor({3, 4});
   const NamedTensors p = {{"a", with_gradient(shared)}, {"b", with_gradient(shared)}};
   optim::clip_grad_norm(p, 1);
@@ -65,7 +65,7 @@ TEST_CASE("clipping: a parameter under two names is clipped once") {
         "clip_grad_value: 'w' is listed twice");
 }
 
-TEST_CASE("clip_grad_norm: squares neither overflow nor vanish") {
+TEST_CASE("clip_grad_norm: squares neither overflow nor underflow") {
   CHECK(optim::clip_grad_norm({{"a", with_gradient(tensor({3e30f, 4e30f}))}}, 1) ==
         doctest::Approx(5e30).epsilon(1e-6));
   CHECK(optim::clip_grad_norm({{"a", with_gradient(tensor({3e-30f, 4e-30f}))}}, 1) ==
@@ -74,7 +74,7 @@ TEST_CASE("clip_grad_norm: squares neither overflow nor vanish") {
 
 TEST_CASE("clip_grad_norm: f32 gradients are read once, whatever their values") {
   struct Names : OpObserver {
-    void see(const SeenOp& op) noexcept override { seen.emplace_back(op.name); }
+    void on_op(const OpEvent& op) noexcept override { seen.emplace_back(op.name); }
     std::vector<std::string> seen;
   } names;
   const float infinity = std::numeric_limits<float>::infinity();
@@ -102,7 +102,7 @@ TEST_CASE("clip_grad_norm: f64 and f32 gradients at the ends of their range") {
   CHECK(huge[1].second.grad().to_vector<double>()[0] == doctest::Approx(0.8).epsilon(1e-12));
   CHECK(optim::clip_grad_norm({{"a", f64({3e-200, 4e-200})}}, 1) ==
         doctest::Approx(5e-200).epsilon(1e-12));
-  // The factor, 1e-42, is a number of few digits in f32.
+  // The factor, 1e-42, is subnormal in f32.
   const NamedTensors many = {{"a", with_gradient(full({100, 100}, 3e38))}};
   CHECK(optim::clip_grad_norm(many, 1e-2) == doctest::Approx(3e40).epsilon(1e-6));
   CHECK(gradient_of(many, 0)[0] == doctest::Approx(1e-4).epsilon(1e-6));
@@ -116,7 +116,7 @@ TEST_CASE("clip_grad_norm: a norm that is not finite changes nothing, or is an e
   CHECK(gradient_of(p, 0) == std::vector<float>{1, 2});
   CHECK(message_of<NonFiniteError>([&] {
           optim::clip_grad_norm(p, 1, {.error_if_nonfinite = true});
-        }) == "clip_grad_norm: the gradient of 'b' has the norm inf");
+        }) == "clip_grad_norm: gradient norm of 'b' = inf: must be finite");
   const NamedTensors q = {{"a", with_gradient(tensor({std::nanf(""), 1}))}};
   CHECK(std::isnan(optim::clip_grad_norm(q, 1)));
   CHECK(gradient_of(q, 0)[1] == 1);

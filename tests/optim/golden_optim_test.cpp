@@ -1,4 +1,4 @@
-// Optimisers, gradient clipping and schedules against PyTorch's. The cases:
+// Optimizers, gradient clipping and schedules against PyTorch's. The cases:
 // tests/golden/optim_cases.py.
 #include <fovea/core/ops/layout.h>
 #include <fovea/optim/adam.h>
@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-// The parameters of every trajectory, and the gradients that each of its steps is given.
+// The parameters of every trajectory, and the gradients of each step.
 struct Problem {
   explicit Problem(const SafetensorsFile& file)
       : w(file.tensor("problem/w")),
@@ -41,7 +41,7 @@ struct Problem {
   Tensor dw, db;  // (steps, ...)
 };
 
-// w and b, with the options that are b's alone as a group of its own.
+// w and b; if b has its own options, it is a separate group.
 std::vector<optim::ParameterGroup> groups(const Problem& problem, const json& options) {
   optim::ParameterGroup of_w{.parameters = {{"w", problem.w}}};
   optim::ParameterGroup of_b{.parameters = {{"b", problem.b}}};
@@ -61,7 +61,7 @@ optim::SGD make_sgd(const Problem& problem, const json& o) {
                                          .nesterov = o.value("nesterov", false)});
 }
 
-// Adam and AdamW: what the case does not name stays at our default, which must be PyTorch's.
+// Adam and AdamW. Options not in the case keep our defaults, which must equal PyTorch's.
 template <class Adam, class Options>
 Adam make_adam(const Problem& problem, const json& o) {
   Options options{.lr = o["lr"]};
@@ -121,7 +121,7 @@ optim::Schedule warm_up_cosine(double base, const json& o) {
 
 }  // namespace
 
-TEST_CASE("golden: optimisers and clipping") {
+TEST_CASE("golden: optimizers and clipping") {
   test::check_golden("optimizers",
                      {{"SGD", trajectory(make_sgd)},
                       {"Adam", trajectory(make_adam<optim::Adam, optim::AdamOptions>)},

@@ -31,7 +31,7 @@ void pause_for(long milliseconds) {
 
 }  // namespace
 
-TEST_CASE("interrupt: each of the signals is noted while a guard lives, and then forgotten") {
+TEST_CASE("interrupt: each signal is recorded while a guard exists, and then cleared") {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     CAPTURE(signal);
     const auto before = std::signal(signal, SIG_DFL);
@@ -58,7 +58,7 @@ TEST_CASE("interrupt: a second signal ends the program, also one of another kind
     const int status = status_of([&] {
       const InterruptGuard guard;
       std::raise(SIGTERM);
-      std::raise(SIGTERM);  // timeout(1) sends it twice: one request
+      std::raise(SIGTERM);  // timeout(1) sends it twice: counted once
       pause_for(150);
       std::raise(second);
       return 7;
@@ -85,7 +85,7 @@ TEST_CASE("interrupt: a signal that is ignored stays ignored") {
   CHECK(WEXITSTATUS(status) == 0);
 }
 
-TEST_CASE("interrupt: an inner guard changes nothing, one that is off neither") {
+TEST_CASE("interrupt: a nested guard and a disabled guard change nothing") {
   const auto before = std::signal(SIGTERM, SIG_DFL);
   {
     const InterruptGuard outer;

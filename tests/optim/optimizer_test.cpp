@@ -57,7 +57,7 @@ void check_same_numbers(const NamedTensors& a, const NamedTensors& b) {
 
 }  // namespace
 
-TEST_CASE("optimizers: a quadratic bowl is descended to its bottom") {
+TEST_CASE("optimizers: converge to the minimum of a quadratic") {
   for (const Maker& make : makers) {
     const NamedTensors parameters = {{"x", leaf(tensor({3, -2}))}};
     const auto optimizer = make(parameters);
@@ -118,7 +118,7 @@ TEST_CASE("optimizers: n steps, save, load into a fresh one, n steps, equal 2n s
   }
 }
 
-TEST_CASE("optimizers: a parameter without a gradient is left alone, and so is its memory") {
+TEST_CASE("optimizers: a parameter without a gradient does not change, nor does its state") {
   for (const Maker& make : makers) {
     const NamedTensors parameters = two_parameters(), alone = {{"w", two_parameters()[0].second}};
     const auto optimizer = make(parameters), reference = make(alone);
@@ -163,7 +163,7 @@ TEST_CASE("optimizers: a state that no training reaches is refused") {
   adam.check_state("F", "steps", steps(10), 10);
   for (const std::int64_t n : {std::int64_t{-1}, std::int64_t{11}, std::int64_t{1} << 62})
     CHECK(message("steps", steps(n)) == fmt::format("Adam: F: steps[1] = {}: must be from 0 to 10, "
-                                                    "the steps of the training",
+                                                    "the number of training steps",
                                                     n));
   CHECK(message("lr", full({1}, -1, DType::f64)) == "Adam: F: lr[0] = -1: must be at least 0");
   CHECK(message("lr", full({1}, NAN, DType::f64)) == "Adam: F: lr[0] = nan: must be finite");
@@ -189,7 +189,7 @@ TEST_CASE("optimizers: state names") {
         Names{"lr", "steps", "exp_avg.a.weight", "exp_avg_sq.a.weight"});
 }
 
-TEST_CASE("optimizers: groups have rates and decays of their own") {
+TEST_CASE("optimizers: groups have separate learning rates and weight decays") {
   const NamedTensors p = two_parameters(), q = two_parameters();
   optim::SGD grouped(
       {{.parameters = {p[0]}}, {.parameters = {p[1]}, .lr_scale = 3, .weight_decay = 0.0}},
@@ -239,7 +239,7 @@ TEST_CASE("optimizers: bad options are named") {
   CHECK(message_of<ValueError>([&] { optim::SGD(p, {.dampening = -1}); }) ==
         "SGD: dampening = -1: must be finite and not negative");
   CHECK(message_of<ValueError>([&] { optim::SGD(p, {.nesterov = true}); }) ==
-        "SGD: momentum = 0, dampening = 0: nesterov needs a momentum and no dampening");
+        "SGD: momentum = 0, dampening = 0: nesterov requires momentum > 0 and dampening = 0");
   CHECK(message_of<ValueError>([&] { optim::Adam(p, {.beta1 = 1}); }) ==
         "Adam: beta1 = 1: must be at least 0 and below 1");
   CHECK(message_of<ValueError>([&] { optim::AdamW(p, {.beta2 = std::nan("")}); }) ==
@@ -262,12 +262,12 @@ TEST_CASE("optimizers: what cannot be trained is named") {
   CHECK(message_of<ValueError>([&] {
           optim::Adam(std::vector<optim::ParameterGroup>{{{{"a", other}, {"b", w}}},
                                                          {{{"view", w.detach()}}}});
-        }) == "Adam: 'view' is over the memory of a parameter of another group");
+        }) == "Adam: 'view' shares memory with a parameter of another group");
   Tensor second = w.detach();
   second.set_requires_grad();
   CHECK(message_of<ValueError>([&] {
           optim::SGD(std::vector<optim::ParameterGroup>{{{{"a", w}}}, {{{"b", second}}}});
-        }) == "SGD: 'a' and 'b' are two leaves over the same memory: must be one tensor");
+        }) == "SGD: 'a' and 'b' are two leaves that share memory: must be one tensor");
   CHECK(message_of<ValueError>([&] {
           optim::Adam(NamedTensors{{"a", w}, {"a", leaf(ones({1}))}});
         }) == "Adam: 'a' is listed twice");
@@ -282,15 +282,15 @@ TEST_CASE("optimizers: what cannot be trained is named") {
 TEST_CASE("optimizer steps: tensors that do not belong together are named") {
   Tensor w = ones({2}), v = zeros({2}), none;
   CHECK(message_of<ShapeError>([&] { sgd_step(w, ones({3}), none, {}, true); }) ==
-        "sgd_step: w is (2,) and dw is (3,): must agree");
+        "sgd_step: w is (2,), dw is (3,): shapes must be equal");
   CHECK(message_of<DTypeError>([&] { sgd_step(w, ones({2}, DType::f64), none, {}, true); }) ==
-        "sgd_step: w is f32 and dw is f64: must agree");
+        "sgd_step: w is f32, dw is f64: dtypes must be equal");
   CHECK(message_of<ValueError>([&] { adam_step(w, ones({2}), v, v, {}, 0); }) ==
-        "adam_step: t = 0: steps are counted from 1");
+        "adam_step: t = 0: must be 1 or more");
   Tensor strided = alias(ones({2, 2}), {2, 2}, {1, 2});
   CHECK(message_of<ValueError>([&] {
           sgd_step(strided, ones({2, 2}), none, {}, true);
-        }) == "sgd_step: w (2, 2) is not contiguous");
+        }) == "sgd_step: w (2, 2): must be contiguous");
 }
 
 TEST_CASE(

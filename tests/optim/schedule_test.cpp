@@ -83,9 +83,9 @@ TEST_CASE("schedules: bad arguments are named") {
         }) == "sequential: steps = 0: must be at least 1");
   CHECK(message_of<ValueError>([] {
           sequential({{1, {}}}, constant(1));
-        }) == "sequential: a phase without a rate: must be a schedule");
+        }) == "sequential: rate of a phase is empty: must be a schedule");
   CHECK(message_of<ValueError>([] { sequential({}, {}); }) ==
-        "sequential: no last schedule: must be one");
+        "sequential: last is empty: must be a schedule");
 }
 
 TEST_CASE("schedules: steps at the ends of int64") {

@@ -1,4 +1,4 @@
-// What a checkpoint may hold, when it is written, and what a run that goes on from it gives.
+// Validation of checkpoints, and when they are written.
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/core/ops/reduce.h>
@@ -38,7 +38,7 @@ void set(const Content& content, std::string_view name, std::size_t index, T val
     if (found == name) tensor.template mutable_data<T>()[index] = value;
 }
 
-// The text of the refusal of a checkpoint with one number changed, from its number on.
+// The error for a checkpoint with one changed value, from the value's name to the end.
 template <class T>
 std::string refusal(const Folder& folder, std::string_view name, std::size_t index, T value) {
   const Content content = content_of(folder / "good");
@@ -52,7 +52,7 @@ std::string refusal(const Folder& folder, std::string_view name, std::size_t ind
 
 }  // namespace
 
-TEST_CASE("trainer: a checkpoint's place is checked against the task, number by number") {
+TEST_CASE("trainer: every value of a checkpoint's state is checked against the task") {
   const Folder folder("checkpoint_test");
   stop_in_the_middle(folder.path());
   fs::copy(folder / "last", folder / "good");
@@ -64,15 +64,15 @@ TEST_CASE("trainer: a checkpoint's place is checked against the task, number by 
   CHECK(refusal(folder, "place.counts", 1, lowest).find("must be from 1 to 4") !=
         std::string::npos);
   CHECK(refusal(folder, "place.counts", 1, std::int64_t{3}) ==
-        ": step = 7: must be at least 8, the batches of 1 epochs and 3 more");
+        ": step = 7: must be at least 8, the steps of 1 epochs and 3 batches");
   for (const std::int64_t epoch : {lowest, std::int64_t{-1}, std::int64_t{8}, huge})
     CHECK(refusal(folder, "place.counts", 0, epoch) ==
-          fmt::format(": epoch = {}: must be from 0 to 7, by its steps and max_epochs", epoch));
+          fmt::format(": epoch = {}: must be from 0 to 7, from its steps and max_epochs", epoch));
   CHECK(refusal(folder, "place.counts", 0, std::int64_t{0}) ==
-        ": step = 7: must be 2, the batches of 0 epochs and 2 more");
+        ": step = 7: must be 2, the steps of 0 epochs and 2 batches");
   for (const std::int64_t batches : {lowest, std::int64_t{0}, std::int64_t{6}, huge})
     CHECK(refusal(folder, "place.counts", 2, batches) ==
-          fmt::format(" stopped at batch 2 of {}, and epoch 1 has 5 now", batches));
+          fmt::format(": saved at batch 2 of {}, but epoch 1 now has 5 batches", batches));
   for (const std::int64_t step : {lowest, std::int64_t{-1}})
     CHECK(refusal(folder, "place.counts", 3, step) ==
           fmt::format(": step = {}: must be from 0 to 9223372036854775807", step));
@@ -82,10 +82,10 @@ TEST_CASE("trainer: a checkpoint's place is checked against the task, number by 
     CHECK(refusal(folder, "place.counts", 4, tokens) ==
           fmt::format(": tokens = {}: must be from 0 to 9007199254740992", tokens));
   CHECK(refusal(folder, "place.counts", 4, std::int64_t{39}) ==
-        ": tokens = 39: must be at least 40, by the history");
+        ": tokens = 39: must be at least 40, from the history");
   for (const std::int64_t since : {lowest, std::int64_t{-1}, std::int64_t{2}, huge})
     CHECK(refusal(folder, "place.counts", 5, since) ==
-          fmt::format(": since_best = {}: must be from 0 to 1, the validations made", since));
+          fmt::format(": since_best = {}: must be from 0 to 1, the number of validations", since));
   // seconds, running_loss, best
   for (const double bad : {-1.0, double(NAN), double(INFINITY)}) {
     CHECK(refusal(folder, "place.figures", 0, bad).find("seconds = ") != std::string::npos);
@@ -97,10 +97,10 @@ TEST_CASE("trainer: a checkpoint's place is checked against the task, number by 
           fmt::format(": running_loss = {}: must be finite", bad));
   for (const double bad : {double(NAN), 2.0})
     CHECK(refusal(folder, "place.figures", 2, bad) ==
-          fmt::format(": best = {}: must be as good as the history's 1", bad));
+          fmt::format(": best = {}: must be at least as good as 1 in the history", bad));
 }
 
-TEST_CASE("trainer: the rows of a checkpoint's history are checked, number by number") {
+TEST_CASE("trainer: every value of a checkpoint's history is checked") {
   const Folder folder("checkpoint_test");
   stop_in_the_middle(folder.path());
   fs::copy(folder / "last", folder / "good");
@@ -109,15 +109,15 @@ TEST_CASE("trainer: the rows of a checkpoint's history are checked, number by nu
     CHECK(refusal(folder, "history.counts", 0, bad) ==
           fmt::format(": history[0].epoch = {}: must be from 0 to 1", bad));
     CHECK(refusal(folder, "history.counts", 1, bad) ==
-          fmt::format(": history[0].batch = {}: must be 4, by its step and epoch", bad));
+          fmt::format(": history[0].batch = {}: must be 4, from its step and epoch", bad));
     CHECK(refusal(folder, "history.counts", 2, bad) ==
-          fmt::format(": history[0].batches = {}: must be 5, as of epoch 0", bad));
+          fmt::format(": history[0].batches = {}: must be 5, the batches of epoch 0", bad));
   }
   for (const std::int64_t bad : {lowest, std::int64_t{0}, std::int64_t{8}, huge})
     CHECK(refusal(folder, "history.counts", 3, bad) ==
           fmt::format(": history[0].step = {}: must be from 1 to 7", bad));
   CHECK(refusal(folder, "history.counts", 0, std::int64_t{1}) ==
-        ": history[0].batch = 4: must be -1, by its step and epoch");
+        ": history[0].batch = 4: must be -1, from its step and epoch");
   const char* figures[] = {"loss",    "gradient_norm", "learning_rate",
                            "seconds", "seconds_left",  "tokens_per_second"};
   for (std::size_t i = 0; i < 6; ++i)
@@ -128,7 +128,7 @@ TEST_CASE("trainer: the rows of a checkpoint's history are checked, number by nu
               .starts_with(fmt::format(": history[0].{} = -1: must be ", figures[i])));
 }
 
-TEST_CASE("trainer: a place after more epochs or steps than can be counted is refused at once") {
+TEST_CASE("trainer: too many epochs or steps in a checkpoint are refused without counting them") {
   const Folder folder("checkpoint_test");
   stop_in_the_middle(folder.path());
   const Content content = content_of(folder / "last");
@@ -145,18 +145,18 @@ TEST_CASE("trainer: a place after more epochs or steps than can be counted is re
     return message_of<Error>([&] { train(task, options); });
   };
   CHECK(message(huge, 1, huge) ==
-        fmt::format("train: {}: epoch = {}: must be from 0 to 4294967296, by its steps and "
+        fmt::format("train: {}: epoch = {}: must be from 0 to 4294967296, from its steps and "
                     "max_epochs",
                     (folder / "last").string(), huge));
   CHECK(message(2, huge, std::numeric_limits<std::int64_t>::max()) ==
         fmt::format("train: {0} + {0}: must be below 2^63", huge));
   CHECK(message(100'000, 1, 100'001) ==
-        fmt::format("train: {}: step = 100001: must be 100000, the batches of 100000 epochs and 0 "
-                    "more",
+        fmt::format("train: {}: step = 100001: must be 100000, the steps of 100000 epochs and 0 "
+                    "batches",
                     (folder / "last").string()));
 }
 
-TEST_CASE("trainer: a matrix of other sizes is refused before anything is reserved for it") {
+TEST_CASE("trainer: a matrix of wrong size is refused before memory is allocated for it") {
   const Folder folder("checkpoint_test");
   stop_in_the_middle(folder.path());
   const Content content = content_of(folder / "last");
@@ -184,7 +184,7 @@ TEST_CASE("trainer: optimizer, average, generators and weights of a checkpoint a
   fs::copy(folder / "last", folder / "good");
   for (const std::int64_t steps : {lowest, std::int64_t{-1}, std::int64_t{8}, huge})
     CHECK(refusal(folder, "optimizer.steps", 1, steps) ==
-          fmt::format(": steps[1] = {}: must be from 0 to 7, the steps of the training", steps));
+          fmt::format(": steps[1] = {}: must be from 0 to 7, the number of training steps", steps));
   CHECK(refusal(folder, "optimizer.lr", 0, -1.0) == ": lr[0] = -1: must be at least 0");
   CHECK(refusal(folder, "optimizer.exp_avg.w", 5, NAN) ==
         ": 'optimizer.exp_avg.w' holds nan at 5: must be finite");
@@ -231,7 +231,7 @@ TEST_CASE("trainer: a refused checkpoint changes nothing") {
 }
 
 TEST_CASE(
-    "trainer: checkpoints of earlier versions load, without checksums and with fewer numbers") {
+    "trainer: checkpoints of earlier versions load, without checksums and with fewer values") {
   const Folder whole("checkpoint_whole"), folder("checkpoint_test");
   Toy toy;
   train(toy.task(), resumable(whole.path()));
@@ -264,8 +264,7 @@ TEST_CASE("trainer: a row that an earlier version repeated is dropped") {
   CHECK(result.history[1].step == 8);
 }
 
-// --- when it is written
-// ----------------------------------------------------------------------------
+// --- when checkpoints are written ----------------------------------------------------------------
 
 TEST_CASE("trainer: last is written before the first validation, and at every save_every") {
   const Folder folder("checkpoint_test");
@@ -317,7 +316,7 @@ TEST_CASE("trainer: a model that became NaN does not replace the last good one")
             " is not written");
   CHECK(read_file(folder / "last") == before);
 
-  Toy masked;  // what is infinite from the start stays what it is
+  Toy masked;  // values that are infinite from the start are allowed
   masked.model.emplace_back("mask", full({1}, -INFINITY));
   TrainerOptions plain{.max_epochs = 1, .last = folder / "masked"};
   train(masked.task(), plain);

@@ -1,4 +1,4 @@
-// What a run that goes on gives, and whose files it goes on from.
+// Resumed runs: their results, and the files that they accept.
 #include <fovea/core/error.h>
 #include <fovea/core/files.h>
 #include <fovea/optim/interrupt.h>
@@ -13,10 +13,9 @@
 using namespace fovea;
 using namespace fovea::test;
 
-// --- a run that goes on
-// ----------------------------------------------------------------------------
+// --- results of a resumed run --------------------------------------------------------------------
 
-TEST_CASE("trainer: a validation that a signal ends is made by the next run") {
+TEST_CASE("trainer: an interrupted validation is repeated by the next run") {
   const Folder whole("checkpoint_whole"), folder("checkpoint_test");
   const auto figure = [](Toy& toy) { return std::abs(toy.model[0].second.to_vector<float>()[0]); };
   const auto run = [&](const fs::path& path, bool goes_on, int signal) {
@@ -33,7 +32,7 @@ TEST_CASE("trainer: a validation that a signal ends is made by the next run") {
   };
   const TrainingResult wanted = run(whole.path(), false, 0);
   bool goes_on = false;
-  for (const int signal : {SIGTERM, SIGHUP, SIGINT}) {  // the first validation, again and again
+  for (const int signal : {SIGTERM, SIGHUP, SIGINT}) {  // repeatedly in the first validation
     const TrainingResult result = run(folder.path(), goes_on, signal);
     CHECK(result.stopped_by == StoppedBy::interrupt);
     CHECK(result.signal == signal);
@@ -47,7 +46,7 @@ TEST_CASE("trainer: a validation that a signal ends is made by the next run") {
   CHECK(values_of(folder / "best") == values_of(whole / "best"));
 }
 
-TEST_CASE("trainer: a validation that a signal ends leaves the generators as they were") {
+TEST_CASE("trainer: an interrupted validation does not change the generators") {
   const Folder whole("checkpoint_whole"), folder("checkpoint_test");
   const auto run = [](const fs::path& path, bool goes_on, std::int64_t interrupted) {
     Toy toy;
@@ -71,7 +70,7 @@ TEST_CASE("trainer: a validation that a signal ends leaves the generators as the
   CHECK(values_of(folder / "best") == values_of(whole / "best"));
 }
 
-TEST_CASE("trainer: a signal that comes after the last step is in the result") {
+TEST_CASE("trainer: a signal after the last step is in the result") {
   Toy toy;
   TrainingTask task = toy.task();
   task.validate = [] {
@@ -83,7 +82,8 @@ TEST_CASE("trainer: a signal that comes after the last step is in the result") {
   CHECK(result.signal == SIGTERM);
 }
 
-TEST_CASE("trainer: killed in the final validation, each resume gives the undisturbed rows") {
+TEST_CASE(
+    "trainer: killed in the final validation, each resume gives the rows of an uninterrupted run") {
   const Folder whole("checkpoint_whole"), folder("checkpoint_test");
   Toy toy;
   train(toy.task(), resumable(whole.path()));
@@ -106,7 +106,7 @@ TEST_CASE("trainer: killed in the final validation, each resume gives the undist
   CHECK(values_of(folder / "last") == values_of(whole / "last"));
 }
 
-TEST_CASE("trainer: a run that goes on drops the row that it had only because it ended") {
+TEST_CASE("trainer: a resumed run drops the row of the validation at the previous end") {
   const Folder whole("checkpoint_whole"), folder("checkpoint_test");
   Toy toy;
   train(toy.task(), resumable(whole.path()));
@@ -119,7 +119,7 @@ TEST_CASE("trainer: a run that goes on drops the row that it had only because it
     options.resume = true;
   }
   CHECK(values_of(folder / "last") == values_of(whole / "last"));
-  Toy again;  // nothing more to do: the row stays
+  Toy again;  // no steps left: the row stays
   CHECK(train(again.task(), options).history.size() == 4);
 }
 
@@ -143,8 +143,7 @@ TEST_CASE("trainer: the final validation of a run counts for best and patience i
   CHECK(result.history[2].step == 12);
 }
 
-// --- whose files they are
-// --------------------------------------------------------------------------
+// --- files of other trainings --------------------------------------------------------------------
 
 TEST_CASE("trainer: a best model of another training is refused") {
   const Folder folder("checkpoint_test"), other("checkpoint_other");
@@ -157,10 +156,10 @@ TEST_CASE("trainer: a best model of another training is refused") {
   fs::copy_file(other / "best", folder / "best", fs::copy_options::overwrite_existing);
   const std::string message = message_of<StateError>([&] { resume(folder.path()); });
   CHECK(message.starts_with("train: " + (folder / "best").string() + ": training_id = '"));
-  CHECK(message.ends_with("it is not a model of the training in " + (folder / "last").string()));
+  CHECK(message.ends_with("it is not a model from the training in " + (folder / "last").string()));
 }
 
-TEST_CASE("trainer: the caller's model file must be of this training to be replaced") {
+TEST_CASE("trainer: the caller's model file is replaced only if this training wrote it") {
   const Folder folder("checkpoint_test");
   TrainerOptions options = resumable(folder.path());
   options.best = "";
@@ -216,7 +215,7 @@ TEST_CASE("trainer: a second training of the same files is refused while the fir
   for (const auto& entry : fs::directory_iterator(folder.path()))
     CHECK(entry.path().extension() != ".lock");
 
-  const TrainingLock lock(folder / "best", folder / "last");  // of the caller
+  const TrainingLock lock(folder / "best", folder / "last");  // the caller's lock
   TrainerOptions options = resumable(folder.path());
   options.lock = &lock;
   Toy third;

@@ -27,7 +27,7 @@ void start(const fs::path& folder, std::optional<std::int64_t> interrupt_at) {
   if (interrupt_at) CHECK(result.last.step == *interrupt_at + 1);
 }
 
-// Runs one test case of this program in a process of its own.
+// Runs one test case of this program in a separate process.
 int run_process(const std::string& test_case, const fs::path& folder) {
   const std::string command =
       fmt::format("FOVEA_TEST_FOLDER='{}' '{}' --no-skip --test-case='{}' >/dev/null",
@@ -41,7 +41,7 @@ TEST_CASE("trainer: resume in the folder FOVEA_TEST_FOLDER" * doctest::skip()) {
   const char* folder = std::getenv("FOVEA_TEST_FOLDER");
   REQUIRE(folder);
   Toy toy;
-  toy.rng = Rng(99);  // nothing of a fresh start may matter
+  toy.rng = Rng(99);  // the initial state of a new object must not matter
   toy.adam.set_lr(123);
   for (auto& [name, parameter] : toy.model) parameter.mutable_data<float>()[0] = 5;
   TrainerOptions options = resumable(folder);
@@ -133,7 +133,7 @@ TEST_CASE("trainer: ends when patience is over, with the best model") {
     CHECK(result.stopped_by == StoppedBy::patience);
     REQUIRE(result.history.size() == 5);
     CHECK(std::abs(result.last.best) == 2);
-    CHECK(toy.model[0].second.to_vector<float>() == weights[2]);  // of equals the last
+    CHECK(toy.model[0].second.to_vector<float>() == weights[2]);  // the latest of equal ones
     CHECK(weights[1] != weights[2]);
     CHECK(weights[4] != weights[2]);
   }
@@ -197,7 +197,8 @@ TEST_CASE("trainer: the log as CSV") {
                     p.seconds, p.loss, p.learning_rate, p.tokens_per_second));
 }
 
-TEST_CASE("trainer: a loss that is not finite names the step and leaves the model alone") {
+TEST_CASE(
+    "trainer: a non-finite loss is an error that names the step, and the model does not change") {
   Toy toy;
   toy.infinite_at = 7;
   std::vector<float> before;
@@ -210,11 +211,11 @@ TEST_CASE("trainer: a loss that is not finite names the step and leaves the mode
   CHECK(toy.model[0].second.to_vector<float>() == before);
 }
 
-TEST_CASE("trainer: a gradient that is not finite does too, where gradients are clipped") {
+TEST_CASE("trainer: the same for a non-finite gradient, if gradients are clipped") {
   Toy toy;
   TrainingTask task = toy.task();
   task.loss = [&](std::int64_t, std::int64_t) -> TrainingTask::Loss {
-    return {mean(sqrt(toy.model[0].second * 0.0))};  // 0, with an infinite slope
+    return {mean(sqrt(toy.model[0].second * 0.0))};  // 0, with an infinite derivative
   };
   const std::string message = message_of<NonFiniteError>([&] { train(task, {.clip_norm = 1}); });
   CHECK(message.starts_with("train: the gradient's norm of step 0 (epoch 0, batch 0) is "));
@@ -247,16 +248,16 @@ TEST_CASE("trainer: SIGINT ends the run after the step, and the old handler is b
   std::raise(SIGINT);
   CHECK(seen == 1);
 
-  Toy toy;  // an error on the way gives it back too
+  Toy toy;  // an exception restores it too
   toy.infinite_at = 1;
   CHECK_THROWS_AS(train(toy.task(), {}), NonFiniteError);
   std::signal(SIGINT, [](int) { seen = seen + 1; });
   std::raise(SIGINT);
   CHECK(seen == 2);
 
-  Toy deaf;  // and with catch_interrupt off it was never away
-  deaf.interrupt_at = 1;
-  const TrainingResult result = train(deaf.task(), {.max_epochs = 1, .catch_interrupt = false});
+  Toy ignoring;  // without catch_interrupt the handler is not replaced
+  ignoring.interrupt_at = 1;
+  const TrainingResult result = train(ignoring.task(), {.max_epochs = 1, .catch_interrupt = false});
   CHECK(result.stopped_by == StoppedBy::epochs);
   CHECK(seen == 3);
   std::signal(SIGINT, before);
@@ -275,7 +276,7 @@ TEST_CASE("trainer: options out of range") {
     return {toy.loss(0, 0), -2};
   };
   CHECK(message_of<ValueError>([&] { train(task, {}); }) ==
-        "train: the loss's weight = -2: must not be negative");
+        "train: loss weight = -2: must not be negative");
 }
 
 TEST_CASE("trainer: best, last and log are three files, which can be written") {
@@ -286,8 +287,8 @@ TEST_CASE("trainer: best, last and log are three files, which can be written") {
     return message_of<ValueError>([&] { train(toy.task(), options); });
   };
   const auto rule = [&](const char* name, const char* other) {
-    return "train: " + std::string(name) + " = " + same.string() + " is the file of " + other +
-           " too: must be another file";
+    return "train: " + std::string(name) + " = " + same.string() + " is also the file of " + other +
+           ": must be another file";
   };
   CHECK(message({.best = file, .last = same}) == rule("last", "best"));
   CHECK(message({.best = file, .log = same}) == rule("log", "best"));
@@ -302,7 +303,7 @@ TEST_CASE("trainer: best, last and log are three files, which can be written") {
   CHECK_FALSE(fs::exists(file));
 }
 
-TEST_CASE("trainer: a validation with dropout is refused, and names how to end that") {
+TEST_CASE("trainer: a validation with dropout is refused, and the error names the solution") {
   Toy toy;
   TrainingTask task = toy.task();
   task.validate = [&] { return toy.loss(0, 0).item<double>(); };
@@ -313,7 +314,7 @@ TEST_CASE("trainer: a validation with dropout is refused, and names how to end t
   CHECK_FALSE(RefuseDropout::on());
 }
 
-TEST_CASE("trainer: set_training is called around each validation, whatever happens there") {
+TEST_CASE("trainer: set_training is called around each validation, also after an exception") {
   Toy toy;
   std::string modes;
   TrainingTask task = toy.task();
@@ -333,20 +334,20 @@ TEST_CASE("trainer: errors") {
   const auto message = [&](const TrainingTask& t) {
     return message_of<ValueError>([&] { train(t, {}); });
   };
-  const std::string rule = ": a model is trained with an optimizer, batches and a loss";
+  const std::string rule = ": an optimizer, batches and a loss are required";
   task.optimizer = nullptr;
-  CHECK(message(task) == "train: the task lacks an optimizer" + rule);
+  CHECK(message(task) == "train: the task has no optimizer" + rule);
   task = toy.task();
   task.batches = {};
-  CHECK(message(task) == "train: the task lacks batches" + rule);
+  CHECK(message(task) == "train: the task has no batches" + rule);
   task = toy.task();
   task.loss = {};
-  CHECK(message(task) == "train: the task lacks a loss" + rule);
+  CHECK(message(task) == "train: the task has no loss" + rule);
   task = toy.task();
   task.batches = [](std::int64_t) { return 0; };
   CHECK(message(task) == "train: epoch 0 has 0 batches: at least one is needed");
   CHECK(message_of<ValueError>([&] { train(toy.task(), {.resume = true}); }) ==
-        "train: resume needs the path of the last checkpoint");
+        "train: last is empty: must be the checkpoint's path with resume");
   CHECK(message_of<ValueError>([&] { train(toy.task(), {.max_epochs = -1}); }) ==
         "train: max_epochs = -1: must be at least 0");
   CHECK(message_of<ValueError>([&] { train(toy.task(), {.validate_every = -1}); }) ==
@@ -355,7 +356,7 @@ TEST_CASE("trainer: errors") {
         "train: patience = -1: must be at least 0");
 }
 
-TEST_CASE("trainer: a checkpoint of another training is refused") {
+TEST_CASE("trainer: a checkpoint from another training is refused") {
   const Folder folder;
   start(folder.path(), 6);
   Toy toy;
@@ -368,15 +369,16 @@ TEST_CASE("trainer: a checkpoint of another training is refused") {
 
   TrainingTask task = toy.task();
   task.batches = [](std::int64_t) { return 4; };
-  CHECK(message(task) == "train: " + last + " stopped at batch 2 of 5, and epoch 1 has 4 now");
+  CHECK(message(task) ==
+        "train: " + last + ": saved at batch 2 of 5, but epoch 1 now has 4 batches");
 
   options.metadata["task"] = R"({"depth": 2, "width": 8})";
   CHECK(message(toy.task()).ends_with("its task is 'toy', not '{\"depth\": 2, \"width\": 8}'"));
   options.metadata["task"] = std::string(100, 'x');
-  CHECK(message(toy.task()).ends_with("is of another training: its task is another"));
+  CHECK(message(toy.task()).ends_with("belongs to another training: its task is different"));
   options.metadata["task"] = "game";
   CHECK(message(toy.task()) ==
-        "train: " + last + " is of another training: its task is 'toy', not 'game'");
+        "train: " + last + " belongs to another training: its task is 'toy', not 'game'");
   options.metadata.clear();
 
   task = toy.task();
@@ -391,7 +393,7 @@ TEST_CASE("trainer: a checkpoint of another training is refused") {
   CHECK(message_of<Error>([&] { train(toy.task(), options); }).find(last) != std::string::npos);
 }
 
-TEST_CASE("trainer: of options in JSON those that differ are named") {
+TEST_CASE("trainer: the options that differ are named") {
   const Folder folder;
   TrainerOptions options{.max_epochs = 1, .last = folder / "last"};
   options.metadata["options"] = R"({"depth": 2, "width": 8, "old": true})";
@@ -400,8 +402,10 @@ TEST_CASE("trainer: of options in JSON those that differ are named") {
   options.resume = true;
   options.metadata["options"] = R"({"depth": 3, "width": 8, "new": "x"})";
   CHECK(message_of<StateError>([&] { train(toy.task(), options); })
-            .ends_with("is of another training: its options: depth is 2 in it, 3 here; new is "
-                       "missing in it, \"x\" here; old is true in it, missing here"));
+            .ends_with("belongs to another training: its options: depth is 2 in the file, 3 in "
+                       "this run; new is "
+                       "missing in the file, \"x\" in this run; old is true in the file, missing "
+                       "in this run"));
 }
 
 TEST_CASE("trainer: the progress line") {

@@ -24,7 +24,7 @@ inline double max_difference(const Tensor& a, const Tensor& b) {
   return largest;
 }
 
-// What f() throws, which must be an E; "no error" or "another error: ..." otherwise.
+// The message of the E that f() throws; "no error" or "another error: ..." otherwise.
 template <class E, class F>
 std::string message_of(const F& f) {
   try {

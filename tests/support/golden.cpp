@@ -50,7 +50,7 @@ void check_close(const Tensor& found, const Tensor& expected, const std::string&
   const double scale = std::min(1.0, root_mean_square(b));
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (std::abs(a[i] - b[i]) <= tolerance * std::max(std::abs(b[i]), scale)) continue;
-    FAIL_CHECK("number " << i << " is " << a[i] << ", expected " << b[i]);  // NaN comes here too
+    FAIL_CHECK("element " << i << " is " << a[i] << ", expected " << b[i]);  // also for NaN
     return;
   }
 }
@@ -59,7 +59,7 @@ NamedTensors load_parameters(const GoldenCase& golden, const NamedTensors& param
   const std::string prefix = golden.name + "/";
   NamedTensors named;
   append(named, prefix + "param", parameters);
-  load_into(golden.file, named, {.strict = false});  // the file holds other cases too
+  load_into(golden.file, named, {.strict = false});  // the file contains other cases, too
   const auto& entries = golden.file.entries();
   const auto in_file = std::count_if(
       entries.begin(), entries.end(),
@@ -82,7 +82,7 @@ void check_values_and_gradients(const GoldenCase& golden, const std::vector<Tens
     differentiated.push_back(outputs[i]);
     seeds.push_back(golden["dy" + number]);
   }
-  CHECK_FALSE(golden.has("y" + std::to_string(outputs.size())));  // one that was not computed
+  CHECK_FALSE(golden.has("y" + std::to_string(outputs.size())));  // no output is missing
 
   std::vector<std::string> names;
   std::vector<Tensor> leaves;

@@ -1,5 +1,5 @@
 // The table of gradient cases: each op family adds its own, and gradient_coverage_test.cpp runs
-// them all and checks that no registered op is without one.
+// them all and checks that every registered op has one.
 #pragma once
 
 #include <fovea/core/gradcheck.h>
@@ -12,7 +12,7 @@
 namespace fovea::test {
 
 struct GradCase {
-  std::string op;  ///< the name given to record<"...">: it must appear in the graph
+  std::string op;  ///< the name in record<"...">: it must appear in the graph
   TensorFunction f;
   std::vector<Tensor> inputs;  ///< f64
   GradcheckOptions options = {};

@@ -1,4 +1,4 @@
-// Trainings on several numbers of threads, which must leave the same bits.
+// Training with different numbers of threads, which must give the same bits.
 #pragma once
 
 #include <fovea/core/safetensors.h>
@@ -14,16 +14,16 @@
 
 namespace fovea::test {
 
-/// The names that only one list has, or whose tensors differ in a bit; "" where there are none.
+/// The names that only one list has, or whose tensors differ in a bit; "" if there are none.
 inline std::string differences(const NamedTensors& a, const NamedTensors& b) {
   std::string names = a.size() == b.size() ? "" : fmt::format("{} and {}", a.size(), b.size());
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-    // The file format holds name, type, shape and numbers, NaN too, as bytes.
+    // Compares name, type, shape and values, including NaN, as bytes of the file format.
     if (to_safetensors({a[i]}) != to_safetensors({b[i]})) names += " " + a[i].first;
   return names;
 }
 
-/// train() gives all that a training ends with, each time from the same start.
+/// train() returns the complete final state of a training, from the same start each time.
 template <class Train>
 void check_same_for_any_threads(const Train& train) {
   const int before = num_threads();
@@ -38,7 +38,7 @@ void check_same_for_any_threads(const Train& train) {
   set_num_threads(before);
 }
 
-/// Where a program may keep its checkpoints; gone at the end.
+/// A directory for checkpoints; removed at the end.
 class Folder {
  public:
   explicit Folder(const std::string& name)
@@ -58,7 +58,7 @@ class Folder {
   std::filesystem::path path_;
 };
 
-/// What --resume would read: model, optimiser, average, generators, place. Without its times.
+/// The state that --resume reads: model, optimizer, average, generators, position; without times.
 inline NamedTensors checkpoint(const std::filesystem::path& last) {
   const SafetensorsFile file = SafetensorsFile::read(last);
   NamedTensors all;
@@ -67,7 +67,7 @@ inline NamedTensors checkpoint(const std::filesystem::path& last) {
   return all;
 }
 
-/// And what its figures say but for the times. A loss here is a running mean of all steps' losses.
+/// Its metrics without times. A loss is a running mean of the losses of all steps.
 inline NamedTensors figures(const optim::TrainingResult& result) {
   std::vector<double> numbers;
   for (const optim::Progress& p : result.history)

@@ -1,4 +1,4 @@
-// A small training with all that can go wrong on resuming, for the tests of the trainer.
+// A small training with everything that resuming must restore, for the tests of the trainer.
 #pragma once
 
 #include <fovea/core/ops/dropout.h>
@@ -24,7 +24,7 @@ namespace fovea::test {
 namespace fs = std::filesystem;
 using namespace fovea::optim;
 
-// A folder that is gone again after the test.
+// A directory that is removed after the test.
 class Folder {
  public:
   explicit Folder(const char* name = "trainer_test")
@@ -46,14 +46,14 @@ inline Tensor leaf(Tensor values) { return values.set_requires_grad(); }
 
 constexpr std::int64_t batches_per_epoch = 5;
 
-// A small net with dropout, Adam and a schedule: all that can go wrong on resuming.
+// A small model with dropout, Adam and a schedule: everything that resuming must restore.
 struct Toy {
   Rng rng{3};
   NamedTensors model{{"w", leaf(randn({6, 8}, rng))}, {"v", leaf(randn({8, 2}, rng))}};
   Adam adam{model, {.lr = 1e-2}};
   std::optional<std::int64_t> interrupt_at, infinite_at;  // steps
   std::int64_t steps = 0, validations = 0;
-  std::vector<double> figures;  // what the validations give, the last one again and again
+  std::vector<double> figures;  // results of the validations; the last one is repeated
 
   Tensor loss(std::int64_t epoch, std::int64_t batch) {
     Rng data(static_cast<std::uint64_t>(100 * epoch + batch));
@@ -92,7 +92,7 @@ inline TrainerOptions resumable(const fs::path& folder) {
           .log = folder / "log.csv"};
 }
 
-// Everything in a checkpoint but times and figures, as text that shows every bit.
+// Everything in a checkpoint except times and metrics, as text that shows every bit.
 inline std::string values_of(const fs::path& checkpoint) {
   const SafetensorsFile file = SafetensorsFile::read(checkpoint);
   std::string text;

@@ -1,4 +1,4 @@
-// ---- app: what is chosen, and how it is drawn ----
+// ---- app: the state of the page, and its rendering ----
 
 const state = {
   sentence: 0,
@@ -6,12 +6,12 @@ const state = {
   mechanism: "",
   layer: "",
   head: 0, // -1: the mean of the heads
-  focus: null, // what is pointed at: {side: "query" or "key", index, other: a cell's other index}
-  held: null, // the focus that stays when the pointer leaves
+  focus: null, // the selection: {side: "query" or "key", index, other: the other index of a cell}
+  held: null, // the pinned focus, which stays when the pointer leaves
 };
-let weights = null; // of the chosen layer
-let image = null; // of the chosen head
-let cell = 16; // side of a heat map's cell in CSS pixels
+let weights = null; // of the selected layer
+let image = null; // of the selected head
+let cell = 16; // side of a heat map cell in CSS pixels
 
 const sentence = () => report.sentences[state.sentence];
 const matrix = () => weights.matrix(state.head);
@@ -20,7 +20,7 @@ const headName = () =>
 
 // ---- choices ----
 
-// Fills a <select>; one that leaves no choice is hidden if `optional`.
+// Fills a <select>; with only one option it is hidden if `optional`.
 function fillSelect(id, values, chosen, optional) {
   byId(id).replaceChildren(...values.map((value) =>
     element("option", { value, selected: value === chosen }, value || "(no name)")));
@@ -54,8 +54,8 @@ function fillHeads() {
 
 const keep = (value, values) => (values.includes(value) ? value : values[0]);
 
-// Makes the choices fit each other and what the sentence has; keeps those that can be kept.
-function settle() {
+// Makes the selections consistent with the maps of the sentence; keeps valid selections.
+function updateSelection() {
   let maps = sentence().maps;
   byId("attention").hidden = maps.length === 0;
   weights = null;
@@ -90,10 +90,10 @@ function drawSentence() {
   drawEvidence();
 }
 
-// Blue speaks for, orange against: apart for colour-blind readers too.
-function evidenceColour(share) {
+// Blue is for, orange against: distinguishable for color-blind readers too.
+function evidenceColor(share) {
   const paper = chips[theme()];
-  if (share >= 0) return rampColour(share * 0.75, paper);
+  if (share >= 0) return rampColor(share * 0.75, paper);
   const orange = theme() === "dark" ? [214, 120, 40] : [232, 138, 58];
   return paper.map((low, i) => Math.round(low + (orange[i] - low) * -share));
 }
@@ -106,16 +106,16 @@ function drawEvidence() {
   const top = Math.max(...evidence.weights.map(Math.abs)) || 1;
   const signed = evidence.weights.some((w) => w < 0);
   const text = (w) => (signed && w > 0 ? "+" : "") + String(w).replace("-", "−");
-  byId("evidence-label").textContent = evidence.label || "What carried the decision";
+  byId("evidence-label").textContent = evidence.label || "Contribution of each token";
   byId("evidence-tokens").replaceChildren(...tokens.map((token, i) => {
     const word = element("span", { dir: "auto" }, visible(token));
-    paint(word, evidenceColour(evidence.weights[i] / top));
+    paint(word, evidenceColor(evidence.weights[i] / top));
     return element("span", { className: "token", title: token }, word,
       element("small", {}, text(evidence.weights[i])));
   }));
   const entry = (share, name) => {
     const swatch = element("i", {});
-    paint(swatch, evidenceColour(share));
+    paint(swatch, evidenceColor(share));
     return element("span", {}, swatch, name);
   };
   const entries = [];
@@ -126,15 +126,15 @@ function drawEvidence() {
 
 function drawAttention() {
   if (!weights) return;
-  byId("query-label").textContent = `${weights.queries.name}: who looks`;
-  byId("key-label").textContent = `${weights.keys.name}: what is looked at`;
+  byId("query-label").textContent = `${weights.queries.name}: queries`;
+  byId("key-label").textContent = `${weights.keys.name}: keys`;
   drawStrip(byId("query-tokens"), weights.queries.tokens, "query");
   drawStrip(byId("key-tokens"), weights.keys.tokens, "key");
   fillHeads();
   drawHead();
 }
 
-// What changes with the head, the colours and the size of the window.
+// Draws the parts that depend on the head, the colors and the window size.
 function drawHead() {
   if (!weights) return;
   const { T, S, queries, keys } = weights;
@@ -144,26 +144,25 @@ function drawHead() {
     input.checked = Number(input.value) === state.head;
   drawLabels(byId("row-labels"), queries.tokens, "query");
   drawLabels(byId("column-labels"), keys.tokens, "key");
-  cell = cellThatFits(S);
+  cell = cellSize(S);
   byId("scroller").style.setProperty("--cell", `${cell}px`);
-  byId("legend-high").textContent = scale === "row" ? "the row's largest" : percent(scale);
+  byId("legend-high").textContent = scale === "row" ? "largest of the row" : percent(scale);
   byId("legend").querySelector("i").style.background =
     `linear-gradient(to right, ${ramps[theme()].map(css).join(", ")})`;
   byId("scroller").setAttribute("aria-label",
-    `${state.layer} ${headName()}: ${T} tokens look at ${S}`);
+    `${state.layer} ${headName()}: ${T} queries, ${S} keys`);
   drawTable();
   drawFocus();
 }
 
-// As large as the room beside the row labels allows, within what is comfortable; what is wider yet
-// scrolls.
-function cellThatFits(S) {
+// The cell size that fits the width next to the row labels, within limits; wider maps scroll.
+function cellSize(S) {
   const columns = byId("columns");
   const style = getComputedStyle(columns);
-  const beside = style.gridTemplateColumns.includes(" ")
+  const detailsWidth = style.gridTemplateColumns.includes(" ")
     ? byId("details").offsetWidth + parseFloat(style.columnGap) : 0;
-  const room = columns.clientWidth - beside - byId("row-labels").offsetWidth;
-  return Math.max(15, Math.min(38, Math.floor(room / Math.max(1, S))));
+  const width = columns.clientWidth - detailsWidth - byId("row-labels").offsetWidth;
+  return Math.max(15, Math.min(38, Math.floor(width / Math.max(1, S))));
 }
 
 function drawTable() {
@@ -171,10 +170,10 @@ function drawTable() {
   box.replaceChildren();
   if (byId("table").open)
     box.append(weightTable(matrix(), weights, `${state.layer} ${headName()}: ` +
-      `each row is a token of ${weights.queries.name} and where it looks`));
+      `each row has the weights of a query token of ${weights.queries.name}`));
 }
 
-// What changes with the token that is pointed at.
+// Draws the parts that depend on the selected token.
 function drawFocus() {
   if (!weights) return;
   const { T, S } = weights;
@@ -184,8 +183,8 @@ function drawFocus() {
   const shown = ofQuery || (ofKey ? null : columnMeans(matrix(), T, S));
   const label = (tokens) => (i, w) =>
     `${visible(tokens[i])}, ${i + 1} of ${tokens.length}` + (w === null ? "" : `, ${percent(w)}`);
-  colourStrip(byId("query-tokens"), ofKey, ofQuery ? index : -1, label(weights.queries.tokens));
-  colourStrip(byId("key-tokens"), shown, ofKey ? index : -1, label(weights.keys.tokens));
+  colorStrip(byId("query-tokens"), ofKey, ofQuery ? index : -1, label(weights.queries.tokens));
+  colorStrip(byId("key-tokens"), shown, ofKey ? index : -1, label(weights.keys.tokens));
   const mark = !side ? null
     : side === "query" ? { t: index, s: other ?? -1 } : { t: other ?? -1, s: index };
   drawHeat(byId("heat"), image, T, S, cell, mark);
@@ -216,29 +215,29 @@ function drawDetails(ofQuery, ofKey) {
     element("h3", { dir: "auto" }, visible(sequence.tokens[index])),
     element("p", { className: "faint" },
       `token ${index + 1} of ${sequence.tokens.length}, ${sequence.name}` +
-      (state.held ? ", held" : "")));
+      (state.held ? ", pinned" : "")));
   const index = state.focus ? state.focus.index : -1;
   const same = queries === keys;
   if (ofQuery) {
     heading(queries, index);
-    add("looks at", ofQuery, keys.tokens, true);
+    add("attends to", ofQuery, keys.tokens, true);
     parts.push(element("p", { className: "faint" },
-      `spread over about ${spread(ofQuery).toFixed(1)} tokens`));
-    if (same) add("is looked at by", columnOf(matrix(), T, S, index), queries.tokens, false);
+      `perplexity of the weights: ${spread(ofQuery).toFixed(1)} tokens`));
+    if (same) add("attended by", columnOf(matrix(), T, S, index), queries.tokens, false);
     if (weights.heads > 1) parts.push(...headList(index));
   } else if (ofKey) {
     heading(keys, index);
-    add("is looked at by", ofKey, queries.tokens, false);
-    if (same) add("looks at", rowOf(matrix(), S, index), keys.tokens, true);
+    add("attended by", ofKey, queries.tokens, false);
+    if (same) add("attends to", rowOf(matrix(), S, index), keys.tokens, true);
   } else {
-    parts.push(element("h3", {}, "All tokens together"),
-      element("p", { className: "faint" }, "Point at a token to see where it looks."));
-    add("are looked at, on average", columnMeans(matrix(), T, S), keys.tokens, true);
+    parts.push(element("h3", {}, "All tokens"),
+      element("p", { className: "faint" }, "Select a token to show its weights."));
+    add("mean weight of each key", columnMeans(matrix(), T, S), keys.tokens, true);
   }
   byId("details").replaceChildren(...parts);
 }
 
-// Where each head looks first from query t; a click chooses the head.
+// The key with the largest weight for query t in each head; a click selects the head.
 function headList(t) {
   const { S, keys, heads } = weights;
   const items = Array.from({ length: heads }, (_, h) => {
@@ -250,6 +249,6 @@ function headList(t) {
         first === undefined ? element("span", {}, "nothing") : tokenName(keys.tokens, first),
         element("span", { className: "number" }, first === undefined ? "" : percent(row[first]))));
   });
-  return [element("h4", {}, "first in each head"),
+  return [element("h4", {}, "largest weight in each head"),
     element("ol", { className: "head-list" }, ...items)];
 }

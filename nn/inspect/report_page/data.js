@@ -1,10 +1,10 @@
-// ---- data: what the page was given, and what can be said about a row of weights ----
+// ---- data: decoding of the report, and statistics of weights ----
 
 const report = JSON.parse(document.getElementById("data").textContent);
 
-// The weights of a map as floats, (heads, T, S). In the file each row is: its count of weights
-// without the zeros at its end (16 bits), its largest weight (a 32-bit float), and each weight as
-// so many 255ths of that.
+// The weights of a map as floats, (heads, T, S). Each row is stored as: its number of weights
+// without trailing zeros (16 bits), its largest weight (a 32-bit float), and each weight in units
+// of 1/255 of the largest (8 bits).
 function decode(map, T, S) {
   const bytes = Uint8Array.from(atob(map.weights), (c) => c.charCodeAt(0));
   const view = new DataView(bytes.buffer);
@@ -20,7 +20,7 @@ function decode(map, T, S) {
   return weights;
 }
 
-// One layer's weights for one sentence, decoded when first asked for.
+// The weights of one layer for one sentence, decoded on first use.
 class Weights {
   constructor(sentence, map) {
     this.map = map;
@@ -33,7 +33,7 @@ class Weights {
     this.mean = null;
   }
 
-  // The (T, S) matrix of a head; of head -1, the mean over all.
+  // The (T, S) matrix of a head; for head -1 the mean over the heads.
   matrix(head) {
     const size = this.T * this.S;
     if (head >= 0) return this.all.subarray(head * size, (head + 1) * size);
@@ -59,14 +59,14 @@ function columnOf(matrix, T, S, s) {
   return Array.from({ length: T }, (_, t) => matrix[t * S + s]);
 }
 
-// How much each key gets on average over the queries.
+// The mean weight of each key over the queries.
 function columnMeans(matrix, T, S) {
   const means = new Array(S).fill(0);
   for (let i = 0; i < T * S; ++i) means[i % S] += matrix[i] / T;
   return means;
 }
 
-// The indices of the largest values, the largest first; zeros are left out.
+// The indices of the largest values, the largest first, without zeros.
 function largest(values, count) {
   return values
     .map((_, i) => i)
@@ -77,7 +77,7 @@ function largest(values, count) {
 
 const maximum = (values) => values.reduce((a, b) => Math.max(a, b), 0);
 
-// Over how many tokens an evenly spread look would be as uncertain: exp of the entropy.
+// The perplexity of the weights, exp of the entropy: n for uniform weights over n tokens.
 function spread(row) {
   const total = row.reduce((a, b) => a + b, 0);
   if (!(total > 0)) return 0;
@@ -93,8 +93,8 @@ function percent(weight) {
   return (value < 9.95 ? value.toFixed(1) : value.toFixed(0)) + "\u202f%";
 }
 
-// A token as it can be seen: blanks, controls and nothing at all get a sign, what else has no shape
-// of its own is written as its code.
+// A token in visible form: blanks, control characters and the empty token become symbols, other
+// invisible characters their code.
 function visible(token) {
   if (token === "") return "∅";
   if (/^\s+$/.test(token) === false && /^[\p{Cf}\p{Z}\p{Mn}]+$/u.test(token))

@@ -1,4 +1,4 @@
-// ---- input: what happens when the reader chooses; pointer, keyboard, themes ----
+// ---- input: selection by pointer and keyboard, themes ----
 
 const say = (text) => { byId("status").textContent = text; };
 
@@ -6,7 +6,7 @@ function chooseSentence(index) {
   const count = report.sentences.length;
   state.sentence = (index + count) % count;
   state.focus = state.held = null;
-  settle();
+  updateSelection();
   drawSentence();
   drawAttention();
 }
@@ -14,7 +14,7 @@ function chooseSentence(index) {
 function chooseMap(changes) {
   const before = weights && [weights.queries, weights.keys];
   Object.assign(state, changes);
-  settle();
+  updateSelection();
   if (before[0] !== weights.queries || before[1] !== weights.keys) state.focus = state.held = null;
   drawAttention();
   say(`${state.kind}, ${state.layer} ${headName()}`);
@@ -48,7 +48,7 @@ function focusOn(focus, aloud) {
   const tokens = (query ? weights.keys : weights.queries).tokens;
   const top = largest(values, 3).map((i) => `${visible(tokens[i])} ${percent(values[i])}`);
   say(byId("cell").textContent ||
-    `${query ? "looks at" : "is looked at by"} ${top.join(", ") || "nothing"}`);
+    `${query ? "attends to" : "attended by"} ${top.join(", ") || "nothing"}`);
 }
 
 function hold(focus) {
@@ -59,7 +59,7 @@ function hold(focus) {
   drawFocus();
 }
 
-// The token or cell under a pointer or with the keyboard's focus; null if there is none.
+// The token or cell under the pointer or with the keyboard focus, or null.
 function focusAt(event) {
   if (event.target === byId("heat")) {
     const box = byId("heat").getBoundingClientRect();
@@ -76,7 +76,7 @@ function tokenButton(focus) {
   return byId(`${focus.side}-tokens`).children[focus.index];
 }
 
-// What is shown when the pointer has gone: what is held, or has the keyboard's focus.
+// The selection when the pointer has left: the pinned token, or the one with the keyboard focus.
 const resting = () => state.held || focusAt({ target: document.activeElement });
 
 function moveInStrip(event, { side, index }) {
@@ -115,7 +115,7 @@ function moveInHeat(event) {
   event.preventDefault();
 }
 
-// Scrolls so that column s is not hidden behind the row labels or beyond the edge.
+// Scrolls so that column s is fully visible.
 function revealColumn(s) {
   const scroller = byId("scroller");
   const left = byId("row-labels").offsetWidth;
@@ -157,7 +157,7 @@ function onKey(event) {
 // ---- light and dark ----
 
 const darkSystem = matchMedia("(prefers-color-scheme: dark)");
-const stored = { // a file opened from disk may not be allowed to remember anything
+const stored = { // localStorage may be blocked for a file opened from disk
   get: () => { try { return localStorage.getItem("report-theme"); } catch { return null; } },
   set: (value) => { try { localStorage.setItem("report-theme", value); } catch { return; } },
 };

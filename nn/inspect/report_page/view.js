@@ -1,8 +1,8 @@
-// ---- view: elements and drawing; knows no state but what it is given ----
+// ---- view: elements and drawing, without access to the state of the page ----
 
 const byId = (id) => document.getElementById(id);
 
-// Texts only ever become text nodes and attributes, never markup.
+// Texts become only text nodes and attributes, never markup.
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties))
@@ -12,26 +12,26 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// Colours from nothing to the largest weight, evenly brighter or darker; the first is the card's.
+// Colors from weight 0 to the largest, with uniform lightness steps; the first is the card's color.
 const ramps = {
   light: [[255, 255, 255], [214, 228, 245], [146, 186, 228], [62, 128, 196], [14, 62, 124]],
   dark: [[22, 27, 34], [24, 58, 92], [34, 104, 158], [88, 170, 226], [224, 242, 255]],
 };
-const chips = { light: [238, 242, 247], dark: [31, 38, 47] }; // the ground of tokens, --soft
+const chips = { light: [238, 242, 247], dark: [31, 38, 47] }; // the background of tokens, --soft
 const theme = () => document.documentElement.dataset.theme;
 
-// `paper` replaces the first: the ground that the colour stands on.
-function rampColour(at, paper) {
+// `paper`, the background color, replaces the first color.
+function rampColor(at, paper) {
   const ramp = paper ? [paper, ...ramps[theme()].slice(1)] : ramps[theme()];
-  const place = Math.min(1, Math.max(0, at)) * (ramp.length - 1);
-  const below = Math.min(ramp.length - 2, Math.floor(place));
+  const position = Math.min(1, Math.max(0, at)) * (ramp.length - 1);
+  const below = Math.min(ramp.length - 2, Math.floor(position));
   return ramp[below].map((low, i) =>
-    Math.round(low + (ramp[below + 1][i] - low) * (place - below)));
+    Math.round(low + (ramp[below + 1][i] - low) * (position - below)));
 }
 
 const css = (rgb) => `rgb(${rgb.join(" ")})`;
 
-// Relative luminance (WCAG 2): which of two inks stands out more.
+// Relative luminance (WCAG 2), to select the text color with more contrast.
 function luminance(rgb) {
   const [r, g, b] = rgb.map((c) => ((c / 255 + 0.055) / 1.055) ** 2.4);
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
@@ -43,10 +43,10 @@ function paint(target, rgb) {
   target.style.color = rgb ? inkOn(rgb) : "";
 }
 
-// A matrix as one pixel a weight, to be drawn enlarged.
+// A matrix as an image with one pixel per weight, to be drawn enlarged.
 function matrixImage(matrix, T, S, scale) {
   const image = new ImageData(Math.max(1, S), Math.max(1, T));
-  const shades = Array.from({ length: 256 }, (_, i) => [...rampColour(i / 255), 255]);
+  const shades = Array.from({ length: 256 }, (_, i) => [...rampColor(i / 255), 255]);
   for (let t = 0; t < T; ++t) {
     const row = matrix.subarray(t * S, (t + 1) * S);
     const top = scale === "row" ? maximum(row) : scale;
@@ -60,7 +60,7 @@ function matrixImage(matrix, T, S, scale) {
   return small;
 }
 
-// The same, as small as the button of a head.
+// The same in the size of a head's button.
 function drawThumbnail(canvas, image) {
   const longer = Math.max(image.width, image.height);
   const side = 44 * Math.max(1, window.devicePixelRatio);
@@ -71,10 +71,10 @@ function drawThumbnail(canvas, image) {
   pen.drawImage(image, 0, 0, canvas.width, canvas.height);
 }
 
-// The heat map, with lines between the cells, and with the row and column of `mark` framed; either
-// is -1 where there is none.
+// The heat map, with lines between the cells and frames around the row and column of `mark` (-1:
+// none).
 function drawHeat(canvas, image, T, S, cell, mark) {
-  // Sharp on fine screens, but no canvas is larger than browsers can bear.
+  // Sharp on high-resolution screens, but within the canvas size limit of browsers.
   const longer = Math.max(1, S, T) * cell;
   const ratio = Math.min(Math.max(1, window.devicePixelRatio), 4096 / longer);
   const style = getComputedStyle(document.documentElement);
@@ -100,7 +100,7 @@ function drawHeat(canvas, image, T, S, cell, mark) {
   if (mark.s >= 0) pen.strokeRect(mark.s * cell + 1, 1, cell - 2, T * cell - 2);
 }
 
-// A row of tokens that can be pointed at, one of them reached by Tab.
+// A list of token buttons, one of them reachable by Tab.
 function drawStrip(strip, tokens, side) {
   strip.replaceChildren(...tokens.map((token, index) => element("button",
     { type: "button", className: "token", tabIndex: index === 0 ? 0 : -1, title: token,
@@ -108,12 +108,12 @@ function drawStrip(strip, tokens, side) {
     element("span", { dir: "auto" }, visible(token)), element("small", {}, ""))));
 }
 
-// Shows a weight for each token of a strip; `chosen` is the token that is looked at, or -1.
-function colourStrip(strip, weights, chosen, describe) {
+// Shows a weight for each token of a strip; `chosen` is the selected token, or -1.
+function colorStrip(strip, weights, chosen, describe) {
   const top = weights ? maximum(weights) : 0;
   [...strip.children].forEach((button, i) => {
     const share = weights && top > 0 ? weights[i] / top : 0;
-    paint(button.firstChild, share > 0.004 ? rampColour(share, chips[theme()]) : null);
+    paint(button.firstChild, share > 0.004 ? rampColor(share, chips[theme()]) : null);
     button.lastChild.textContent = weights && weights[i] > 0 ? percent(weights[i]) : "";
     button.classList.toggle("chosen", i === chosen);
     button.setAttribute("aria-label", describe(i, weights ? weights[i] : null));
@@ -127,15 +127,15 @@ function drawLabels(box, tokens, side) {
     element("span", { dir: "auto" }, visible(token)))));
 }
 
-// A token's text; one that stands in the sequence several times gets its place.
+// The text of a token, with its position if the sequence contains it several times.
 function tokenName(tokens, i) {
   const several = tokens.indexOf(tokens[i]) !== tokens.lastIndexOf(tokens[i]);
   return element("span", { className: "name", title: tokens[i] },
     element("bdi", {}, visible(tokens[i])), ...(several ? [element("sub", {}, i + 1)] : []));
 }
 
-// Tokens with bars, the largest weight first, and how many others there are; what these have
-// together is told where the weights are shares of one whole.
+// Tokens with bars, the largest weight first, and the number of other tokens; with their sum if the
+// weights are shares of one total (`whole`).
 function bars(weights, tokens, count, whole) {
   const top = largest(weights, count);
   const scale = top.length ? weights[top[0]] : 1;
@@ -157,7 +157,7 @@ function bars(weights, tokens, count, whole) {
   return top.length ? list : element("p", { className: "faint" }, "nothing");
 }
 
-// All weights of a head as a table, for those who read rather than see, and for copying.
+// All weights of a head as a table, for screen readers and for copying.
 function weightTable(matrix, weights, caption) {
   const { T, S, queries, keys } = weights;
   const head = element("tr", {}, element("td"), ...keys.tokens.map((token) =>

@@ -1,4 +1,4 @@
-// The attention kernels against loops over single numbers, on every instruction set.
+// The attention kernels against scalar loops, on every instruction set.
 #include <fovea/core/kernels/attention.h>
 #include <fovea/core/kernels/dropout.h>
 #include <fovea/tests/core/kernels/rows_support.h>
@@ -14,7 +14,7 @@ using kernels::AttentionProblem;
 using kernels::AttentionSizes;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr int64_t gap = 5;  // numbers between rows
+constexpr int64_t gap = 5;  // elements between rows
 
 // (b, heads, rows, width) with NaN between the rows.
 template <class T>
@@ -52,7 +52,7 @@ struct Array {
   static constexpr T nan = std::numeric_limits<T>::quiet_NaN();
 };
 
-// The words that dropout() keeps, at their places.
+// The factors of dropout(), in the layout of the weights.
 std::vector<double> drop_factors(const AttentionSizes& n, const kernels::AttentionDropout& d) {
   const int64_t T4 = (n.T + 3) / 4 * 4, count = n.B * n.H * n.S * T4;
   std::vector<double> ones(static_cast<std::size_t>(count), 1.0), factors(ones);
@@ -60,7 +60,7 @@ std::vector<double> drop_factors(const AttentionSizes& n, const kernels::Attenti
   return factors;
 }
 
-// Everything of one problem, in f64 and one number at a time.
+// All results of one problem, in f64 by scalar loops.
 template <class T>
 struct Naive {
   std::vector<double> y, lse, dq, dk, dv;  // dense
@@ -86,7 +86,7 @@ struct Case {
         dv(n.B, n.G, n.S, n.E, 0),
         lse(static_cast<std::size_t>(n.B * n.H * n.T), 0),
         delta(lse) {
-    for (int64_t t = 0; t < n.T; ++t) {  // ranges that jump about, one of them empty
+    for (int64_t t = 0; t < n.T; ++t) {  // unordered ranges, one of them empty
       begin.push_back(t * 7 % (n.S / 2 + 1));
       end.push_back(t == 1 ? begin.back() : std::min(n.S, begin.back() + 1 + t * 5 % n.S));
     }
@@ -217,7 +217,7 @@ void check(const AttentionSizes& n) {
 
 }  // namespace
 
-TEST_CASE("attention is the loops over single numbers, and writes nowhere else") {
+TEST_CASE("attention equals scalar loops, and writes nowhere else") {
   on_every_isa([] {
     for (const AttentionSizes n : {AttentionSizes{1, 1, 1, 1, 1, 1, 1},
                                    {2, 2, 1, 8, 33, 7, 3},

@@ -26,7 +26,7 @@ Ints row_major(const Ints& sizes) {
   return strides;
 }
 
-// The oracle: one element at a time, its index taken apart with divisions.
+// Reference: one element at a time, its index computed by divisions.
 template <class T>
 void naive_copy(const Ints& sizes, const T* src, const Ints& src_strides, T* dst,
                 const Ints& dst_strides) {
@@ -40,7 +40,7 @@ void naive_copy(const Ints& sizes, const T* src, const Ints& src_strides, T* dst
   }
 }
 
-// The copy equals the oracle's, and the numbers around and between its targets are untouched.
+// The copy equals the reference, and the elements around and between its targets are unchanged.
 template <class T>
 void check_copy(const Ints& sizes, const Ints& src_strides, const Ints& dst_strides,
                 int64_t src_start = 0) {
@@ -119,7 +119,7 @@ TEST_CASE("copies large enough for several threads") {
   set_num_threads(before);
 }
 
-TEST_CASE_TEMPLATE("fill writes n elements and no more", T, unsigned char, float, double) {
+TEST_CASE_TEMPLATE("fill writes exactly n elements", T, unsigned char, float, double) {
   for (const int64_t n : {0, 1, 5, 100000}) {
     std::vector<T> v(static_cast<std::size_t>(n + 1), T(7));
     const T pattern = T(3);
@@ -129,7 +129,7 @@ TEST_CASE_TEMPLATE("fill writes n elements and no more", T, unsigned char, float
   }
 }
 
-TEST_CASE_TEMPLATE("add_into adds n elements and no more", T, float, double, int64_t) {
+TEST_CASE_TEMPLATE("add_into adds exactly n elements", T, float, double, int64_t) {
   for (const int64_t n : {0, 1, 7, 33, 100000}) {
     std::vector<T> y(static_cast<std::size_t>(n + 1)), x(y.size(), T(1)), want;
     std::iota(y.begin(), y.end(), T(0));

@@ -10,7 +10,7 @@ namespace {
 
 const kernels::PhiloxOrigin origin{.seed = 12345, .stream = 2, .block = 0xFFFFFFF0};
 
-// The definition: element i looks at random word i.
+// Reference: element i uses random word i.
 template <class T>
 std::vector<T> reference(const std::vector<T>& x, double p) {
   std::vector<T> y;
@@ -24,8 +24,9 @@ std::vector<T> reference(const std::vector<T>& x, double p) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("dropout kernel: the mask is the random words', on every instruction set", T,
-                   float, double) {
+TEST_CASE_TEMPLATE(
+    "dropout kernel: the mask follows from the random words, on every instruction set", T, float,
+    double) {
   on_every_isa([] {
     for (const int64_t n : {0, 1, 3, 4, 5, 63, 64, 67, 1000, 16384, 40001})
       for (const double p : {0.0, 0.25, 0.5}) {
@@ -40,7 +41,7 @@ TEST_CASE_TEMPLATE("dropout kernel: the mask is the random words', on every inst
   });
 }
 
-TEST_CASE("dropout kernel: p = 0 changes nothing, p = 1 leaves nothing, not even of NaN") {
+TEST_CASE("dropout kernel: p = 0 changes nothing, p = 1 gives zeros, even for NaN") {
   auto x = normals<float>(100, 2);
   Output<float> y(100);
   kernels::dropout(x.data(), 100, 0.0, origin, y.data());
@@ -50,7 +51,7 @@ TEST_CASE("dropout kernel: p = 0 changes nothing, p = 1 leaves nothing, not even
   CHECK(y.values() == std::vector<float>(100, 0));
 }
 
-TEST_CASE("dropout kernel: keeps the share it promises and the mean") {
+TEST_CASE("dropout kernel: keeps the right proportion and the mean") {
   const int64_t n = 1 << 20;
   const std::vector<float> x(static_cast<std::size_t>(n), 1);
   Output<float> y(n);
@@ -60,12 +61,12 @@ TEST_CASE("dropout kernel: keeps the share it promises and the mean") {
     kept += y[i] != 0;
     sum += y[i];
   }
-  const double deviation = std::sqrt(0.3 * 0.7 / static_cast<double>(n));  // of the kept share
+  const double deviation = std::sqrt(0.3 * 0.7 / static_cast<double>(n));  // of the kept proportion
   CHECK(std::abs(kept / static_cast<double>(n) - 0.7) < 5 * deviation);
   CHECK(std::abs(sum / static_cast<double>(n) - 1) < 8 * deviation);
 }
 
-TEST_CASE("dropout kernel: same bits for any number of threads") {
+TEST_CASE("dropout kernel: bitwise equal for any number of threads") {
   const auto x = normals<float>(100003, 3);
   CHECK(same_on_any_number_of_threads([&] {
     Output<float> y(100003);

@@ -1,5 +1,5 @@
-// Dot products of rows: an element's bits depend on its two rows alone, wherever it stands, so that
-// a row of a batch gives what it gives by itself. (Values and padding: gemm_test.)
+// Dot products of rows: an element is a bitwise function of its two rows, at any position, so that
+// a batch row gives the same result as alone. (Values and padding: gemm_test.)
 #include <fovea/core/kernels/gemm_kernels.h>
 #include <fovea/core/kernels/isa.h>
 
@@ -22,7 +22,7 @@ std::vector<T> uniform(int64_t n, unsigned seed) {
   return x;
 }
 
-// alpha is no power of two: a product may or may not be rounded before something is added.
+// alpha is not a power of two, so that rounding a product before an addition is detected.
 template <class T>
 void check(const GemmKernels<T>& kernels, int64_t K, T beta, bool with_bias) {
   constexpr int64_t M = 9, N = 45;
@@ -51,7 +51,7 @@ void check(const GemmKernels<T>& kernels, int64_t K, T beta, bool with_bias) {
       }
     }
   }
-  CHECK(whole[0] == whole[0]);  // numbers
+  CHECK(whole[0] == whole[0]);  // not NaN
 }
 
 void check_table(const GemmTable& table) {
@@ -67,7 +67,7 @@ void check_table(const GemmTable& table) {
 
 }  // namespace
 
-TEST_CASE("dots: the same bits for an element wherever it stands") {
+TEST_CASE("dots: an element is bitwise independent of its position") {
   check_table(baseline::gemm_table);
   if (detected_isa() >= Isa::v3) check_table(v3::gemm_table);
   if (detected_isa() >= Isa::v4) check_table(v4::gemm_table);

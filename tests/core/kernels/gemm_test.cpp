@@ -1,7 +1,7 @@
 // Every path of the matrix product against a sum in higher precision, with the bound of a sum of K
 // products in any order: |error| <= (K + 3) eps (|alpha| sum |a||b| + |beta c| + |bias|). All
-// padding is NaN: read, it spoils the result; written, it is found.
-#include <fovea/core/kernels/blas.h>
+// padding is NaN, which detects reads and writes.
+#include <fovea/core/kernels/gemm.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/parallel.h>
 
@@ -77,7 +77,7 @@ struct Problem {
     }
   }
 
-  // C before the product: NaN where it may not be read.
+  // C before the product: NaN if it must not be read.
   Stored<T> target() const {
     return {beta == 0 ? std::vector<T>(c0.size(), kNan<T>) : c0, M, N, Trans::no};
   }
@@ -175,7 +175,7 @@ TEST_CASE("gemm: rows of A a multiple of a page apart") {
   check_every_isa<double>(30, 200, 300, 1, 0, 512 - 300);
 }
 
-TEST_CASE_TEMPLATE("gemm: nothing to multiply", T, float, double) {
+TEST_CASE_TEMPLATE("gemm: empty products", T, float, double) {
   const std::vector<T> nan(64, kNan<T>);
   const auto times_beta = [&](int64_t K, T alpha, T beta, const T* bias) {
     std::vector<T> c = {2, 4};
@@ -209,7 +209,7 @@ TEST_CASE("gemm: an infinity stays in its row and column") {
   for (std::size_t i = 0; i < c.size(); ++i) CHECK(c[i] == (i / 50 == 3 ? a[3 * 40 + 7] : 40.0f));
 }
 
-TEST_CASE_TEMPLATE("gemm: the same bits for any number of threads", T, float, double) {
+TEST_CASE_TEMPLATE("gemm: bitwise equal for any number of threads", T, float, double) {
   struct Size {
     int64_t M, N, K;
   };
@@ -239,7 +239,7 @@ TEST_CASE_TEMPLATE("gemm: the same bits for any number of threads", T, float, do
   }
 }
 
-TEST_CASE_TEMPLATE("batched_gemm: equals one product after the other", T, float, double) {
+TEST_CASE_TEMPLATE("batched_gemm: equals single products", T, float, double) {
   struct Size {
     int64_t batch, M, N, K;
   };

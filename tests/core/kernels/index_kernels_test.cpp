@@ -83,7 +83,7 @@ TEST_CASE_TEMPLATE("gather and scatter_add equal the naive loops", T, float, dou
   }
 }
 
-TEST_CASE("repeated indices give the same bits for any number of threads") {
+TEST_CASE("repeated indices are bitwise equal for any number of threads") {
   const int before = num_threads();
   const IndexSizes s{2, 10, 3000, 200};
   const auto dy = random_numbers<float>(s.outer * s.count * s.inner, 1);

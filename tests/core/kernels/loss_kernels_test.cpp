@@ -21,7 +21,7 @@ double weight_of(const kernels::CrossEntropy<T>& spec, int64_t c) {
   return spec.weight ? double{spec.weight[c]} : 1.0;
 }
 
-// One row's loss and gradient in f64, straight from the formula.
+// One row's loss and gradient in f64, by the formula.
 struct Reference {
   double loss = 0;
   std::vector<double> dx;
@@ -85,7 +85,7 @@ TEST_CASE_TEMPLATE("cross_entropy kernels: loss and gradient equal the formula i
   });
 }
 
-TEST_CASE("cross_entropy kernels: an ignored row has loss 0 and gradient 0, whatever it holds") {
+TEST_CASE("cross_entropy kernels: an ignored row has loss 0 and gradient 0, whatever its values") {
   const std::vector<float> x(5, std::numeric_limits<float>::quiet_NaN());
   const int64_t target = ignored;
   const float dloss = 1;
@@ -117,7 +117,7 @@ TEST_CASE("cross_entropy kernels: large logits, impossible classes, and a loss n
   });
 }
 
-TEST_CASE("cross_entropy kernels: a vocabulary of 50,000 keeps its digits") {
+TEST_CASE("cross_entropy kernels: a vocabulary of 50,000 is accurate") {
   const int64_t V = 50000;
   const std::vector<float> x(static_cast<std::size_t>(V), 0.25f);
   const int64_t target = 49999;
@@ -129,7 +129,7 @@ TEST_CASE("cross_entropy kernels: a vocabulary of 50,000 keeps its digits") {
   });
 }
 
-TEST_CASE("cross_entropy kernels: same bits for any number of threads") {
+TEST_CASE("cross_entropy kernels: bitwise equal for any number of threads") {
   const int64_t many = 300, V = 501;
   const auto x = normals<float>(many * V, 4), dloss = normals<float>(many, 5);
   const std::vector<int64_t> target(static_cast<std::size_t>(many), 17);

@@ -1,4 +1,4 @@
-// The elementwise kernels against scalar oracles, over sizes around the vector width and over
+// The elementwise kernels against scalar references, over sizes around the vector width and over
 // strided, broadcast and collapsed operands.
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/kernels/map.h>
@@ -21,7 +21,7 @@ using Wide = long double;
 
 const Isa isas[] = {Isa::baseline, Isa::v3, Isa::v4};
 
-// Runs `check` on every instruction set that this processor has.
+// Runs `check` on every instruction set that this processor supports.
 template <class F>
 void on_every_isa(F check) {
   for (const Isa isa : isas) {
@@ -138,7 +138,7 @@ TEST_CASE_TEMPLATE("unary functions and their gradients equal the C library's", 
   });
 }
 
-TEST_CASE_TEMPLATE("corners, borders and NaN of the unary functions", T, float, double) {
+TEST_CASE_TEMPLATE("kinks, bounds and NaN of the unary functions", T, float, double) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
   on_every_isa([&] {
     for (const UnaryOracle& oracle : unary_oracles) {
@@ -232,7 +232,7 @@ TEST_CASE("a comparison with NaN is false, except 'not equal'") {
 namespace {
 
 // One operand of a Loop: which axes it has (the others are broadcast), and whether its last two
-// axes lie the other way round in memory.
+// axes are swapped in memory.
 struct Layout {
   std::vector<bool> has;
   bool transposed = false;

@@ -10,8 +10,7 @@ namespace {
 
 constexpr double eps = 1e-5;
 
-// Layer norm (centred) or RMS norm of one matrix and its gradients, in f64, straight from the
-// formula.
+// Layer norm (centered) or RMS norm of one matrix and its gradients, in f64, by the formula.
 struct Reference {
   std::vector<double> y, dx, dg, db;
 
@@ -76,8 +75,8 @@ bool equals(const Output<T>& got, const std::vector<double>& want, double bound)
 }
 
 // Inputs and gradients are of order 1, so every sum of C (or of `rows`) terms is off by at most
-// that many epsilon times the largest term, 30 or so. One exception: a row of two entries,
-// normalised, is +-1 whatever it holds, and its dx is a difference of equal numbers times r.
+// that many epsilon times the largest term, about 30. Exception: a normalized row of two elements
+// is +-1 whatever its values, and its dx is a difference of equal values times r.
 template <class T>
 void check(bool centred, int64_t rows, int64_t C) {
   CAPTURE(rows);
@@ -109,7 +108,7 @@ TEST_CASE_TEMPLATE("norm kernels: values and gradients equal the formula in f64"
   });
 }
 
-TEST_CASE("layer_norm kernel: a large mean does not drown the variance") {
+TEST_CASE("layer_norm kernel: the variance is accurate for a large mean") {
   const int64_t C = 64;
   auto x = normals<float>(C, 6);
   const std::vector<float> g(C, 1), b(C, 0);
@@ -121,14 +120,14 @@ TEST_CASE("layer_norm kernel: a large mean does not drown the variance") {
     for (float& value : shifted) value += 4096;
     kernels::layer_norm(shifted.data(), g.data(), b.data(), 1e-5f, 1, C, large.data(), mu.data(),
                         r_large.data());
-    // The shift itself rounds x to multiples of 2^-11.
+    // The shift rounds x to multiples of 2^-11.
     CHECK(close(
         C, [&](int64_t i) { return large[i]; }, [&](int64_t i) { return small[i]; },
         [&](int64_t) { return 4e-3; }));
   });
 }
 
-TEST_CASE("norm kernels: a constant row is all bias, and NaN stays in its row") {
+TEST_CASE("norm kernels: a constant row gives the bias, and NaN stays in its row") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> x = {3, 3, 3, 1, nan, 2}, g(3, 2), b = {1, 2, 3};
   on_every_isa([&] {
@@ -139,7 +138,7 @@ TEST_CASE("norm kernels: a constant row is all bias, and NaN stays in its row") 
   });
 }
 
-TEST_CASE("norm kernels: gradients have the same bits for any number of threads") {
+TEST_CASE("norm kernels: gradients are bitwise equal for any number of threads") {
   const int64_t rows = 3000, C = 70;
   const auto x = normals<float>(rows * C, 7), dy = normals<float>(rows * C, 8);
   const auto g = normals<float>(C, 9);

@@ -76,7 +76,7 @@ TEST_CASE("parallel_for: the exception of the first chunk that throws reaches th
   }
 }
 
-TEST_CASE("parallel_for: at least one thread, and a const callable will do") {
+TEST_CASE("parallel_for: at least one thread, and accepts a const callable") {
   const Threads guard(0);
   CHECK(num_threads() == 1);
   set_num_threads(2);
@@ -120,12 +120,12 @@ TEST_CASE("parallel_tasks: each task once, whatever the costs and the number of 
   }
 }
 
-TEST_CASE("parallel_tasks: dear tasks first, alike ones in their order, small ones together") {
+TEST_CASE("parallel_tasks: expensive tasks first, equal ones in order, small ones grouped") {
   const std::vector<int64_t> costs{3, 100, 2, 90, 65, 1, 40, 127};
-  const detail::Queue queue = detail::dear_first(costs, 41);
+  const detail::Queue queue = detail::most_expensive_first(costs, 41);
   CHECK(queue.order == std::vector<int64_t>{1, 3, 4, 7, 6, 0, 2, 5});
   CHECK(queue.first == std::vector<int64_t>{0, 1, 2, 3, 4, 6, 8});
-  CHECK(detail::dear_first({}, 1).first == std::vector<int64_t>{0});
+  CHECK(detail::most_expensive_first({}, 1).first == std::vector<int64_t>{0});
 }
 
 TEST_CASE("parallel_tasks: even shares stay with their threads") {
@@ -134,9 +134,9 @@ TEST_CASE("parallel_tasks: even shares stay with their threads") {
   CHECK(detail::shares_are_even(std::vector<int64_t>{1, 9, 9, 1}));
   CHECK(detail::shares_are_even(std::vector<int64_t>{7}));
   CHECK_FALSE(detail::shares_are_even(std::vector<int64_t>{1, 2, 3, 4}));
-  CHECK(detail::grain_of(std::vector<int64_t>{5, 5, 5, 5}, 10) == 2);
-  CHECK(detail::grain_of(std::vector<int64_t>{0, 0}, 10) == 2);
-  CHECK(detail::grain_of(std::vector<int64_t>{50, 50}, 10) == 1);
+  CHECK(detail::chunk_size(std::vector<int64_t>{5, 5, 5, 5}, 10) == 2);
+  CHECK(detail::chunk_size(std::vector<int64_t>{0, 0}, 10) == 2);
+  CHECK(detail::chunk_size(std::vector<int64_t>{50, 50}, 10) == 1);
 }
 
 TEST_CASE("parallel_tasks: the exception of the lowest task that throws reaches the caller") {
@@ -152,7 +152,7 @@ TEST_CASE("parallel_tasks: the exception of the lowest task that throws reaches 
   }
 }
 
-TEST_CASE("pin_threads: refuses more threads than processors") {
+TEST_CASE("pin_threads: fails for more threads than processors") {
   const Threads guard(1 << 20);
   CHECK_FALSE(pin_threads());
 }

@@ -36,7 +36,7 @@ std::vector<T> random_numbers(int64_t n, unsigned seed) {
   return x;
 }
 
-// The reduced numbers of every output, in order.
+// The reduced elements of every output, in order.
 template <class T>
 std::vector<std::vector<T>> columns_of(const std::vector<T>& x, const ReduceSizes& s) {
   std::vector<std::vector<T>> columns;
@@ -49,7 +49,7 @@ std::vector<std::vector<T>> columns_of(const std::vector<T>& x, const ReduceSize
   return columns;
 }
 
-// The output of `kernel`, on every instruction set, checked for writing nothing past its end.
+// The output of `kernel`, on every instruction set; checks that nothing is written past its end.
 template <class T, class Kernel>
 void for_each_isa(int64_t outputs, const Kernel& kernel, const auto& check) {
   for (const Isa isa : {Isa::baseline, Isa::v3, Isa::v4}) {
@@ -71,8 +71,8 @@ double magnitude_sum(const std::vector<T>& column) {
   return sum;
 }
 
-// Rounding of a sum in runs: at most 64 additions in T one after another (a run of 256 in four
-// lanes), then those of the lanes; the totals of the runs are added in double.
+// Rounding of a sum in runs: at most 64 sequential additions in T (a run of 256 in four lanes),
+// then those of the lanes; the totals of the runs are added in double.
 template <class T>
 double sum_tolerance(const std::vector<T>& column) {
   return 70 * static_cast<double>(std::numeric_limits<T>::epsilon()) * magnitude_sum(column);
@@ -114,10 +114,10 @@ TEST_CASE_TEMPLATE("sum and mean and variance equal the naive ones", T, float, d
               CHECK(std::isnan(y[i]));
               continue;
             }
-            const double centre = long_sum(columns[i]) / n;
+            const double center = long_sum(columns[i]) / n;
             long double squares = 0;
             for (const T v : columns[i])
-              squares += (v - centre) * static_cast<long double>(v - centre);
+              squares += (v - center) * static_cast<long double>(v - center);
             const double want = static_cast<double>(squares) / (n - 1);
             CHECK(std::abs(y[i] - want) <= 150 * std::numeric_limits<T>::epsilon() * want);
           }
@@ -125,13 +125,13 @@ TEST_CASE_TEMPLATE("sum and mean and variance equal the naive ones", T, float, d
   }
 }
 
-TEST_CASE("a long sum of f32 keeps its digits") {
+TEST_CASE("a long sum of f32 is accurate") {
   const int64_t n = 1 << 22;
   const std::vector<float> x(n, 0.1f);
   float y = 0;
-  sum(x.data(), {1, n, 1}, &y);  // one after another would give 412,000 instead of 419,430.4
+  sum(x.data(), {1, n, 1}, &y);  // sequential addition would give 412,000 instead of 419,430.4
   const double exact = n * static_cast<double>(0.1f);
-  const double bound = 255 * 0x1p-24 * exact;  // runs of 256 in f32, however wide the vectors: 6.4
+  const double bound = 255 * 0x1p-24 * exact;  // runs of 256 in f32, for any vector width: 6.4
   CHECK(std::abs(y - exact) <= bound);
 }
 
@@ -182,7 +182,7 @@ TEST_CASE_TEMPLATE("logsumexp of infinities and NaN", T, float, double) {
   CHECK(std::isnan(y[3]));
 }
 
-TEST_CASE_TEMPLATE("largest and smallest: value and first place", T, float, double, int64_t) {
+TEST_CASE_TEMPLATE("largest and smallest: value and first index", T, float, double, int64_t) {
   for (const ReduceSizes& s : hard_sizes) {
     if (s.reduced == 0) continue;
     auto x = random_numbers<T>(count(s), 3);
@@ -247,7 +247,7 @@ TEST_CASE_TEMPLATE("cumsum, forward and reverse", T, float, double, int64_t) {
   }
 }
 
-TEST_CASE("reductions give the same bits for any number of threads") {
+TEST_CASE("reductions are bitwise equal for any number of threads") {
   const int before = num_threads();
   for (const ReduceSizes& s : {ReduceSizes{1, 300001, 1}, {1, 5000, 70}, {3, 200, 1030}}) {
     const auto x = random_numbers<float>(count(s), 5);

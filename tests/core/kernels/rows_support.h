@@ -1,5 +1,5 @@
-// What the tests of the row-wise kernels share: data, padded outputs, every instruction set, and
-// one thread against many.
+// Shared by the tests of the row-wise kernels: data, padded outputs, every instruction set, and one
+// thread against many.
 #pragma once
 
 #include <fovea/core/kernels/isa.h>
@@ -29,7 +29,7 @@ std::vector<T> normals(int64_t n, unsigned seed, double scale = 1.0) {
   return values;
 }
 
-// An output of n elements, full of NaN, with NaNs behind its end that a kernel must leave alone.
+// An output of n elements, all NaN, followed by NaNs that a kernel must not modify.
 template <class T>
 class Output {
  public:
@@ -51,7 +51,7 @@ class Output {
   std::vector<T> values_;
 };
 
-// Whether |got - want| <= bound for every element; NaN fails. Names the first element that fails.
+// True if |got - want| <= bound for every element; NaN fails. Reports the first element that fails.
 template <class Got, class Want, class Bound>
 bool close(int64_t n, const Got& got, const Want& want, const Bound& bound) {
   for (int64_t i = 0; i < n; ++i) {
@@ -69,7 +69,7 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-// Runs f() on every instruction set this processor has.
+// Runs f() on every instruction set that this processor supports.
 template <class F>
 void on_every_isa(const F& f) {
   using kernels::Isa;
@@ -81,7 +81,7 @@ void on_every_isa(const F& f) {
   kernels::set_isa(kernels::detected_isa());
 }
 
-// Whether f() -> std::vector<T> gives the same bits on 1, 2, 3, 4 and 8 threads.
+// True if f() -> std::vector<T> is bitwise equal on 1, 2, 3, 4 and 8 threads.
 template <class F>
 bool same_on_any_number_of_threads(const F& f) {
   const int before = kernels::num_threads();

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t rows = 3;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// A row's kept entries through softmax in f64, the plain way.
+// Softmax of a row's kept elements in f64, by plain loops.
 template <class T>
 std::vector<double> softmax_row(const T* x, const bool* keep, int64_t n) {
   double largest = -infinity, sum = 0;
@@ -26,8 +26,8 @@ std::vector<double> softmax_row(const T* x, const bool* keep, int64_t n) {
   return y;
 }
 
-// exp is good to an ulp or so, its argument carries |x - max| epsilon, and a sum of n positive
-// terms n epsilon at worst.
+// exp is accurate to about an ulp, its argument has an error of |x - max| epsilon, and a sum of n
+// positive terms one of at most n epsilon.
 template <class T>
 double relative_bound(int64_t n, double largest_argument) {
   return (static_cast<double>(n) + largest_argument + 8) * std::numeric_limits<T>::epsilon();
@@ -103,8 +103,8 @@ TEST_CASE_TEMPLATE("softmax kernels: gradients equal the formula in f64", T, flo
   });
 }
 
-TEST_CASE_TEMPLATE("masked_softmax: the softmax of what is kept, whatever the rest holds", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("masked_softmax: the softmax of the kept elements, for any masked values", T,
+                   float, double) {
   on_every_isa([] {
     for (const int64_t n : row_lengths) {
       CAPTURE(n);
@@ -112,7 +112,7 @@ TEST_CASE_TEMPLATE("masked_softmax: the softmax of what is kept, whatever the re
       const auto keep = std::make_unique<bool[]>(static_cast<std::size_t>(rows * n));
       for (int64_t i = 0; i < rows * n; ++i) {
         keep[static_cast<std::size_t>(i)] =
-            i / n != 1 && i % 3 != 1;  // the middle row keeps nothing
+            i / n != 1 && i % 3 != 1;  // the middle row is fully masked
         if (!keep[static_cast<std::size_t>(i)])
           x[static_cast<std::size_t>(i)] = std::numeric_limits<T>::quiet_NaN();
       }
@@ -130,7 +130,7 @@ TEST_CASE_TEMPLATE("masked_softmax: the softmax of what is kept, whatever the re
   });
 }
 
-TEST_CASE("masked_softmax: kept scores of -inf weigh nothing, a kept NaN is not hidden") {
+TEST_CASE("masked_softmax: kept scores of -inf have weight 0, a kept NaN propagates") {
   const float inf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> x = {-inf, -inf, 7, -inf, 2, 7, nan, 1, 7};
@@ -145,7 +145,7 @@ TEST_CASE("masked_softmax: kept scores of -inf weigh nothing, a kept NaN is not 
   });
 }
 
-TEST_CASE("softmax kernels: large scores do not overflow; rows without a softmax give NaN") {
+TEST_CASE("softmax kernels: large scores do not overflow; rows with undefined softmax give NaN") {
   const float inf = std::numeric_limits<float>::infinity();
   const std::vector<float> x = {3e38f, 3e38f, -3e38f, -inf, 0, 0, -inf, -inf, -inf, inf, 0, 0};
   on_every_isa([&] {
@@ -161,7 +161,7 @@ TEST_CASE("softmax kernels: large scores do not overflow; rows without a softmax
   });
 }
 
-TEST_CASE("softmax kernels: same bits for any number of threads; no rows and no columns are fine") {
+TEST_CASE("softmax kernels: bitwise equal for any number of threads; empty matrices") {
   const int64_t many = 500, n = 257;
   const auto x = normals<float>(many * n, 5);
   CHECK(same_on_any_number_of_threads([&] {

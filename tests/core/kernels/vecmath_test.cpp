@@ -23,7 +23,7 @@ struct Function {
   const char* name;
   Unary kernel;
   Wide (*exact)(Wide);
-  double bound;  // in units in the last place, as vecmath.h states it
+  double bound;  // in units in the last place, as in vecmath.h
 };
 
 const Function functions[] = {
@@ -36,8 +36,8 @@ const Function functions[] = {
      [](Wide x) { return (x > 0 ? x : 0) + std::log1p(std::exp(-std::fabs(x))); }, 2.0},
 };
 
-// |got - exact| as a multiple of the distance between neighbouring T at `exact`. Where one is NaN
-// and the other is not, or infinite and T could hold the other: infinity.
+// |got - exact| as a multiple of the spacing of T at `exact`. If one is NaN and the other is not,
+// or infinite where T could represent the other: infinity.
 template <class T>
 double ulp_error(T got, Wide exact) {
   using Limits = std::numeric_limits<T>;
@@ -47,14 +47,14 @@ double ulp_error(T got, Wide exact) {
   std::frexp(exact, &exponent);
   exponent = std::min(std::max(exponent, Limits::min_exponent), Limits::max_exponent);
   const Wide unit = std::ldexp(Wide{1}, exponent - Limits::digits);
-  // Overflow: infinity stands for the first power of two that T cannot hold.
+  // Overflow: infinity counts as the first power of two that T cannot represent.
   const Wide value =
       std::isinf(got) ? std::copysign(std::ldexp(Wide{1}, Limits::max_exponent), got) : got;
   if (std::isinf(got) && std::fabs(exact) > std::fabs(value)) return 0;
   return static_cast<double>(std::fabs(value - exact) / unit);
 }
 
-// Every 1999th of all floats: NaNs, infinities and denormals among them.
+// Every 1999th of all floats, including NaNs, infinities and denormals.
 std::vector<float> all_kinds_of_floats() {
   std::vector<float> x;
   for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 1999) {
@@ -65,7 +65,7 @@ std::vector<float> all_kinds_of_floats() {
   return x;
 }
 
-// Where the functions bend, out to where exp overflows, and all magnitudes.
+// The curved range of the functions, up to the overflow of exp, and all magnitudes.
 std::vector<double> all_kinds_of_doubles() {
   std::mt19937_64 bits(1);
   std::uniform_real_distribution<double> uniform(-1, 1);
@@ -113,11 +113,11 @@ T at(Unary f, T x) {
 
 }  // namespace
 
-TEST_CASE("f32: errors stay within the stated bounds") {
+TEST_CASE("f32: errors stay within the documented bounds") {
   check_bounds(all_kinds_of_floats(), "f32");
 }
 
-TEST_CASE("f64: errors stay within the stated bounds") {
+TEST_CASE("f64: errors stay within the documented bounds") {
   check_bounds(all_kinds_of_doubles(), "f64");
 }
 

@@ -18,7 +18,7 @@ AttentionOutput additive(const Inputs& x, const Mask& mask) {
 
 const bool added = add_grad_cases({
     {"additive_attention",
-     [](const Inputs& x) {  // both outputs, and a row of the batch that keeps nothing
+     [](const Inputs& x) {  // both outputs, and a fully masked batch row
        const AttentionOutput y = additive(x, Mask::lengths({2, 0}));
        return concat({y.context, y.weights}, 2);
      },
@@ -26,7 +26,7 @@ const bool added = add_grad_cases({
     {"additive_attention", [](const Inputs& x) { return additive(x, Mask::none()).context; },
      additive_inputs()},
     {"additive_attention",
-     [](const Inputs& x) {  // the weights alone: values get no gradient; query 0 keeps nothing
+     [](const Inputs& x) {  // the weights only: values get no gradient; query 0 is fully masked
        const Tensor values = zeros({2, 3, 2}, DType::f64);
        const Mask mask =
            Mask::keep(from_data(std::vector<bool>{false, false, false, true, false, true}, {2, 3}));

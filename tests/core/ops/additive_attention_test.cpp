@@ -1,4 +1,4 @@
-// The fused additive attention against its definition in plain ops, under every kind of mask.
+// The fused additive attention against its reference in plain ops, under every kind of mask.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/additive_attention.h>
 #include <fovea/core/ops/layout.h>
@@ -66,7 +66,7 @@ Mask random_table(const Sizes& n) {
 
 std::vector<Mask> masks_for(const Sizes& n) {
   std::vector<std::int64_t> lengths;
-  for (std::int64_t b = 0; b < n.B; ++b) lengths.push_back((b * 3) % (n.S + 1));  // 0 among them
+  for (std::int64_t b = 0; b < n.B; ++b) lengths.push_back((b * 3) % (n.S + 1));  // including 0
   const Mask causal = Mask::causal(Mask::Corner::bottom_right);
   return {Mask::none(), Mask::lengths(lengths), causal, causal & Mask::lengths(lengths),
           random_table(n)};
@@ -76,7 +76,7 @@ double largest(const Tensor& x) { return max_difference(x, zeros(x.shape(), x.dt
 
 }  // namespace
 
-TEST_CASE("the fused attention is the one written in plain ops, values and gradients") {
+TEST_CASE("additive_attention: the fused attention equals the reference, values and gradients") {
   for (const Sizes n : {Sizes{1, 1, 1, 1, 1},
                         {2, 3, 5, 1, 3},
                         {3, 1, 7, 17, 1},
@@ -101,7 +101,7 @@ TEST_CASE("the fused attention is the one written in plain ops, values and gradi
   }
 }
 
-TEST_CASE("the same bits for any number of threads") {
+TEST_CASE("additive_attention: bitwise equal for any number of threads") {
   const int before = num_threads();
   const Sizes n{37, 3, 29, 17, 19};
   const Problem p = random_problem(n).to(DType::f32);
@@ -119,7 +119,7 @@ TEST_CASE("the same bits for any number of threads") {
   set_num_threads(before);
 }
 
-TEST_CASE("weights sum to one, or are all zero") {
+TEST_CASE("additive_attention: weights sum to one, or are all zero") {
   const Sizes n{2, 3, 4, 5, 2};
   const Problem p = random_problem(n);
   const Tensor weights = fused(p, Mask::lengths({3, 0}))[5];
@@ -129,16 +129,16 @@ TEST_CASE("weights sum to one, or are all zero") {
   CHECK(largest(slice(weights, 2, 3, 4)) == 0);
 }
 
-TEST_CASE("a row that keeps nothing has output, weights and gradients zero") {
+TEST_CASE("additive_attention: a fully masked row has zero output, weights and gradients") {
   const Problem p = random_problem({2, 3, 4, 5, 2});
   const auto all = fused(p, Mask::lengths({4, 0}));
-  for (const std::size_t i : {0, 1, 3, 4, 5}) {  // all but v's gradient, which has no batch axis
+  for (const std::size_t i : {0, 1, 3, 4, 5}) {  // all except v's gradient, which has no batch axis
     CHECK(largest(select(all[i], 0, 1)) == 0);
     CHECK(largest(select(all[i], 0, 0)) > 0);
   }
 }
 
-TEST_CASE("what is dropped does not come in, not even as NaN") {
+TEST_CASE("additive_attention: masked values have no effect, not even NaN") {
   Problem p = random_problem({1, 2, 3, 4, 2});
   for (const std::size_t i : {1, 3}) select(p.inputs[i].detach(), 1, 2).fill(std::nan(""));
   select(p.d_weights, 2, 2).fill(std::nan(""));
@@ -146,13 +146,13 @@ TEST_CASE("what is dropped does not come in, not even as NaN") {
     for (const Tensor& x : fused(p.to(dtype), Mask::lengths({2}))) CHECK(std::isfinite(largest(x)));
 }
 
-TEST_CASE("what is kept comes in, as NaN too") {
+TEST_CASE("additive_attention: attended values have an effect, NaN too") {
   const Problem p = random_problem({1, 2, 3, 4, 2});
   select(p.inputs[1].detach(), 1, 1).fill(std::nan(""));
   CHECK_FALSE(std::isfinite(largest(fused(p, Mask::lengths({2}))[4])));
 }
 
-TEST_CASE("a padded batch is its sentences one by one") {
+TEST_CASE("additive_attention: a padded batch equals its sentences one by one") {
   const std::vector<std::int64_t> lengths{4, 1, 6};
   const Problem p = random_problem({3, 2, 6, 5, 3});
   const auto& x = p.inputs;
@@ -167,7 +167,7 @@ TEST_CASE("a padded batch is its sentences one by one") {
   }
 }
 
-TEST_CASE("one output alone, and operands with gaps") {
+TEST_CASE("additive_attention: one output only, and operands with gaps") {
   const Problem p = random_problem({2, 3, 4, 5, 2});
   const Mask mask = Mask::lengths({4, 2});
   const auto gaps = [](const Tensor& t) {
@@ -185,7 +185,7 @@ TEST_CASE("one output alone, and operands with gaps") {
   }
 }
 
-TEST_CASE("no queries, no keys, no batch") {
+TEST_CASE("additive_attention: no queries, no keys, no batch") {
   for (const Sizes n : {Sizes{2, 0, 3, 4, 5}, {2, 3, 0, 4, 5}, {0, 2, 3, 4, 5}}) {
     const auto all = fused(random_problem(n), Mask::none());
     CHECK(all[4].shape() == Shape{n.B, n.T, n.C});
@@ -194,19 +194,18 @@ TEST_CASE("no queries, no keys, no batch") {
   }
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("additive_attention: errors") {
   const Tensor q = zeros({2, 1, 3}), k = zeros({2, 4, 3}), v = zeros({3}), x = zeros({2, 4, 5});
   const auto call = [](const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& d) {
     return [=] { additive_attention(a, b, c, d, Mask::none()); };
   };
-  CHECK(
-      message_of<ShapeError>(call(q, k, zeros({4}), x)) ==
-      "additive_attention: queries (2, 1, 3), keys (2, 4, 3), v (4,), values (2, 4, 5): they must "
-      "be (B, T, A), (B, S, A), (A), (B, S, C)");
+  CHECK(message_of<ShapeError>(call(q, k, zeros({4}), x)) ==
+        "additive_attention: queries (2, 1, 3), keys (2, 4, 3), v (4,), values (2, 4, 5): must be "
+        "(B, T, A), (B, S, A), (A), (B, S, C)");
   CHECK_THROWS_AS(call(zeros({1, 1, 3}), k, v, x)(), ShapeError);
   CHECK_THROWS_AS(call(q, k, v, zeros({2, 3, 5}))(), ShapeError);
   CHECK_THROWS_AS(call(zeros({2, 3}), k, v, x)(), ShapeError);
   CHECK(message_of<DTypeError>(call(q, k, v, x.to(DType::f64))) ==
-        "additive_attention: queries f32, keys f32, v f32, values f64: types must be equal");
+        "additive_attention: queries f32, keys f32, v f32, values f64: dtypes must be equal");
   CHECK_THROWS_AS(additive_attention(q, k, v, x, Mask::lengths({5, 1})), ValueError);
 }

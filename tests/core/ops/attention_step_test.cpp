@@ -1,4 +1,4 @@
-// Steps by one op against the same steps in plain ops: outputs, and what they leave in the cache.
+// The fused step against the reference in plain ops: outputs, and the cache afterwards.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/attention_step.h>
 #include <fovea/core/ops/elementwise.h>
@@ -45,7 +45,7 @@ struct Layer {
     if (s.bias) weights.bias = randn({Q + 2 * KV}, rng, s.dtype);
     if (s.bias) weights.out_bias = randn({s.C}, rng, s.dtype);
     weights.rope = s.rope;
-    // Nothing that was not written may be read.
+    // Unwritten slots must not be read.
     keys = full({s.B, s.G, s.slots, s.D}, std::nan(""), s.dtype);
     values = keys.clone();
   }
@@ -55,7 +55,7 @@ struct Layer {
   }
 };
 
-// The largest difference between both ways, over some steps and all of the cache.
+// The largest difference between both implementations, over some steps and the whole cache.
 double difference(const Setting& s) {
   const NoGrad guard;
   const Layer one(s), plain(s);
@@ -73,19 +73,20 @@ double difference(const Setting& s) {
 
 }  // namespace
 
-TEST_CASE("attention_step: the definition's outputs and cache") {
+TEST_CASE("attention_step: outputs and cache equal the reference") {
   CHECK(difference({}) <= 1e-12);
   CHECK(difference({.bias = false}) <= 1e-12);
   CHECK(difference({.B = 3, .packed = false}) <= 1e-12);
   CHECK(difference({.B = 2, .H = 6, .G = 2, .packed = false}) <= 1e-12);
   CHECK(difference({.H = 6, .G = 1, .D = 5}) <= 1e-12);
   CHECK(difference({.C = 1, .H = 1, .G = 1, .D = 1}) <= 1e-12);
-  // Several parts, the last one smaller: 5 key heads of 16K weights each.
+  // Several tasks, the last one smaller: 5 key heads of 16K weights each.
   CHECK(difference({.B = 2, .C = 128, .H = 5, .G = 5, .D = 32}) <= 1e-12);
   CHECK(difference({.B = 8, .C = 256, .H = 8, .G = 4, .D = 32, .packed = false}) <= 1e-12);
 }
 
-TEST_CASE("attention_step: a ring, whose oldest keys are overwritten or no longer seen") {
+TEST_CASE(
+    "attention_step: a ring buffer, whose oldest keys are overwritten or no longer attended") {
   CHECK(difference({.slots = 5, .window = 5, .steps = 23}) <= 1e-12);
   CHECK(difference({.B = 2, .G = 2, .slots = 7, .window = 3, .steps = 23}) <= 1e-12);
   CHECK(difference({.slots = 12, .window = 1}) <= 1e-12);
@@ -107,7 +108,7 @@ TEST_CASE("attention_step: float") {
         1e-5);
 }
 
-TEST_CASE("attention_step: a row's bits depend neither on the threads nor on the rows beside it") {
+TEST_CASE("attention_step: a row is bitwise independent of the threads and of the other rows") {
   const NoGrad guard;
   const Setting s{.B = 4, .C = 128, .H = 8, .G = 4, .D = 32, .packed = false, .dtype = DType::f32};
   const int before = num_threads();
@@ -150,10 +151,10 @@ TEST_CASE("attention_step: errors") {
   CHECK(message_of<ShapeError>(step(two, layer.weights, cache))
             .find("attention_step: x (1, 2, 16), keys (1, 4, 12, 4)") == 0);
   CHECK(message_of<ShapeError>(step(narrow_x, layer.weights, cache)) ==
-        "attention_step: q (48, 16): it must be (48, 15)");
+        "attention_step: q (48, 16): must be (48, 15)");
   const Tensor float_x = zeros({1, 1, 16});
   CHECK(message_of<DTypeError>(step(float_x, layer.weights, cache)) ==
-        "attention_step: q is f64 beside inputs of f32: types must be equal");
+        "attention_step: q is f64, inputs are f32: dtypes must be equal");
   for (const std::int64_t count : {0, 2, 13}) {
     AttentionStepCache wrong = cache;
     wrong.count = count;
@@ -162,9 +163,8 @@ TEST_CASE("attention_step: errors") {
   AttentionStepWeights rope = layer.weights;
   rope.rope = RopeOptions{.dims = 3};
   CHECK(message_of<ValueError>(step(x, rope, cache)) ==
-        "attention_step: 3 of 4 numbers of a head turn: it must be an even part of them");
-  const std::string wanted =
-      "attention_step: a gradient is wanted, which a cache does not keep: use NoGrad";
+        "attention_step: rope dims = 3 with head width 4: must be even and at most the head width");
+  const std::string wanted = "attention_step: gradients are not supported with a cache: use NoGrad";
   const Layer apart{Setting{.packed = false}};
   using W = AttentionStepWeights;
   for (Tensor W::*const member : {&W::q, &W::k, &W::v, &W::bias, &W::out, &W::out_bias}) {

@@ -1,4 +1,4 @@
-// The ops that core itself records: copies, ragged batches, and what only a walk records.
+// The ops that core itself records: copies, ragged batches, and those recorded in a backward only.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
@@ -14,7 +14,7 @@ Tensor cube(std::span<const Tensor> x) { return x[0] * x[0] * x[0]; }
 
 Tensor slope(const Tensor& y, const Tensor& x) { return grad(y, x, {.create_graph = true}); }
 
-// The round trip through f32 is linear up to rounding: a large step drowns that.
+// The round trip through f32 is linear up to rounding, which is small compared to a large step.
 constexpr GradcheckOptions in_f32{.step = 1.0, .tolerance = 1e-6};
 
 const bool added = add_grad_cases({
@@ -43,8 +43,8 @@ const bool added = add_grad_cases({
        return table * table;
      },
      {randn64({5, 2}, 1)}},
-    // These appear in the graph of a gradient only: the sum of two gradients, and what an input is
-    // called while a backward runs the forward again.
+    // Only in the graph of a gradient: the sum of two gradients, and the inputs of a forward that a
+    // backward runs again.
     {"accumulate",
      [](const Inputs& x) { return slope(sum(x[0] * x[0] * x[0]), x[0]); },
      {randn64({3}, 1)}},

@@ -7,7 +7,7 @@ namespace {
 const bool added = add_grad_cases({
     {"dropout",
      [](const std::vector<Tensor>& x) {
-       Rng rng(11);  // afresh in every call: differences need the same mask
+       Rng rng(11);  // new in every call: finite differences need the same mask
        return dropout(x[0], 0.4, rng);
      },
      {randn64({3, 5}, 1)}},

@@ -12,7 +12,7 @@
 using namespace fovea;
 using namespace fovea::test;
 
-TEST_CASE("dropout: outside training and for p = 0 it is x itself, and takes no random numbers") {
+TEST_CASE("dropout: outside training and for p = 0 it is x itself, and draws no random numbers") {
   Rng rng(1);
   const RngState before = rng.state();
   const Tensor x = ones({4});
@@ -21,7 +21,7 @@ TEST_CASE("dropout: outside training and for p = 0 it is x itself, and takes no 
   CHECK(rng.state() == before);
 }
 
-TEST_CASE("dropout: entries are 0 or x / (1 - p), in about the right share") {
+TEST_CASE("dropout: elements are 0 or x / (1 - p), in about the right proportion") {
   Rng rng(2);
   const auto y = dropout(full({100, 100}, 3), 0.25, rng).to_vector<float>();
   const auto kept = std::count(y.begin(), y.end(), 4.0f);
@@ -47,14 +47,14 @@ TEST_CASE("dropout: two calls differ, the same seed repeats, a view gives its de
   CHECK(max_difference(first, dropout(transpose(ones({16, 8}), 0, 1), 0.5, viewed)) == 0);
 }
 
-TEST_CASE("dropout: both types drop the same entries") {
+TEST_CASE("dropout: both dtypes drop the same elements") {
   Rng rng(5), again(5);
   const Tensor single = dropout(ones({1000}), 0.3, rng);
   const Tensor twice = dropout(ones({1000}, DType::f64), 0.3, again);
   CHECK(max_difference(single.to(DType::f64), twice) <= 1e-6);
 }
 
-TEST_CASE("dropout: p = 1 gives zeros, whatever x holds; no elements are fine") {
+TEST_CASE("dropout: p = 1 gives zeros, whatever the values of x; empty tensors") {
   Rng rng(6);
   const Tensor x = full({3}, std::numeric_limits<double>::infinity());
   CHECK(dropout(x, 1.0, rng).to_vector<float>() == std::vector<float>(3, 0));
@@ -65,16 +65,16 @@ TEST_CASE("dropout: errors") {
   Rng rng(7);
   const Tensor x = ones({2});
   CHECK(message_of<ValueError>([&] { dropout(x, 1.5, rng); }) ==
-        "dropout: p = 1.5: a probability is between 0 and 1");
+        "dropout: p = 1.5: must be in [0, 1]");
   CHECK(message_of<ValueError>([&] { dropout(x, -0.5, rng, false); }) ==
-        "dropout: p = -0.5: a probability is between 0 and 1");
+        "dropout: p = -0.5: must be in [0, 1]");
   CHECK(message_of<ValueError>([&] { dropout(x, std::nan(""), rng); }).find("dropout: p = nan") ==
         0);
   CHECK(message_of<DTypeError>([&] { dropout(arange(3), 0.5, rng); }) ==
         "dropout: needs f32 or f64, and got i64");
 }
 
-TEST_CASE("relu_dropout: the bits of dropout(relu(x)), values, gradients and random numbers") {
+TEST_CASE("relu_dropout: bitwise equal to dropout(relu(x)): values, gradients and random numbers") {
   Rng data(7);
   for (const std::int64_t n : {1, 127, 5000, 70000})
     for (const DType dtype : {DType::f32, DType::f64})
@@ -83,12 +83,12 @@ TEST_CASE("relu_dropout: the bits of dropout(relu(x)), values, gradients and ran
         Tensor a = randn({n}, data).to(dtype), b = a.clone();
         a.set_requires_grad();
         b.set_requires_grad();
-        const Tensor y = relu_dropout(a, p, rng), twin = dropout(relu(b), p, again);
-        CHECK(max_difference(y, twin) == 0);
+        const Tensor y = relu_dropout(a, p, rng), expected = dropout(relu(b), p, again);
+        CHECK(max_difference(y, expected) == 0);
         CHECK(rng.state() == again.state());
         const Tensor dy = randn({n}, data).to(dtype);
         y.backward(dy);
-        twin.backward(dy);
+        expected.backward(dy);
         CHECK(max_difference(a.grad(), b.grad()) == 0);
       }
   Rng rng(9);
@@ -96,7 +96,7 @@ TEST_CASE("relu_dropout: the bits of dropout(relu(x)), values, gradients and ran
                        from_data(std::vector<float>{0, 2}, {2})) == 0);
 }
 
-TEST_CASE("relu_dropout: a NaN that is kept stays one") {
+TEST_CASE("relu_dropout: a NaN that is not dropped stays NaN") {
   Rng rng(10);
   const auto y = relu_dropout(full({100}, std::numeric_limits<double>::quiet_NaN()), 0.5, rng)
                      .to_vector<float>();
@@ -109,5 +109,5 @@ TEST_CASE("relu_dropout: a NaN that is kept stays one") {
 TEST_CASE("relu_dropout: errors") {
   Rng rng(11);
   CHECK(message_of<ValueError>([&] { relu_dropout(ones({2}), 1.5, rng); }) ==
-        "relu_dropout: p = 1.5: a probability is between 0 and 1");
+        "relu_dropout: p = 1.5: must be in [0, 1]");
 }

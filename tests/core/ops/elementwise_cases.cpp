@@ -6,8 +6,7 @@ namespace {
 
 using Inputs = std::vector<Tensor>;
 
-// Functions of one tensor. Inputs keep their distance from corners and poles, so that a difference
-// never straddles one.
+// Functions of one tensor. Inputs are far enough from kinks and poles for finite differences.
 const bool unary_added = add_grad_cases({
     {"square", [](const Inputs& x) { return square(x[0]); }, {randn64({3, 4}, 1)}},
     {"sqrt", [](const Inputs& x) { return sqrt(x[0]); }, {uniform64({3, 4}, 0.5, 2, 2)}},
@@ -42,7 +41,7 @@ const bool number_added = add_grad_cases({
     {"pow_number", [](const Inputs& x) { return pow(x[0], -1.5); }, {uniform64({5}, 0.5, 2, 27)}},
 });
 
-// Broadcast the first, the second, both, or neither operand.
+// Broadcasts the first, the second, both, or neither operand.
 const bool binary_added = add_grad_cases({
     {"add",
      [](const Inputs& x) { return x[0] + x[1]; },

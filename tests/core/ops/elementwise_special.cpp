@@ -67,8 +67,8 @@ Real silu_slope(Real x) {
 }
 Real softplus_of(Real x) { return x > 60 ? x : std::log1p(std::exp(x)); }
 
-// The cdf is formed as 1 + erf, and the derivatives of tanh and sigmoid from the output: errors are
-// of eps, not of the result.
+// The CDF is computed as 1 + erf, and the derivatives of tanh and sigmoid from the output: errors
+// are relative to 1, not to the result.
 const bool unary_added = add_special_cases({
     unary(
         "exp", [](const Tensor& x) { return exp(x); }, [](Real x) { return std::exp(x); },
@@ -153,7 +153,7 @@ const bool number_added = add_special_cases({
         [](Real) { return 1.0L / 3; }),
 });
 
-// y = f(a, b) for all pairs of some numbers.
+// y = f(a, b) for all pairs of some values.
 SpecialCase binary(std::string op, std::function<Tensor(const Tensor&, const Tensor&)> op_f,
                    Scalar2 f, Scalar2 by_a, Scalar2 by_b, const Reals& as, const Reals& bs) {
   std::vector<std::vector<Reals>> rows;

@@ -46,14 +46,14 @@ Numbers gradient_of(const F& f, const Numbers& values) {
   return numbers(x.grad());
 }
 
-// A view of `x` with its two axes exchanged.
+// A view of `x` with its two axes swapped.
 Tensor transposed(const Tensor& x) {
   return alias(x, {x.dim(1), x.dim(0)}, {x.strides()[1], x.strides()[0]});
 }
 
 }  // namespace
 
-TEST_CASE("arithmetic of tensors and numbers") {
+TEST_CASE("arithmetic of tensors and scalars") {
   const Tensor a = f64({1, 2, 3}), b = f64({4, 5, -6});
   CHECK(numbers(a + b) == Numbers{5, 7, -3});
   CHECK(numbers(a - b) == Numbers{-3, -3, 9});
@@ -83,7 +83,7 @@ TEST_CASE("i64: + - * and negation wrap") {
   CHECK((-a).to_vector<std::int64_t>() == std::vector<std::int64_t>{-most, least, -1});
 }
 
-TEST_CASE("i64: + - * maximum minimum, and whole numbers only") {
+TEST_CASE("i64: + - * maximum minimum, and integer scalars only") {
   const Tensor a = i64({1, 2, 3}), b = i64({4, -5, 6});
   CHECK((a + b).dtype() == DType::i64);
   CHECK(numbers(a + b) == Numbers{5, -3, 9});
@@ -138,7 +138,7 @@ TEST_CASE("broadcasting, strided operands, rank 0, size 1 and empty tensors") {
   CHECK(numbers(where(column > 10.0, row, -row)) == Numbers{-1, -2, -3, 1, 2, 3});
 }
 
-TEST_CASE("gradients at corners, borders and ties") {
+TEST_CASE("gradients at kinks, bounds and ties") {
   CHECK(gradient_of([](const Tensor& x) { return relu(x); }, {-1, 0, 1, NaN}) ==
         Numbers{0, 0, 1, 1});
   CHECK(gradient_of([](const Tensor& x) { return leaky_relu(x, 0.25); }, {-1, 0, 1}) ==
@@ -158,7 +158,7 @@ TEST_CASE("gradients at corners, borders and ties") {
   CHECK(gradient_of([](const Tensor& p) { return pow(f64({0, 0}), p); }, {0, 2}) == Numbers{0, 0});
 }
 
-TEST_CASE("create_graph gives the same gradients at corners and ties as the kernels") {
+TEST_CASE("create_graph gives the same gradients at kinks and ties as the kernels") {
   const Numbers at = {-2, -1, 0, 1, 2};
   const Tensor other = f64({-1, -1, 0, 2, 1});
   const std::vector<std::function<Tensor(const Tensor&)>> functions = {
@@ -201,7 +201,7 @@ TEST_CASE("second derivatives of a^b by both at b = 0 and at a = 0") {
   for (const double d : numbers(second(0, 0))) CHECK_FALSE(std::isnan(d));
 }
 
-TEST_CASE("broadcast operands collect the sum of what they were used for") {
+TEST_CASE("gradients of broadcast operands are summed") {
   Tensor a = f64({1, 2, 3}), b = f64({10, 20}, {2, 1});
   a.set_requires_grad();
   b.set_requires_grad();
@@ -210,7 +210,7 @@ TEST_CASE("broadcast operands collect the sum of what they were used for") {
   CHECK(numbers(b.grad()) == Numbers{6, 6});
 }
 
-TEST_CASE("x + x gets both parts, and the seed is not changed") {
+TEST_CASE("x + x accumulates both gradients, and does not modify the seed") {
   Tensor x = f64({1, 2});
   x.set_requires_grad();
   const Tensor seed = f64({3, 4});
@@ -219,7 +219,7 @@ TEST_CASE("x + x gets both parts, and the seed is not changed") {
   CHECK(numbers(seed) == Numbers{3, 4});
 }
 
-TEST_CASE("NaN is not swallowed") {
+TEST_CASE("NaN propagates") {
   const Tensor x = f64({NaN, 1}), y = f64({1, NaN});
   for (const Tensor& z : {maximum(x, y), minimum(x, y), x + y, x * y}) CHECK(near(z, {NaN, NaN}));
   CHECK(near(relu(x), {NaN, 1}));
@@ -254,7 +254,7 @@ TEST_CASE("comparisons and logic") {
   CHECK(numbers(where(p, 5.0, f64({1, 2, 3, 4}))) == Numbers{1, 2, 5, 5});
 }
 
-TEST_CASE("an overwritten operand is an error in the backward, where it was kept") {
+TEST_CASE("an operand modified in place is an error in the backward, if it was saved") {
   Tensor a = f64({1, 2}), b = f64({3, 4});
   a.set_requires_grad();
   const Tensor product = a * b, sum = a + b;
@@ -265,25 +265,25 @@ TEST_CASE("an overwritten operand is an error in the backward, where it was kept
         }).find("overwritten") != std::string::npos);
 }
 
-TEST_CASE("errors name the op, what came, and the rule") {
+TEST_CASE("errors name the op, the argument and the requirement") {
   const Tensor x = zeros({2}), ints = i64({1, 2});
   CHECK(message_of<DTypeError>([&] { mul(x, ints); }) ==
-        "mul: a is f32 and b is i64: they must agree, to(dtype) converts");
+        "mul: a is f32, b is i64: dtypes must be equal, convert with to(dtype)");
   CHECK(message_of<DTypeError>([&] { lt(x, ints); }) ==
-        "lt: a is f32 and b is i64: they must agree, to(dtype) converts");
+        "lt: a is f32, b is i64: dtypes must be equal, convert with to(dtype)");
   CHECK(message_of<DTypeError>([&] { exp(ints); }) == "exp: needs f32 or f64, and got i64");
   CHECK(message_of<DTypeError>([&] { div(ints, ints); }) == "div: needs f32 or f64, and got i64");
   CHECK(message_of<DTypeError>([&] { add(bools({true}), bools({true})); }) ==
         "add: needs f32 or f64, and got bool");
   CHECK(message_of<ValueError>([&] { add(ints, 0.5); }) ==
-        "add: an i64 tensor and the number 0.5: it must be a whole number");
+        "add: scalar = 0.5: must be an integer for an i64 tensor");
   CHECK(message_of<ValueError>([&] { lt(ints, infinity); }) ==
-        "lt: an i64 tensor and the number inf: it must be a whole number");
-  CHECK(message_of<DTypeError>([&] { where(x, x, x); }) ==
-        "where: condition is f32: it must be bool");
+        "lt: scalar = inf: must be an integer for an i64 tensor");
+  CHECK(message_of<DTypeError>([&] { where(x, x, x); }) == "where: condition is f32: must be bool");
   CHECK(message_of<DTypeError>([&] { where(x > 0.0, x, ints); }) ==
-        "where: a is f32 and b is i64: they must agree, to(dtype) converts");
-  CHECK(message_of<ValueError>([&] { clamp(x, 1, -1); }) == "clamp: low 1 is not <= high -1");
+        "where: a is f32, b is i64: dtypes must be equal, convert with to(dtype)");
+  CHECK(message_of<ValueError>([&] { clamp(x, 1, -1); }) ==
+        "clamp: low = 1, high = -1: low must not exceed high");
   const std::string shapes = message_of<ShapeError>([&] { add(zeros({2, 3}), zeros({4})); });
   CHECK(shapes.starts_with("add: "));
   CHECK(shapes.find("(2, 3)") != std::string::npos);

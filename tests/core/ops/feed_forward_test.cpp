@@ -1,5 +1,5 @@
-// The pass over the weights against the composition of plain ops, on sizes that are cut into one
-// part, several, and an uneven last one.
+// One pass over the weights against the composition of plain ops, for sizes split into one task,
+// several, and an uneven last one.
 #include <fovea/core/autograd.h>
 #include <fovea/core/diagnose.h>
 #include <fovea/core/ops/elementwise.h>
@@ -42,19 +42,20 @@ FeedForwardWeights some_weights(std::int64_t C, std::int64_t F, Activation f, bo
   return w;
 }
 
-// The cut of the weights into parts: 1 x 1 is one number, 8 x 40 one part, the others several.
+// Sizes (C, F): 1 x 1 is one element, 8 x 40 one task, the others several.
 constexpr std::int64_t kSizes[][2] = {{1, 1}, {3, 5}, {8, 40}, {64, 777}, {128, 512}, {200, 1500}};
 
 }  // namespace
 
-TEST_CASE("feed_forward: one pass gives the definition's numbers, for few rows and for many") {
+TEST_CASE("feed_forward: one pass equals the reference, for few rows and for many") {
   const NoGrad guard;
   Rng rng(2);
   for (const auto& size : kSizes)
     for (const Activation f : kActivations)
       for (const bool bias : {true, false})
         for (const std::int64_t rows : {1, 2, 5, 8, 9}) {
-          const std::int64_t C = size[0], F = size[1];  // clang 14 captures no structured binding
+          const std::int64_t C = size[0],
+                             F = size[1];  // clang 14 cannot capture structured bindings
           CAPTURE(C);
           CAPTURE(F);
           CAPTURE(rows);
@@ -77,7 +78,7 @@ TEST_CASE("feed_forward: float, views as x and as weights") {
   CHECK(max_difference(y, want) <= 1e-5 * max_difference(want, zeros(want.shape())));
 }
 
-TEST_CASE("feed_forward: a row's bits depend neither on the threads nor on the rows beside it") {
+TEST_CASE("feed_forward: a row is bitwise independent of the threads and of the other rows") {
   const NoGrad guard;
   Rng rng(4);
   const FeedForwardWeights w = some_weights(128, 512, Activation::swiglu, true, DType::f32);
@@ -95,7 +96,7 @@ TEST_CASE("feed_forward: a row's bits depend neither on the threads nor on the r
                          narrow(alone, 0, row, 1)) == 0);
 }
 
-TEST_CASE("feed_forward: gradients flow where they are wanted") {
+TEST_CASE("feed_forward: gradients flow where they are required") {
   Rng rng(5);
   FeedForwardWeights w = some_weights(4, 6, Activation::gelu, true, DType::f64);
   for (Tensor* t : {&w.w1, &w.b1, &w.w2, &w.b2}) t->set_requires_grad();
@@ -104,7 +105,7 @@ TEST_CASE("feed_forward: gradients flow where they are wanted") {
     CHECK(max_difference(t->grad(), zeros(t->shape(), DType::f64)) > 0);
 }
 
-TEST_CASE("feed_forward: an audit sees that the weights' path ends in it") {
+TEST_CASE("feed_forward: an audit reports that the weights' path ends in it") {
   Rng rng(5);
   FeedForwardWeights w = some_weights(4, 6, Activation::gelu, true, DType::f64);
   for (Tensor* t : {&w.w1, &w.b1, &w.w2, &w.b2}) t->set_requires_grad();
@@ -126,18 +127,17 @@ TEST_CASE("feed_forward: errors") {
     return [&x, &weights] { feed_forward(x, Activation::gelu, weights); };
   };
   const Tensor x = zeros({2, 4}), wide = zeros({2, 5}), exact = zeros({2, 4}, DType::f64);
-  CHECK(
-      message_of<ShapeError>(gelu_of(wide, w)) ==
-      "feed_forward: x (2, 5), w1 (6, 4) and w2 (4, 6): they must be (..., C), (F, C) and (C, F)");
-  CHECK(message_of<DTypeError>(gelu_of(exact, w)).find("w1 is f32 beside inputs of f64") !=
+  CHECK(message_of<ShapeError>(gelu_of(wide, w)) ==
+        "feed_forward: x (2, 5), w1 (6, 4) and w2 (4, 6): must be (..., C), (F, C) and (C, F)");
+  CHECK(message_of<DTypeError>(gelu_of(exact, w)).find("w1 is f32, inputs are f64") !=
         std::string::npos);
   FeedForwardWeights other = w;
   other.b1 = zeros({4});
-  CHECK(message_of<ShapeError>(gelu_of(x, other)) == "feed_forward: b1 (4,): it must be (6,)");
+  CHECK(message_of<ShapeError>(gelu_of(x, other)) == "feed_forward: b1 (4,): must be (6,)");
   other = w;
   other.w3 = w.w1;
   CHECK(message_of<ValueError>(gelu_of(x, other)) ==
-        "feed_forward: a w3: it belongs to swiglu, and to nothing else");
+        "feed_forward: w3 is given: must be given for swiglu, and for swiglu only");
   CHECK(message_of<ValueError>([&] { feed_forward(x, Activation::swiglu, w); }) ==
-        "feed_forward: no w3: it belongs to swiglu, and to nothing else");
+        "feed_forward: w3 is undefined: must be given for swiglu, and for swiglu only");
 }

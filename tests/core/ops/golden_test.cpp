@@ -1,5 +1,5 @@
-// Every op that PyTorch shares with us, against PyTorch: values and gradients.
-// The cases: tests/golden/op_cases.py and loss_cases.py. What "equal" means: support/golden.h.
+// Every op that also exists in PyTorch, against PyTorch: values and gradients.
+// The cases: tests/golden/op_cases.py and loss_cases.py. The tolerances: support/golden.h.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
@@ -26,7 +26,7 @@ namespace {
 using nlohmann::json;
 using Tensors = std::vector<Tensor>;
 
-// Checks f({x0, x1, ...}, options), which gives several tensors.
+// Checks f({x0, x1, ...}, options), which returns several tensors.
 template <class F>
 GoldenCheck many(F f) {
   return [f](const GoldenCase& golden) {
@@ -40,7 +40,7 @@ GoldenCheck many(F f) {
   };
 }
 
-// Checks f({x0, x1, ...}, options), which gives one.
+// Checks f({x0, x1, ...}, options), which returns one tensor.
 template <class F>
 GoldenCheck one(F f) {
   return many([f](const Tensors& x, const json& options) -> Tensors { return {f(x, options)}; });
@@ -111,7 +111,7 @@ Tensor golden_nll(const Tensors& x, const json& o) {
                    .reduction = reduction_of(o)});
 }
 
-// Of two distributions made from scores.
+// kl_div of two distributions computed from scores.
 Tensor golden_kl_div(const Tensors& x, const json& o) {
   const bool log_target = o["log_target"];
   const Tensor target = log_target ? log_softmax(x[1]) : softmax(x[1]);
@@ -231,7 +231,7 @@ TEST_CASE("golden: softmax") {
   check_golden("softmax", {{"softmax", along(softmax)}, {"log_softmax", along(log_softmax)}});
 }
 
-TEST_CASE("golden: normalisation") {
+TEST_CASE("golden: normalization") {
   check_golden("norm", {{"layer_norm", one([](auto& x, auto& o) {
                            return layer_norm(x[0], input_or_none(x, 1), input_or_none(x, 2),
                                              o["eps"]);

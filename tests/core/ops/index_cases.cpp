@@ -17,7 +17,7 @@ const Tensor repeated = ints({2, 0, 2, 1, 2}, {5});
 const Tensor per_column = ints({0, 2, 1, 1, 0, 0, 2, 2, 1, 1, 1, 1, 0, 2, 0, 0}, {2, 2, 4});
 const Tensor keep = from_data(std::vector<bool>{true, false, true}, {3, 1});
 
-// The row of the padding has no gradient, though it is seen: so it is hidden here.
+// The padding row has no gradient although it affects the value: so it is masked here.
 Tensor padded_embedding(const Inputs& x) {
   const Tensor ids = ints({3, 1, 3, 0}, {4});
   return masked_fill(embedding(x[0], ids, 3), unsqueeze(eq(ids, 3), -1), 0.0);

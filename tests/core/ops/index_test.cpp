@@ -35,7 +35,7 @@ Tensor counting(const Shape& shape) {
 
 }  // namespace
 
-TEST_CASE("embedding looks rows up") {
+TEST_CASE("embedding looks up rows") {
   const Tensor weight = counting({4, 2});
   const Tensor y = embedding(weight, ints({3, 0, 0, 1}, {2, 2}));
   CHECK(y.shape() == Shape{2, 2, 2});
@@ -57,7 +57,7 @@ TEST_CASE("embedding: repeated ids add up, and the padding row gets no gradient"
     embedding(weight, ids, 3).backward(seed);
     CHECK(values(weight.grad()) == Numbers{2, 3, 6, 7, 0, 0, 0, 0});
     weight.zero_grad();
-    embedding(weight, ids, 3).backward(seed, {.create_graph = true});  // the composed path
+    embedding(weight, ids, 3).backward(seed, {.create_graph = true});  // in plain ops
     CHECK(values(weight.grad()) == Numbers{2, 3, 6, 7, 0, 0, 0, 0});
   }
 }
@@ -95,7 +95,7 @@ TEST_CASE("one_hot") {
   CHECK(one_hot(ints({}), 0).shape() == Shape{0, 0});
 }
 
-TEST_CASE("masked_select keeps where true, in row-major order") {
+TEST_CASE("masked_select selects where true, in row-major order") {
   const Tensor x = counting({2, 3});
   CHECK(values(masked_select(x, bools({true, false, true, false, true, false}, {2, 3}))) ==
         Numbers{0, 2, 4});
@@ -117,49 +117,49 @@ TEST_CASE("masked_fill writes where true") {
   CHECK(values(x) == Numbers{0, 1, 2, 3});
 }
 
-TEST_CASE("index: errors name the place, the value and the size") {
+TEST_CASE("index: errors name the position, the value and the size") {
   const Tensor x = zeros({2, 3});
   CHECK(message_of<IndexError>([&] {
           embedding(x, ints({0, 1, 1, 2}, {2, 2}));
-        }) == "embedding: index 2 at position (1, 1): must lie in [0, 2)");
+        }) == "embedding: index 2 at position (1, 1): must be in [0, 2)");
   CHECK(message_of<IndexError>([&] {
           index_select(x, 1, ints({0, -1}));
-        }) == "index_select: index -1 at position (1,): must lie in [0, 3)");
+        }) == "index_select: index -1 at position (1,): must be in [0, 3)");
   CHECK(message_of<IndexError>([&] {
           index_add(x, 0, ints({2}), zeros({1, 3}));
-        }) == "index_add: index 2 at position (0,): must lie in [0, 2)");
+        }) == "index_add: index 2 at position (0,): must be in [0, 2)");
   CHECK(message_of<IndexError>([&] {
           gather(x, 0, ints({0, 0, 7}, {1, 3}));
-        }) == "gather: index 7 at position (0, 2): must lie in [0, 2)");
+        }) == "gather: index 7 at position (0, 2): must be in [0, 2)");
   CHECK(message_of<IndexError>([&] {
           scatter_add(x, 0, ints({0, 9, 0}, {1, 3}), zeros({1, 3}));
-        }) == "scatter_add: index 9 at position (0, 1): must lie in [0, 2)");
+        }) == "scatter_add: index 9 at position (0, 1): must be in [0, 2)");
   CHECK(message_of<IndexError>([&] { one_hot(ints({3}), 3); }) ==
-        "one_hot: index 3 at position (0,): must lie in [0, 3)");
+        "one_hot: index 3 at position (0,): must be in [0, 3)");
 }
 
-TEST_CASE("index: errors about shapes, types and values") {
+TEST_CASE("index: errors about shapes, dtypes and values") {
   const Tensor x = zeros({2, 3});
   CHECK(message_of<DTypeError>([&] { embedding(x, zeros({2})); }) ==
-        "embedding: the index is f32: it must be i64");
+        "embedding: index is f32: must be i64");
   CHECK(message_of<ShapeError>([&] { embedding(zeros({2}), ints({0})); }) ==
         "embedding: weight (2,): must be (V, C)");
   CHECK(message_of<ValueError>([&] { embedding(x, ints({0}), 2); }) ==
-        "embedding: padding_idx 2: must lie in [0, 2), or be -1 for none");
+        "embedding: padding_idx = 2: must be in [0, 2), or -1 for none");
   CHECK(message_of<DTypeError>([&] { embedding(x.to(DType::i64), ints({0})); }) ==
         "embedding: needs f32 or f64, and got i64");
   CHECK(message_of<ShapeError>([&] {
           index_select(x, 0, ints({0}, {1, 1}));
-        }) == "index_select: the index is (1, 1): it must have one axis");
+        }) == "index_select: index (1, 1): must have one axis");
   CHECK(message_of<ShapeError>([&] {
           index_add(x, 0, ints({0}), zeros({1, 4}));
         }) == "index_add: x (2, 3) and source (1, 4): sizes must be equal except on axis 0");
   CHECK(message_of<ShapeError>([&] {
           index_add(x, 0, ints({0, 1}), zeros({1, 3}));
-        }) == "index_add: 2 indices for 1 places on axis 0 of source: must be equal");
+        }) == "index_add: 2 indices for size 1 of source's axis 0: must be equal");
   CHECK(message_of<DTypeError>([&] {
           index_add(x, 0, ints({0}), zeros({1, 3}, DType::f64));
-        }) == "index_add: x is f32 and source is f64: types must be equal");
+        }) == "index_add: x is f32 and source is f64: dtypes must be equal");
   CHECK(message_of<ShapeError>([&] {
           gather(x, 1, ints({0}, {1, 1}));
         }) == "gather: x (2, 3) and index (1, 1): sizes must be equal except on axis 1");
@@ -168,14 +168,14 @@ TEST_CASE("index: errors about shapes, types and values") {
         }) == "scatter_add: index (1, 3) and source (2, 3): shapes must be equal");
   CHECK(message_of<DTypeError>([&] {
           scatter_add(x, 0, ints({}, {0, 3}), ints({}, {0, 3}));
-        }) == "scatter_add: x is f32 and source is i64: types must be equal");
+        }) == "scatter_add: x is f32 and source is i64: dtypes must be equal");
   CHECK(message_of<DTypeError>([&] {
           index_add(bools({true}, {1}), 0, ints({}), bools({}, {0}));
         }) == "index_add: needs f32, f64 or i64, and got bool");
   CHECK(message_of<DTypeError>([&] { masked_select(x, x); }) ==
-        "masked_select: keep is f32: it must be bool");
+        "masked_select: keep is f32: must be bool");
   CHECK(message_of<ShapeError>([&] { masked_select(zeros({3}), Mask::causal()); }) ==
-        "masked_select: x (3,): a Mask selects from (T, S) or (B, T, S)");
+        "masked_select: x (3,): must be (T, S) or (B, T, S)");
   CHECK(message_of<ShapeError>([&] {
           masked_fill(x, bools({true, false}, {2, 1, 1}), 0);
         }) == "masked_fill: x (2, 3) and mask (2, 1, 1): the mask must broadcast to x");

@@ -8,7 +8,7 @@ namespace {
 
 using Inputs = std::vector<Tensor>;
 
-// Several outputs as one: each with another weight, so that exchanged gradients would show.
+// Several outputs combined with different weights, so that swapped gradients are detected.
 Tensor weighted(const std::vector<Tensor>& parts) {
   Tensor all = reshape(parts[0], {-1});
   for (std::size_t i = 1; i < parts.size(); ++i)

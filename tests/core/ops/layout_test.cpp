@@ -63,7 +63,7 @@ TEST_CASE("reshape: empty, rank 0 and axes of size 1") {
   CHECK(values(reshape(expand(scalar(2), {2, 2}), {4})) == Numbers{2, 2, 2, 2});
 }
 
-TEST_CASE("view shares, or says that it cannot") {
+TEST_CASE("view shares storage, or throws") {
   Tensor x = counting({2, 3});
   const Tensor y = view(x, {3, 2});
   x.mutable_data<float>()[0] = 9;
@@ -85,7 +85,7 @@ TEST_CASE("squeeze and unsqueeze") {
   CHECK(share(unsqueeze(x, 1), x));
 }
 
-TEST_CASE("expand stretches without copying") {
+TEST_CASE("expand repeats without copying") {
   const Tensor x = reshape(tensor({1, 2}), {2, 1});
   const Tensor y = expand(x, {3, -1, 2});
   CHECK(y.shape() == Shape{3, 2, 2});
@@ -125,7 +125,7 @@ TEST_CASE("slice follows Python") {
   CHECK(values(slice(counting({2, 3}), -1, 1, 3)) == Numbers{1, 2, 4, 5});
 }
 
-TEST_CASE("slice: a step beyond the end costs nothing more, backward too") {
+TEST_CASE("slice: a step beyond the end takes no extra memory, backward too") {
   const Tensor x = ones({100}).set_requires_grad();
   for (const std::int64_t step :
        {std::int64_t{1} << 20, std::numeric_limits<std::int64_t>::max()}) {
@@ -170,7 +170,7 @@ TEST_CASE("concat and stack") {
   CHECK(stack({zeros({2, 3}), zeros({2, 3})}, 1).shape() == Shape{2, 2, 3});
 }
 
-TEST_CASE("split, chunk and unbind give views") {
+TEST_CASE("split, chunk and unbind return views") {
   const Tensor x = counting({2, 5});
   const auto parts = split(x, {2, 0, 3}, 1);
   CHECK(values(parts[0]) == Numbers{0, 1, 5, 6});
@@ -184,7 +184,7 @@ TEST_CASE("split, chunk and unbind give views") {
   CHECK(split(zeros({0, 2}), 4)[0].shape() == Shape{0, 2});
 
   CHECK(chunk(x, 2, 1)[0].shape() == Shape{2, 3});
-  CHECK(chunk(x, 4, 1).size() == 3);  // PyTorch's rule: pieces of ceil(5 / 4) = 2
+  CHECK(chunk(x, 4, 1).size() == 3);  // as in PyTorch: parts of ceil(5 / 4) = 2
   CHECK(chunk(x, 9, 1).size() == 5);
 
   const auto rows = unbind(x);
@@ -194,7 +194,7 @@ TEST_CASE("split, chunk and unbind give views") {
   CHECK(unbind(zeros({0, 2})).empty());
 }
 
-TEST_CASE("an unused piece has gradient zero") {
+TEST_CASE("an unused part has gradient zero") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     Tensor x = ones({4}, dtype);
     x.set_requires_grad();
@@ -206,7 +206,7 @@ TEST_CASE("an unused piece has gradient zero") {
   }
 }
 
-TEST_CASE("a view knows when its numbers were overwritten") {
+TEST_CASE("a view detects in-place modification of its storage") {
   Tensor x = counting({2, 2});
   Tensor w = ones({2});
   w.set_requires_grad();
@@ -215,7 +215,7 @@ TEST_CASE("a view knows when its numbers were overwritten") {
   CHECK_THROWS_AS(sum(y).backward(), StateError);
 }
 
-TEST_CASE("layout: errors name the op, the sizes and the rule") {
+TEST_CASE("layout: errors name the op, the sizes and the requirement") {
   const Tensor x = zeros({2, 3});
   const auto shape_message = [](const auto& f) { return message_of<ShapeError>(f); };
   CHECK(shape_message([&] {
@@ -229,53 +229,53 @@ TEST_CASE("layout: errors name the op, the sizes and the rule") {
         }) == "reshape: (0,) to (0, -1): the number of elements, 0, must stay the same");
   CHECK(shape_message([&] {
           reshape(x, {-1, -1});
-        }) == "reshape: (2, 3) to (-1, -1): one size may be -1, the others are 0 or more");
+        }) ==
+        "reshape: (2, 3) to (-1, -1): at most one size may be -1, the others must be 0 or more");
   CHECK(shape_message([&] {
           expand(x, {4, 3});
-        }) == "expand: (2, 3) to (4, 3): only an axis of size 1 can be stretched");
+        }) == "expand: (2, 3) to (4, 3): only an axis of size 1 can be expanded");
   CHECK(shape_message([&] {
           expand(x, {-1, 2, 3});
-        }) == "expand: (2, 3) to (-1, 2, 3): only an axis of size 1 can be stretched");
-  CHECK(shape_message([&] { expand(x, {3}); }) ==
-        "expand: (2, 3) to (3,): axes cannot be taken away");
+        }) == "expand: (2, 3) to (-1, 2, 3): only an axis of size 1 can be expanded");
+  CHECK(shape_message([&] { expand(x, {3}); }) == "expand: (2, 3) to (3,): axes cannot be removed");
   CHECK(shape_message([&] {
           broadcast_to(x, {-1, 3});
         }) == "broadcast_to: (2, 3) to (-1, 3): sizes must not be negative");
   CHECK(shape_message([&] { permute(x, {0}); }) ==
-        "permute: (2, 3) by axes (0,): every axis must be named once");
+        "permute: (2, 3) by axes (0,): must contain every axis once");
   CHECK(message_of<IndexError>([&] {
           permute(x, {0, -2});
-        }) == "permute: axes (0, -2): axis -2 is named twice");
+        }) == "permute: axes (0, -2): axis -2 is repeated");
   CHECK(message_of<IndexError>([&] {
           flip(x, {1, 1});
-        }) == "flip: axes (1, 1): axis 1 is named twice");
+        }) == "flip: axes (1, 1): axis 1 is repeated");
   CHECK(message_of<IndexError>([&] { transpose(x, 0, 2); }) ==
-        "transpose: axis 2 of a tensor with 2 axes: the axis must lie in [-2, 2)");
+        "transpose: axis 2 of a tensor with 2 axes: must be in [-2, 2)");
   CHECK(message_of<IndexError>([&] { unsqueeze(x, 3); }) ==
-        "unsqueeze: axis 3 of a tensor with 3 axes: the axis must lie in [-3, 3)");
+        "unsqueeze: axis 3 of a tensor with 3 axes: must be in [-3, 3)");
 }
 
-TEST_CASE("parts: errors name the op, the sizes and the rule") {
+TEST_CASE("slicing: errors name the op, the sizes and the requirement") {
   const Tensor x = zeros({2, 3});
   CHECK(message_of<ValueError>([&] { slice(x, 0, 0, 1, 0); }) ==
         "slice: step 0: must be 1 or more");
   CHECK(message_of<IndexError>([&] { narrow(x, 1, 2, 2); }) ==
-        "narrow: 2 places from 2 on, of axis 1 of (2, 3): must lie within the axis");
+        "narrow: 2 elements from 2 on axis 1 of (2, 3): must be within the axis");
   CHECK(message_of<IndexError>([&] { narrow(x, 1, -1, 1); }) ==
-        "narrow: 1 places from -1 on, of axis 1 of (2, 3): must lie within the axis");
+        "narrow: 1 elements from -1 on axis 1 of (2, 3): must be within the axis");
   CHECK(message_of<IndexError>([&] { select(x, 1, 3); }) ==
-        "select: index 3 on axis 1 of (2, 3): must lie in [-3, 3)");
+        "select: index 3 on axis 1 of (2, 3): must be in [-3, 3)");
   CHECK(message_of<ShapeError>([&] { pad(x, {1}); }) ==
-        "pad: 1 pads for (2, 3): two for each axis, from the last axis on");
+        "pad: 1 pads for (2, 3): must be two per axis, from the last axis on");
   CHECK(message_of<ShapeError>([&] {
           pad(x, {0, 0, 0, 0, 0, 0});
-        }) == "pad: 6 pads for (2, 3): two for each axis, from the last axis on");
+        }) == "pad: 6 pads for (2, 3): must be two per axis, from the last axis on");
   CHECK(message_of<ValueError>([&] {
           pad(x, {1, -2});
         }) == "pad: pads[1] = -2: must not be negative");
 }
 
-TEST_CASE("joining and cutting: errors name the op, the sizes and the rule") {
+TEST_CASE("joining and splitting: errors name the op, the sizes and the requirement") {
   const Tensor x = zeros({2, 3});
   CHECK(message_of<ValueError>([] { concat({}); }) ==
         "concat: no tensors: there must be at least one");
@@ -287,7 +287,7 @@ TEST_CASE("joining and cutting: errors name the op, the sizes and the rule") {
         }) == "concat: tensor 0 (2, 3) and tensor 1 (3,): sizes must be equal except on axis 0");
   CHECK(message_of<DTypeError>([&] {
           concat({x, zeros({2, 3}, DType::f64)});
-        }) == "concat: tensor 0 is f32 and tensor 1 is f64: types must be equal");
+        }) == "concat: tensor 0 is f32 and tensor 1 is f64: dtypes must be equal");
   CHECK(message_of<ShapeError>([&] {
           stack({x, zeros({3, 2})});
         }) == "stack: tensor 0 (2, 3) and tensor 1 (3, 2): shapes must be equal");

@@ -30,7 +30,7 @@ const bool added = add_grad_cases({
        return linear_attention(elu_feature(x[0]), elu_feature(x[1]), x[2], Mask::causal());
      },
      {randn64({1, 3, 2}, 4), randn64({1, 3, 2}, 5), randn64({1, 3, 2}, 6)}},
-    {"suffix_product",  // the gradient by the values, as a function of the rest
+    {"suffix_product",  // the gradient by the values, as a function of the other inputs
      [](const Inputs& x) {
        const Tensor y = attend(x, Mask::causal());
        return grad(sum(y * y), x[2], {.create_graph = true});

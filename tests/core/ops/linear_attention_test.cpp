@@ -1,4 +1,4 @@
-// Linear attention by running sums against its definition, naive loops, and its promise of memory.
+// Linear attention by running sums against its reference and naive loops, and its memory bound.
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/elementwise.h>
@@ -54,7 +54,7 @@ std::vector<Tensor> results(const F& attention, const Problem& p, const Mask& ma
 std::vector<Mask> masks_for(const Sizes& n) {
   std::vector<std::int64_t> lengths, prefixes;
   for (std::int64_t b = 0; b < n.B; ++b) {
-    lengths.push_back((b * 3 + n.S) % (n.S + 1));  // 0 among them
+    lengths.push_back((b * 3 + n.S) % (n.S + 1));  // including 0
     prefixes.push_back((b * 2) % (n.S + 1));
   }
   const Mask causal = Mask::causal(Mask::Corner::bottom_right);
@@ -71,7 +71,7 @@ double largest(const Tensor& x) { return max_difference(x, zeros(x.shape(), x.dt
 
 }  // namespace
 
-TEST_CASE("running sums give what the (T, S) weights give, values and gradients") {
+TEST_CASE("linear_attention: running sums equal the (T, S) weights, values and gradients") {
   for (const Sizes n : {Sizes{1, 1, 1, 1, 1},
                         {2, 5, 5, 3, 4},
                         {3, 4, 9, 2, 70},
@@ -96,7 +96,7 @@ TEST_CASE("running sums give what the (T, S) weights give, values and gradients"
   }
 }
 
-TEST_CASE("values by naive loops") {
+TEST_CASE("linear_attention: values by naive loops") {
   const Sizes n{2, 4, 4, 3, 2};
   const Problem p = random_problem(n);
   const Tensor y = linear_attention(p.inputs[0], p.inputs[1], p.inputs[2],
@@ -131,7 +131,9 @@ TEST_CASE("elu_feature") {
   CHECK(max_difference(x.grad(), tensor({std::exp(-1.0f), 1, 1, 0})) <= 1e-6);
 }
 
-TEST_CASE("a row that keeps nothing, or has weight 0 for all, has output and gradients zero") {
+TEST_CASE(
+    "linear_attention: a fully masked row, or one with all weights 0, has zero output and "
+    "gradients") {
   const Problem p = random_problem({2, 3, 4, 5, 2});
   const auto all = results(linear_attention, p, Mask::lengths({4, 0}));
   for (const Tensor& x : all) {
@@ -147,7 +149,7 @@ TEST_CASE("a row that keeps nothing, or has weight 0 for all, has output and gra
     }
 }
 
-TEST_CASE("dropped keys and the future change nothing, not even as NaN") {
+TEST_CASE("linear_attention: masked and future keys have no effect, not even NaN") {
   Problem p = random_problem({1, 3, 5, 4, 2});
   const Mask mask = Mask::lengths({3});
   const auto before = results(linear_attention, p, mask);
@@ -162,7 +164,7 @@ TEST_CASE("dropped keys and the future change nothing, not even as NaN") {
   CHECK(max_difference(narrow(y, 1, 0, 3), narrow(z, 1, 0, 3)) == 0);
 }
 
-TEST_CASE("weights of some queries") {
+TEST_CASE("linear_attention: weights of some queries") {
   const Problem p = random_problem({2, 4, 4, 3, 2});
   const Mask mask = Mask::causal() & Mask::lengths({4, 0});
   const Tensor eye4 = broadcast_to(eye(4, DType::f64), {2, 4, 4});
@@ -172,7 +174,9 @@ TEST_CASE("weights of some queries") {
   CHECK_FALSE(some.requires_grad());
 }
 
-TEST_CASE("the same bits for any number of threads, and each instruction set close") {
+TEST_CASE(
+    "linear_attention: bitwise equal for any number of threads, and close for each instruction "
+    "set") {
   const int before = num_threads();
   const kernels::Isa isa = kernels::active_isa();
   const Sizes n{5, 37, 37, 17, 150};
@@ -187,7 +191,7 @@ TEST_CASE("the same bits for any number of threads, and each instruction set clo
         CHECK(max_difference(found[i], expected[i]) == 0);
     }
     for (const kernels::Isa other : {kernels::Isa::baseline, kernels::Isa::v3, kernels::Isa::v4}) {
-      if (kernels::set_isa(other) != other) continue;  // this processor lacks it
+      if (kernels::set_isa(other) != other) continue;  // not supported by this processor
       const auto found = results(linear_attention, p, mask);
       for (std::size_t i = 0; i < expected.size(); ++i)
         CHECK(max_difference(found[i], expected[i]) <= 1e-4 * (1 + largest(expected[i])));
@@ -197,7 +201,7 @@ TEST_CASE("the same bits for any number of threads, and each instruction set clo
   set_num_threads(before);
 }
 
-TEST_CASE("memory grows as T, not as its square") {
+TEST_CASE("linear_attention: memory is linear in T, not quadratic") {
   const auto peak = [](std::int64_t T) {
     const Problem p = random_problem({1, T, T, 8, 8}).to(DType::f32);
     const std::int64_t before = memory_stats().live_bytes;
@@ -207,10 +211,10 @@ TEST_CASE("memory grows as T, not as its square") {
   };
   const double small = peak(2048), large = peak(8192);
   CHECK(large <= 4.5 * small);
-  CHECK(large < 8192.0 * 8192.0);  // a byte a pair would be more
+  CHECK(large < 8192.0 * 8192.0);  // one byte per pair would be more
 }
 
-TEST_CASE("no queries, no keys, no batch, no values") {
+TEST_CASE("linear_attention: no queries, no keys, no batch, no values") {
   for (const Sizes n :
        {Sizes{2, 0, 3, 4, 5}, {2, 3, 0, 4, 5}, {0, 2, 3, 4, 5}, {2, 3, 3, 4, 0}, {2, 3, 3, 0, 4}}) {
     const auto all = results(linear_attention, random_problem(n), Mask::none());
@@ -219,20 +223,18 @@ TEST_CASE("no queries, no keys, no batch, no values") {
   }
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("linear_attention: errors") {
   const Tensor q = zeros({2, 3, 4}), v = zeros({2, 3, 5});
   const auto under = [&](const Mask& mask) {
     return message_of<ValueError>([&] { linear_attention(q, q, v, mask); });
   };
   const Tensor table = ones({3, 3}).to(DType::boolean);
-  CHECK(
-      under(Mask::keep(table)) ==
-      "linear_attention: the mask has a table (Mask::keep or drop), and running sums cannot leave "
-      "out single keys: it takes lengths, causal, prefix_lm and & of them");
+  CHECK(under(Mask::keep(table)) ==
+        "linear_attention: mask: must be lengths, causal, prefix_lm or & of these: running sums "
+        "cannot skip single keys (Mask::keep or drop)");
   const std::string lets_go =
-      "linear_attention: the mask lets go of keys again (Mask::window with a left border, or "
-      "Mask::documents), and running sums cannot: it takes lengths, causal, prefix_lm and & of "
-      "them";
+      "linear_attention: mask: must be lengths, causal, prefix_lm or & of these: running sums "
+      "cannot remove keys (Mask::window with a left bound, or Mask::documents)";
   CHECK(under(Mask::window(1, 0)) == lets_go);
   const auto ids = [](const std::vector<std::int64_t>& values) {
     return Mask::documents(from_data(values, {3}));
@@ -243,8 +245,8 @@ TEST_CASE("what does not fit") {
   CHECK(message_of<ShapeError>([&] {
           linear_attention(q, zeros({2, 3, 3}), v);
         }) ==
-        "linear_attention: q (2, 3, 4), k (2, 3, 3), v (2, 3, 5): they must be (B, T, D), "
-        "(B, S, D), (B, S, E)");
+        "linear_attention: q (2, 3, 4), k (2, 3, 3), v (2, 3, 5): must be (B, T, D), (B, S, D), "
+        "(B, S, E)");
   CHECK(message_of<DTypeError>([&] { linear_attention(q, q, v.to(DType::f64)); }) ==
-        "linear_attention: q f32, k f32, v f64: types must be equal");
+        "linear_attention: q f32, k f32, v f64: dtypes must be equal");
 }

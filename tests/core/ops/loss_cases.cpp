@@ -7,8 +7,8 @@ namespace {
 
 Tensor targets() { return from_data(std::vector<std::int64_t>{2, -100, 0, 4}, {2, 2}); }
 
-// Only cross_entropy has a backward of its own; the others are made of ops with cases of their own,
-// and are checked here as whole formulas, under the name of an op in them.
+// Only cross_entropy has its own backward; the others are compositions of tested ops, and are
+// checked here as whole formulas, under the name of one of their ops.
 const bool added = add_grad_cases({
     {"cross_entropy",
      [](const std::vector<Tensor>& x) { return cross_entropy(x[0], targets()); },

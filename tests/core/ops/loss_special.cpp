@@ -11,7 +11,7 @@ namespace {
 
 using Inputs = std::vector<Tensor>;
 
-// 0 times infinity is 0 here: what has no weight does not count.
+// 0 times infinity is 0: terms of weight 0 do not count.
 Real weighed(Real w, Real x) { return w == 0 ? 0 : w * x; }
 
 // ---- Losses of classes: rows of logits, the target is class 1 ----------------------------------
@@ -51,7 +51,7 @@ SpecialCase cross_entropy_case(double smoothing, const std::vector<double>& weig
       mass += q[i];
       if (std::isfinite(term)) size += std::abs(term);
     }
-    // Up to logits of 1024 the gradient is taken from a rounded log-sum-exp.
+    // Up to logits of 1024 the gradient is computed from a rounded log-sum-exp.
     const Real scale = std::min<Real>(1024, std::abs(top));
     Expected e{{loss}, {16 * eps * (size + mass * (1 + scale))}, {{}}, {}};
     for (std::size_t i = 0; i < x.size(); ++i)
@@ -92,7 +92,7 @@ const bool classes_added =
                        cross_entropy_case(0, kNoWeightOnTarget, impossible_target()),
                        cross_entropy_case(0.25, {}, possible_logits()),
                        cross_entropy_case(0.25, kWeights, possible_logits()),
-                       // Smoothing gives no mass to classes of weight 0: here -inf.
+                       // Smoothing gives no probability to classes of weight 0: here -inf.
                        cross_entropy_case(0.25, kWeights, {{-kInf, 2, 3, 4, -kInf, 6, 7}}),
                        cross_entropy_case(1, {}, possible_logits())});
 

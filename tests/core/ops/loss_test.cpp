@@ -25,7 +25,7 @@ Tensor classes(std::vector<std::int64_t> numbers) {
 
 using Loss = Tensor (*)(const Tensor&, const Tensor&, const CrossEntropyOptions&);
 
-// d loss / d logits; a loss for each row is weighted at random.
+// d loss / d logits; per-row losses get random weights.
 Tensor gradient_of(Loss loss, const Tensor& logits, const Tensor& targets,
                    const CrossEntropyOptions& options) {
   Tensor x = logits.clone();
@@ -56,7 +56,7 @@ TEST_CASE("cross_entropy: a weighted mean divides by the weights of the targets"
         doctest::Approx((quarter + 3 * half) / 4));
 }
 
-TEST_CASE("cross_entropy: values and gradients equal the definition's, for all options") {
+TEST_CASE("cross_entropy: values and gradients equal the reference, for all options") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     Rng rng(1);
     const Tensor logits = 2.0 * randn({3, 4, 7}, rng, dtype);
@@ -85,7 +85,7 @@ TEST_CASE("cross_entropy: values and gradients equal the definition's, for all o
   }
 }
 
-TEST_CASE("cross_entropy: over no real target the loss and its gradient are 0") {
+TEST_CASE("cross_entropy: if all targets are ignored, loss and gradient are 0") {
   Tensor logits = ones({2, 3});
   logits.set_requires_grad();
   const Tensor loss = cross_entropy(logits, classes({-100, -100}));
@@ -95,7 +95,7 @@ TEST_CASE("cross_entropy: over no real target the loss and its gradient are 0") 
   CHECK(cross_entropy(zeros({0, 3}), classes({})).item() == 0);
 }
 
-TEST_CASE("cross_entropy: padding changes nothing, even where its logits are NaN") {
+TEST_CASE("cross_entropy: padding has no effect, even with NaN logits") {
   Rng rng(2);
   const Tensor real = randn({3, 5}, rng);
   const Tensor padded = concat({real, full({2, 5}, std::nan(""))}, 0);
@@ -123,53 +123,50 @@ TEST_CASE("cross_entropy: errors") {
   const Tensor x = zeros({2, 3});
   CHECK(message_of<IndexError>([&] {
           cross_entropy(x, classes({2, 3}));
-        }) == "cross_entropy: target 3 of row 1: there are 3 classes, counted from 0");
+        }) == "cross_entropy: target 3 in row 1: must be in [0, 3)");
   CHECK(message_of<IndexError>([&] {
           cross_entropy(x, classes({-1, 0}));
-        }) == "cross_entropy: target -1 of row 0: there are 3 classes, counted from 0");
+        }) == "cross_entropy: target -1 in row 0: must be in [0, 3)");
   CHECK(message_of<ShapeError>([&] {
           cross_entropy(x, classes({0, 1, 2}));
-        }) ==
-        "cross_entropy: input (2, 3) and targets (3,): an input (N.., V) takes targets (N..)");
+        }) == "cross_entropy: input (2, 3) and targets (3,): must be (N.., V) and (N..)");
   CHECK(message_of<ShapeError>([&] { cross_entropy(scalar(1), classes({0})); }) ==
         "cross_entropy: input (): its last axis must hold the classes");
   CHECK(message_of<DTypeError>([&] { cross_entropy(x, zeros({2})); }) ==
-        "cross_entropy: targets are f32: class numbers are i64");
+        "cross_entropy: targets are f32: must be i64");
   CHECK(message_of<DTypeError>([&] {
           cross_entropy(x.to(DType::i64), classes({0, 1}));
         }) == "cross_entropy: needs f32 or f64, and got i64");
   CHECK(message_of<ShapeError>([&] {
           cross_entropy(x, classes({0, 1}), {.weight = ones({2})});
-        }) == "cross_entropy: weight (2,) for 3 classes: it has one entry for each class");
+        }) == "cross_entropy: weight (2,) for 3 classes: must have one element per class");
   CHECK(message_of<DTypeError>([&] {
           cross_entropy(x, classes({0, 1}), {.weight = ones({3}, DType::f64)});
-        }) == "cross_entropy: the input is f32 and weight is f64: they must be the same");
+        }) == "cross_entropy: input is f32, weight is f64: dtypes must be equal");
   CHECK(message_of<ValueError>([&] {
           cross_entropy(x, classes({0, 1}), {.label_smoothing = 1.5});
-        }) == "cross_entropy: label_smoothing = 1.5: it is a share, between 0 and 1");
+        }) == "cross_entropy: label_smoothing = 1.5: must be in [0, 1]");
   CHECK(message_of<ValueError>([&] {
           cross_entropy(x, classes({0, 1}), {.reduction = Reduction::batchmean});
-        }) == "cross_entropy: Reduction::batchmean belongs to kl_div: use none, mean or sum");
+        }) ==
+        "cross_entropy: Reduction::batchmean: must be none, mean or sum, batchmean is for kl_div "
+        "only");
 }
 
-TEST_CASE("cross_entropy, nll_loss: classes on axis 1 are named where the shapes do not fit") {
+TEST_CASE("cross_entropy, nll_loss: errors suggest that the classes are on axis 1") {
   const std::string advice =
       "; if the classes are on axis 1, as in PyTorch's (N, V, d..), move them to the last axis";
   const auto zero_targets = [](const Shape& shape) { return zeros(shape, DType::i64); };
   CHECK(message_of<ShapeError>([&] {
           cross_entropy(zeros({2, 5, 3}), zero_targets({2, 3}));
         }) ==
-        "cross_entropy: input (2, 5, 3) and targets (2, 3): an input (N.., V) takes targets "
-        "(N..)" +
-            advice);
+        "cross_entropy: input (2, 5, 3) and targets (2, 3): must be (N.., V) and (N..)" + advice);
   CHECK(message_of<ShapeError>([&] {
           nll_loss(zeros({2, 5, 3, 4}), zero_targets({2, 3, 4}));
         }).ends_with(advice));
   CHECK(message_of<ShapeError>([&] {
           cross_entropy_reference(zeros({2, 5, 3}), zero_targets({2, 4}));
-        }) ==
-        "cross_entropy: input (2, 5, 3) and targets (2, 4): an input (N.., V) takes targets "
-        "(N..)");
+        }) == "cross_entropy: input (2, 5, 3) and targets (2, 4): must be (N.., V) and (N..)");
 }
 
 TEST_CASE("nll_loss of log_softmax is cross_entropy") {
@@ -185,20 +182,20 @@ TEST_CASE("nll_loss of log_softmax is cross_entropy") {
           1e-14);
 }
 
-TEST_CASE("nll_loss: impossible classes do not spoil the others; errors") {
+TEST_CASE("nll_loss: impossible classes do not affect the others; errors") {
   const Tensor log_probs = tensor({{-inf, 0}, {-inf, -1}});
   CHECK(nll_loss(log_probs, classes({1, -100})).item() == 0);
   CHECK(nll_loss(log_probs, classes({-100, -100})).item() == 0);
   CHECK(message_of<IndexError>([&] {
           nll_loss(log_probs, classes({1, 2}));
-        }) == "nll_loss: target 2 of row 1: there are 2 classes, counted from 0");
+        }) == "nll_loss: target 2 in row 1: must be in [0, 2)");
   CHECK(message_of<DTypeError>([&] {
           nll_loss(log_probs.to(DType::i64), classes({1, 1}));
         }) == "nll_loss: needs f32 or f64, and got i64");
 }
 
-// As a double it would be no i64 any more, or one that other numbers are rounded to.
-TEST_CASE("cross_entropy and nll_loss: any i64 may be the ignored target") {
+// As a double it would be out of the i64 range, or equal to the rounded value of other integers.
+TEST_CASE("cross_entropy and nll_loss: ignore_index may be any i64") {
   const Tensor x = tensor({{0, 1}, {2, 5}});
   for (const std::int64_t ignored :
        {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()}) {
@@ -230,7 +227,7 @@ TEST_CASE("smooth_l1: the second derivative at the target itself is 1 / beta") {
   CHECK(grad(first, x).item() == 0.25f);
 }
 
-TEST_CASE("bce_with_logits: equals the definition; far logits stay finite; weights") {
+TEST_CASE("bce_with_logits: equals the formula; large logits stay finite; weights") {
   const Tensor x = tensor({-1.5f, 0.25f, 2}), t = tensor({0, 1, 0.3f});
   const auto want = [](float logit, float target, float positive) {
     const double s = 1 / (1 + std::exp(-double{logit}));
@@ -271,21 +268,22 @@ TEST_CASE("kl_div: by hand, 0 log 0 = 0, and the same for log targets") {
 TEST_CASE("elementwise losses: errors") {
   const Tensor a = zeros({3, 1}), b = zeros({3});
   CHECK(message_of<ShapeError>([&] { mse_loss(a, b); }) ==
-        "mse_loss: input (3, 1) and target (3,): they must have the same shape");
+        "mse_loss: input (3, 1) and target (3,): must have the same shape");
   CHECK(message_of<ShapeError>([&] { l1_loss(a, b); }).find("l1_loss: ") == 0);
   CHECK(message_of<ShapeError>([&] { bce_with_logits(a, b); }).find("bce_with_logits: ") == 0);
   CHECK(message_of<ShapeError>([&] { kl_div(a, b); }).find("kl_div: ") == 0);
   CHECK(message_of<ShapeError>([&] {
           bce_with_logits(b, b, {.pos_weight = zeros({2, 3})});
         }) ==
-        "bce_with_logits: input (3,) and pos_weight (2, 3): pos_weight must stretch to the input's "
-        "shape");
-  CHECK(message_of<ShapeError>([&] { bce_with_logits(b, b, {.weight = a}); }) ==
-        "bce_with_logits: input (3,) and weight (3, 1): weight must stretch to the input's shape");
+        "bce_with_logits: input (3,) and pos_weight (2, 3): pos_weight must broadcast to the "
+        "input's shape");
+  CHECK(
+      message_of<ShapeError>([&] { bce_with_logits(b, b, {.weight = a}); }) ==
+      "bce_with_logits: input (3,) and weight (3, 1): weight must broadcast to the input's shape");
   CHECK(message_of<DTypeError>([&] { mse_loss(b, b.to(DType::f64)); }) ==
-        "mse_loss: input is f32 and target is f64: they must be the same");
+        "mse_loss: input is f32, target is f64: dtypes must be equal");
   CHECK(message_of<ValueError>([&] { smooth_l1_loss(b, b, -1); }) ==
-        "smooth_l1_loss: beta = -1: it must not be negative");
+        "smooth_l1_loss: beta = -1: must not be negative");
   CHECK(message_of<ValueError>([&] { mse_loss(b, b, Reduction::batchmean); }) ==
-        "mse_loss: Reduction::batchmean belongs to kl_div: use none, mean or sum");
+        "mse_loss: Reduction::batchmean: must be none, mean or sum, batchmean is for kl_div only");
 }

@@ -16,9 +16,9 @@ const bool added = add_grad_cases({
     {"matmul", product, {randn64({3}, 1), randn64({2, 3, 2}, 2)}},
     {"matmul", product, {randn64({2, 2, 3}, 1), randn64({3}, 2)}},
     {"matmul", product, {randn64({2, 2, 3}, 1), randn64({2, 3, 2}, 2)}},
-    // a common right factor: its gradient is one product over all rows
+    // a shared right factor: its gradient is one product over all rows
     {"matmul", product, {randn64({2, 2, 3}, 1), randn64({3, 2}, 2)}},
-    // broadcast on both sides: gradients add up over part of the batch
+    // broadcast on both sides: gradients accumulate over part of the batch
     {"matmul", product, {randn64({2, 1, 2, 3}, 1), randn64({3, 3, 2}, 2)}},
     // transposed factors
     {"matmul",

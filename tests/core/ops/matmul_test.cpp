@@ -12,7 +12,7 @@ using namespace fovea;
 
 namespace {
 
-// Whole numbers, small enough for every product and sum to be exact in any order.
+// Integers, small enough for every product and sum to be exact in any order.
 Tensor whole(const Shape& shape, int seed = 1) {
   std::vector<double> values(static_cast<std::size_t>(shape.numel()));
   for (std::size_t i = 0; i < values.size(); ++i)
@@ -20,7 +20,7 @@ Tensor whole(const Shape& shape, int seed = 1) {
   return from_data(values, shape);
 }
 
-// (rows, K) x (K, cols), by the definition, one matrix.
+// (rows, K) x (K, cols), by naive loops, one matrix.
 std::vector<double> naive(const double* a, const double* b, int64_t M, int64_t K, int64_t N) {
   std::vector<double> y(static_cast<std::size_t>(M * N));
   for (int64_t i = 0; i < M; ++i)
@@ -83,7 +83,7 @@ TEST_CASE("matmul: a batch equals its matrices one by one, also broadcast") {
   }
 }
 
-TEST_CASE("matmul: views are read where they lie") {
+TEST_CASE("matmul: views are read without a copy") {
   const Tensor a = whole({2, 3, 4, 5}, 1), b = whole({2, 3, 5, 6}, 2), w = whole({5, 6}, 3);
   const auto same = [](const Tensor& x, const Tensor& y, const Tensor& dense_x,
                        const Tensor& dense_y) {
@@ -116,7 +116,7 @@ TEST_CASE("matmul: NaN and infinity stay in their rows and columns") {
   CHECK(y[4] == 4);
 }
 
-TEST_CASE("matmul: errors name both shapes and the rule") {
+TEST_CASE("matmul: errors name both shapes and the requirement") {
   CHECK_THROWS_WITH_AS(
       matmul(whole({2, 3}), whole({4, 5})),
       "matmul: a (2, 3) and b (4, 5): a has 3 columns and b 4 rows, which must be equal",
@@ -129,16 +129,16 @@ TEST_CASE("matmul: errors name both shapes and the rule") {
                        ShapeError);
   CHECK_THROWS_AS(matmul(whole({2, 3, 4}), whole({5, 4, 3})), ShapeError);
   CHECK_THROWS_WITH_AS(matmul(whole({2, 2}), ones({2, 2})),
-                       "matmul: a is f64 and b is f32: the types must be equal", DTypeError);
+                       "matmul: a is f64 and b is f32: dtypes must be equal", DTypeError);
   CHECK_THROWS_WITH_AS(matmul(arange(3), arange(3)), "matmul: needs f32 or f64, and got i64",
                        DTypeError);
 }
 
-TEST_CASE("matmul: keeps only what a wanted gradient needs") {
+TEST_CASE("matmul: saves only what a required gradient needs") {
   Tensor a = whole({2, 3}), b = whole({3, 2});
   b.set_requires_grad();
   Tensor y = matmul(a, b);
-  b.mutable_data<double>()[0] = 9;  // not kept: only dB was wanted, and that needs A
+  b.mutable_data<double>()[0] = 9;  // not saved: only dB is required, which needs A
   y.backward(ones({2, 2}, DType::f64));
   CHECK(values(b.grad()) == values(matmul(transpose(a, 0, 1), ones({2, 2}, DType::f64))));
 }
@@ -198,10 +198,10 @@ TEST_CASE("linear: errors") {
       linear(x, w, whole({3})),
       "linear: weight (4, 3) and bias (3,): weight must be (out, in) and bias (out)", ShapeError);
   CHECK_THROWS_WITH_AS(linear(x, w, ones({4})),
-                       "linear: x is f64, weight f64 and bias f32: the types must be equal",
+                       "linear: x is f64, weight f64 and bias f32: dtypes must be equal",
                        DTypeError);
   CHECK_THROWS_WITH_AS(linear(x, ones({4, 3})),
-                       "linear: x is f64, weight f32 and bias absent: the types must be equal",
+                       "linear: x is f64, weight f32 and bias absent: dtypes must be equal",
                        DTypeError);
   CHECK_THROWS_WITH_AS(linear(reshape(arange(6), {2, 3}), reshape(arange(6), {2, 3})),
                        "linear: needs f32 or f64, and got i64", DTypeError);

@@ -17,7 +17,7 @@ namespace {
 
 using Norm = Tensor (*)(const std::vector<Tensor>&);
 
-// x, weight, bias -> y; a missing input is an undefined one.
+// x, weight, bias -> y; a missing input is undefined.
 Tensor input(const std::vector<Tensor>& v, std::size_t i) { return i < v.size() ? v[i] : Tensor(); }
 Tensor fast_layer(const std::vector<Tensor>& v) {
   return layer_norm(v[0], input(v, 1), input(v, 2));
@@ -64,7 +64,7 @@ TEST_CASE("rms_norm: values by hand") {
   CHECK(max_difference(y, tensor({{3 / root, 8 / root}, {-1, 2}})) <= 1e-6);
 }
 
-TEST_CASE("norms: values and gradients equal the definitions', in both types") {
+TEST_CASE("norms: values and gradients equal the references, in both dtypes") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     Rng rng(1);
     const Tensor x = randn({4, 5, 19}, rng, dtype);
@@ -95,7 +95,7 @@ TEST_CASE("layer_norm: rows have mean 0 and variance 1, at any shift and scale")
   CHECK(max_difference(layer_norm(100.0 * x + 7.0, {}, {}, 0.0), y) <= 1e-11);
 }
 
-TEST_CASE("norms: sizes of one and none, constant rows, NaN stays in its row") {
+TEST_CASE("norms: sizes 1 and 0, constant rows, NaN stays in its row") {
   CHECK(layer_norm(full({2, 1}, 5)).to_vector<float>() == std::vector<float>{0, 0});
   CHECK(layer_norm(full({1, 3}, 5), {}, tensor({1, 2, 3})).to_vector<float>() ==
         std::vector<float>{1, 2, 3});
@@ -107,13 +107,13 @@ TEST_CASE("norms: sizes of one and none, constant rows, NaN stays in its row") {
   CHECK(y.data<float>()[3] == doctest::Approx(1).epsilon(1e-4));
 }
 
-TEST_CASE("norms: no rows still give the weights a gradient, of zeros") {
+TEST_CASE("norms: without rows the weights' gradient is zeros") {
   const auto got = value_and_gradients(fast_layer, {zeros({0, 3}), ones({3}), zeros({3})});
   CHECK(got[2].to_vector<float>() == std::vector<float>(3, 0));
   CHECK(got[3].to_vector<float>() == std::vector<float>(3, 0));
 }
 
-TEST_CASE("rms_norm: a row whose 1 / rms is denormal still gives the weight its gradient") {
+TEST_CASE("rms_norm: a row with denormal 1 / rms still gives the weight its gradient") {
   const Tensor x = full({2, 8}, 3e38), w = ones({8}).set_requires_grad();
   const Tensor y = rms_norm(x, w);
   CHECK(max_difference(y, ones({2, 8})) <= 1e-6);
@@ -123,18 +123,20 @@ TEST_CASE("rms_norm: a row whose 1 / rms is denormal still gives the weight its 
 
 TEST_CASE("norms: errors") {
   CHECK(message_of<ShapeError>([] { layer_norm(scalar(1)); }) ==
-        "layer_norm: x (): there is no last axis to normalise over");
+        "layer_norm: x (): there is no last axis to normalize over");
   CHECK(message_of<ShapeError>([] {
           layer_norm(zeros({2, 3}), zeros({2}));
         }) ==
-        "layer_norm: x (2, 3) and weight (2,): weight has one entry for each of the last axis's 3");
+        "layer_norm: x (2, 3) and weight (2,): weight must have one element for each of the last "
+        "axis's 3");
   CHECK(message_of<ShapeError>([] {
           layer_norm(zeros({2, 3}), {}, zeros({1, 3}));
         }) ==
-        "layer_norm: x (2, 3) and bias (1, 3): bias has one entry for each of the last axis's 3");
+        "layer_norm: x (2, 3) and bias (1, 3): bias must have one element for each of the last "
+        "axis's 3");
   CHECK(message_of<DTypeError>([] {
           rms_norm(zeros({2, 3}), zeros({3}, DType::f64));
-        }) == "rms_norm: x is f32 and weight is f64: they must be the same");
+        }) == "rms_norm: x is f32, weight is f64: dtypes must be equal");
   CHECK(message_of<DTypeError>([] { rms_norm(arange(3)); }) ==
         "rms_norm: needs f32 or f64, and got i64");
 }

@@ -5,7 +5,7 @@
 namespace fovea::test {
 namespace {
 
-// All outputs in one tensor, so that each gets a gradient of its own.
+// All outputs in one tensor, so that each gets its own gradient.
 GradCase case_of(const RecurrentFeatures& features, RecurrentKind kind, std::int64_t H) {
   RecurrentProblem problem = random_recurrent(features, kind, 2, H, {2, 0, 3});
   const std::vector<Tensor> inputs = problem.leaves();

@@ -1,4 +1,4 @@
-// A recurrent layer with everything that it can be given, and what comes out of it.
+// A recurrent layer with all optional inputs, and its results.
 #pragma once
 
 #include <fovea/core/autograd.h>
@@ -56,7 +56,7 @@ struct RecurrentProblem {
   std::vector<RecurrentDirection> directions;
   std::vector<Tensor> cotangents;  // of the outputs
 
-  std::vector<Tensor*> parts() {  // what has a gradient
+  std::vector<Tensor*> parts() {  // tensors that have a gradient
     std::vector<Tensor*> all{&input};
     for (RecurrentDirection& d : directions)
       for (Tensor* x : {&d.weight_ih, &d.gates, &d.weight_hh, &d.bias_ih, &d.bias_hh, &d.weight_hr,

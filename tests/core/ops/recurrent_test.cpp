@@ -1,4 +1,4 @@
-// The fused recurrent layers against their definition in plain ops, and against themselves in other
+// The fused recurrent layers against their reference in plain ops, and against themselves in other
 // batches.
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/layout.h>
@@ -24,7 +24,7 @@ std::vector<std::int64_t> mixed_lengths(std::int64_t B) {
   return lengths;
 }
 
-// f(kind, features) for all that there are.
+// f(kind, features) for all kinds and feature sets.
 template <class F>
 void for_all(const F& f) {
   for (const RecurrentKind kind : test::all_recurrent_kinds)
@@ -50,7 +50,7 @@ void check_against_twin(Problem p, std::int64_t terms) {
 
 }  // namespace
 
-TEST_CASE("the fused layer is the one written in plain ops, values and gradients") {
+TEST_CASE("recurrent: the fused layer equals the reference, values and gradients") {
   for_all([](RecurrentKind kind, const auto& features) {
     for (const std::int64_t H : {1, 3, 17}) {
       if (H == 1 && (features.projection || features.norm || features.cell_norm)) continue;
@@ -66,9 +66,9 @@ TEST_CASE("the fused layer is the one written in plain ops, values and gradients
   });
 }
 
-TEST_CASE("on every instruction set") {
+TEST_CASE("recurrent: on every instruction set") {
   for (const kernels::Isa isa : {kernels::Isa::baseline, kernels::Isa::v3, kernels::Isa::v4}) {
-    if (kernels::set_isa(isa) != isa) continue;  // this processor lacks it
+    if (kernels::set_isa(isa) != isa) continue;  // not supported by this processor
     CAPTURE(kernels::name_of(isa));
     for_all([](RecurrentKind kind, const auto& features) {
       const bool normed = features.norm || features.cell_norm;
@@ -79,7 +79,7 @@ TEST_CASE("on every instruction set") {
   kernels::set_isa(kernels::detected_isa());
 }
 
-TEST_CASE("larger layers, in blocks on several threads") {
+TEST_CASE("recurrent: larger layers, in blocks on several threads") {
   const int before = num_threads();
   set_num_threads(3);
   for (const RecurrentKind kind : test::all_recurrent_kinds)
@@ -89,10 +89,10 @@ TEST_CASE("larger layers, in blocks on several threads") {
   set_num_threads(before);
 }
 
-TEST_CASE("the same bits for any number of threads") {
+TEST_CASE("recurrent: bitwise equal for any number of threads") {
   const int before = num_threads();
   for_all([](RecurrentKind kind, const auto& features) {
-    // Work enough for several threads, or the blocks would be the same for any number of them.
+    // Enough work for several threads, or the blocks would not depend on their number.
     const std::int64_t H = gates_of(kind) == 1 ? 112 : 64;
     Problem p = random_recurrent(features, kind, 9, H, mixed_lengths(67)).to(DType::f32);
     set_num_threads(1);
@@ -108,7 +108,7 @@ TEST_CASE("the same bits for any number of threads") {
   set_num_threads(before);
 }
 
-// The rows of sequence b, and what belongs to it of tensors by sequence.
+// The rows of sequence b, and its rows of the per-sequence tensors.
 Problem alone(const Problem& p, std::int64_t b) {
   Problem one = p;
   const std::int64_t from = p.index.offset(b), to = p.index.offset(b + 1), N = p.index.total();
@@ -133,7 +133,7 @@ Problem alone(const Problem& p, std::int64_t b) {
   return one;
 }
 
-TEST_CASE("a ragged batch is its sequences one by one, in any order") {
+TEST_CASE("recurrent: a ragged batch equals its sequences one by one, in any order") {
   const std::vector<std::int64_t> lengths{3, 0, 16, 1, 9};
   for (const DType dtype : {DType::f64, DType::f32})
     for_all([&](RecurrentKind kind, const auto& features) {
@@ -141,7 +141,7 @@ TEST_CASE("a ragged batch is its sequences one by one, in any order") {
       Problem p = random_recurrent(features, kind, 4, 6, lengths).to(dtype);
       const auto all = p.results(p.fused());
       const std::vector<Tensor> leaves = p.leaves();
-      std::vector<Tensor> sums(leaves.size());  // of gradients of what the sequences share
+      std::vector<Tensor> sums(leaves.size());  // of gradients of shared tensors
       for (std::int64_t b = 0; b < 5; ++b) {
         Problem one = alone(p, b);
         const auto found = one.results(one.fused());
@@ -166,7 +166,8 @@ TEST_CASE("a ragged batch is its sequences one by one, in any order") {
     });
 }
 
-TEST_CASE("no rows, and no sequences; a sequence of length 0 passes its state through") {
+TEST_CASE(
+    "recurrent: no rows, and no sequences; a sequence of length 0 returns its initial state") {
   for_all([](RecurrentKind kind, const auto& features) {
     if (!features.initial || features.bidirectional) return;
     for (const std::vector<std::int64_t>& lengths : {std::vector<std::int64_t>{0, 0}, {}}) {
@@ -184,7 +185,7 @@ TEST_CASE("no rows, and no sequences; a sequence of length 0 passes its state th
   });
 }
 
-TEST_CASE("with one output used") {
+TEST_CASE("recurrent: with one output used") {
   for (const RecurrentKind kind : test::all_recurrent_kinds) {
     Problem p = random_recurrent({.bidirectional = true}, kind, 3, 4, {3, 1, 2});
     const std::vector<Tensor> leaves = p.leaves();
@@ -200,7 +201,7 @@ TEST_CASE("with one output used") {
   }
 }
 
-TEST_CASE("recompute gives the same bits and keeps less") {
+TEST_CASE("recurrent: recompute is bitwise equal and saves less") {
   for (const RecurrentKind kind : test::all_recurrent_kinds) {
     Problem p = random_recurrent({}, kind, 8, 32, {100, 60}).to(DType::f32);
     const auto kept = [&] {
@@ -219,7 +220,7 @@ TEST_CASE("recompute gives the same bits and keeps less") {
   }
 }
 
-TEST_CASE("an input beside given gates is not used") {
+TEST_CASE("recurrent: an input is not used if gates are given") {
   Problem p = random_recurrent({.gates_given = true}, RecurrentKind::gru, 3, 4, {3, 1});
   p.input = zeros({4, 3}, DType::f64).set_requires_grad();
   const std::vector<Tensor> outputs = Problem::list(p.fused()), inputs{p.input};
@@ -227,7 +228,7 @@ TEST_CASE("an input beside given gates is not used") {
   CHECK((!found[0].defined() || largest(found[0]) == 0));
 }
 
-TEST_CASE("the backward can be walked twice") {
+TEST_CASE("recurrent: backward can run twice") {
   for (const RecurrentKind kind : test::all_recurrent_kinds) {
     Problem p = random_recurrent({.bidirectional = true}, kind, 3, 4, {3, 1, 2});
     const std::vector<Tensor> outputs = Problem::list(p.fused()), leaves = p.leaves();
@@ -237,7 +238,7 @@ TEST_CASE("the backward can be walked twice") {
   }
 }
 
-TEST_CASE("gates that saturate stay finite") {
+TEST_CASE("recurrent: gates that saturate stay finite") {
   for (const RecurrentKind kind : test::all_recurrent_kinds) {
     if (kind == RecurrentKind::rnn_relu) continue;  // it does not saturate
     Problem p = random_recurrent({.gates_given = true}, kind, 1, 3, {4, 2}).to(DType::f32);
@@ -248,7 +249,7 @@ TEST_CASE("gates that saturate stay finite") {
   }
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("recurrent: errors") {
   const RaggedIndex two_rows({2});
   const Tensor gates = zeros({2, 8}), weight = zeros({8, 2});
   const auto message = [&](const RecurrentDirection& d, const Tensor& x = {},
@@ -265,41 +266,40 @@ TEST_CASE("what does not fit") {
   };
   using D = RecurrentDirection;
   CHECK(message(with(&D::weight_hh, zeros({6, 2}))) ==
-        "lstm: weight_hh (6, 2): it must be (4H, H), or (4H, P) with a weight_hr (P, H), H >= 1");
-  CHECK(message(with(&D::weight_hh, zeros({0, 0}))).starts_with("lstm: weight_hh (0, 0): it must"));
+        "lstm: weight_hh (6, 2): must be (4H, H), or (4H, P) with a weight_hr (P, H), H >= 1");
+  CHECK(message(with(&D::weight_hh, zeros({0, 0}))).starts_with("lstm: weight_hh (0, 0): must be"));
   CHECK(message(with(&D::bias_ih, zeros({8}))) ==
-        "lstm: bias_ih (8,) beside gates (2, 8): given gates must have it in them already");
-  CHECK(message(with(&D::gates, zeros({3, 8}))) == "lstm: gates (3, 8): it must be (2, 8)");
-  CHECK(message(with(&D::bias_hh, zeros({2}))) == "lstm: bias_hh (2,): it must be (8,)");
+        "lstm: bias_ih (8,) and gates (2, 8): must not both be given, gates include the bias");
+  CHECK(message(with(&D::gates, zeros({3, 8}))) == "lstm: gates (3, 8): must be (2, 8)");
+  CHECK(message(with(&D::bias_hh, zeros({2}))) == "lstm: bias_hh (2,): must be (8,)");
   CHECK(message(with(&D::initial_cell, zeros({2, 2}))) ==
-        "lstm: initial cell (2, 2): it must be (1, 2)");
+        "lstm: initial cell (2, 2): must be (1, 2)");
   CHECK(message(with(&D::weight_hh, weight.to(DType::f64))) ==
-        "lstm: gates is f32 beside inputs of f64: types must be equal");
+        "lstm: gates is f32, inputs are f64: dtypes must be equal");
   CHECK(message(with(&D::weight_ih, zeros({8, 3})), zeros({2, 3})) ==
         "lstm: weight_ih and gates: exactly one of them must be given");
   CHECK(message(with(&D::norm_weight, zeros({8}))) ==
         "lstm: a norm's weight and bias: both must be given, or none");
   CHECK(message(good, zeros({3, 3})) ==
-        "lstm: input (3, 3) for sequences of 2 rows in all: it must be (2, I)");
+        "lstm: input (3, 3) for sequences of 2 rows in total: must be (2, I)");
   RecurrentDirection by_input = with(&D::gates, {});
   by_input.weight_ih = zeros({8, 3});
-  CHECK(message(by_input) ==
-        "lstm: input is undefined: it must be given where there is a weight_ih");
+  CHECK(message(by_input) == "lstm: input is undefined: must be given with weight_ih");
   CHECK(message(with(&D::gates, {})) ==
-        "lstm: weight_ih is undefined: it must be given where there are no gates");
+        "lstm: weight_ih is undefined: must be given if gates are not");
   CHECK(message(by_input, zeros({2, 3}, DType::f64)) ==
-        "lstm: weight_hh is f32 beside inputs of f64: types must be equal");
+        "lstm: weight_hh is f32, inputs are f64: dtypes must be equal");
   CHECK(message(good, {}, {.kind = RecurrentKind::lstm, .zoneout = 1.5}) ==
-        "lstm: zoneout 1.5: a share of the old state must lie in [0, 1]");
+        "lstm: zoneout = 1.5: must be in [0, 1]");
   CHECK(message(with(&D::initial_cell, zeros({1, 8})), {}, {.kind = RecurrentKind::rnn_tanh})
-            .starts_with("rnn: weight_hh (8, 2): it must be (1H, H)"));
+            .starts_with("rnn: weight_hh (8, 2): must be (1H, H)"));
   RecurrentDirection rnn = good;
   rnn.weight_hh = zeros({8, 8});
   rnn.initial_cell = zeros({1, 8});
   CHECK(message(rnn, {}, {.kind = RecurrentKind::rnn_tanh}) ==
-        "rnn: a projection, or something for a cell (1, 8): only an lstm has these");
+        "rnn: (1, 8): only an lstm has a projection (weight_hr) or a cell");
   CHECK(message(rnn, {}, {.kind = RecurrentKind::rnn_tanh, .cell_zoneout = 0.5}) ==
-        "rnn: cell_zoneout 0.5: only an lstm has a cell");
+        "rnn: cell_zoneout = 0.5: only an lstm has a cell");
   CHECK(message_of<ValueError>([&] {
           recurrent({}, {}, two_rows, {.kind = RecurrentKind::gru});
         }) == "gru: 0 directions: there must be 1 or 2");

@@ -55,7 +55,7 @@ TEST_CASE("sum: any axes, with and without keepdim") {
   CHECK(sum(x, {0, 2}, true).shape() == Shape{1, 3, 1});
 }
 
-TEST_CASE("sum: views are read in place") {
+TEST_CASE("sum: views are read without a copy") {
   const Tensor x = counting({2, 3});
   CHECK(values(sum(transpose(x, 0, 1), 0)) == Numbers{3, 12});
   CHECK(values(sum(expand(reshape(x, {2, 1, 3}), {2, 4, 3}), 1)) == Numbers{0, 4, 8, 12, 16, 20});
@@ -70,7 +70,7 @@ TEST_CASE("sum: integers stay integers and bool counts") {
   CHECK(kept.item<int64_t>() == 2);
 }
 
-TEST_CASE("reductions of nothing") {
+TEST_CASE("reductions of empty tensors") {
   CHECK(values(sum(zeros({0, 2}), 0)) == Numbers{0, 0});
   CHECK(std::isnan(mean(zeros({0})).item<double>()));
   CHECK(std::isnan(var(zeros({0})).item<double>()));
@@ -80,7 +80,7 @@ TEST_CASE("reductions of nothing") {
   CHECK(cumsum(zeros({2, 0}), 1).shape() == Shape{2, 0});
 }
 
-TEST_CASE("reductions of a rank-0 tensor give the tensor") {
+TEST_CASE("reductions of a rank-0 tensor return the tensor") {
   const Tensor x = scalar(3.0, DType::f64);
   CHECK(sum(x).item<double>() == 3);
   CHECK(mean(x).item<double>() == 3);
@@ -111,12 +111,12 @@ TEST_CASE("max and min: values, infinities, NaN, integers") {
   CHECK(max(arange(4)).item<int64_t>() == 3);
 }
 
-TEST_CASE("max_with_index and argmax name the first place") {
+TEST_CASE("max_with_index and argmax return the first index") {
   const Tensor x = f64({1, 5, 5, 4, 2, 2}, {2, 3});
-  const auto [largest, place] = max_with_index(x, -1);
+  const auto [largest, index] = max_with_index(x, -1);
   CHECK(values(largest) == Numbers{5, 4});
-  CHECK(values(place) == Numbers{1, 0});
-  CHECK(place.dtype() == DType::i64);
+  CHECK(values(index) == Numbers{1, 0});
+  CHECK(index.dtype() == DType::i64);
   const auto [smallest, low] = min_with_index(x, 1, true);
   CHECK(values(smallest) == Numbers{1, 2});
   CHECK(values(low) == Numbers{0, 1});
@@ -128,7 +128,7 @@ TEST_CASE("max_with_index and argmax name the first place") {
   CHECK(argmin(transpose(x, 0, 1)).item<int64_t>() == 0);
 }
 
-TEST_CASE("equal largest numbers share the gradient of max, and max_with_index picks the first") {
+TEST_CASE("equal maxima share the gradient of max, and max_with_index selects the first") {
   const Tensor x = f64({5, 1, 5, 2}, {4});
   CHECK(values(weighted_gradient([](const Tensor& t) { return max(t); }, x.clone())) ==
         Numbers{0.5, 0, 0.5, 0});
@@ -136,7 +136,7 @@ TEST_CASE("equal largest numbers share the gradient of max, and max_with_index p
                                  x.clone())) == Numbers{1, 0, 0, 0});
 }
 
-TEST_CASE("logsumexp: large numbers, infinities, and rows of -inf") {
+TEST_CASE("logsumexp: large values, infinities, and rows of -inf") {
   const Tensor x = f64({1000, 1000, -inf, -inf, 0, -inf, inf, 3}, {4, 2});
   const Numbers y = values(logsumexp(x, 1));
   CHECK(y[0] == doctest::Approx(1000 + std::log(2.0)));
@@ -177,7 +177,7 @@ TEST_CASE("cumsum along any axis") {
                                  f64({1, 1, 1}, {3}))) == Numbers{6, 5, 3});
 }
 
-TEST_CASE("gradients of sum and mean reach every number, in f32 as well") {
+TEST_CASE("gradients of sum and mean reach every element, in f32 as well") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     const Tensor x = ones({2, 3}, dtype);
     CHECK(values(weighted_gradient([](const Tensor& t) { return sum(t, 0); }, x.clone())) ==
@@ -200,24 +200,24 @@ TEST_CASE("sum_to undoes broadcasting") {
   CHECK(sum_to(ones({1, 1, 2}), {2}).shape() == Shape{2});
 }
 
-TEST_CASE("reductions: errors name the op, the sizes and the rule") {
+TEST_CASE("reductions: errors name the op, the sizes and the requirement") {
   const Tensor x = zeros({2, 3});
   CHECK(message_of<IndexError>([&] { sum(x, 2); }) ==
-        "sum: axis 2 of a tensor with 2 axes: the axis must lie in [-2, 2)");
+        "sum: axis 2 of a tensor with 2 axes: must be in [-2, 2)");
   CHECK(message_of<IndexError>([&] {
           mean(x, {1, -1});
-        }) == "mean: axes (1, -1): axis -1 is named twice");
+        }) == "mean: axes (1, -1): axis -1 is repeated");
   CHECK(message_of<ShapeError>([&] {
           max(zeros({0, 3}), 0);
-        }) == "max: (0, 3): there is no largest of no numbers");
+        }) == "max: (0, 3): the reduced axes must not be empty");
   CHECK(message_of<ShapeError>([&] {
           argmin(zeros({0, 3}), 0);
-        }) == "argmin: (0, 3): there is no smallest of no numbers");
+        }) == "argmin: (0, 3): the reduced axes must not be empty");
   CHECK(message_of<DTypeError>([&] { mean(arange(3)); }) == "mean: needs f32 or f64, and got i64");
   CHECK(message_of<DTypeError>([&] { max(zeros({2}, DType::boolean)); }) ==
         "max: needs f32, f64 or i64, and got bool");
   CHECK(message_of<IndexError>([&] { cumsum(x, -3); }) ==
-        "cumsum: axis -3 of a tensor with 2 axes: the axis must lie in [-2, 2)");
+        "cumsum: axis -3 of a tensor with 2 axes: must be in [-2, 2)");
   CHECK(message_of<ShapeError>([&] {
           sum_to(x, {2, 2});
         }) == "sum_to: (2, 3) to (2, 2): the second must broadcast to the first");

@@ -46,7 +46,7 @@ TEST_CASE("rope: by hand") {
   CHECK(max_difference(rope(x, places({0}, {1})), x) == 0);
 }
 
-TEST_CASE("rope: values and gradients equal the definition's, for every option and layout") {
+TEST_CASE("rope: values and gradients equal the reference, for every option and layout") {
   Rng rng(1);
   const Tensor rows = places({0, 1, 2, 3, 4, 9, 5, 511, 2, 2}, {2, 5});
   for (const DType dtype : {DType::f32, DType::f64})
@@ -71,7 +71,7 @@ TEST_CASE("rope: values and gradients equal the definition's, for every option a
         }
 }
 
-TEST_CASE("rope: scores depend on the distance alone") {
+TEST_CASE("rope: scores depend on the distance only") {
   Rng rng(2);
   const Tensor q = randn({1, 1, 1, 8}, rng, DType::f64), k = randn({1, 1, 1, 8}, rng, DType::f64);
   const auto score = [&](std::int64_t m, std::int64_t n, const RopeOptions& options) {
@@ -84,15 +84,15 @@ TEST_CASE("rope: scores depend on the distance alone") {
   }
 }
 
-TEST_CASE("rope: far positions keep their angles in f32") {
-  const std::int64_t far = 30'000'001;  // as f32 it would be another number
+TEST_CASE("rope: angles of large positions are accurate in f32") {
+  const std::int64_t far = 30'000'001;  // not exact in f32
   const Tensor x = reshape(tensor({1, 0}), {1, 1, 1, 2});
   const Tensor y = rope(x, places({far}, {1}));
   CHECK(y.data<float>()[0] == doctest::Approx(std::cos(static_cast<double>(far))).epsilon(1e-6));
   CHECK(y.data<float>()[1] == doctest::Approx(std::sin(static_cast<double>(far))).epsilon(1e-6));
 }
 
-TEST_CASE("rope: views with gaps, nothing to turn, any number of threads") {
+TEST_CASE("rope: views with gaps, empty tensors, any number of threads") {
   Rng rng(3);
   const Tensor wide = randn({2, 3, 5, 16}, rng);
   const Tensor part = slice(wide, 3, 4, 12), steps = slice(wide, 3, 0, 16, 2);
@@ -115,18 +115,18 @@ TEST_CASE("rope: errors") {
   const Tensor x = zeros({2, 3, 4, 6});
   CHECK(message_of<ShapeError>([] {
           rope(zeros({2, 3, 4}), arange(4));
-        }) == "rope: x (2, 3, 4): it must be (B, H, T, D)");
+        }) == "rope: x (2, 3, 4): must be (B, H, T, D)");
   CHECK(message_of<ShapeError>([&] { rope(x, arange(3)); }) ==
-        "rope: x (2, 3, 4, 6) and positions (3,): they must be (B, H, T, D) and (T) or (B, T)");
+        "rope: x (2, 3, 4, 6) and positions (3,): must be (B, H, T, D) and (T) or (B, T)");
   CHECK_THROWS_AS(rope(x, places({1, 2, 3, 4}, {1, 4})), ShapeError);
   CHECK(message_of<DTypeError>([&] { rope(x, zeros({4})); }) ==
-        "rope: positions are f32: they must be i64");
+        "rope: positions are f32: must be i64");
   CHECK(message_of<DTypeError>([&] { rope(x.to(DType::i64), arange(4)); }) ==
         "rope: needs f32 or f64, and got i64");
   for (const std::int64_t dims : {-2, 3, 8})
-    CHECK(
-        message_of<ValueError>([&] { rope(x, arange(4), {.dims = dims}); }) ==
-        fmt::format("rope: {} of 6 numbers of a head turn: it must be an even part of them", dims));
+    CHECK(message_of<ValueError>([&] { rope(x, arange(4), {.dims = dims}); }) ==
+          fmt::format("rope: dims = {} with head width 6: must be even and at most the head width",
+                      dims));
   CHECK_THROWS_AS(rope(zeros({1, 1, 4, 5}), arange(4)), ValueError);
   for (const double base : {0.0, -1.0, std::nan("")})
     CHECK_THROWS_AS(rope(x, arange(4), {.base = base}), ValueError);

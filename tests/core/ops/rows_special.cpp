@@ -18,19 +18,19 @@ using Rows = std::vector<std::vector<Reals>>;
 
 // ---- The rows ----------------------------------------------------------------------------------
 
-// 0.5 wave that no two neighbors share, times `size`, around `middle`.
+// A wave of amplitude `size` around `middle`, without equal neighbors.
 Reals wave(std::size_t n, Real size, Real middle = 0) {
   Reals x;
   for (std::size_t i = 0; i < n; ++i)
     x.push_back(middle + size * (static_cast<Real>(i * 7 % 11) / 11 - 0.5L));
   return x;
 }
-Reals with(Reals x, std::size_t place, Real number) {
-  x[place % x.size()] = number;
+Reals with(Reals x, std::size_t position, Real number) {
+  x[position % x.size()] = number;
   return x;
 }
 
-// Rows that every op here is to give numbers for.
+// Rows for which every op here must give finite results.
 std::vector<Reals> finite_rows(std::size_t n) {
   std::vector<Reals> rows;
   for (const Real c : {0.0L, 0.1L, -3.3L, 33333.3L, 1e-30L, 1e20L, -1e20L, 1e37L})
@@ -77,7 +77,7 @@ Reals times(Real s, Reals x) {
 }
 Real largest(const Reals& x) { return *std::max_element(x.begin(), x.end()); }
 
-// One input, whose length may be any: cases of two lengths, of which one fills no vector.
+// One input of any length: cases of two lengths, one of them shorter than a vector.
 using Formula = std::function<Expected(const Reals& x, const Reals& dy, Real eps)>;
 using Op = std::function<Tensor(const Tensor&)>;
 std::vector<SpecialCase> row_cases(const std::string& op, const Op& f, const Op& reference,
@@ -201,7 +201,7 @@ bool has_nan(const Reals& x) {
   return std::any_of(x.begin(), x.end(), [](Real v) { return std::isnan(v); });
 }
 
-// Probabilities of the kept entries. Empty: NaN, or 0 where `zeros` is set.
+// Probabilities of the kept elements. None kept: NaN, or 0 if `zeros` is set.
 Reals softmax_of(const Reals& x, bool zeros) {
   const Real top = largest(x);
   if (has_nan(x) || top == -kInf) return Reals(x.size(), has_nan(x) || !zeros ? kNaN : 0);
@@ -276,11 +276,12 @@ Expected entmax_row(const Reals& x, const Reals& dy, Real eps) {
   Reals w;
   for (const Real v : y) w.push_back(std::sqrt(v));
   Expected e = mapped(y, w, dy, eps);
-  for (Real& error : e.gradient_errors[0]) error = 64 * std::sqrt(eps);  // sqrt(y) near the border
+  for (Real& error : e.gradient_errors[0])
+    error = 64 * std::sqrt(eps);  // sqrt(y) near the edge of the support
   return without_nan_gradient(e);
 }
 
-// Every third entry is dropped.
+// Every third element is masked.
 Tensor keep_of(const Tensor& x) {
   std::vector<bool> kept;
   for (std::int64_t i = 0; i < x.dim(-1); ++i) kept.push_back(i % 3 != 2);
@@ -303,10 +304,9 @@ Expected masked_row(const Reals& all, const Reals& dy, Real eps) {
 }
 std::vector<Reals> rows_for_mask(std::size_t n) {
   std::vector<Reals> rows = all_rows(n);
-  rows.push_back(with(wave(n, 1), 2, kNaN));  // dropped
-  rows.push_back(with(wave(n, 1), 2, kInf));  // dropped
-  rows.push_back(
-      with(wave(n, 1, -1e4L), 2, 0));  // dropped, and far above those that the mask keeps
+  rows.push_back(with(wave(n, 1), 2, kNaN));      // dropped
+  rows.push_back(with(wave(n, 1), 2, kInf));      // dropped
+  rows.push_back(with(wave(n, 1, -1e4L), 2, 0));  // masked, and far above the others
   return rows;
 }
 
@@ -332,7 +332,7 @@ const bool softmax_added =
 
 // ---- Norms -------------------------------------------------------------------------------------
 
-// y = (x - mean) r, dx = r (dy - mean(dy) - y mean(dy y)); a mean that is not taken is 0.
+// y = (x - mean) r, dx = r (dy - mean(dy) - y mean(dy y)); without centering the mean is 0.
 Expected normalized(const Reals& x, const Reals& dy, Real eps, bool centered, Real epsilon) {
   const Real n = static_cast<Real>(x.size()), mean = centered ? mean_of(x) : 0;
   Real squares = 0;
@@ -344,7 +344,7 @@ Expected normalized(const Reals& x, const Reals& dy, Real eps, bool centered, Re
     e.value.push_back((x[i] - mean) * r);
     product += dy[i] * e.value[i];
   }
-  // The rounding of the mean counts up to the size from which rows are computed in a wider type.
+  // The rounding of the mean matters up to the size from which rows are computed in a wider type.
   const Real spread = std::min<Real>(std::abs(mean) * r, 1024);
   for (std::size_t i = 0; i < x.size(); ++i) {
     const bool constant = squares == 0;

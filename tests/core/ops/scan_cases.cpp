@@ -7,7 +7,7 @@ namespace {
 
 using Inputs = std::vector<Tensor>;
 
-// Both outputs in one tensor, so that each gets a gradient of its own.
+// Both outputs in one tensor, so that each gets its own gradient.
 Tensor both(const ScanOutput& out) { return concat({out.states, out.last}, 0); }
 
 const RaggedIndex lengths({2, 0, 3});

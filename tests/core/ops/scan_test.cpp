@@ -1,5 +1,5 @@
-// The fused recurrences against their definition in plain ops, and against themselves in other
-// batches, cut into pieces and whole.
+// The fused recurrences against their reference in plain ops, and against themselves in other
+// batches, split into chunks and unsplit.
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/elementwise.h>
@@ -23,7 +23,7 @@ using Recurrence = ScanOutput (*)(const Tensor&, const Tensor&, const Tensor&, c
 struct Kind {
   Recurrence fused, reference;
   bool constant;         // a is the same at every step
-  std::int64_t numbers;  // a row, of which a channel has 1 or 2
+  std::int64_t numbers;  // elements per row, 1 or 2 per channel
 };
 
 std::vector<Kind> kinds(std::int64_t H) {
@@ -49,7 +49,7 @@ struct Problem {
   }
 };
 
-// Its a are at most `radius` in magnitude: both parts of a complex one at most 0.7 of that.
+// |a| <= `radius`: both parts of a complex one are at most 0.7 of that.
 Problem random_problem(const Kind& kind, const std::vector<std::int64_t>& lengths,
                        double radius = 1) {
   Rng rng(static_cast<std::uint64_t>(kind.numbers) + lengths.size());
@@ -90,7 +90,7 @@ void check_equals_reference(const Kind& kind, const Problem& p, bool reverse) {
   }
 }
 
-// Puts threads and instruction set back after a test.
+// Restores threads and instruction set after a test.
 class Settings {
  public:
   Settings() : threads_(num_threads()), isa_(kernels::active_isa()) {}
@@ -108,10 +108,10 @@ class Settings {
 
 }  // namespace
 
-TEST_CASE("the fused recurrences are the ones in plain ops, values and gradients") {
+TEST_CASE("linear_recurrence: the fused recurrences equal the reference, values and gradients") {
   const Settings before;
   for (const kernels::Isa isa : {kernels::Isa::baseline, kernels::Isa::v3, kernels::Isa::v4}) {
-    if (kernels::set_isa(isa) != isa) continue;  // this processor lacks it
+    if (kernels::set_isa(isa) != isa) continue;  // not supported by this processor
     CAPTURE(kernels::name_of(isa));
     for (const std::int64_t H : {1, 3, 17, 64, 130})
       for (const Kind& kind : kinds(H))
@@ -120,15 +120,15 @@ TEST_CASE("the fused recurrences are the ones in plain ops, values and gradients
   }
 }
 
-TEST_CASE("a sequence that is cut along time is the one that is not") {
+TEST_CASE("linear_recurrence: a sequence split along time equals the unsplit one") {
   for (const Kind& kind : kinds(3))
     for (const bool reverse : {false, true})
       for (const std::int64_t length : {1023, 1024, 1025, 2500})
         check_equals_reference(kind, random_problem(kind, {length, 3}), reverse);
 }
 
-TEST_CASE("what a state of long ago still says arrives over all cuts") {
-  // With a = 1 a state is the sum of all before it, exactly.
+TEST_CASE("linear_recurrence: early states propagate across all chunks") {
+  // With a = 1 a state is the exact sum of all inputs before it.
   const std::int64_t T = 5000;
   const Tensor one = ones({1}), b = ones({T, 1}), initial = full({1, 1}, 7);
   for (const bool reverse : {false, true}) {
@@ -139,7 +139,7 @@ TEST_CASE("what a state of long ago still says arrives over all cuts") {
   }
 }
 
-TEST_CASE("products that overflow do not harm a state of 0") {
+TEST_CASE("linear_recurrence: overflowing products do not affect a zero state") {
   const Tensor a = full({1}, 2), b = zeros({1500, 1}).set_requires_grad();
   const ScanOutput out = linear_recurrence(a, b, {}, RaggedIndex({1500}));
   CHECK(max_difference(out.states, zeros({1500, 1})) == 0);
@@ -148,7 +148,7 @@ TEST_CASE("products that overflow do not harm a state of 0") {
   CHECK(db.to_vector<float>()[1400] == 0);
 }
 
-TEST_CASE("the same bits for any number of threads") {
+TEST_CASE("linear_recurrence: bitwise equal for any number of threads") {
   const Settings before;
   for (const Kind& kind : kinds(70))
     for (const std::vector<std::int64_t>& lengths :
@@ -166,7 +166,7 @@ TEST_CASE("the same bits for any number of threads") {
     }
 }
 
-TEST_CASE("a ragged batch is its sequences one by one, to the bit") {
+TEST_CASE("linear_recurrence: a ragged batch is bitwise equal to its sequences one by one") {
   for (const Kind& kind : kinds(5)) {
     const Problem p = random_problem(kind, {3, 0, 2050, 1, 1024}).to(DType::f32);
     const auto& [a, b, initial] = std::tie(p.inputs[0], p.inputs[1], p.inputs[2]);
@@ -190,7 +190,7 @@ TEST_CASE("a ragged batch is its sequences one by one, to the bit") {
   }
 }
 
-TEST_CASE("what is behind a step changes nothing before it") {
+TEST_CASE("linear_recurrence: later steps do not affect earlier ones") {
   const Kind kind{linear_recurrence, linear_recurrence_reference, false, 2};
   const Problem p = random_problem(kind, {2100});
   Tensor changed = p.inputs[1].detach().clone();
@@ -203,7 +203,8 @@ TEST_CASE("what is behind a step changes nothing before it") {
   CHECK(max_difference(slice(before, 0, 1500, 1501), slice(after, 0, 1500, 1501)) > 0.9);
 }
 
-TEST_CASE("a sequence of length 0 passes its state, and its state's gradient, through") {
+TEST_CASE(
+    "linear_recurrence: a sequence of length 0 passes through its state and the state's gradient") {
   for (const Kind& kind : kinds(2)) {
     const Problem p = random_problem(kind, {0, 2});
     const auto all = results(kind.fused, p, false);  // da, db, d_initial, states, last
@@ -212,7 +213,7 @@ TEST_CASE("a sequence of length 0 passes its state, and its state's gradient, th
   }
 }
 
-TEST_CASE("no rows, and no sequences") {
+TEST_CASE("linear_recurrence: no rows, and no sequences") {
   for (const Kind& kind : kinds(2))
     for (const std::vector<std::int64_t>& lengths : {std::vector<std::int64_t>{0, 0}, {}}) {
       const Problem p = random_problem(kind, lengths);
@@ -223,7 +224,7 @@ TEST_CASE("no rows, and no sequences") {
     }
 }
 
-TEST_CASE("without initial state, and with one output unused") {
+TEST_CASE("linear_recurrence: without initial state, and with one output unused") {
   for (const Kind& kind : kinds(3)) {
     const Problem p = random_problem(kind, {3, 1030, 0, 2});
     const std::span<const Tensor> inputs(p.inputs.data(), 2);
@@ -240,7 +241,7 @@ TEST_CASE("without initial state, and with one output unused") {
   }
 }
 
-TEST_CASE("inputs need not be dense") {
+TEST_CASE("linear_recurrence: inputs may be strided") {
   const Kind kind{linear_recurrence, linear_recurrence_reference, false, 4};
   const Problem p = random_problem(kind, {4, 3});
   const Tensor a = transpose(transpose(p.inputs[0], 0, 1).contiguous(), 0, 1);
@@ -255,30 +256,29 @@ TEST_CASE("polar: radius and angle") {
   CHECK(message_of<ShapeError>([] { polar(ones({2}), ones({3})); }) ==
         "polar: radius (2,), angle (3,): both must be (H)");
   CHECK(message_of<DTypeError>([] { polar(ones({2}), ones({2}, DType::f64)); }) ==
-        "polar: radius f32, angle f64: types must be equal");
+        "polar: radius f32, angle f64: dtypes must be equal");
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("linear_recurrence: errors") {
   const RaggedIndex two_rows({2});
   const Tensor b = zeros({2, 3});
   CHECK(message_of<ShapeError>([&] {
           linear_recurrence(b, zeros({3, 3}), {}, two_rows);
-        }) ==
-        "linear_recurrence: b (3, 3): it must be (2, width), a row for each step of each sequence");
+        }) == "linear_recurrence: b (3, 3): must be (2, width), one row per step of each sequence");
   CHECK(message_of<ShapeError>([&] {
           linear_recurrence(zeros({1, 3}), b, {}, two_rows);
-        }) == "linear_recurrence: a (1, 3): it must be (2, 3) as b is, or (3,) for all steps");
+        }) == "linear_recurrence: a (1, 3): must be (2, 3) like b, or (3,) for all steps");
   CHECK(message_of<ShapeError>([&] {
           linear_recurrence(b, b, zeros({2, 3}), two_rows);
-        }) == "linear_recurrence: initial state (2, 3): it must be (1, 3)");
-  CHECK(message_of<ShapeError>([&] { complex_linear_recurrence(b, b, {}, two_rows); }) ==
-        "complex_linear_recurrence: b (2, 3): real parts stand beside as many imaginary ones: its "
-        "width must be even");
+        }) == "linear_recurrence: initial state (2, 3): must be (1, 3)");
+  CHECK(
+      message_of<ShapeError>([&] { complex_linear_recurrence(b, b, {}, two_rows); }) ==
+      "complex_linear_recurrence: b (2, 3): width must be even (real parts, then imaginary parts)");
   CHECK(message_of<DTypeError>([&] { linear_recurrence(b.to(DType::f64), b, {}, two_rows); }) ==
-        "linear_recurrence: a is f64 beside b of f32: types must be equal");
+        "linear_recurrence: a is f64, b is f32: dtypes must be equal");
   CHECK(message_of<DTypeError>([&] {
           linear_recurrence(b, b, zeros({1, 3}, DType::f64), two_rows);
-        }) == "linear_recurrence: initial state is f64 beside inputs of f32: types must be equal");
+        }) == "linear_recurrence: initial state is f64, inputs are f32: dtypes must be equal");
   CHECK_THROWS_AS(linear_recurrence_reference(b, zeros({3, 3}), {}, two_rows), ShapeError);
   CHECK_THROWS_AS(complex_linear_recurrence_reference(b, b, {}, two_rows), ShapeError);
 }

@@ -12,7 +12,7 @@ Tensor modified(const ScoreMod& mod, const Tensor& scores) {
   return mod.impl().reference(scores, mod.impl().captured, 0);
 }
 
-// Every function of a Dual, of numbers above 0.
+// Every function of a Dual, for positive values.
 Tensor all_functions(const Inputs& x) {
   const ScoreMod mod = score_mod<3>(
       []<class N>(N score, const ScorePlace& at, auto read) -> N {
@@ -36,7 +36,7 @@ ScoreMod bilinear(const Tensor& rows, const Tensor& gate) {  // (2, 1, 3), (1, 2
       {rows, gate});
 }
 
-// B = 2, H = 2, T = S = 3, D = 2, and what the change captures: through the fused attention.
+// B = 2, H = 2, T = S = 3, D = 2, and the captured tensors: through the fused attention.
 GradCase attention_case(const std::function<ScoreMod(const Inputs&)>& make,
                         const std::vector<Shape>& shapes) {
   Inputs inputs{randn64({2, 2, 3, 2}, 1), randn64({2, 2, 3, 2}, 2), randn64({2, 2, 3, 2}, 3)};

@@ -1,4 +1,4 @@
-// Changes of attention's scores through the fused attention, against its definition.
+// Score modifications in the fused attention, against the reference.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/layout.h>
@@ -46,7 +46,8 @@ double largest(const Tensor& x) { return max_difference(x, zeros(x.shape(), x.dt
 
 }  // namespace
 
-TEST_CASE("the fused attention with a change is the definition with it, values and gradients") {
+TEST_CASE(
+    "score_mod: the fused attention with a score_mod equals the reference, values and gradients") {
   for (const Case& c : cases())
     for (const Sizes& n : {Sizes{2, 4, 5, 7}, {1, 2, 70, 133}, {2, 2, 1, 40}, {1, 4, 100, 65}}) {
       CAPTURE(c.name);
@@ -68,7 +69,7 @@ TEST_CASE("the fused attention with a change is the definition with it, values a
     }
 }
 
-TEST_CASE("the weights of some queries see the change") {
+TEST_CASE("attention_weights of some queries apply the score_mod") {
   const Sizes n{2, 2, 9, 12};
   const Problem p(n, 2, 4);
   for (const Case& c : cases()) {
@@ -84,7 +85,7 @@ TEST_CASE("the weights of some queries see the change") {
   }
 }
 
-TEST_CASE("the same bits for any number of threads") {
+TEST_CASE("score_mod: bitwise equal for any number of threads") {
   const int before = num_threads();
   const Sizes n{2, 2, 150, 150};
   const Problem p(n, 1, 16, DType::f32);
@@ -104,7 +105,7 @@ TEST_CASE("the same bits for any number of threads") {
 }
 
 // Its message is that of the first tile that throws, in the order of the tiles.
-TEST_CASE("a lambda that throws in several threads leaves nothing behind") {
+TEST_CASE("score_mod: a lambda that throws in several threads leaves no partial state") {
   const int before = num_threads();
   set_num_threads(3);
   const Sizes n{2, 2, 300, 300};
@@ -131,7 +132,7 @@ TEST_CASE("a lambda that throws in several threads leaves nothing behind") {
   set_num_threads(before);
 }
 
-TEST_CASE("a packed batch is its sequences one by one, each with its own corner") {
+TEST_CASE("score_mod: a packed batch equals its sequences one by one, each with its own corner") {
   const RaggedIndex queries({3, 1, 70}), keys({5, 4, 90});
   const Tensor q = random({74, 2, 4}, 1), k = random({99, 2, 4}, 2), dy = random({74, 2, 4}, 3);
   const auto leaf = [] { return random({1, 2, 9}, 4).set_requires_grad(); };
@@ -157,7 +158,7 @@ TEST_CASE("a packed batch is its sequences one by one, each with its own corner"
   CHECK(max_difference(packed_leaf.grad(), leaf_of_each.grad()) <= 1e-12);
 }
 
-TEST_CASE("a lambda that drops is a mask") {
+TEST_CASE("score_mod: a lambda that drops keys equals a mask") {
   const Sizes n{2, 2, 40, 40};
   const Problem p(n, 2, 8);
   const auto band = [](auto score, const ScorePlace& at, auto) {
@@ -174,11 +175,11 @@ TEST_CASE("a lambda that drops is a mask") {
   const auto found = attend(p, with_lambda, {}, Mask::none(), fused);
   for (std::size_t i = 0; i < expected.size(); ++i)
     CHECK(max_difference(found[i], expected[i]) <= 1e-13);
-  CHECK(largest(narrow(found[3], 2, 7, 1)) == 0);  // a query that keeps no key
+  CHECK(largest(narrow(found[3], 2, 7, 1)) == 0);  // a fully masked query
   CHECK(largest(narrow(found[0], 2, 7, 1)) == 0);
 }
 
-TEST_CASE("what is dropped gives no gradient, not even NaN") {
+TEST_CASE("score_mod: dropped keys give no gradient, not even NaN") {
   const Sizes n{1, 1, 6, 6};
   const Problem p(n, 1, 4);
   // log has an infinite derivative there
@@ -198,7 +199,7 @@ TEST_CASE("what is dropped gives no gradient, not even NaN") {
       for (const Tensor& g : all) CHECK(std::isfinite(largest(g)));
 }
 
-TEST_CASE("through the fused attention a lambda takes memory in proportion to T") {
+TEST_CASE("score_mod: a lambda in the fused attention takes memory linear in T") {
   const auto extra = [](std::int64_t T) {
     const Sizes n{1, 2, T, T};
     const Problem p(n, 2, 16, DType::f32);

@@ -1,5 +1,4 @@
-// The changes of attention's scores that the tests go through, each with what it says about one
-// score.
+// The score_mods under test, each with a function that gives the expected score.
 #pragma once
 
 #include <fovea/core/ops/layout.h>
@@ -20,8 +19,9 @@ struct Sizes {
   std::int64_t B, H, T, S;
 };
 
-// A change under test: how to make it from leaves, and what it says about one score. `x` are the
-// numbers of the leaves, in row-major order; distance is s - t with the corner at the bottom right.
+// A score_mod under test: how to create it from leaves, and its expected score. `x` are the
+// elements of the leaves, in row-major order; distance is s - t with the corner at the bottom
+// right.
 struct Place {
   std::int64_t b, h, t, s, distance;
 };
@@ -37,7 +37,7 @@ inline std::int64_t clip(std::int64_t x, std::int64_t k) { return std::clamp(x, 
 
 inline constexpr std::int64_t kD = 3;
 
-// One number for each head and distance up to 4, squashed; nothing behind that.
+// tanh of one value per head and distance up to 4; keys further away are dropped.
 inline ScoreMod near_only(const Tensor& table) {  // (1, H, 9)
   return score_mod(
       []<class N>(N score, const ScorePlace& at, auto read) -> N {
@@ -48,7 +48,7 @@ inline ScoreMod near_only(const Tensor& table) {  // (1, H, 9)
       {table}, Corner::bottom_right);
 }
 
-// A gate for each query and head times one for each key of a batch row.
+// A gate per query and head times one per key of a batch row.
 inline ScoreMod gated(const Tensor& gates, const Tensor& keys) {  // (B, H, T, 2), (B, 1, S)
   return score_mod<3>(
       [](auto score, const ScorePlace& at, auto read) {

@@ -1,5 +1,5 @@
-// Changes of attention's scores: against loops that say the same, by hand-made tiles, against the
-// papers' numbers, and what they refuse.
+// Score modifications: against plain loops, in hand-made tiles, against published values, and
+// errors.
 #include <fovea/core/autograd.h>
 #include <fovea/core/kernels/attention.h>
 #include <fovea/core/kernels/isa.h>
@@ -21,7 +21,7 @@ const Sizes kSizes[] = {{2, 3, 5, 7}, {1, 1, 1, 1}, {1, 2, 9, 4}, {2, 1, 1, 6}, 
 
 }  // namespace
 
-TEST_CASE("each change is what a loop over the scores says") {
+TEST_CASE("score_mod: each score_mod equals a loop over the scores") {
   for (const Case& c : cases())
     for (const Sizes& n : kSizes) {
       CAPTURE(c.name);
@@ -42,7 +42,7 @@ TEST_CASE("each change is what a loop over the scores says") {
     }
 }
 
-TEST_CASE("some rows alone are those rows of the whole") {
+TEST_CASE("score_mod: a part of the rows equals the same rows of the whole") {
   const Sizes n{2, 3, 9, 11};
   for (const Case& c : cases()) {
     CAPTURE(c.name);
@@ -69,8 +69,8 @@ kernels::ScoreHook<T> hook_of(const ScoreMod::Impl::Run& run) {
     return run.hook_f64();
 }
 
-// Applies a hook to all of `scores` (and dscores, if defined), tile by tile: keys first, rows
-// farther apart than the tile is wide, and poison in between.
+// Applies a hook to all of `scores` (and dscores, if defined), tile by tile: (keys, queries), rows
+// further apart than the tile is wide, and NaN in between.
 template <class T>
 void by_tiles(const kernels::ScoreHook<T>& hook, Tensor& scores, Tensor* dscores, std::int64_t keys,
               std::int64_t queries) {
@@ -108,7 +108,7 @@ void by_tiles(const kernels::ScoreHook<T>& hook, Tensor& scores, Tensor* dscores
         }
 }
 
-// What a hook makes of scores and a cotangent: {y, dscores, dcaptured...}
+// The results of a hook for scores and a cotangent: {y, dscores, dcaptured...}
 std::vector<Tensor> results_by_tiles(const ScoreMod& mod, const Sizes& n, const Tensor& scores,
                                      const Tensor& dy, std::int64_t keys, std::int64_t queries) {
   std::vector<Tensor> all{scores.clone(), dy.clone()}, grads;
@@ -133,7 +133,8 @@ std::vector<Tensor> results_by_tiles(const ScoreMod& mod, const Sizes& n, const 
 
 }  // namespace
 
-TEST_CASE("by tiles of any size and place the change and its gradients are the definition's") {
+TEST_CASE(
+    "score_mod: in tiles of any size and position, score_mod and gradients equal the reference") {
   const std::pair<std::int64_t, std::int64_t> tiles[] = {{64, 64}, {5, 7}, {1, 3}, {4, 16}};
   for (const Case& c : cases())
     for (const Sizes& n : kSizes)
@@ -164,7 +165,7 @@ TEST_CASE("by tiles of any size and place the change and its gradients are the d
       }
 }
 
-TEST_CASE("every instruction set says the same") {
+TEST_CASE("score_mod: every instruction set gives the same result") {
   const kernels::Isa before = kernels::active_isa();
   const Sizes n{2, 2, 21, 33};
   const Tensor scores = random({n.B, n.H, n.T, n.S}, 1), dy = random({n.B, n.H, n.T, n.S}, 2);
@@ -183,7 +184,7 @@ TEST_CASE("every instruction set says the same") {
   kernels::set_isa(before);
 }
 
-TEST_CASE("a tile wider than any room set aside") {
+TEST_CASE("score_mod: a tile wider than the preallocated buffers") {
   const Sizes n{1, 1, 5000, 3};
   for (const Case& c : cases()) {
     if (!c.name.starts_with("alibi") && !c.name.starts_with("lambda")) continue;
@@ -215,8 +216,8 @@ TEST_CASE("ALiBi's slopes") {
 }
 
 TEST_CASE("T5's buckets") {
-  // Both ways, 32 buckets, 128: for one direction 16, of which 8 are exact; then
-  // 8 + floor(8 log(d / 8) / log 16), so that a new one begins at 8 * 2^(i / 2).
+  // Bidirectional, 32 buckets, max_distance 128: 16 per direction, of which 8 are exact; then 8 +
+  // floor(8 log(d / 8) / log 16), so that a new one begins at 8 * 2^(i / 2).
   const std::pair<int, int> both[] = {{0, 0},    {1, 1},    {7, 7},    {8, 8},   {11, 8},  {12, 9},
                                       {15, 9},   {16, 10},  {22, 10},  {23, 11}, {31, 11}, {32, 12},
                                       {45, 12},  {46, 13},  {63, 13},  {64, 14}, {90, 14}, {91, 15},
@@ -227,7 +228,7 @@ TEST_CASE("T5's buckets") {
     CHECK(t5_bucket(-distance, 32) == bucket);
     if (distance > 0) CHECK(t5_bucket(distance, 32) == 16 + bucket);
   }
-  // One way: 16 exact, then 16 + floor(16 log(d / 16) / log 8): borders at 16 * 2^(3 i / 16).
+  // Unidirectional: 16 exact, then 16 + floor(16 log(d / 16) / log 8): bounds at 16 * 2^(3 i / 16).
   const std::pair<int, int> one[] = {{0, 0},    {15, 15},  {16, 16},  {18, 16},
                                      {19, 17},  {20, 17},  {21, 18},  {112, 30},
                                      {113, 31}, {127, 31}, {128, 31}, {900, 31}};
@@ -239,7 +240,7 @@ TEST_CASE("T5's buckets") {
   }
 }
 
-TEST_CASE("a Dual compares, mixes with constants and keeps NaN") {
+TEST_CASE("score_mod: a Dual compares, mixes with constants and propagates NaN") {
   using D = Dual<double, 1>;
   const D x = D::variable(2, 0), nan = D::variable(std::nan(""), 0);
   CHECK((x > 1 && x >= 2 && x < 2.5F && x <= 2 && x == 2 && x != 3 && 1 < x));
@@ -274,13 +275,15 @@ std::string message_through_attention(const ScoreMod& mod, const Sizes& n) {
 
 }  // namespace
 
-TEST_CASE("a bias of three axes is an error that names both spellings, unless the first is 1") {
-  const Sizes n{3, 3, 4, 4};  // B = H: both meanings would fit
+TEST_CASE(
+    "score_mod: a bias with three axes is an error that suggests both shapes, unless the first "
+    "axis is 1") {
+  const Sizes n{3, 3, 4, 4};  // B = H: both interpretations would fit
   CHECK(message_of<ShapeError>([] {
           ScoreMod::bias(zeros({3, 4, 4}));
         }) ==
-        "ScoreMod::bias: bias (3, 4, 4): three axes do not say whether the first is the batch or "
-        "the heads: write (3, 1, 4, 4) for one bias per batch row, (1, 3, 4, 4) for one per head");
+        "ScoreMod::bias: bias (3, 4, 4): three axes are ambiguous, use (3, 1, 4, 4) for one bias "
+        "per batch row, (1, 3, 4, 4) for one per head");
   CHECK(message_of<ShapeError>([] {
           ScoreMod::bias(zeros({2, 1, 5}));
         }).find("(1, 2, 1, 5)") != std::string::npos);
@@ -289,7 +292,7 @@ TEST_CASE("a bias of three axes is an error that names both spellings, unless th
         "no error");
 }
 
-TEST_CASE("a table of three axes is one of batch rows, as a bias of (B, 1, T, S) is") {
+TEST_CASE("score_mod: a mask table with three axes is per batch row, like a bias of (B, 1, T, S)") {
   const Sizes n{2, 2, 3, 3};
   Rng rng(5);
   const Tensor q = randn({n.B, n.H, n.T, 4}, rng), k = randn({n.B, n.H, n.S, 4}, rng);
@@ -300,67 +303,69 @@ TEST_CASE("a table of three axes is one of batch rows, as a bias of (B, 1, T, S)
                              scaled_dot_product_attention(q, k, k, Mask::none(), options)) < 1e-6);
 }
 
-TEST_CASE("built-in changes that do not fit") {
+TEST_CASE("score_mod: errors of built-in score_mods") {
   const Sizes n{2, 3, 4, 4}, longer{2, 3, 4, 6};
   CHECK(message_through_attention<ShapeError>(ScoreMod::bias(zeros({1, 3, 4, 5})), n) ==
         "ScoreMod::bias: bias (1, 3, 4, 5) for scores (2, 3, 4, 4): each size must be the scores' "
         "or 1");
   CHECK(message_of<ShapeError>([] {
           ScoreMod::bias(zeros({1, 1, 1, 1, 1}));
-        }) == "ScoreMod::bias: bias (1, 1, 1, 1, 1): it must be (B, H, T, S), or have fewer axes");
+        }) == "ScoreMod::bias: bias (1, 1, 1, 1, 1): must be (B, H, T, S), or have fewer axes");
   CHECK(message_through_attention<DTypeError>(ScoreMod::bias(zeros({4, 4}, DType::f64)), n) ==
-        "ScoreMod::bias: captured f64, scores f32: types must be equal");
+        "ScoreMod::bias: captured f64, scores f32: dtypes must be equal");
   CHECK(message_through_attention<ShapeError>(ScoreMod::alibi(), longer) ==
-        "ScoreMod::alibi: 4 queries and 6 keys: with unequal lengths say Corner::top_left or "
-        "Corner::bottom_right");
+        "ScoreMod::alibi: 4 queries and 6 keys: corner must be Corner::top_left or "
+        "Corner::bottom_right if their numbers differ");
   CHECK(message_through_attention<ShapeError>(ScoreMod::alibi(zeros({5})), n) ==
-        "ScoreMod::alibi: values for 5 heads, and 3 heads attend: there must be as many");
+        "ScoreMod::alibi: values for 5 heads and scores of 3 heads: must be equal");
   CHECK(message_of<ShapeError>([] {
           ScoreMod::alibi(zeros({2, 2}));
-        }) == "ScoreMod::alibi: slopes (2, 2): they must be (H)");
+        }) == "ScoreMod::alibi: slopes (2, 2): must be (H)");
   CHECK(message_of<ValueError>([] { alibi_slopes(0); }) ==
         "alibi_slopes: H = 0: must be from 1 to 1048576");
   CHECK(message_of<ShapeError>([] { ScoreMod::t5_bias(zeros({8})); }) ==
-        "ScoreMod::t5_bias: table (8,): it must be (num_buckets, H)");
+        "ScoreMod::t5_bias: table (8,): must be (num_buckets, H)");
   CHECK(message_of<ValueError>([] {
           ScoreMod::t5_bias(zeros({3, 2}));
-        }) == "t5_bucket: num_buckets = 3: it must be at least 4");
+        }) == "t5_bucket: num_buckets = 3: must be at least 4");
   CHECK(message_of<ValueError>([] {
           ScoreMod::t5_bias(zeros({32, 2}), {.max_distance = 8});
-        }) == "t5_bucket: max_distance = 8: it must be above the 8 that have a bucket each");
+        }) ==
+        "t5_bucket: max_distance = 8: must be above 8, the number of distances with their own "
+        "bucket");
   CHECK(message_of<ValueError>([] { ScoreMod::soft_cap(0); }) ==
-        "ScoreMod::soft_cap: cap = 0: it must be above 0");
+        "ScoreMod::soft_cap: cap = 0: must be above 0");
   CHECK(message_of<ShapeError>([] {
           ScoreMod::clipped_relative(zeros({2, 3, 4, 8}), zeros({4, 8}));
         }) ==
-        "ScoreMod::clipped_relative: q (2, 3, 4, 8), a (4, 8): they must be (B, H, T, D) and (2 k "
-        "+ 1, D) or (H, 2 k + 1, D)");
+        "ScoreMod::clipped_relative: q (2, 3, 4, 8), a (4, 8): must be (B, H, T, D) and (2 k + 1, "
+        "D) or (H, 2 k + 1, D)");
   CHECK(message_through_attention<ShapeError>(
             ScoreMod::clipped_relative(zeros({2, 3, 5, 8}), zeros({3, 8})), n) ==
         "ScoreMod::clipped_relative: made from q for 2 batch rows, 3 heads and 5 queries: the "
         "scores have 2, 3 and 4");
 }
 
-TEST_CASE("lambdas that do not fit") {
+TEST_CASE("score_mod: errors of lambdas") {
   const Sizes n{2, 3, 4, 4};
   const auto keep_score = [](auto score, const ScorePlace&, auto) { return score; };
   CHECK(message_of<ShapeError>([&] { score_mod(keep_score, {zeros({3})}); }) ==
-        "score_mod: captured (3,): it must be (B or 1, H or 1), with up to two axes more");
+        "score_mod: captured (3,): must be (B or 1, H or 1), with up to two more axes");
   CHECK(message_of<ValueError>([&] {
           score_mod(keep_score, std::vector<Tensor>(9, zeros({1, 1})));
         }) == "score_mod: 9 tensors captured: at most 8");
-  CHECK(message_through_attention<ShapeError>(score_mod(keep_score, {zeros({1, 2, 5})}), n) ==
-        "score_mod: captured (1, 2, 5) for 2 batch rows and 3 heads: it must be (B or 1, H or 1, "
-        "...)");
+  CHECK(
+      message_through_attention<ShapeError>(score_mod(keep_score, {zeros({1, 2, 5})}), n) ==
+      "score_mod: captured (1, 2, 5) for 2 batch rows and 3 heads: must be (B or 1, H or 1, ...)");
   CHECK(message_through_attention<DTypeError>(score_mod(keep_score, {zeros({1, 1, 5}, DType::i64)}),
                                               n) ==
-        "score_mod: captured i64, scores f32: types must be equal");
+        "score_mod: captured i64, scores f32: dtypes must be equal");
   CHECK(message_through_attention<ShapeError>(score_mod(keep_score), {2, 3, 4, 6}) ==
-        "score_mod: 4 queries and 6 keys: with unequal lengths say Corner::top_left or "
-        "Corner::bottom_right");
+        "score_mod: 4 queries and 6 keys: corner must be Corner::top_left or Corner::bottom_right "
+        "if their numbers differ");
 }
 
-TEST_CASE("lambdas that read what is not there, or too much") {
+TEST_CASE("score_mod: lambdas with out-of-range or too many reads") {
   const Sizes n{2, 3, 4, 4};
   const Tensor x = zeros({1, 3, 4}), xy = zeros({1, 1, 2, 3});
   const auto with = [&](auto f) { return score_mod(f, {x, xy}); };
@@ -375,18 +380,18 @@ TEST_CASE("lambdas that read what is not there, or too much") {
         "score_mod: read(1, ...) with 1 indices: a slice of the captured tensor has 2 axes");
   CHECK(message_through_attention<IndexError>(
             with([](auto s, const ScorePlace&, auto read) { return s + read(2); }), n) ==
-        "score_mod: read(2, ...) with 2 tensors captured: they count from 0");
+        "score_mod: read(2, ...) with 2 captured tensors: the index must be below that");
   const auto sum_of_five = [](auto s, const ScorePlace&, auto read) {
     for (int i = 0; i < 5; ++i) s += read(0, i % 4);
     return s;
   };
-  CHECK(message_through_attention<ValueError>(score_mod(sum_of_five, {x}), n) ==
-        "score_mod: more than 4 elements read in one call: say how many, as in "
-        "score_mod<8>(...)");
+  CHECK(
+      message_through_attention<ValueError>(score_mod(sum_of_five, {x}), n) ==
+      "score_mod: more than 4 elements read in one call: raise the limit, as in score_mod<8>(...)");
   CHECK(message_through_attention<ValueError>(score_mod<5>(sum_of_five, {x}), n) == "no error");
 }
 
-TEST_CASE("a third derivative is refused") {
+TEST_CASE("score_mod: a third derivative is an error") {
   const Tensor x = random({1, 1, 2, 2}, 1).set_requires_grad();
   const ScoreMod cube =
       score_mod([](auto score, const ScorePlace&, auto) { return score * score * score; });
@@ -394,10 +399,10 @@ TEST_CASE("a third derivative is refused") {
   const Tensor second = derivative(derivative(reference(cube, x)));
   CHECK(max_difference(second, (6 * x).detach()) <= 1e-12);
   CHECK(message_of<StateError>([&] { derivative(second); }) ==
-        "score_mod: a third derivative of a lambda is wanted: there are two");
+        "score_mod: the third derivative of a lambda is not supported");
 }
 
-TEST_CASE("no change, and changes joined to it") {
+TEST_CASE("score_mod: an empty score_mod, and compositions with it") {
   const ScoreMod none, cap = ScoreMod::soft_cap(2);
   CHECK_FALSE(none);
   CHECK_FALSE(none.then(none));

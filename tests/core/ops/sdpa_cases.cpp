@@ -25,7 +25,7 @@ Tensor both(const AttentionResult& y) {
   return concat({y.output, unsqueeze(y.logsumexp, 3)}, 3);  // (B, H, T, E + 1)
 }
 
-// Each of the two sequences of queries looks at its own keys.
+// Each of the two sequences of queries attends its own keys.
 Tensor packed(const Inputs& x, const AttentionOptions& options) {
   const RaggedIndex queries({2, 3}), keys({1, 4});
   return scaled_dot_product_attention(Ragged{x[0], queries}, Ragged{x[1], keys}, Ragged{x[2], keys},
@@ -40,7 +40,7 @@ const bool added = add_grad_cases({
      },
      grouped_inputs()},
     {"scaled_dot_product_attention",
-     [](const Inputs& x) {  // a row of the batch that keeps nothing
+     [](const Inputs& x) {  // a fully masked batch row
        return scaled_dot_product_attention(x[0], x[1], x[2], Mask::lengths({2, 0}), {.scale = 1.5});
      },
      grouped_inputs()},

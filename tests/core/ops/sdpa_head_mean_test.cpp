@@ -1,4 +1,4 @@
-// The weights' mean over the heads against the mean of the weights themselves.
+// attention_head_mean against the mean of attention_weights.
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
@@ -33,7 +33,7 @@ AttentionOptions options_for(const Problem& p, std::size_t number) {
 
 }  // namespace
 
-TEST_CASE("the heads' mean is the definition's for every size, mask and change of scores") {
+TEST_CASE("head mean: equals the reference for every size, mask and score_mod") {
   std::size_t number = 0;
   for (const Sizes& n : all_sizes) {
     const Problem p = random_problem(n), p32 = p.to(DType::f32);
@@ -46,7 +46,8 @@ TEST_CASE("the heads' mean is the definition's for every size, mask and change o
       REQUIRE(found.shape() == Shape{n.B, n.T, n.S});
       CHECK_FALSE(found.requires_grad());
       CHECK(max_difference(found, expected) <= 1e-12);
-      // A weight's relative error is its score's error, that of D products of about 1 each.
+      // A weight's relative error is the absolute error of its score, a sum of D products of about
+      // 1 each.
       const Tensor in_f32 = fast(p32.inputs, mask, options_for(p32, number)).to(DType::f64);
       CHECK(max_difference(in_f32, expected) <= static_cast<double>(64 + 4 * n.D) * 0x1p-24);
       ++number;
@@ -54,7 +55,7 @@ TEST_CASE("the heads' mean is the definition's for every size, mask and change o
   }
 }
 
-TEST_CASE("the heads' mean: every instruction set, and the same bits for any number of threads") {
+TEST_CASE("head mean: every instruction set, and bitwise equal for any number of threads") {
   const Sizes n{3, 4, 2, 150, 230, 24, 8};
   const Problem p = random_problem(n), p32 = p.to(DType::f32);
   const kernels::Isa before = kernels::active_isa();
@@ -76,7 +77,7 @@ TEST_CASE("the heads' mean: every instruction set, and the same bits for any num
   set_num_threads(threads_before);
 }
 
-TEST_CASE("the heads' mean: before dropout, from views, and whatever stands at hidden keys") {
+TEST_CASE("head mean: before dropout, from views, and for any values at masked keys") {
   const Sizes n{2, 4, 2, 40, 70, 16, 16};
   const Problem p = random_problem(n).to(DType::f32);
   const Mask mask = Mask::lengths({50, 0});
@@ -101,7 +102,7 @@ TEST_CASE("the heads' mean: before dropout, from views, and whatever stands at h
   CHECK(largest(narrow(plain, 2, 50, 20)) == 0);
 }
 
-TEST_CASE("the heads' mean makes no tensor of all heads' weights") {
+TEST_CASE("head mean: allocates no tensor of all heads' weights") {
   Rng rng(1);
   const std::vector<Tensor> x(3, randn({1, 16, 300, 8}, rng));
   const std::int64_t before = memory_stats().live_bytes;
@@ -111,7 +112,7 @@ TEST_CASE("the heads' mean makes no tensor of all heads' weights") {
   CHECK(memory_stats().peak_bytes - before < mean_bytes + output_bytes + 64 * 1024);
 }
 
-TEST_CASE("the heads' mean: nothing to see, and what does not fit") {
+TEST_CASE("head mean: empty sizes, and errors") {
   const Tensor q = zeros({2, 4, 3, 8}), k = zeros({2, 2, 5, 8}), lse = zeros({2, 4, 3});
   CHECK(attention_head_mean(q, zeros({2, 2, 0, 8}), Mask::none(), {}, lse).shape() ==
         Shape{2, 3, 0});
@@ -119,9 +120,9 @@ TEST_CASE("the heads' mean: nothing to see, and what does not fit") {
         Shape{2, 0, 5});
   CHECK(message_of<ShapeError>([&] {
           attention_head_mean(q, k, Mask::none(), {}, zeros({2, 4, 5}));
-        }) == "attention_head_mean: logsumexp (2, 4, 5) for q (2, 4, 3, 8): it must be (B, H, T)");
+        }) == "attention_head_mean: logsumexp (2, 4, 5) for q (2, 4, 3, 8): must be (B, H, T)");
   CHECK(message_of<DTypeError>([&] {
           attention_head_mean(q, k, Mask::none(), {}, lse.to(DType::f64));
-        }) == "attention_head_mean: logsumexp f64, q f32: types must be equal");
+        }) == "attention_head_mean: logsumexp f64, q f32: dtypes must be equal");
   CHECK_THROWS_AS(attention_head_mean(q, zeros({2, 2, 5, 7}), Mask::none(), {}, lse), ShapeError);
 }

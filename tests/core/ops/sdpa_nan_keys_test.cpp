@@ -1,4 +1,5 @@
-// A NaN or infinity in a key or value reaches only the queries that keep it, forward and backward.
+// A NaN or infinity in a key or value affects only the queries that attend it, in forward and
+// backward.
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/score_mod_lambda.h>
@@ -16,7 +17,7 @@ constexpr std::int64_t kPoisoned = 37;  // the key
 struct Setup {
   Sizes n;
   Mask mask;
-  std::vector<bool> affected;  // (T): keeps the poisoned key
+  std::vector<bool> affected;  // (T): attends the NaN key
 
   Setup(const Sizes& sizes, const Mask& m) : n(sizes), mask(m) {
     const Tensor kept = mask.to_tensor({n.B, n.H, n.T, n.S});
@@ -25,7 +26,7 @@ struct Setup {
                              .to_vector<bool>()[static_cast<std::size_t>(t * n.S + kPoisoned)]);
   }
 
-  // 1 for the queries that do not keep the key.   (T, 1)
+  // 1 for the queries that do not attend the key.   (T, 1)
   Tensor others(DType dtype) const {
     std::vector<double> values;
     for (const bool a : affected) values.push_back(a ? 0 : 1);
@@ -46,7 +47,7 @@ std::vector<Setup> setups() {
     const Sizes n{1, 2, 1, T, 150, 16, 8};
     const auto corner = Mask::Corner::bottom_right;
     std::vector<bool> kept(static_cast<std::size_t>(T * n.S), true);
-    for (std::int64_t t = 0; t < T; ++t)  // every other query drops the key
+    for (std::int64_t t = 0; t < T; ++t)  // the key is masked for every other query
       kept[static_cast<std::size_t>(t * n.S + kPoisoned)] = t % 2 == 0;
     all.emplace_back(n, Mask::keep(from_data(kept, {T, n.S})));
     all.emplace_back(n, documents(T, n.S));
@@ -75,7 +76,7 @@ ScoreMod capped_with_bias() {
 
 }  // namespace
 
-TEST_CASE("a NaN in a key or value changes nothing for queries that do not keep it") {
+TEST_CASE("sdpa: a NaN in a key or value has no effect on queries that do not attend it") {
   const double nan = std::nan("");
   for (const Setup& s : setups()) {
     CAPTURE(s.n.T);
@@ -102,7 +103,7 @@ TEST_CASE("a NaN in a key or value changes nothing for queries that do not keep 
   }
 }
 
-TEST_CASE("a query that keeps a NaN is NaN") {
+TEST_CASE("sdpa: a query that attends a NaN is NaN") {
   for (const Setup& s : setups()) {
     const Problem p = poisoned(random_problem(s.n), 1, std::nan(""));
     const auto y = fused(p, s.mask)[3].to_vector<double>();
@@ -112,8 +113,8 @@ TEST_CASE("a query that keeps a NaN is NaN") {
   }
 }
 
-// The loss is of the other queries alone: what the affected ones give is 0 times NaN.
-TEST_CASE("a loss of the other queries has their gradients, of all inputs") {
+// The loss uses the other queries only: those affected would contribute 0 times NaN.
+TEST_CASE("sdpa: a loss of the other queries has correct gradients for all inputs") {
   for (const Setup& s : setups())
     for (const std::size_t input : {1, 2})
       for (const bool changed : {false, true}) {
@@ -130,7 +131,7 @@ TEST_CASE("a loss of the other queries has their gradients, of all inputs") {
       }
 }
 
-TEST_CASE("a change's captured tensor gets no NaN from pairs that are not kept") {
+TEST_CASE("sdpa: a score_mod's captured tensor gets no NaN from masked pairs") {
   const Setup s = setups()[0];
   for (const std::int64_t T : {5, 70}) {
     const Sizes n{1, 2, 1, T, 150, 16, 8};
@@ -154,7 +155,7 @@ TEST_CASE("a change's captured tensor gets no NaN from pairs that are not kept")
   }
 }
 
-TEST_CASE("the weights of a query that keeps a NaN are 0 where it keeps nothing") {
+TEST_CASE("sdpa: the weights of a query that attends a NaN are 0 at its masked keys") {
   const Setup s = setups()[0];
   const Problem p = poisoned(random_problem(s.n), 1, std::nan(""));
   const AttentionOptions options;

@@ -1,4 +1,4 @@
-// What the tests of scaled dot-product attention share: problems, masks, and all results of one.
+// Shared by the tests of scaled dot-product attention: problems, masks, and all results.
 #pragma once
 
 #include <fovea/core/autograd.h>
@@ -59,7 +59,7 @@ std::vector<Tensor> results(const Problem& p, const Mask& mask, const Options& o
   if (o.sinks) options.sinks = x[3];
   const AttentionResult y = attention(x[0], x[1], x[2], mask, options);
   const Tensor outputs[] = {y.output, y.logsumexp};
-  const Tensor seeds[] = {p.dy, where(eq(numbers_of(y.logsumexp), -infinity), 0.0, p.dlse)};
+  const Tensor seeds[] = {p.dy, where(eq(without_graph(y.logsumexp), -infinity), 0.0, p.dlse)};
   const std::size_t n = o.lse ? 2 : 1;
   std::vector<Tensor> all = grad({outputs, n}, {x.data(), o.sinks ? 4u : 3u}, {seeds, n});
   all.push_back(y.output);
@@ -107,8 +107,8 @@ inline double largest(const Tensor& x) { return max_difference(x, zeros(x.shape(
 
 inline double largest_finite(const Tensor& x) { return largest(where(eq(x, -infinity), 0.0, x)); }
 
-// f64: 1e-10. f32: a score sums D products and a result sums S or T terms (with dropout they have
-// grown by 1 / (1 - p)), each step with a rounding of 2^-24; at most 1e-4 of the largest result.
+// f64: 1e-10. f32: a score sums D products and a result sums S or T terms (scaled by 1 / (1 - p)
+// under dropout), each step with a rounding of 2^-24; at most 1e-4 of the largest result.
 inline void check_same(const std::vector<Tensor>& found, const std::vector<Tensor>& in_f32,
                        const std::vector<Tensor>& expected, const Sizes& n) {
   const auto terms = static_cast<double>(32 + 4 * (n.D + n.E) + n.S + n.T * n.H / n.G);
@@ -122,9 +122,9 @@ inline void check_same(const std::vector<Tensor>& found, const std::vector<Tenso
   }
 }
 
-// Full and partial tiles and strips, heads in groups, widths that are no multiple of anything; up
-// to eight queries take the path of rows. In the last but one the backward cuts the keys in pieces
-// of their own, in the last one head's keys are several blocks.
+// Full and partial tiles and strips, grouped heads, odd widths; up to eight queries use the row
+// path. In the last but one the backward splits the keys into chunks, in the last one head's keys
+// are several blocks.
 inline const std::vector<Sizes> all_sizes = {
     {1, 1, 1, 1, 1, 1, 1},    {2, 4, 2, 3, 5, 4, 7},       {3, 2, 1, 8, 40, 17, 5},
     {2, 2, 1, 9, 15, 3, 33},  {2, 3, 3, 31, 17, 32, 2},    {1, 4, 2, 33, 130, 20, 64},

@@ -1,4 +1,5 @@
-// The fused attention against its definition in plain ops, under every kind of mask, and its laws.
+// The fused attention against its reference in plain ops, under every kind of mask, and its
+// invariants.
 #include <fovea/core/kernels/isa.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/threads.h>
@@ -8,7 +9,7 @@ using namespace fovea;
 using namespace fovea::test::sdpa;
 using test::max_difference;
 
-TEST_CASE("the fused attention is the one written in plain ops, values and gradients") {
+TEST_CASE("sdpa: the fused attention equals the reference, values and gradients") {
   std::size_t number = 0;
   for (const Sizes n : all_sizes) {
     const Problem p = random_problem(n), p32 = p.to(DType::f32);
@@ -29,7 +30,7 @@ TEST_CASE("the fused attention is the one written in plain ops, values and gradi
   }
 }
 
-TEST_CASE("every instruction set gives the definition's numbers") {
+TEST_CASE("sdpa: every instruction set equals the reference") {
   const kernels::Isa before = kernels::active_isa();
   for (const kernels::Isa isa : {kernels::Isa::baseline, kernels::Isa::v3}) {
     kernels::set_isa(isa);
@@ -49,9 +50,9 @@ TEST_CASE("every instruction set gives the definition's numbers") {
   kernels::set_isa(before);
 }
 
-TEST_CASE("the same bits for any number of threads") {
+TEST_CASE("sdpa: bitwise equal for any number of threads") {
   const int before = num_threads();
-  // The first has so few heads that the backward cuts the keys.
+  // The first has so few heads that the backward splits the keys.
   for (const Sizes n : {Sizes{1, 2, 1, 150, 1100, 16, 16}, Sizes{3, 4, 2, 70, 90, 8, 8},
                         Sizes{5, 6, 3, 2, 50, 16, 16}}) {
     const Problem p = random_problem(n).to(DType::f32);
@@ -71,7 +72,7 @@ TEST_CASE("the same bits for any number of threads") {
   set_num_threads(before);
 }
 
-TEST_CASE("a future token changes nothing in the past, to the last bit") {
+TEST_CASE("sdpa: past outputs are bitwise independent of future tokens") {
   for (const Sizes n : {Sizes{1, 2, 1, 300, 300, 16, 8}, Sizes{1, 2, 1, 7, 7, 16, 8}}) {
     const std::int64_t now = n.T / 2 + 1;
     Problem p = random_problem(n).to(DType::f32);
@@ -85,7 +86,7 @@ TEST_CASE("a future token changes nothing in the past, to the last bit") {
   }
 }
 
-TEST_CASE("a query that keeps nothing has output and gradient 0, and log-sum-exp -inf") {
+TEST_CASE("sdpa: a fully masked query has output and gradient 0, and log-sum-exp -inf") {
   for (const std::int64_t T : {2, 40}) {
     const Sizes n{2, 2, 1, T, 40, 16, 8};
     for (const DType dtype : {DType::f32, DType::f64}) {
@@ -96,7 +97,7 @@ TEST_CASE("a query that keeps nothing has output and gradient 0, and log-sum-exp
         CHECK(largest(select(all[i], 0, 0)) > 0);
       }
       CHECK(max_difference(select(all[4], 0, 1), full({2, T}, -infinity, dtype)) == 0);
-      // A single query that keeps nothing, among others that do.
+      // A single fully masked query among others.
       std::vector<bool> kept(static_cast<std::size_t>(T * 40), true);
       std::fill(kept.begin() + 40, kept.begin() + 80, false);
       const auto one = fused(p, Mask::keep(from_data(kept, {T, 40})));
@@ -105,7 +106,7 @@ TEST_CASE("a query that keeps nothing has output and gradient 0, and log-sum-exp
   }
 }
 
-TEST_CASE("keys that no query keeps do not come in, not even as NaN") {
+TEST_CASE("sdpa: keys that no query attends have no effect, not even NaN") {
   std::vector<bool> dropped(150, false);
   std::fill(dropped.begin() + 101, dropped.end(), true);
   const Mask lengths = Mask::lengths({101}), drop = Mask::drop(from_data(dropped, {1, 150}));
@@ -123,7 +124,7 @@ TEST_CASE("keys that no query keeps do not come in, not even as NaN") {
   }
 }
 
-TEST_CASE("nor do keys between those of two documents") {
+TEST_CASE("sdpa: keys between those of two documents have no effect") {
   for (const std::int64_t T : {3, 70}) {
     const Sizes n{1, 2, 1, T, 150, 16, 8};
     std::vector<std::int64_t> queries, keys;
@@ -140,7 +141,7 @@ TEST_CASE("nor do keys between those of two documents") {
   }
 }
 
-TEST_CASE("what is kept comes in, as NaN too") {
+TEST_CASE("sdpa: attended values have an effect, NaN too") {
   for (const std::int64_t T : {3, 70}) {
     const Problem p = random_problem({1, 1, 1, T, 50, 16, 8});
     select(p.inputs[1].detach(), 2, 20).fill(std::nan(""));
@@ -150,14 +151,14 @@ TEST_CASE("what is kept comes in, as NaN too") {
   }
 }
 
-TEST_CASE("scores far apart: neither overflow nor NaN") {
+TEST_CASE("sdpa: large score differences: neither overflow nor NaN") {
   for (const std::int64_t T : {3, 70}) {
     const Sizes n{1, 1, 1, T, 50, 16, 8};
     Problem p = random_problem(n);
     p.inputs[0].detach().copy_from(p.inputs[0].detach() * 300.0);
     const auto expected = results(p, Mask::causal(Mask::Corner::top_left), {}, attention_reference);
     const auto in_f32 = fused(p.to(DType::f32), Mask::causal(Mask::Corner::top_left));
-    // The scores' own rounding, 2^-24 of a thousand, is what the weights see.
+    // The rounding of the scores, 2^-24 of a thousand, affects the weights.
     for (std::size_t i = 0; i < expected.size(); ++i) {
       CAPTURE(i);
       CHECK(max_difference(in_f32[i].to(DType::f64), expected[i]) <=

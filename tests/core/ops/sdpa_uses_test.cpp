@@ -1,7 +1,7 @@
-// The fused attention as it is called: views, packed sequences, changed scores, memory, errors.
+// Uses of the fused attention: views, packed sequences, score_mods, memory, errors.
+#include <fovea/core/dry_run.h>
 #include <fovea/core/kernels/attention.h>
 #include <fovea/core/ops/layout.h>
-#include <fovea/core/rehearsal.h>
 #include <fovea/tests/core/ops/sdpa_support.h>
 
 using namespace fovea;
@@ -9,7 +9,8 @@ using namespace fovea::test::sdpa;
 using test::max_difference;
 using test::message_of;
 
-TEST_CASE("views: the same bits as dense tensors, and the output lies as q does") {
+TEST_CASE(
+    "sdpa: views: bitwise equal to dense tensors, and the output has the memory layout of q") {
   const Sizes n{2, 4, 2, 70, 70, 16, 16};
   const Problem dense = random_problem(n).to(DType::f32);
   const auto expected = fused(dense, Mask::causal(), {.sinks = true});
@@ -27,7 +28,7 @@ TEST_CASE("views: the same bits as dense tensors, and the output lies as q does"
   CHECK(found[1].strides() == Strides{70 * 2 * 16, 16, 2 * 16, 1});
   CHECK(expected[4].is_contiguous());
 
-  Problem columns = dense;  // the last axis has gaps: copied first
+  Problem columns = dense;  // the last axis is strided: copied first
   for (std::size_t i = 0; i < 3; ++i)
     columns.inputs[i] = transpose(transpose(dense.inputs[i].detach(), 2, 3).contiguous(), 2, 3)
                             .detach()
@@ -37,7 +38,7 @@ TEST_CASE("views: the same bits as dense tensors, and the output lies as q does"
     CHECK(max_difference(copied[i], expected[i]) == 0);
 }
 
-TEST_CASE("a padded batch, a packed one, and its sequences one by one") {
+TEST_CASE("sdpa: a padded batch, a packed batch, and its sequences one by one") {
   const std::vector<std::int64_t> T{40, 3, 0, 75}, S{50, 9, 4, 75};
   const RaggedIndex queries(T), keys(S);
   Rng rng(2);
@@ -74,7 +75,7 @@ TEST_CASE("a padded batch, a packed one, and its sequences one by one") {
         CHECK(largest(found[i]) > 0);
       }
     }
-    if (!mask.keeps_all()) continue;  // padded, a causal mask's corner would be another
+    if (!mask.keeps_all()) continue;  // the corner of a causal mask differs in a padded batch
     const auto padded = [&](std::size_t i, const RaggedIndex& index) {
       return transpose(pad(Ragged{in[i].detach(), index}), 1, 2);
     };
@@ -90,7 +91,7 @@ TEST_CASE("a padded batch, a packed one, and its sequences one by one") {
 
 namespace {
 
-// scores -> c_h scores + t: what a user's own change looks like to the op.
+// scores -> c_h scores + t: a user-defined implementation of ScoreMod.
 template <class T>
 struct HeadFactor {
   const T* factor;
@@ -148,7 +149,7 @@ struct HeadFactorMod final : ScoreMod::Impl {
 
 }  // namespace
 
-TEST_CASE("a change of the scores, with a gradient for what it captures") {
+TEST_CASE("sdpa: a score_mod, with a gradient for its captured tensor") {
   for (const Sizes n : {Sizes{2, 4, 2, 70, 90, 16, 8}, Sizes{2, 4, 2, 5, 90, 16, 8}}) {
     for (const Mask& mask : masks_for(n)) {
       const Problem p = random_problem(n);
@@ -173,7 +174,7 @@ TEST_CASE("a change of the scores, with a gradient for what it captures") {
   }
 }
 
-TEST_CASE("no queries, no keys, no batch") {
+TEST_CASE("sdpa: no queries, no keys, no batch") {
   for (const Sizes n : {Sizes{2, 2, 1, 0, 3, 4, 5},
                         {2, 2, 1, 3, 0, 4, 5},
                         {2, 2, 1, 30, 0, 4, 5},
@@ -185,7 +186,7 @@ TEST_CASE("no queries, no keys, no batch") {
   }
 }
 
-TEST_CASE("only what is wanted, and only one of the outputs used") {
+TEST_CASE("sdpa: only the required gradients, and only one of the outputs used") {
   const Sizes n{1, 2, 1, 40, 50, 16, 8};
   const Problem p = random_problem(n);
   const auto all = fused(p, Mask::none());
@@ -204,7 +205,7 @@ TEST_CASE("only what is wanted, and only one of the outputs used") {
   for (std::size_t i = 0; i < 2; ++i) CHECK(max_difference(found[i], expected[i]) <= 1e-12);
 }
 
-TEST_CASE("takes as many draws as the definition, and none without dropout") {
+TEST_CASE("sdpa: draws as many random words as the reference, and none without dropout") {
   const Problem p = random_problem({2, 2, 1, 5, 7, 4, 4});
   const auto& x = p.inputs;
   Rng fast(1), slow(1);
@@ -216,7 +217,7 @@ TEST_CASE("takes as many draws as the definition, and none without dropout") {
   CHECK(fast.state() == slow.state());
 }
 
-TEST_CASE("memory: linear in the length, in the forward and in the backward") {
+TEST_CASE("sdpa: memory: linear in the length, in the forward and in the backward") {
   const auto beyond = [](std::int64_t T) {
     Rng rng(1);
     std::vector<Tensor> x;
@@ -232,22 +233,23 @@ TEST_CASE("memory: linear in the length, in the forward and in the backward") {
   beyond(512);
   const std::int64_t short_one = beyond(1024), long_one = beyond(4096);
   CHECK(long_one <= 5 * short_one);
-  // Three times dq, since the keys are cut in two pieces here; log-sum-exp, delta, the mask's rows.
+  // Three times dq, since the keys are split into two chunks here; log-sum-exp, delta, the mask's
+  // rows.
   CHECK(long_one <= 4096 * (2 * 16 * 4 + 2 * 4 * 2) + 64 * 1024);
 }
 
-TEST_CASE("a thread's own room does not grow with the length") {
-  const auto room = [](std::int64_t T) {
+TEST_CASE("sdpa: the scratch memory of a thread does not grow with the length") {
+  const auto scratch = [](std::int64_t T) {
     kernels::AttentionProblem<float> p{};
     p.n = {1, 8, 8, T, T, 64, 64};
     p.dropout.p = 0.1;
-    return kernels::attention_room(p);
+    return kernels::attention_scratch_bytes(p);
   };
-  CHECK(room(16 * 1024) == room(1024));
-  CHECK(room(16 * 1024) <= 1024 * 1024);
+  CHECK(scratch(16 * 1024) == scratch(1024));
+  CHECK(scratch(16 * 1024) <= 1024 * 1024);
 }
 
-TEST_CASE("nothing is kept where nothing is recorded") {
+TEST_CASE("sdpa: nothing is saved if nothing is recorded") {
   Rng rng(1);
   const Tensor q = randn({1, 2, 256, 16}, rng);
   const std::int64_t before = memory_stats().live_bytes;
@@ -255,7 +257,7 @@ TEST_CASE("nothing is kept where nothing is recorded") {
   CHECK(memory_stats().live_bytes - before <= 4 * y.numel() + 4096);
 }
 
-TEST_CASE("an input that was overwritten is an error, not a wrong gradient") {
+TEST_CASE("sdpa: an input modified in place is an error, not a wrong gradient") {
   Problem p = random_problem({1, 1, 1, 20, 20, 4, 4});
   for (std::size_t i = 0; i < 3; ++i) {
     const auto& x = p.inputs;
@@ -266,12 +268,12 @@ TEST_CASE("an input that was overwritten is an error, not a wrong gradient") {
   }
 }
 
-TEST_CASE("the weights of some rows") {
+TEST_CASE("attention_weights of some rows") {
   const Sizes n{2, 4, 2, 20, 30, 16, 30};
   Problem p = random_problem(n);
   const auto& x = p.inputs;
   const Tensor ones_at =
-      unsqueeze(unsqueeze(eye(30, DType::f64), 0), 0);  // values that tell weights
+      unsqueeze(unsqueeze(eye(30, DType::f64), 0), 0);  // values whose outputs are the weights
   const Tensor values = expand(ones_at, {2, 2, 30, 30});
   for (const Mask& mask : masks_for(n)) {
     const AttentionOptions options{.sinks = x[3].detach()};
@@ -284,10 +286,10 @@ TEST_CASE("the weights of some rows") {
   CHECK(attention_weights(x[0], x[1], Mask::none(), {.dropout = 0.5}, 3, 3).shape() ==
         Shape{2, 4, 0, 30});
   CHECK(message_of<IndexError>([&] { attention_weights(x[0], x[1], Mask::none(), {}, 3, 21); }) ==
-        "attention_weights: queries [3, 21) of 20: they must lie in [0, 20]");
+        "attention_weights: queries [3, 21) of 20: must be in [0, 20]");
 }
 
-TEST_CASE("the weights of a few rows take memory for those rows alone") {
+TEST_CASE("attention_weights of a few rows take memory for those rows only") {
   Rng rng(1);
   const Tensor q = randn({1, 1, 2000, 8}, rng);
   const std::int64_t before = memory_stats().live_bytes;
@@ -296,9 +298,9 @@ TEST_CASE("the weights of a few rows take memory for those rows alone") {
   CHECK(memory_stats().peak_bytes - before < 10 * 2000 * 4 * 10);
 }
 
-TEST_CASE("the gradients of keys and values that were split are allocated once") {
+TEST_CASE("sdpa: the gradients of keys and values from one split are allocated once") {
   const auto peak_of_backward = [](bool joined) {
-    const Rehearsal rehearsal;  // counts to the byte
+    const DryRun dry_run;  // counts to the byte
     constexpr std::int64_t S = 200, H = 2, D = 8;
     const Tensor q = zeros({1, H, 3, D}).set_requires_grad();
     const auto heads = [](const Tensor& x) { return transpose(reshape(x, {1, S, H, D}), 1, 2); };
@@ -313,22 +315,22 @@ TEST_CASE("the gradients of keys and values that were split are allocated once")
       v = heads(zeros({1, S, H * D}).set_requires_grad());
     }
     const Tensor y = scaled_dot_product_attention(q, k, v, Mask::none());
-    const std::int64_t before = rehearsal.live_bytes();
+    const std::int64_t before = dry_run.live_bytes();
     y.backward(zeros(y.shape()));
-    return rehearsal.peak_bytes() - before;
+    return dry_run.peak_bytes() - before;
   };
   CHECK(peak_of_backward(true) <= peak_of_backward(false));
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("sdpa: errors") {
   const Tensor q = zeros({2, 4, 3, 8}), k = zeros({2, 2, 5, 8}), v = zeros({2, 2, 5, 6});
   const auto call = [](const Tensor& a, const Tensor& b, const Tensor& c,
                        const AttentionOptions& options = {}) {
     return [=] { scaled_dot_product_attention(a, b, c, Mask::none(), options); };
   };
   CHECK(message_of<ShapeError>(call(q, zeros({2, 3, 5, 8}), zeros({2, 3, 5, 6}))) ==
-        "scaled_dot_product_attention: q (2, 4, 3, 8), k (2, 3, 5, 8), v (2, 3, 5, 6): they must "
-        "be (B, H, T, D), (B, G, S, D), (B, G, S, E), H a multiple of G, both at least 1");
+        "scaled_dot_product_attention: q (2, 4, 3, 8), k (2, 3, 5, 8), v (2, 3, 5, 6): must be (B, "
+        "H, T, D), (B, G, S, D), (B, G, S, E), H a multiple of G, both at least 1");
   CHECK_THROWS_AS(call(zeros({2, 0, 9, 8}), k, v)(), ShapeError);
   CHECK_THROWS_AS(call(q, zeros({2, 0, 5, 8}), zeros({2, 0, 5, 6}))(), ShapeError);
   CHECK_THROWS_AS(attention_head_mean(zeros({2, 0, 9, 8}), k, Mask::none(), {}, zeros({2, 0, 9})),
@@ -337,18 +339,18 @@ TEST_CASE("what does not fit") {
   CHECK_THROWS_AS(call(q, zeros({2, 2, 5, 7}), v)(), ShapeError);
   CHECK_THROWS_AS(call(zeros({4, 3, 8}), k, v)(), ShapeError);
   CHECK(message_of<DTypeError>(call(q, k, v.to(DType::f64))) ==
-        "scaled_dot_product_attention: q f32, k f32, v f64: types must be equal");
+        "scaled_dot_product_attention: q f32, k f32, v f64: dtypes must be equal");
   CHECK(message_of<ValueError>(call(q, k, v, {.dropout = 1})) ==
-        "scaled_dot_product_attention: dropout = 1: it must be in [0, 1)");
+        "scaled_dot_product_attention: dropout = 1: must be in [0, 1)");
   CHECK(message_of<ValueError>(call(q, k, v, {.dropout = 0.1})) ==
-        "scaled_dot_product_attention: dropout = 0.1 without an rng: its bits must come from one");
+        "scaled_dot_product_attention: dropout = 0.1 without rng: rng must be given");
   CHECK(message_of<ShapeError>(call(q, k, v, {.sinks = zeros({2})})) ==
-        "scaled_dot_product_attention: sinks (2,) for 4 heads: they must be (H)");
+        "scaled_dot_product_attention: sinks (2,) for 4 heads: must be (H)");
   CHECK(message_of<DTypeError>(call(q, k, v, {.sinks = zeros({4}, DType::f64)})) ==
-        "scaled_dot_product_attention: sinks f64, q f32: types must be equal");
+        "scaled_dot_product_attention: sinks f64, q f32: dtypes must be equal");
 }
 
-TEST_CASE("what does not fit among packed sequences") {
+TEST_CASE("sdpa: errors of packed sequences") {
   const RaggedIndex index({2, 3});
   const Ragged q{zeros({5, 4, 8}), index}, k{zeros({5, 2, 8}), index}, v{zeros({5, 2, 6}), index};
   const auto call = [](const Ragged& a, const Ragged& b, const Ragged& c,
@@ -357,17 +359,16 @@ TEST_CASE("what does not fit among packed sequences") {
   };
   CHECK_NOTHROW(call(q, k, v, Mask::causal())());
   CHECK(message_of<ShapeError>(call(q, k, {zeros({4, 2, 6}), RaggedIndex({2, 2})})) ==
-        "scaled_dot_product_attention: 2 sequences of queries, 2 of keys, 2 of values: as many of "
-        "each, and keys as long as values");
-  CHECK(message_of<ShapeError>(call(q, {zeros({6, 2, 8}), index}, v)) ==
-        "scaled_dot_product_attention: packed q (5, 4, 8) of 5 rows, k (6, 2, 8) of 5, v (5, 2, 6) "
-        "of 5: they must be (rows, H, D), (rows, G, D), (rows, G, E), H a multiple of G, both at "
-        "least 1");
+        "scaled_dot_product_attention: 2 sequences of queries, 2 of keys, 2 of values: must be "
+        "equal, with keys as long as values");
+  CHECK(
+      message_of<ShapeError>(call(q, {zeros({6, 2, 8}), index}, v)) ==
+      "scaled_dot_product_attention: packed q (5, 4, 8) of 5 rows, k (6, 2, 8) of 5, v (5, 2, 6) "
+      "of 5: must be (rows, H, D), (rows, G, D), (rows, G, E), H a multiple of G, both at least 1");
   CHECK_THROWS_AS(call({zeros({5, 0, 8}), index}, k, v)(), ShapeError);
   CHECK_THROWS_AS(call(q, k, {v.values.to(DType::f64), index})(), DTypeError);
   const std::string padded =
-      "scaled_dot_product_attention: packed sequences with a mask for padded batches: causal and "
-      "window only";
+      "scaled_dot_product_attention: mask: must be none, causal or window for packed sequences";
   CHECK(message_of<ValueError>(call(q, k, v, Mask::lengths({2, 3}))) == padded);
   CHECK(message_of<ValueError>(call(q, k, v, Mask::causal() & Mask::prefix_lm({2, 3}))) == padded);
   CHECK(message_of<ValueError>(call(q, k, v, Mask::keep(full({3, 3}, 1, DType::boolean)))) ==

@@ -4,7 +4,7 @@
 namespace fovea::test {
 namespace {
 
-// Keeps nothing for the second query.
+// The second query is fully masked.
 Tensor some_keep() {
   return from_data(std::vector<bool>{true, true, false, false, false, false}, {2, 3});
 }

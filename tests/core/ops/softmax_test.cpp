@@ -17,7 +17,7 @@ namespace {
 
 constexpr float inf = std::numeric_limits<float>::infinity();
 
-// A random cotangent, so that rows do not cancel.
+// With a random cotangent, so that the gradients of a row do not cancel.
 Tensor gradient_of(const TensorFunction& f, const Tensor& x, std::uint64_t seed) {
   Tensor leaf = x.detach().clone();
   leaf.set_requires_grad();
@@ -27,7 +27,7 @@ Tensor gradient_of(const TensorFunction& f, const Tensor& x, std::uint64_t seed)
   return leaf.grad();
 }
 
-// A query that keeps nothing is between two that keep something.
+// A fully masked query is between two others.
 Tensor some_keep() {
   return from_data(std::vector<bool>{true, false, true, false, false, false, true, true, true},
                    {3, 3});
@@ -42,7 +42,7 @@ TEST_CASE("softmax: values by hand") {
         1e-7);
 }
 
-TEST_CASE("softmax, log_softmax: values and gradients equal the definition's, along every axis") {
+TEST_CASE("softmax, log_softmax: values and gradients equal the reference, along every axis") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     Rng rng(1);
     const Tensor x = 3.0 * randn({3, 5, 7}, rng, dtype);
@@ -76,7 +76,7 @@ TEST_CASE("softmax: works on views") {
   CHECK(max_difference(softmax(transpose(x, 0, 1)), transpose(softmax(x, 0), 0, 1)) == 0);
 }
 
-TEST_CASE("softmax: sizes of one and none, infinities, NaN") {
+TEST_CASE("softmax: sizes 1 and 0, infinities, NaN") {
   CHECK(softmax(full({3, 1}, -7)).to_vector<float>() == std::vector<float>{1, 1, 1});
   CHECK(softmax(zeros({0, 4})).shape() == Shape{0, 4});
   CHECK(softmax(zeros({4, 0})).shape() == Shape{4, 0});
@@ -86,7 +86,7 @@ TEST_CASE("softmax: sizes of one and none, infinities, NaN") {
     CHECK(std::isnan(value));
 }
 
-TEST_CASE("masked_softmax: equals softmax over what is kept; an empty row is zero, not NaN") {
+TEST_CASE("masked_softmax: equals softmax over the kept elements; an empty row is zero, not NaN") {
   const Tensor x = tensor({{1, 9, 1}, {1, 2, 3}, {0, 0, 0}});
   const float third = 1.0f / 3;
   const Tensor want = tensor({{0.5f, 0, 0.5f}, {0, 0, 0}, {third, third, third}});
@@ -94,7 +94,7 @@ TEST_CASE("masked_softmax: equals softmax over what is kept; an empty row is zer
   CHECK(max_difference(masked_softmax(x, Mask::none()), softmax(x)) == 0);
 }
 
-TEST_CASE("masked_softmax: values and gradients equal the definition's, along every axis") {
+TEST_CASE("masked_softmax: values and gradients equal the reference, along every axis") {
   Rng rng(5);
   const Tensor x = randn({2, 3, 3}, rng, DType::f64);
   for (const int axis : {0, 1, -1}) {
@@ -142,12 +142,12 @@ TEST_CASE("softmax: errors") {
   CHECK(message_of<DTypeError>([] { softmax(arange(3)); }) ==
         "softmax: needs f32 or f64, and got i64");
   CHECK(message_of<ShapeError>([] { masked_softmax(zeros({3}), Mask::none()); }) ==
-        "masked_softmax: x (3,): scores are (T, S), (B, T, S) or (B, H, T, S)");
+        "masked_softmax: x (3,): must be (T, S), (B, T, S) or (B, H, T, S)");
   CHECK(message_of<DTypeError>([] { masked_softmax(zeros({2}), ones({2})); }) ==
-        "masked_softmax: keep is f32: it must be bool");
+        "masked_softmax: keep is f32: must be bool");
   CHECK(message_of<ShapeError>([] {
           masked_softmax(zeros({1, 2}), zeros({3, 2}, DType::boolean));
-        }) == "masked_softmax: x (1, 2) and keep (3, 2): keep must stretch to x's shape");
+        }) == "masked_softmax: x (1, 2) and keep (3, 2): keep must broadcast to x's shape");
   CHECK(message_of<ShapeError>([] {
           masked_softmax(zeros({2}), zeros({3}, DType::boolean));
         }).find("masked_softmax: ") == 0);

@@ -1,4 +1,4 @@
-#include <fovea/core/ops/kept_products.h>
+#include <fovea/core/ops/kept_products_detail.h>
 #include <fovea/core/ops/sparse_softmax.h>
 #include <fovea/core/ops/straight_through.h>
 #include <fovea/tests/support/grad_cases.h>
@@ -8,7 +8,7 @@ namespace {
 
 using Inputs = std::vector<Tensor>;
 
-// Keeps nothing for the second query.
+// The second query is fully masked.
 Tensor some_keep() {
   return from_data(std::vector<bool>{true, true, false, true, false, false, false, false}, {2, 4});
 }
@@ -22,8 +22,8 @@ const bool added = add_grad_cases({
     {"entmax15",
      [](const Inputs& x) { return masked_entmax15(x[0], some_keep()); },
      {randn64({2, 2, 2, 4}, 4)}},
-    // With the soft numbers as the hard ones the estimate is the derivative; with others, such as
-    // one-hot rows, it is meant to differ from it: see straight_through's own test.
+    // With hard = soft the estimate is the derivative; with other values, such as one-hot rows, it
+    // is meant to differ: see straight_through's own test.
     {"straight_through",
      [](const Inputs& x) { return straight_through(x[0].detach(), x[0]); },
      {randn64({2, 3}, 5)}},

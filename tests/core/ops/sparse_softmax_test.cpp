@@ -1,4 +1,4 @@
-// Sparsemax and entmax-1.5 against bisection, their definitions in plain ops, and by hand.
+// Sparsemax and entmax-1.5 against bisection, their references in plain ops, and values by hand.
 #include <fovea/core/autograd.h>
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/elementwise.h>
@@ -33,7 +33,7 @@ const Kind kinds[] = {
     {"sparsemax", sparsemax, sparsemax_reference, masked_sparsemax, masked_sparsemax, 1, 1},
     {"entmax15", entmax15, entmax15_reference, masked_entmax15, masked_entmax15, 0.5, 2}};
 
-// The same by halving an interval for tau: nothing of the sorting algorithm is in it.
+// The same by bisection for tau, independent of the sorting algorithm.
 std::vector<double> by_bisection(const Kind& kind, const double* x, std::int64_t n) {
   double top = x[0];
   for (std::int64_t i = 1; i < n; ++i) top = std::max(top, x[i]);
@@ -60,7 +60,7 @@ Tensor gradient_of(const std::function<Tensor(const Tensor&)>& f, const Tensor& 
   return leaf.grad();
 }
 
-// A query that keeps nothing is between two that keep something.
+// A fully masked query is between two others.
 Tensor some_keep() {
   return from_data(std::vector<bool>{true, false, true, false, false, false, true, true, true},
                    {3, 3});
@@ -68,14 +68,16 @@ Tensor some_keep() {
 
 }  // namespace
 
-TEST_CASE("values by hand") {
+TEST_CASE("sparse softmax: values by hand") {
   CHECK(max_difference(sparsemax(tensor({{0.5f, 0}, {2, 0}, {-1, -1}})),
                        tensor({{0.75f, 0.25f}, {1, 0}, {0.5f, 0.5f}})) <= 1e-7);
   CHECK(max_difference(entmax15(tensor({{1, 0}, {2, 0}, {-1, -1}})),
                        tensor({{0.8307189f, 0.1692811f}, {1, 0}, {0.5f, 0.5f}})) <= 1e-6);
 }
 
-TEST_CASE("values equal those found by bisection; rows sum to 1, many entries are exactly 0") {
+TEST_CASE(
+    "sparse softmax: values equal those found by bisection; rows sum to 1, many elements are "
+    "exactly 0") {
   for (const Kind& kind : kinds) {
     CAPTURE(kind.name);
     for (const std::int64_t n : {1, 2, 3, 17, 200})
@@ -94,7 +96,7 @@ TEST_CASE("values equal those found by bisection; rows sum to 1, many entries ar
   }
 }
 
-TEST_CASE("values and gradients equal the definition's") {
+TEST_CASE("sparse softmax: values and gradients equal the reference") {
   for (const Kind& kind : kinds)
     for (const DType dtype : {DType::f32, DType::f64}) {
       CAPTURE(kind.name);
@@ -110,7 +112,7 @@ TEST_CASE("values and gradients equal the definition's") {
     }
 }
 
-TEST_CASE("ties, constants, views, sizes of one and none") {
+TEST_CASE("sparse softmax: ties, constants, views, sizes 1 and 0") {
   for (const Kind& kind : kinds) {
     CAPTURE(kind.name);
     CHECK(max_difference(kind.fast(full({2, 4}, 3)), full({2, 4}, 0.25)) <= 1e-7);
@@ -130,7 +132,8 @@ TEST_CASE("ties, constants, views, sizes of one and none") {
 }
 
 TEST_CASE(
-    "under a mask: as over what is kept alone; nothing of the dropped comes in, NaN neither") {
+    "sparse softmax: under a mask: as over what is kept alone; nothing of the dropped comes in, "
+    "NaN neither") {
   for (const Kind& kind : kinds) {
     CAPTURE(kind.name);
     Rng rng(5);
@@ -141,10 +144,10 @@ TEST_CASE(
     const Tensor y = masked(poisoned);
     const Tensor dx = gradient_of(masked, poisoned, masked_fill(dy, dropped, std::nan("")));
     for (const Tensor& all : {y, dx}) {
-      CHECK(max_difference(select(all, 1, 1), zeros({2, 3}, DType::f64)) == 0);  // keeps nothing
+      CHECK(max_difference(select(all, 1, 1), zeros({2, 3}, DType::f64)) == 0);  // fully masked
       CHECK(max_difference(masked_fill(all, dropped, 0), all) == 0);
     }
-    const auto ends = [](const Tensor& in) {  // row 0 keeps its first and last
+    const auto ends = [](const Tensor& in) {  // in row 0 the first and last are kept
       return stack({select(select(in, 1, 0), 1, 0), select(select(in, 1, 0), 1, 2)}, 1);
     };
     CHECK(max_difference(ends(y), kind.fast(ends(x))) <= 1e-15);
@@ -153,7 +156,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("a Mask, for scores with and without batch and heads") {
+TEST_CASE("sparse softmax: a Mask, for scores with and without batch and heads") {
   for (const Kind& kind : kinds) {
     Rng rng(6);
     for (const Shape& shape : {Shape{3, 3}, Shape{2, 3, 3}, Shape{2, 4, 3, 3}}) {
@@ -168,7 +171,7 @@ TEST_CASE("a Mask, for scores with and without batch and heads") {
   }
 }
 
-TEST_CASE("the same bits for any number of threads") {
+TEST_CASE("sparse softmax: bitwise equal for any number of threads") {
   const int before = num_threads();
   Rng rng(8);
   const Tensor x = randn({500, 129}, rng), dy = randn({500, 129}, rng);
@@ -184,7 +187,7 @@ TEST_CASE("the same bits for any number of threads") {
   set_num_threads(before);
 }
 
-TEST_CASE("straight_through: the numbers of one, the gradient of the other") {
+TEST_CASE("straight_through: the values of one, the gradient of the other") {
   Rng rng(9);
   const Tensor x = randn({2, 3}, rng, DType::f64), dy = randn({2, 3}, rng, DType::f64);
   const auto one_hot_rows = [](const Tensor& soft) {
@@ -196,25 +199,25 @@ TEST_CASE("straight_through: the numbers of one, the gradient of the other") {
   };
   CHECK(max_difference(hard(x), one_hot_rows(x)) == 0);
   CHECK(max_difference(gradient_of(hard, x, dy), gradient_of(entmax15, x, dy)) == 0);
-  // It is not the derivative of its value, and a difference quotient says so.
+  // It is not the derivative of its value, as a difference quotient confirms.
   const auto f = [&](const std::vector<Tensor>& in) { return hard(in[0]); };
   CHECK_FALSE(gradcheck(f, {x}).ok);
 }
 
-TEST_CASE("errors") {
+TEST_CASE("sparse softmax: errors") {
   CHECK(message_of<ShapeError>([] { sparsemax(scalar(1)); }) ==
-        "sparsemax: x (): it must have a last axis");
+        "sparsemax: x (): must have at least one axis");
   CHECK(message_of<DTypeError>([] { entmax15(arange(3)); }) ==
         "entmax15: needs f32 or f64, and got i64");
   CHECK(message_of<ShapeError>([] { masked_sparsemax(zeros({3}), Mask::none()); }) ==
-        "masked_sparsemax: x (3,): scores are (T, S), (B, T, S) or (B, H, T, S)");
+        "masked_sparsemax: x (3,): must be (T, S), (B, T, S) or (B, H, T, S)");
   CHECK(message_of<DTypeError>([] { masked_entmax15(zeros({2}), ones({2})); }) ==
-        "masked_entmax15: keep is f32: it must be bool");
+        "masked_entmax15: keep is f32: must be bool");
   CHECK(message_of<ShapeError>([] {
           masked_entmax15(zeros({1, 2}), zeros({3, 2}, DType::boolean));
-        }) == "masked_entmax15: x (1, 2) and keep (3, 2): keep must stretch to x's shape");
+        }) == "masked_entmax15: x (1, 2) and keep (3, 2): keep must broadcast to x's shape");
   CHECK(message_of<ShapeError>([] { straight_through(zeros({2}), zeros({3})); }) ==
         "straight_through: hard (2,), soft (3,): shapes must be equal");
   CHECK(message_of<DTypeError>([] { straight_through(zeros({2}), zeros({2}, DType::f64)); }) ==
-        "straight_through: hard f32, soft f64: types must be equal");
+        "straight_through: hard f32, soft f64: dtypes must be equal");
 }

@@ -1,6 +1,6 @@
-// Ops at 0, infinities, NaN, huge, tiny and denormal numbers and on rows of equal ones, against
+// Ops at 0, infinities, NaN, huge, tiny and denormal values and on rows of equal ones, against
 // formulas in long double. Each family adds its cases; special_values_test.cpp runs them on every
-// instruction set and checks that no registered op is without one.
+// instruction set and checks that every registered op has one.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -15,7 +15,7 @@ namespace fovea::test {
 using Real = long double;
 using Reals = std::vector<Real>;
 
-/// What an op is to give for one row of each input, and what it may differ by.
+/// The expected result of an op for one row of each input, and the allowed errors.
 struct Expected {
   Reals value, value_error;
   std::vector<Reals> gradients, gradient_errors;  ///< by each input, for the given dy
@@ -29,7 +29,7 @@ struct SpecialCase {
   std::function<Expected(const std::vector<Reals>& x, const Reals& dy, Real eps)> expected;
   /// rows[r][i]: row r of input i. All rows of an input have one length.
   std::vector<std::vector<Reals>> rows;
-  bool of_elements = false;  ///< rows of one number, with different values for f32 and f64
+  bool of_elements = false;  ///< rows of one element, with different values for f32 and f64
 };
 
 bool add_special_cases(std::vector<SpecialCase> cases);

@@ -17,10 +17,10 @@ std::vector<SpecialCase>& all_cases() {
   return cases;
 }
 
-// Ops that have no case here, and why.
+// Ops without a case here, and the reason.
 const std::map<std::string, std::string>& exemptions() {
   const std::string moves = "moves or copies numbers", sums = "sums of products, tested by bounds";
-  const std::string choice = "gives places or truth values", test = "tested by its own file";
+  const std::string choice = "returns indices or bool values", test = "tested by its own file";
   static const std::map<std::string, std::string> all{{"accumulate", "adds"},
                                                       {"additive_attention", test},
                                                       {"argmax", choice},
@@ -90,7 +90,7 @@ const std::map<std::string, std::string>& exemptions() {
 
 std::string text(Real x) { return std::to_string(static_cast<double>(x)); }
 
-// Whether `found` is `expected` within `error`, rounding and the type's range.
+// True if `found` equals `expected` within `error`, rounding and the type's range.
 bool agrees(double found, Real expected, Real error, DType dtype) {
   const bool single = dtype == DType::f32;
   const Real largest =
@@ -144,7 +144,7 @@ struct Run {
     return single ? Real{static_cast<float>(x)} : Real{static_cast<double>(x)};
   }
 
-  // A cotangent that is not the same everywhere, exact in both types.
+  // A non-constant cotangent, exact in both types.
   static Real cotangent(std::size_t i) { return 1 + 0.25L * static_cast<Real>(i % 5); }
 
   void check(const std::string& path, const std::vector<double>& found, std::size_t row,
@@ -205,7 +205,7 @@ Reals special_numbers() {
 
 TEST_CASE("special values: fast path, composed derivative and reference agree with long double") {
   const kernels::Isa before = kernels::active_isa();
-  set_flush_denormal(false);  // denormals as exact as others; denormals_test.cpp has the rest
+  set_flush_denormal(false);  // denormals are exact too; denormals_test.cpp has the rest
   for (const kernels::Isa isa : {kernels::Isa::baseline, kernels::Isa::v3, kernels::Isa::v4}) {
     if (kernels::set_isa(isa) != isa) continue;
     for (const SpecialCase& c : special_cases())

@@ -6,7 +6,7 @@
 namespace fovea::test {
 namespace {
 
-// Three steps; each reads something of the one before.
+// Three steps; the input of each depends on the previous one.
 //   x: (2, 3, 2)  weight: (3, 4)  bias: (3)  z: (2, 2)
 Tensor steps(const std::vector<Tensor>& in) {
   StepLinear step(in[0], in[1], in[2]);

@@ -1,4 +1,4 @@
-// StepLinear is a linear layer of [x; z], step by step.
+// StepLinear equals a linear layer of [x; z], step by step.
 #include <fovea/core/autograd.h>
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/elementwise.h>
@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::int64_t B = 3, T = 4, E = 5, Z = 2, out = 6;
 
-// inputs: x (B, T, E), weight, bias, the first z (B, Z). Each later z follows from the step before.
+// inputs: x (B, T, E), weight, bias, the first z (B, Z). Each later z depends on the previous step.
 using Inputs = std::vector<Tensor>;
 
 Tensor next_z(const Tensor& y) { return tanh(slice(y, 1, 0, Z)); }
@@ -53,7 +53,7 @@ Inputs random_inputs() {
   return in;
 }
 
-// A loss that no two numbers enter alike.
+// A loss with a different weight for each element.
 Tensor loss_of(const Tensor& y) {
   Rng rng(4);
   return sum(square(y) * randn(y.shape(), rng, y.dtype()));
@@ -61,7 +61,7 @@ Tensor loss_of(const Tensor& y) {
 
 }  // namespace
 
-TEST_CASE("values and gradients are the definition's, a second time too") {
+TEST_CASE("StepLinear: values and gradients equal the reference, in a second run too") {
   Inputs in = random_inputs(), want = random_inputs();
   const Tensor y = by_steps(in), expected = by_definition(want);
   CHECK(test::max_difference(y, expected) <= 1e-12);
@@ -75,14 +75,14 @@ TEST_CASE("values and gradients are the definition's, a second time too") {
   }
 }
 
-TEST_CASE("first and second derivatives, by differences") {
+TEST_CASE("StepLinear: first and second derivatives, by finite differences") {
   const auto first = gradcheck(by_steps, random_inputs());
   CHECK_MESSAGE(first.ok, first.message);
   const auto second = gradgradcheck(by_steps, random_inputs());
   CHECK_MESSAGE(second.ok, second.message);
 }
 
-TEST_CASE("without a later part, without a bias, and with a weight that does not learn") {
+TEST_CASE("StepLinear: without a late part, without a bias, and with a frozen weight") {
   const Inputs in = random_inputs();
   const Tensor narrow_weight = slice(in[1], 1, 0, E).detach().clone().set_requires_grad();
   StepLinear plain(in[0], narrow_weight, {});
@@ -102,7 +102,7 @@ TEST_CASE("without a later part, without a bias, and with a weight that does not
   CHECK(test::max_difference(frozen[3].grad(), want[3].grad()) <= 1e-11);
 }
 
-TEST_CASE("fewer steps than were prepared") {
+TEST_CASE("StepLinear: fewer steps than prepared") {
   Inputs in = random_inputs(), want = random_inputs();
   StepLinear step(in[0], in[1], in[2]);
   const Tensor y = stack({step(in[3]), step(tanh(in[3]))}, 1);
@@ -115,7 +115,7 @@ TEST_CASE("fewer steps than were prepared") {
   }
 }
 
-TEST_CASE("steps without a record teach nothing, and keep nothing") {
+TEST_CASE("StepLinear: unrecorded steps give no gradient, and save nothing") {
   Inputs in = random_inputs();
   {
     const NoGrad guard;
@@ -139,7 +139,7 @@ TEST_CASE("steps without a record teach nothing, and keep nothing") {
   }
 }
 
-TEST_CASE("a record that begins with the steps") {
+TEST_CASE("StepLinear: recording that begins with the steps") {
   const Inputs in = random_inputs(), want = random_inputs();
   const auto prepared = [&] {
     const NoGrad guard;
@@ -155,7 +155,8 @@ TEST_CASE("a record that begins with the steps") {
     CHECK(test::max_difference(in[i].grad(), want[i].grad()) <= 1e-11);
 }
 
-TEST_CASE("a z that is overwritten before the backward is an error, not a wrong gradient") {
+TEST_CASE(
+    "StepLinear: a z modified in place before the backward is an error, not a wrong gradient") {
   const Inputs in = random_inputs();
   StepLinear step(in[0], in[1], in[2]);
   Tensor z = in[3].detach().clone();
@@ -164,13 +165,13 @@ TEST_CASE("a z that is overwritten before the backward is an error, not a wrong 
   CHECK_THROWS_AS(loss.backward(), StateError);
 }
 
-TEST_CASE("what does not fit is refused") {
+TEST_CASE("StepLinear: errors") {
   const Inputs in = random_inputs();
   CHECK(message_of<ShapeError>([&] { StepLinear(in[2], in[1], in[2]); }) ==
-        "StepLinear: x (6,), weight (6, 7): they must be (B, T, E) and (out, E + Z)");
+        "StepLinear: x (6,), weight (6, 7): must be (B, T, E) and (out, E + Z)");
   StepLinear step(in[0], in[1], in[2]);
   CHECK(message_of<StateError>([&] { step({}); }) == "StepLinear: z is undefined");
-  CHECK(message_of<ShapeError>([&] { step(in[1]); }) == "StepLinear: z (6, 7): it must be (3, 2)");
+  CHECK(message_of<ShapeError>([&] { step(in[1]); }) == "StepLinear: z (6, 7): must be (3, 2)");
   for (std::int64_t t = 0; t < T; ++t) step(in[3]);
   CHECK(message_of<StateError>([&] { step(in[3]); }) == "StepLinear: step 5 of 4");
 }

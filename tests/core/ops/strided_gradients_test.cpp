@@ -1,4 +1,4 @@
-// Gradients that are passed on as they lie in memory: any_strides(), and the parts of a split.
+// Gradients passed on without a copy: any_strides(), and the parts of a split.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/elementwise.h>
@@ -14,49 +14,49 @@ using test::max_difference;
 
 namespace {
 
-// y = 2 x, whose backward notes how its dy lies.
-Tensor twice(const Tensor& x, bool strided, Tensor& seen) {
-  const auto backward = [&seen](const Tensor& dy, Wanted) {
-    seen = dy;
+// y = 2 x, whose backward records the layout of its dy.
+Tensor twice(const Tensor& x, bool strided, Tensor& received) {
+  const auto backward = [&received](const Tensor& dy, NeedsGrad) {
+    received = dy;
     return Grads(dy * 2.0);
   };
   const NoGrad off(false);
-  Tensor y = numbers_of(x) * 2.0;
+  Tensor y = without_graph(x) * 2.0;
   return strided ? record<"strided_gradients_test">(y, {x}, any_strides(backward))
                  : record<"strided_gradients_test">(y, {x}, backward);
 }
 
 }  // namespace
 
-TEST_CASE("a backward gets dense gradients, unless it takes any strides") {
+TEST_CASE("a backward receives dense gradients, unless it accepts any strides") {
   Rng rng(1);
   const Tensor dy = randn({3, 2}, rng);
   for (const bool strided : {false, true}) {
-    Tensor x = randn({2, 3}, rng), seen;
+    Tensor x = randn({2, 3}, rng), received;
     x.set_requires_grad();
-    transpose(twice(x, strided, seen), 0, 1).backward(dy);
-    CHECK(seen.is_contiguous() == !strided);
-    CHECK(max_difference(seen, transpose(dy, 0, 1)) == 0);
+    transpose(twice(x, strided, received), 0, 1).backward(dy);
+    CHECK(received.is_contiguous() == !strided);
+    CHECK(max_difference(received, transpose(dy, 0, 1)) == 0);
     CHECK(max_difference(x.grad(), 2.0 * transpose(dy, 0, 1)) == 0);
   }
 }
 
-// Two parts whose gradients are written side by side, one number too far apart if `gap`.
-TEST_CASE("a split's gradient is its parts', where these lie joined") {
+// Two parts whose gradients are adjacent in memory, or one element too far apart if `gap`.
+TEST_CASE("the gradient of a split is a view if its parts are adjacent") {
   Rng rng(2);
   for (const std::int64_t gap : {0, 1}) {
     Tensor x = randn({4, 5}, rng);
     x.set_requires_grad();
     const std::vector<Tensor> parts = split(x, {2, 3}, 1);
-    const std::byte* place = nullptr;
+    const std::byte* address = nullptr;
     const Tensor both = record<"strided_gradients_test">(
-        zeros({1}), {parts[0], parts[1]}, [&place, gap](const Tensor&, Wanted) {
+        zeros({1}), {parts[0], parts[1]}, [&address, gap](const Tensor&, NeedsGrad) {
           const Tensor block = arange(30).to(DType::f32);
-          place = block.raw_data();
+          address = block.raw_data();
           return Grads(alias(block, {4, 2}, {5, 1}), alias(block, {4, 3}, {5, 1}, 2 + gap));
         });
     both.backward(ones({1}));
-    CHECK((x.grad().raw_data() == place) == (gap == 0));
+    CHECK((x.grad().raw_data() == address) == (gap == 0));
     for (std::int64_t row = 0; row < 4; ++row)
       for (std::int64_t c = 0; c < 5; ++c)
         CHECK(x.grad().to_vector<float>()[static_cast<std::size_t>(5 * row + c)] ==
@@ -64,8 +64,8 @@ TEST_CASE("a split's gradient is its parts', where these lie joined") {
   }
 }
 
-// q, k and v as columns of one projection, in this order, in another, as two of three, and apart.
-TEST_CASE("attention's gradients do not depend on where its inputs lie") {
+// q, k and v as columns of one projection: in order, in another order, two of three, and separate.
+TEST_CASE("attention's gradients do not depend on the layout of its inputs") {
   constexpr std::int64_t B = 2, T = 5, H = 3, D = 4;
   Rng rng(3);
   const Tensor all = randn({B, T, 3 * H * D}, rng), dy = randn({B, H, T, D}, rng);

@@ -1,4 +1,4 @@
-// The losses of where a decoder looks, by hand and by differences; and that they teach.
+// The losses on attention weights, by hand and by finite differences, and training with them.
 #include <fovea/core/autograd.h>
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/elementwise.h>
@@ -31,21 +31,21 @@ Tensor numbers(const std::vector<double>& values, const Shape& shape) {
 
 }  // namespace
 
-TEST_CASE("coverage loss: what is looked at again, over real steps") {
-  // Two sentences, three steps, two words; the second has one real step.
+TEST_CASE("coverage loss: repeated attention, over steps without padding") {
+  // Two sentences, three steps, two words; the second has one step and padding.
   const Tensor weights = numbers({0.75, 0.25, 0.5, 0.5, 0, 1, 0.5, 0.5, 1, 0, 1, 0}, {2, 3, 2});
   // step 2: min(.5, .75) + min(.5, .25); step 3: min(0, 1.25) + min(1, .75)
   CHECK(coverage_loss(weights, {3, 1}).item<double>() == doctest::Approx((0.75 + 0.75) / 4));
   CHECK(coverage_loss(weights, {1, 1}).item<double>() == 0);
   CHECK(coverage_loss(weights, {0, 0}).item<double>() == 0);
   CHECK(message_of<ShapeError>([&] { coverage_loss(weights, {3}); }) ==
-        "coverage_loss: weights (2, 3, 2) and 1 lengths: they must be (B, T, S) and B");
+        "coverage_loss: weights (2, 3, 2) and 1 lengths: must be (B, T, S) and B");
   CHECK(message_of<ShapeError>([&] {
           coverage_loss(weights, {3, 4});
-        }) == "coverage_loss: weights (2, 3, 2) and a length of 4: it must be at most T");
+        }) == "coverage_loss: weights (2, 3, 2) and a length of 4: must be at most T");
 }
 
-TEST_CASE("guided alignment: rows of links are normalised, those without do not count") {
+TEST_CASE("guided alignment: rows of links are normalized, rows without links are ignored") {
   const Tensor weights = numbers({0.75, 0.25, 0.5, 0.5, 0, 1}, {1, 3, 2});
   const Tensor links = numbers({1, 0, 1, 1, 0, 0}, {1, 3, 2});
   const double wanted = -(std::log(0.75) + 0.5 * (std::log(0.5) + std::log(0.5))) / 2;
@@ -55,10 +55,10 @@ TEST_CASE("guided alignment: rows of links are normalised, those without do not 
   const Tensor missed = numbers({0, 0, 0, 0, 1, 0}, {1, 3, 2});  // a weight of 0: finite
   CHECK(guided_alignment_loss(weights, missed).item<double>() == doctest::Approx(-std::log(1e-7)));
   CHECK(message_of<ShapeError>([&] { guided_alignment_loss(weights, squeeze(links, 0)); }) ==
-        "guided_alignment_loss: weights (1, 3, 2), links (3, 2): they must be equal, (B, T, S)");
+        "guided_alignment_loss: weights (1, 3, 2), links (3, 2): must be equal, (B, T, S)");
 }
 
-TEST_CASE("behind a target's end, where no link is, may be NaN") {
+TEST_CASE("weights after the end of a target, without links, may be NaN") {
   const double nan = std::nan("");
   Tensor weights = numbers({0.5, 0.5, 0.25, 0.75, nan, nan}, {1, 3, 2}).set_requires_grad();
   const Tensor links = numbers({1, 0, 0, 1, 0, 0}, {1, 3, 2});
@@ -76,7 +76,7 @@ TEST_CASE("behind a target's end, where no link is, may be NaN") {
   check(guided_alignment_loss(weights, links), -(std::log(0.5) + std::log(0.75)) / 2);
 }
 
-TEST_CASE("gradients by differences") {
+TEST_CASE("gradients by finite differences") {
   Rng rng(2);
   const Tensor scores = randn({2, 4, 3}, rng, DType::f64);
   std::vector<bool> cells;
@@ -97,13 +97,13 @@ namespace {
 
 constexpr std::int64_t vocab = 9, words = 5, batch = 16;
 
-struct Habits {
-  double diagonal;  // the weight that lies on the word that is being copied
-  double again;     // coverage_loss
+struct Outcome {
+  double diagonal;  // mean weight of the copied word
+  double coverage;  // coverage_loss
 };
 
-// Copying five words: with `guided` times the one loss and `covered` times the other.
-Habits learned_with(double guided, double covered) {
+// Trains copying of five words with guided_alignment_loss and coverage_loss at these weights.
+Outcome learned_with(double guided, double covered) {
   Rng rng(1);
   Seq2Seq model({.source_vocab = vocab,
                  .target_vocab = vocab,
@@ -117,7 +117,7 @@ Habits learned_with(double guided, double covered) {
   for (std::int64_t i = 0; i < batch * words * words; ++i)
     diagonal.push_back(i / words % words == i % words);
   const Tensor links = from_data(diagonal, {batch, words, words}).to(DType::f32);
-  Habits habits{};
+  Outcome outcome{};
   for (int step = 0; step < 100; ++step) {
     std::vector<std::int64_t> said;
     for (std::int64_t i = 0; i < batch * words; ++i) said.push_back(4 + rng.below(vocab - 4));
@@ -126,28 +126,30 @@ Habits learned_with(double guided, double covered) {
     adam.zero_grad();
     Tensor weights;
     const Tensor logits = model.decode(model.encode(source, lengths), input, lengths, &weights);
-    const Tensor again = coverage_loss(weights, lengths);
+    const Tensor coverage = coverage_loss(weights, lengths);
     const Tensor loss = cross_entropy(logits, reshape(source, {batch * words})) +
-                        guided * guided_alignment_loss(weights, links) + covered * again;
+                        guided * guided_alignment_loss(weights, links) + covered * coverage;
     loss.backward();
     adam.step();
-    habits = {sum(links * weights.detach()).item<double>() / (batch * words), again.item<double>()};
+    outcome = {sum(links * weights.detach()).item<double>() / (batch * words),
+               coverage.item<double>()};
   }
-  return habits;
+  return outcome;
 }
 
 }  // namespace
 
-TEST_CASE("a diagonal alignment is learned where it is taught; coverage loss spreads the looks") {
+TEST_CASE("guided alignment trains a diagonal alignment; coverage loss spreads attention") {
   const int before = num_threads();
   set_num_threads(1);
-  const Habits free = learned_with(0, 0), guided = learned_with(1, 0), covered = learned_with(0, 1);
+  const Outcome free = learned_with(0, 0), guided = learned_with(1, 0),
+                covered = learned_with(0, 1);
   set_num_threads(before);
   CAPTURE(free.diagonal);
   CAPTURE(guided.diagonal);
-  CAPTURE(free.again);
-  CAPTURE(covered.again);
+  CAPTURE(free.coverage);
+  CAPTURE(covered.coverage);
   CHECK(guided.diagonal > 0.8);
   CHECK(free.diagonal < 0.6);
-  CHECK(covered.again < 0.75 * free.again);
+  CHECK(covered.coverage < 0.75 * free.coverage);
 }

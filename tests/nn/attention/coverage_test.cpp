@@ -1,4 +1,4 @@
-// Additive attention with coverage: its weights by naive loops, and what it remembers.
+// Additive attention with coverage: its weights by naive loops, and its state.
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/index.h>
 #include <fovea/core/ops/layout.h>
@@ -32,8 +32,9 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "weights by naive loops, each step from the sum of those before it") {
-  const Tensor weights = attention.look(query, key, value, mask).weights;
+TEST_CASE_FIXTURE(Fixture,
+                  "weights by naive loops, each step from the sum of the weights before it") {
+  const Tensor weights = attention.forward_with_weights(query, key, value, mask).weights;
   for (std::int64_t b = 0; b < B; ++b) {
     Row seen(S);
     for (std::size_t t = 0; t < T; ++t) {
@@ -88,7 +89,7 @@ TEST_CASE_FIXTURE(Fixture, "without the feature it is additive attention") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "gradients flow through the steps") {
-  // The last step's output by the first query: through the state alone.
+  // The last output depends on the first query only through the state.
   Tensor leaf = query.clone();
   leaf.set_requires_grad();
   narrow(attention(leaf, key, value, mask), 1, T - 1, 1)
@@ -106,5 +107,5 @@ TEST_CASE_FIXTURE(Fixture, "names, and a state that does not fit") {
   const AttentionMemory memory = attention.prepare(key, value, mask);
   std::vector<Tensor> state = attention.initial_state(memory);
   CHECK(message_of<StateError>([&] { attention.attend(query, memory, state); }) ==
-        "CoverageAttention: the state must be the sum of past weights, (6, 5)");
+        "CoverageAttention: state: must be the sum of past weights, (6, 5)");
 }

@@ -1,4 +1,4 @@
-// All mechanisms under one roof, for tests of what they have in common.
+// All mechanisms with a common interface, for tests of their common properties.
 #pragma once
 
 #include <fovea/core/autograd.h>
@@ -14,16 +14,16 @@ namespace fovea::test {
 
 struct Mechanism {
   std::string label, name;
-  nn::AttentionWeights weights = nn::AttentionWeights::softmax;
+  nn::AttentionNormalizer weights = nn::AttentionNormalizer::softmax;
   bool coverage = false;
 
   bool is(std::string_view other) const { return name == other; }
-  /// Keys are told apart by their places, so their order matters.
+  /// The weights depend on the positions of the keys, so their order matters.
   bool has_places() const { return is("local-m") || is("local-p") || is("location"); }
-  /// Gives the values mixed as they are; else they go through projections.
+  /// The output is a weighted sum of the values without projections.
   bool mixes_values() const { return !is("multihead"); }
   std::int64_t heads() const { return is("multihead") ? 2 : 1; }
-  /// Only masks that keep all keys up to an end.
+  /// Supports only masks that keep a prefix of the keys.
   bool needs_prefixes() const { return is("linear"); }
   /// A query's weights depend on the queries before it.
   bool has_memory() const { return is("location") || coverage; }
@@ -49,25 +49,26 @@ inline std::vector<Mechanism> family() {
   std::vector<Mechanism> all;
   for (const std::string& name : nn::single_head_attention_names()) all.push_back({name, name});
   all.push_back({"multihead", "multihead"});
-  all.push_back({"additive with coverage", "additive", nn::AttentionWeights::softmax, true});
+  all.push_back({"additive with coverage", "additive", nn::AttentionNormalizer::softmax, true});
   all.push_back(
-      {"additive with coverage+entmax15", "additive", nn::AttentionWeights::entmax15, true});
+      {"additive with coverage+entmax15", "additive", nn::AttentionNormalizer::entmax15, true});
   for (const char* name :
        {"additive", "dot", "general", "concat", "local-m", "local-p", "location", "multihead"})
-    for (const auto kind : {nn::AttentionWeights::sparsemax, nn::AttentionWeights::entmax15})
-      all.push_back({std::string(name) + "+" + nn::weights_names()[static_cast<std::size_t>(kind)],
-                     name, kind});
+    for (const auto kind : {nn::AttentionNormalizer::sparsemax, nn::AttentionNormalizer::entmax15})
+      all.push_back(
+          {std::string(name) + "+" + nn::normalizer_names()[static_cast<std::size_t>(kind)], name,
+           kind});
   return all;
 }
 
-/// What a probe would see: the weights of the last call, (B, T, S).
+/// An observer that stores the weights of the last call, (B, T, S).
 class LastWeights : public nn::AttentionObserver {
  public:
   explicit LastWeights(nn::Attention& layer) : layer_(layer) { layer_.watch(*this); }
   ~LastWeights() override { layer_.unwatch(*this); }
   LastWeights(const LastWeights&) = delete;
   LastWeights& operator=(const LastWeights&) = delete;
-  void see(const nn::Attention&, const nn::AttentionCall& call) override {
+  void on_attention(const nn::Attention&, const nn::AttentionCall& call) override {
     calls += 1;
     last = call.rows(0, call.T);
     heads = call.H;

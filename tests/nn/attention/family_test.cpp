@@ -1,4 +1,4 @@
-// The laws that every mechanism keeps: one table of mechanisms, one table of masks.
+// Properties of every mechanism: one table of mechanisms, one table of masks.
 #include <fovea/core/diagnose.h>
 #include <fovea/core/gradcheck.h>
 #include <fovea/core/ops/elementwise.h>
@@ -7,7 +7,7 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/threads.h>
-#include <fovea/nn/attention/step.h>
+#include <fovea/nn/attention/decoder_attention.h>
 #include <fovea/tests/nn/attention/family.h>
 #include <fovea/tests/support/compare.h>
 
@@ -26,8 +26,8 @@ constexpr std::int64_t B = 3, T = 4, S = 6, C = 3;
 struct MaskCase {
   const char* name;
   Mask mask;
-  bool prefixes;    // keeps all keys up to an end
-  bool empty_rows;  // some query keeps nothing
+  bool prefixes;    // keeps a prefix of the keys
+  bool empty_rows;  // some query is fully masked
 };
 
 std::vector<MaskCase> masks() {
@@ -51,7 +51,7 @@ std::vector<MaskCase> masks() {
           {"dropped table", Mask::drop(kept), false, false}};
 }
 
-// Mechanism by mechanism, mask by mask that it takes.
+// Calls f for every mechanism with every mask that it supports.
 template <class F>
 void for_all(const F& f) {
   for (const Mechanism& mechanism : family())
@@ -86,10 +86,11 @@ Seen look(Attention& attention, const Inputs& x, const Mask& mask) {
   LastWeights observer(attention);
   const Tensor y = attention(x.query, x.key, x.value, mask);
   REQUIRE(observer.calls == 1);
-  const auto* step = dynamic_cast<StepAttention*>(&attention);
+  const auto* step = dynamic_cast<DecoderAttention*>(&attention);
   const Tensor mean_of_heads = mean(observer.last, 1);
   if (step)
-    CHECK(max_difference(step->look(x.query, x.key, x.value, mask).weights, mean_of_heads) == 0);
+    CHECK(max_difference(step->forward_with_weights(x.query, x.key, x.value, mask).weights,
+                         mean_of_heads) == 0);
   return {y, mean_of_heads};
 }
 
@@ -101,7 +102,7 @@ Tensor kept_of(const Mask& mask) {
 
 }  // namespace
 
-TEST_CASE("the output is the mixture of the values by the reported weights") {
+TEST_CASE("the output is the sum of the values with the reported weights") {
   for_all([](const Mechanism& mechanism, const MaskCase& m) {
     const auto attention = make(mechanism);
     const Inputs x;
@@ -114,7 +115,7 @@ TEST_CASE("the output is the mixture of the values by the reported weights") {
   });
 }
 
-TEST_CASE("weights are at least 0; rows sum to 1, or to 0 where nothing is kept") {
+TEST_CASE("weights are at least 0; rows sum to 1, or to 0 if all keys are masked") {
   for_all([](const Mechanism& mechanism, const MaskCase& m) {
     const auto attention = make(mechanism);
     const Tensor weights = look(*attention, Inputs(), m.mask).weights;
@@ -124,14 +125,14 @@ TEST_CASE("weights are at least 0; rows sum to 1, or to 0 where nothing is kept"
     CHECK(largest(masked_fill(total, gt(any, 0.0), 0)) == 0);
     if (mechanism.is("local-p"))  // what the Gaussian leaves
       CHECK(max(total).item<double>() <= 1 + 1e-12);
-    else if (mechanism.is("local-m"))  // the window too may hold no kept key
+    else if (mechanism.is("local-m"))  // the window may contain no unmasked key
       CHECK(largest(total * (total - 1.0)) <= 1e-12);
     else
       CHECK(max_difference(total, any) <= 1e-12);
   });
 }
 
-TEST_CASE("watching changes no bit") {
+TEST_CASE("observers do not change any bit") {
   for_all([](const Mechanism& mechanism, const MaskCase& m) {
     const auto attention = make(mechanism);
     const Inputs x;
@@ -140,7 +141,7 @@ TEST_CASE("watching changes no bit") {
   });
 }
 
-TEST_CASE("what the mask drops changes no bit") {
+TEST_CASE("masked keys and values do not change any bit") {
   for_all([](const Mechanism& mechanism, const MaskCase& m) {
     const auto attention = make(mechanism);
     const Inputs x;
@@ -161,7 +162,7 @@ TEST_CASE("what the mask drops changes no bit") {
   });
 }
 
-TEST_CASE("the law of empty rows: every mask, f32 and f64, in training and in use") {
+TEST_CASE("fully masked rows: every mask, f32 and f64, in training and eval") {
   for_all([](const Mechanism& mechanism, const MaskCase& m) {
     const Tensor empty_rows = eq(sum(kept_of(m.mask).to(DType::f64), -1, true), 0.0);  // (B, T, 1)
     CHECK((sum(empty_rows).item<int>() > 0) == m.empty_rows);
@@ -186,7 +187,7 @@ TEST_CASE("the law of empty rows: every mask, f32 and f64, in training and in us
   });
 }
 
-TEST_CASE("a row that keeps nothing has gradient zero, and padding may hold NaN") {
+TEST_CASE("a fully masked row has gradient zero, and padding may hold NaN") {
   for (const Mechanism& mechanism : family()) {
     CAPTURE(mechanism.label);
     const auto attention = make(mechanism);
@@ -219,7 +220,7 @@ TEST_CASE("a row that keeps nothing has gradient zero, and padding may hold NaN"
   }
 }
 
-TEST_CASE("a batch is its rows one by one; padding is as if it were not there") {
+TEST_CASE("a batch equals its rows one by one; padding has no effect") {
   for (const Mechanism& mechanism : family()) {
     CAPTURE(mechanism.label);
     const auto attention = make(mechanism);
@@ -236,7 +237,7 @@ TEST_CASE("a batch is its rows one by one; padding is as if it were not there") 
   }
 }
 
-TEST_CASE("keys and values in another order: the same output, weights in that order") {
+TEST_CASE("permuted keys and values: the same output, permuted weights") {
   const Tensor order = from_data(std::vector<std::int64_t>{3, 0, 5, 1, 4, 2}, {S});
   for (const Mechanism& mechanism : family()) {
     if (mechanism.has_places()) continue;
@@ -251,7 +252,7 @@ TEST_CASE("keys and values in another order: the same output, weights in that or
   }
 }
 
-TEST_CASE("a later query changes nothing for those before it") {
+TEST_CASE("a later query does not change earlier results") {
   for_all([](const Mechanism& mechanism, const MaskCase& m) {
     const auto attention = make(mechanism);
     const Inputs x;
@@ -264,7 +265,7 @@ TEST_CASE("a later query changes nothing for those before it") {
   });
 }
 
-TEST_CASE("gradients by differences: query, key, value and every parameter") {
+TEST_CASE("gradients by finite differences: query, key, value and every parameter") {
   for (const Mechanism& mechanism : family()) {
     if (mechanism.is("hard")) continue;  // its gradient is an estimate: see hard_test
     for (const Mask& mask : {Mask::none(), Mask::lengths({3, 0})}) {
@@ -317,7 +318,7 @@ TEST_CASE("every parameter gets a gradient") {
   }
 }
 
-TEST_CASE("the same bits for any number of threads") {
+TEST_CASE("bitwise the same results for any number of threads") {
   const int before = num_threads();
   Rng rng(9);
   const Tensor q = randn({33, 5, 4}, rng, DType::f64), k = randn({33, 40, 4}, rng, DType::f64),
@@ -353,7 +354,7 @@ TEST_CASE("no queries, no keys, no batch") {
   }
 }
 
-TEST_CASE("a mask under strict() that leaves a query with nothing") {
+TEST_CASE("a mask under strict() with a fully masked query") {
   for (const Mechanism& mechanism : family()) {
     CAPTURE(mechanism.label);
     const auto attention = make(mechanism);
@@ -371,45 +372,46 @@ TEST_CASE("names") {
         std::vector<std::string>{"additive", "dot", "general", "concat", "scaled-dot", "local-m",
                                  "local-p", "location", "hard", "linear"});
   Rng rng(1);
-  const AttentionSizes sizes{.query_dim = 2, .key_dim = 2, .attention_dim = 2};
-  CHECK(message_of<ValueError>([&] { make_step_attention("linear", sizes, rng); }) ==
-        "attention: 'linear': it must be one of additive, dot, general, concat, scaled-dot, "
+  const AttentionFactoryOptions sizes{.query_dim = 2, .key_dim = 2, .attention_dim = 2};
+  CHECK(message_of<ValueError>([&] { make_decoder_attention("linear", sizes, rng); }) ==
+        "attention: 'linear': must be one of additive, dot, general, concat, scaled-dot, "
         "local-m, local-p, location, hard, multihead");
   CHECK(message_of<ValueError>([&] { make_attention("Dot", sizes, rng); }) ==
-        "attention: 'Dot': it must be one of additive, dot, general, concat, scaled-dot, local-m, "
+        "attention: 'Dot': must be one of additive, dot, general, concat, scaled-dot, local-m, "
         "local-p, location, hard, multihead, linear");
-  AttentionSizes sparse = sizes;
-  sparse.weights = AttentionWeights::sparsemax;
+  AttentionFactoryOptions sparse = sizes;
+  sparse.weights = AttentionNormalizer::sparsemax;
   for (const char* name : {"hard", "linear"})
     CHECK(message_of<ValueError>([&] { make_attention(name, sparse, rng); }) ==
           "attention: '" + std::string(name) +
-              "' with weights 'sparsemax': it has weights of its own");
-  AttentionSizes covered = sizes;
+              "' with weights 'sparsemax': must be softmax for this mechanism");
+  AttentionFactoryOptions covered = sizes;
   covered.coverage = true;
   for (const char* name : {"dot", "hard", "multihead", "linear"})
     CHECK(message_of<ValueError>([&] { make_attention(name, covered, rng); }) ==
-          "attention: '" + std::string(name) + "' with coverage: 'additive' alone has it");
+          "attention: '" + std::string(name) + "' with coverage: must be 'additive'");
 }
 
-TEST_CASE("each head reports its own weights, and their mean is what look() gives") {
+TEST_CASE("each head reports its weights; forward_with_weights() returns their mean") {
   Rng rng(4);
   const Mechanism multihead{"multihead", "multihead"};
   const auto attention = multihead.make(rng);
   LastWeights observer(*attention);
   const Inputs x;
   const Mask mask = Mask::lengths({6, 0, 2});
-  const Tensor seen =
-      dynamic_cast<StepAttention&>(*attention).look(x.query, x.key, x.value, mask).weights;
+  const Tensor returned = dynamic_cast<DecoderAttention&>(*attention)
+                              .forward_with_weights(x.query, x.key, x.value, mask)
+                              .weights;
   CHECK(observer.last.shape() == Shape{B, 2, T, S});
   CHECK(max_difference(select(observer.last, 1, 0), select(observer.last, 1, 1)) > 1e-3);
-  CHECK(max_difference(mean(observer.last, 1), seen) == 0);
+  CHECK(max_difference(mean(observer.last, 1), returned) == 0);
 }
 
-TEST_CASE("a state that is not the mechanism's own is refused") {
+TEST_CASE("a state of another mechanism is an error") {
   for (const Mechanism& mechanism : family()) {
     CAPTURE(mechanism.label);
     const auto attention = make(mechanism);
-    const auto* steps = dynamic_cast<const StepAttention*>(attention.get());
+    const auto* steps = dynamic_cast<const DecoderAttention*>(attention.get());
     if (!steps) continue;
     const Inputs x;
     const AttentionMemory memory = steps->prepare(x.key, x.value, Mask::none());
@@ -417,26 +419,27 @@ TEST_CASE("a state that is not the mechanism's own is refused") {
     const std::string message =
         message_of<StateError>([&] { steps->attend(narrow(x.query, 1, 0, 1), memory, state); });
     if (steps->initial_state(memory).empty())
-      CHECK(message == "attention: a state of 1 tensors: this mechanism remembers nothing, so 0");
+      CHECK(message ==
+            "attention: a state of 1 tensors: must be empty, this mechanism has no state");
   }
 }
 
-TEST_CASE("a width below 1 is refused by all that have one") {
+TEST_CASE("a width below 1 is an error in all mechanisms that have one") {
   Rng rng(1);
-  const auto message = [&](const std::string& name, const AttentionSizes& sizes) {
+  const auto message = [&](const std::string& name, const AttentionFactoryOptions& sizes) {
     return message_of<ValueError>([&] { make_attention(name, sizes, rng); });
   };
   for (const auto& [name, module] :
        {std::pair{"additive", "AdditiveAttention"}, std::pair{"concat", "AttentionScore"},
         std::pair{"location", "LocationAwareAttention"},
-        std::pair{"multihead", "MultiheadStepAttention"}})
+        std::pair{"multihead", "MultiheadDecoderAttention"}})
     CHECK(message(name, {.query_dim = 2, .key_dim = 2, .attention_dim = 0}) ==
           std::string(module) + ": attention_dim = 0: must be from 1 to 1073741824");
   CHECK(message("linear", {.query_dim = 2, .key_dim = 2, .attention_dim = -1}) ==
         "LinearAttention: feature_dim = -1: must be from 0 to 1073741824");
 }
 
-TEST_CASE("what does not fit names the sizes and the module") {
+TEST_CASE("shape errors name the sizes and the module") {
   for (const Mechanism& mechanism : family()) {
     CAPTURE(mechanism.label);
     const auto attention = make(mechanism);
@@ -445,7 +448,7 @@ TEST_CASE("what does not fit names the sizes and the module") {
     const std::string message = message_of<ShapeError>(
         [&] { (*attention)(x.query, x.key, narrow(x.value, 1, 0, 2), Mask::none()); });
     CAPTURE(message);
-    CHECK(message.find(": they must be (B, T, ") != std::string::npos);
+    CHECK(message.find(": must be (B, T, ") != std::string::npos);
     CHECK(message.ends_with(", in decoder.attention"));
   }
 }

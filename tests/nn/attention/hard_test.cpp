@@ -1,4 +1,4 @@
-// Hard attention: one value in the forward, the soft weights' gradient in the backward.
+// Hard attention: one value in the forward, the gradient of the soft weights in the backward.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
@@ -34,10 +34,10 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "the best key takes all, and a row with nothing kept nothing") {
+TEST_CASE_FIXTURE(Fixture, "the best key gets weight 1, and a row with all keys masked weights 0") {
   const HardAttention attention = make(false);
   mask = Mask::lengths({4, 0});
-  const AttentionOutput seen = attention.look(query, key, value, mask);
+  const AttentionOutput seen = attention.forward_with_weights(query, key, value, mask);
   const Tensor best = argmax(soft(attention), -1);
   for (std::int64_t t = 0; t < 3; ++t) {
     const std::int64_t s = best.data<std::int64_t>()[t];
@@ -49,16 +49,16 @@ TEST_CASE_FIXTURE(Fixture, "the best key takes all, and a row with nothing kept 
   CHECK(max_difference(select(seen.weights, 0, 1), zeros({3, 5}, DType::f64)) == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "the backward is that of the soft weights, where the values are") {
+TEST_CASE_FIXTURE(Fixture, "the backward is that of the soft weights at the given values") {
   const HardAttention attention = make(false);
   Tensor q = query.clone(), v = value.clone();
   q.set_requires_grad();
   v.set_requires_grad();
   const Tensor dy = randn({2, 3, 2}, rng, DType::f64);
-  const AttentionOutput seen = attention.look(q, key, v, mask);
+  const AttentionOutput seen = attention.forward_with_weights(q, key, v, mask);
   seen.context.backward(dy);
   const Tensor found = q.grad(), of_values = v.grad();
-  // d context / d weights = values, whatever the weights: the same cotangent for the soft ones.
+  // d context / d weights = values for any weights: the same cotangent for the soft weights.
   Tensor p = query.clone();
   p.set_requires_grad();
   masked_softmax(attention.scores(p, attention.project_keys(key)), mask)
@@ -67,24 +67,25 @@ TEST_CASE_FIXTURE(Fixture, "the backward is that of the soft weights, where the 
   CHECK(max_difference(of_values, matmul(transpose(seen.weights, 1, 2), dy)) <= 1e-14);
 }
 
-TEST_CASE_FIXTURE(Fixture, "in training a draw, as often as its weight says; in eval() the best") {
+TEST_CASE_FIXTURE(Fixture,
+                  "in training keys are sampled by weight; in eval() the best key is selected") {
   HardAttention attention = make(true);
   const Tensor p = soft(attention);
   constexpr int draws = 4000;
   Tensor counts = zeros({2, 3, 5}, DType::f64);
   for (int i = 0; i < draws; ++i) {
-    const Tensor weights = attention.look(query, key, value, mask).weights.detach();
+    const Tensor weights = attention.forward_with_weights(query, key, value, mask).weights.detach();
     CHECK(max_difference(sum(weights, -1), ones({2, 3}, DType::f64)) == 0);
     counts = counts + weights;
   }
   // Five standard deviations of a proportion.
   CHECK(max_difference(counts / draws, p) <= 5 * 0.5 / std::sqrt(static_cast<double>(draws)));
   attention.eval();
-  const Tensor weights = attention.look(query, key, value, mask).weights;
+  const Tensor weights = attention.forward_with_weights(query, key, value, mask).weights;
   CHECK(max_difference(max(p, -1), sum(weights * p, -1)) == 0);  // the best have the largest weight
 }
 
-TEST_CASE_FIXTURE(Fixture, "a query that is NaN shows: nothing is chosen in its place") {
+TEST_CASE_FIXTURE(Fixture, "a NaN query gives NaN weights") {
   for (const bool sample : {false, true}) {
     const HardAttention attention = make(sample);
     query.fill(std::nan(""));
@@ -94,7 +95,7 @@ TEST_CASE_FIXTURE(Fixture, "a query that is NaN shows: nothing is chosen in its 
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "draws are the generator's") {
+TEST_CASE_FIXTURE(Fixture, "samples come from the given generator") {
   const HardAttention attention = make(true);
   const RngState before = rng.state();
   const Tensor a = attention(query, key, value, mask), b = attention(query, key, value, mask);

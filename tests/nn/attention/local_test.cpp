@@ -38,7 +38,7 @@ struct Fixture {
   std::vector<std::int64_t> lengths{S, 5};
 };
 
-// The softmax over the window around p of keys before `length`, times a factor.
+// The softmax over the keys before `length` in the window around p, times a factor.
 template <class F>
 Row local_weights(const Row& q, const Rows& k, double p, std::int64_t length, const F& factor) {
   Row e;
@@ -56,9 +56,10 @@ Row local_weights(const Row& q, const Rows& k, double p, std::int64_t length, co
 
 }  // namespace
 
-TEST_CASE("local-m: a window at the step's number") {
+TEST_CASE("local-m: a window at the step index") {
   Fixture f(false);
-  const AttentionOutput seen = f.attention.look(f.query, f.key, f.value, Mask::lengths(f.lengths));
+  const AttentionOutput seen =
+      f.attention.forward_with_weights(f.query, f.key, f.value, Mask::lengths(f.lengths));
   for (std::int64_t b = 0; b < B; ++b) {
     const Rows found = rows_of(seen.weights, b);
     for (std::size_t t = 0; t < T; ++t) {
@@ -71,9 +72,10 @@ TEST_CASE("local-m: a window at the step's number") {
   }
 }
 
-TEST_CASE("local-p: the place that the query predicts, and the Gaussian around it") {
+TEST_CASE("local-p: the position predicted by the query, and the Gaussian around it") {
   Fixture f(true);
-  const AttentionOutput seen = f.attention.look(f.query, f.key, f.value, Mask::lengths(f.lengths));
+  const AttentionOutput seen =
+      f.attention.forward_with_weights(f.query, f.key, f.value, Mask::lengths(f.lengths));
   for (std::int64_t b = 0; b < B; ++b) {
     const Rows found = rows_of(seen.weights, b);
     const std::int64_t length = f.lengths[static_cast<std::size_t>(b)];
@@ -92,7 +94,7 @@ TEST_CASE("local-p: the place that the query predicts, and the Gaussian around i
   }
 }
 
-TEST_CASE("local-p: the predicted place learns") {
+TEST_CASE("local-p: the predicted position is trained") {
   Fixture f(true);
   sum(square(f.attention(f.query, f.key, f.value, Mask::none()))).backward();
   CHECK(max(abs(f.attention.position.grad())).item<double>() > 0);
@@ -100,7 +102,7 @@ TEST_CASE("local-p: the predicted place learns") {
 }
 
 TEST_CASE(
-    "local-m: steps one by one, for several hypotheses; far behind the end there is nothing") {
+    "local-m: single steps of several hypotheses; far after the end context and weights are 0") {
   Fixture f(false, Score::general);
   const Tensor all = f.attention(f.query, f.key, f.value, Mask::none());
   const AttentionMemory memory = f.attention.prepare(f.key, f.value, Mask::none());
@@ -118,7 +120,7 @@ TEST_CASE(
   CHECK(max_difference(late.context, zeros({B, 2, 2}, DType::f64)) == 0);
 }
 
-TEST_CASE("any score inside, with its parameters under no further name") {
+TEST_CASE("any score, with its parameters without a prefix") {
   Rng rng(1);
   std::string names;
   LocalAttention attention(
@@ -145,5 +147,5 @@ TEST_CASE("errors") {
   Fixture f(false);
   CHECK(message_of<StateError>([&] {
           f.attention.attend(f.query, f.attention.prepare(f.key, f.value, Mask::none()));
-        }) == "LocalAttention: the state must be the step's number for 8 hypotheses");
+        }) == "LocalAttention: state: must be the step index of 8 hypotheses");
 }

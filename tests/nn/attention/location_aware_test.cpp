@@ -47,8 +47,8 @@ Rows features_by_hand(const Rows& F, const Row& a) {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "weights by naive loops, each step from those before it") {
-  const Tensor weights = attention.look(query, key, value, mask).weights;
+TEST_CASE_FIXTURE(Fixture, "weights by naive loops, each step from the weights before it") {
+  const Tensor weights = attention.forward_with_weights(query, key, value, mask).weights;
   for (std::int64_t b = 0; b < B; ++b) {
     Row last(S);
     for (std::size_t t = 0; t < T; ++t) {
@@ -100,7 +100,7 @@ TEST_CASE_FIXTURE(Fixture, "names and shapes") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "gradients flow through the steps") {
-  // The last step's output by the first query: through the state alone.
+  // The last output depends on the first query only through the state.
   const auto f = [&](const std::vector<Tensor>& x) {
     return narrow(attention(x[0], key, value, mask), 1, T - 1, 1);
   };
@@ -120,5 +120,5 @@ TEST_CASE_FIXTURE(Fixture, "errors") {
   const AttentionMemory memory = attention.prepare(key, value, mask);
   std::vector<Tensor> state = attention.initial_state(memory);
   CHECK(message_of<StateError>([&] { attention.attend(query, memory, state); }) ==
-        "LocationAwareAttention: the state must be the last weights, (6, 6)");
+        "LocationAwareAttention: state: must be the last weights, (6, 6)");
 }

@@ -1,4 +1,4 @@
-// Luong's scores by naive loops, and the pieces that the mechanisms with scores share.
+// Luong's scores by naive loops, and the shared parts of the mechanisms with scores.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/matmul.h>
@@ -54,7 +54,8 @@ TEST_CASE("weights by naive loops") {
     const Tensor query = randn({2, 2, Cq}, rng, DType::f64),
                  key = randn({2, 5, Ck}, rng, DType::f64),
                  value = randn({2, 5, 2}, rng, DType::f64);
-    const AttentionOutput seen = attention.look(query, key, value, Mask::lengths({5, 3}));
+    const AttentionOutput seen =
+        attention.forward_with_weights(query, key, value, Mask::lengths({5, 3}));
     for (std::int64_t b = 0; b < 2; ++b) {
       const Rows q = rows_of(query, b), k = rows_of(key, b), found = rows_of(seen.weights, b);
       for (std::size_t t = 0; t < 2; ++t) {
@@ -85,10 +86,12 @@ TEST_CASE("sparse weights are those of the same scores") {
   Rng rng(5);
   const Tensor query = 3.0 * randn({1, 2, 4}, rng), key = randn({1, 6, 4}, rng);
   const Tensor scores = matmul(query, transpose(key, 1, 2));
-  LuongAttention sparse({Score::dot, 4, 4, 0, AttentionWeights::sparsemax}, rng);
-  LuongAttention between({Score::dot, 4, 4, 0, AttentionWeights::entmax15}, rng);
-  CHECK(max_difference(sparse.look(query, key, key, Mask::none()).weights, sparsemax(scores)) == 0);
-  CHECK(max_difference(between.look(query, key, key, Mask::none()).weights, entmax15(scores)) == 0);
+  LuongAttention sparse({Score::dot, 4, 4, 0, AttentionNormalizer::sparsemax}, rng);
+  LuongAttention between({Score::dot, 4, 4, 0, AttentionNormalizer::entmax15}, rng);
+  CHECK(max_difference(sparse.forward_with_weights(query, key, key, Mask::none()).weights,
+                       sparsemax(scores)) == 0);
+  CHECK(max_difference(between.forward_with_weights(query, key, key, Mask::none()).weights,
+                       entmax15(scores)) == 0);
 }
 
 TEST_CASE("packed keys are projected as padded ones") {
@@ -106,13 +109,11 @@ TEST_CASE("errors") {
   Rng rng(1);
   CHECK(message_of<ShapeError>([&] {
           LuongAttention({Score::dot, 3, 4}, rng);
-        }) ==
-        "AttentionScore: query_dim 3 and key_dim 4: dot multiplies them as they are, they must be "
-        "equal");
+        }) == "AttentionScore: query_dim = 3, key_dim = 4: must be equal for score 'dot'");
   CHECK(message_of<ValueError>([&] {
           LuongAttention({Score::concat, 3, 4}, rng);
         }) == "AttentionScore: attention_dim = 0: must be from 1 to 1073741824");
-  CHECK(message_of<ValueError>([] { score_named("cosine"); }) ==
-        "score: 'cosine': it must be one of dot, scaled-dot, general, concat");
-  CHECK(score_named("scaled-dot") == Score::scaled_dot);
+  CHECK(message_of<ValueError>([] { score_from_name("cosine"); }) ==
+        "score: 'cosine': must be one of dot, scaled-dot, general, concat");
+  CHECK(score_from_name("scaled-dot") == Score::scaled_dot);
 }

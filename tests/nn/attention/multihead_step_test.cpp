@@ -4,7 +4,7 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/nn/attention/multihead.h>
-#include <fovea/nn/attention/multihead_step.h>
+#include <fovea/nn/attention/multihead_decoder.h>
 #include <fovea/tests/nn/parameters.h>
 #include <fovea/tests/support/compare.h>
 
@@ -26,7 +26,7 @@ struct Fixture {
     value = randn({B, S, 4}, rng, DType::f64);
   }
   Rng rng{3};
-  MultiheadStepAttention attention{
+  MultiheadDecoderAttention attention{
       {.query_dim = 4, .key_dim = 3, .value_dim = 4, .attention_dim = 6, .num_heads = 3}, rng};
   Tensor query, key, value;
   Mask mask = Mask::lengths({S, 2});
@@ -35,23 +35,24 @@ struct Fixture {
 }  // namespace
 
 TEST_CASE_FIXTURE(Fixture, "context and weights are MultiheadAttention's") {
-  MultiheadAttention twin({.embed_dim = 4, .num_heads = 3, .kdim = 3, .head_dim = 2, .bias = false},
-                          rng);
-  to_f64(twin);
-  twin.q_proj_weight.copy_from(attention.query_proj.weight.detach());
-  twin.k_proj_weight.copy_from(attention.key_proj.weight.detach());
-  twin.v_proj_weight.copy_from(attention.value_proj.weight.detach());
-  twin.out_proj.weight.copy_from(attention.out_proj.weight.detach());
-  const AttentionOutput seen = attention.look(query, key, value, mask);
-  CHECK(max_difference(seen.context, twin(query, key, value, mask)) <= 1e-12);
-  const Tensor weights = twin.weights(query, twin.project(key, value), mask);  // (B, H, T, S)
+  MultiheadAttention reference(
+      {.embed_dim = 4, .num_heads = 3, .kdim = 3, .head_dim = 2, .bias = false}, rng);
+  to_f64(reference);
+  reference.q_proj_weight.copy_from(attention.query_proj.weight.detach());
+  reference.k_proj_weight.copy_from(attention.key_proj.weight.detach());
+  reference.v_proj_weight.copy_from(attention.value_proj.weight.detach());
+  reference.out_proj.weight.copy_from(attention.out_proj.weight.detach());
+  const AttentionOutput seen = attention.forward_with_weights(query, key, value, mask);
+  CHECK(max_difference(seen.context, reference(query, key, value, mask)) <= 1e-12);
+  const Tensor weights =
+      reference.weights(query, reference.project(key, value), mask);  // (B, H, T, S)
   CHECK(max_difference(seen.weights, mean(weights, 1)) <= 1e-12);
 }
 
-TEST_CASE_FIXTURE(Fixture, "steps with keys and values that were made ready once") {
+TEST_CASE_FIXTURE(Fixture, "steps with keys and values that are prepared once") {
   const AttentionMemory memory = attention.prepare(key, value, mask);
   CHECK(memory.values.shape() == Shape{B, S, 6});
-  const AttentionOutput all = attention.look(query, key, value, mask);
+  const AttentionOutput all = attention.forward_with_weights(query, key, value, mask);
   const AttentionOutput steps = attention.attend(query, memory);  // K = T
   CHECK(max_difference(all.context, steps.context) <= 1e-12);
   for (std::int64_t t = 0; t < T; ++t) {
@@ -63,7 +64,9 @@ TEST_CASE_FIXTURE(Fixture, "steps with keys and values that were made ready once
 
 TEST_CASE_FIXTURE(Fixture, "the mean weights have gradients") {
   const GradReport report = gradcheck(
-      [&](const std::vector<Tensor>& x) { return attention.look(x[0], x[1], value, mask).weights; },
+      [&](const std::vector<Tensor>& x) {
+        return attention.forward_with_weights(x[0], x[1], value, mask).weights;
+      },
       {query, key});
   CHECK_MESSAGE(report.ok, report.message);
 }
@@ -79,17 +82,16 @@ TEST_CASE_FIXTURE(Fixture, "names and shapes") {
 
 TEST_CASE("sizes that do not fit") {
   Rng rng(1);
-  const auto message = [&](const MultiheadStepAttentionOptions& o) {
-    return message_of<ValueError>([&] { MultiheadStepAttention(o, rng); });
+  const auto message = [&](const MultiheadDecoderAttentionOptions& o) {
+    return message_of<ValueError>([&] { MultiheadDecoderAttention(o, rng); });
   };
   CHECK(message({.query_dim = 2, .key_dim = 2, .value_dim = 0, .attention_dim = 4}) ==
-        "MultiheadStepAttention: value_dim = 0: must be from 1 to 1073741824");
+        "MultiheadDecoderAttention: value_dim = 0: must be from 1 to 1073741824");
   const auto with_heads = [&](std::int64_t heads) {
     return message(
         {.query_dim = 2, .key_dim = 2, .value_dim = 2, .attention_dim = 4, .num_heads = heads});
   };
-  CHECK(with_heads(0) == "MultiheadStepAttention: num_heads = 0: must be from 1 to 1073741824");
+  CHECK(with_heads(0) == "MultiheadDecoderAttention: num_heads = 0: must be from 1 to 1073741824");
   CHECK(with_heads(3) ==
-        "MultiheadStepAttention: attention_dim 4, num_heads 3: the first must be a multiple of the "
-        "second");
+        "MultiheadDecoderAttention: attention_dim = 4: must be a multiple of num_heads = 3");
 }

@@ -1,4 +1,4 @@
-// Attention by hand: loops over vectors of double, for comparing the mechanisms with.
+// Naive reference attention: loops over vectors of double.
 #pragma once
 
 #include <fovea/core/tensor.h>
@@ -51,7 +51,7 @@ inline Row tanh_of(Row x) {
   return x;
 }
 
-/// exp(e_s) / sum exp over the kept s; zeros if there are none.
+/// Softmax over the unmasked s; zeros if all are masked.
 inline Row softmax_over(const Row& e, const std::vector<bool>& kept) {
   double total = 0;
   for (std::size_t s = 0; s < e.size(); ++s) total += kept[s] ? std::exp(e[s]) : 0;

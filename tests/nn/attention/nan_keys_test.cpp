@@ -1,4 +1,4 @@
-// Every mechanism: a NaN in a key or value reaches only the queries that keep it.
+// Every mechanism: a NaN in a key or value affects only the queries that attend to it.
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/reduce.h>
@@ -21,7 +21,7 @@ struct Run {
   std::vector<Tensor> gradients;
 };
 
-// The NaN is in batch row 0. The loss is of its queries before `place`, and of all of row 1.
+// The NaN is in batch row 0. The loss uses its queries before `place`, and all of row 1.
 Run run(const Mechanism& m, bool poisoned, std::int64_t place, bool in_value) {
   Rng rng(3);
   const auto layer = m.make(rng);
@@ -56,7 +56,7 @@ TEST_CASE("causal: a NaN in a later key or value changes no earlier query, nor i
         CHECK(max_difference(select(narrow(found.output, 1, 0, place), 0, 0),
                              select(narrow(clean.output, 1, 0, place), 0, 0)) <= 1e-12);
         CHECK(max_difference(select(found.output, 0, 1), select(clean.output, 0, 1)) <= 1e-12);
-        if (!m.is("local-p"))  // it may predict a place that is far from this key
+        if (!m.is("local-p"))  // it may predict a position far from this key
           CHECK(std::isnan(select(select(found.output, 0, 0), 0, place).to_vector<double>()[0]));
         for (const std::size_t i : {1, 2}) {
           if (m.is("linear"))  // the NaN row itself: 0 times NaN

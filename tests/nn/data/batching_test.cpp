@@ -20,7 +20,7 @@ std::vector<PairLength> random_lengths(std::int64_t count) {
   return lengths;
 }
 
-// Every number below `count` exactly once.
+// Whether every index below `count` occurs exactly once.
 bool is_partition(const std::vector<Ids>& batches, std::int64_t count) {
   Ids all;
   for (const Ids& batch : batches) all.insert(all.end(), batch.begin(), batch.end());
@@ -47,7 +47,7 @@ double padding(const std::vector<Ids>& batches, const std::vector<PairLength>& l
 
 }  // namespace
 
-TEST_CASE("batching: rows become one matrix, filled up at their ends") {
+TEST_CASE("batching: rows become one matrix, padded at the end") {
   const std::vector<Ids> sequences = {{7, 8, 9}, {}, {5}};
   const PaddedBatch batch = pad_rows(sequences, Ids{2, 0, 1});
   CHECK(batch.batch_size == 3);
@@ -60,12 +60,12 @@ TEST_CASE("batching: rows become one matrix, filled up at their ends") {
   CHECK(pad_rows(sequences, Ids{1}).max_len == 0);
   CHECK(pad_rows(sequences, Ids{1}).tensor().shape() == fovea::Shape{1, 0});
   CHECK(pad_rows(sequences, Ids{}).batch_size == 0);
-  CHECK_THROWS_WITH_AS(pad_rows(sequences, Ids{0, 3}), "batching: sequence 3 of 3",
-                       fovea::IndexError);
+  CHECK_THROWS_WITH_AS(pad_rows(sequences, Ids{0, 3}),
+                       "batching: row = 3: must be below 3 sequences", fovea::IndexError);
   CHECK_THROWS_AS(pad_rows(sequences, Ids{-1}), fovea::IndexError);
 }
 
-TEST_CASE("batching: a decoder reads what it must say, one step late") {
+TEST_CASE("batching: the decoder input is the target, shifted by one step") {
   const std::vector<Ids> sources = {{4, 5}, {6}}, targets = {{7}, {8, 9}};
   const TranslationBatch batch = translation_batch(sources, targets, Ids{1, 0});
   CHECK(batch.source.ids == Ids{6, Vocab::eos, Vocab::pad, 4, 5, Vocab::eos});
@@ -74,7 +74,7 @@ TEST_CASE("batching: a decoder reads what it must say, one step late") {
   CHECK(batch.target_output.ids == Ids{8, 9, Vocab::eos, 7, Vocab::eos, Vocab::pad});
   CHECK(batch.target_input.lengths == batch.target_output.lengths);
   CHECK_THROWS_WITH_AS(translation_batch(sources, std::vector<Ids>{{1}}, Ids{0}),
-                       "translation_batch: 2 sources and 1 targets: they come in pairs",
+                       "translation_batch: 2 sources and 1 targets: must be equal",
                        fovea::ValueError);
   CHECK_THROWS_AS(translation_batch(sources, targets, Ids{2}), fovea::IndexError);
 }
@@ -91,7 +91,7 @@ TEST_CASE("batching: an epoch holds every pair once, in batches of one size") {
   }
 }
 
-TEST_CASE("batching: epochs and seeds differ, and each can be made again") {
+TEST_CASE("batching: epochs and seeds differ, and each is reproducible") {
   const auto lengths = random_lengths(500);
   const auto epoch = bucketed_batches(lengths, 4, {.batch_size = 16, .seed = 9});
   CHECK(epoch == bucketed_batches(lengths, 4, {.batch_size = 16, .seed = 9}));
@@ -115,7 +115,7 @@ TEST_CASE("batching: buckets save padding") {
   CHECK(sorted < 0.02);
 }
 
-TEST_CASE("batching: bounded by tokens, long pairs come in small batches") {
+TEST_CASE("batching: with max_tokens, long pairs are in small batches") {
   const auto lengths = random_lengths(3000);
   std::int64_t longest = 0;
   for (const PairLength& pair : lengths) longest = std::max({longest, pair.source, pair.target});
@@ -137,10 +137,11 @@ TEST_CASE("batching: bounded by tokens, long pairs come in small batches") {
   }
   CHECK(nearly_full > std::ssize(batches) * 8 / 10);
   CHECK(most_pairs > 50);
-  // One that is longer than the bound comes alone.
+  // A pair longer than the limit is a batch of its own.
   CHECK(bucketed_batches(lengths, 0, {.max_tokens = 1}).size() == 3000);
   CHECK_THROWS_WITH_AS(bucketed_batches(lengths, 0, {.max_tokens = -1}),
-                       "bucketed_batches: max_tokens = -1 is negative", fovea::ValueError);
+                       "bucketed_batches: max_tokens = -1: must not be negative",
+                       fovea::ValueError);
 }
 
 TEST_CASE("batching: batches of an epoch do not come in order of length") {
@@ -163,12 +164,12 @@ TEST_CASE("batching: lengths of pairs") {
   CHECK_THROWS_AS(pair_lengths(sources, std::vector<Ids>{}), fovea::ValueError);
 }
 
-TEST_CASE("batching: sizes that make no sense, and sizes that are very large") {
+TEST_CASE("batching: invalid sizes, and very large sizes") {
   const auto lengths = random_lengths(10);
   CHECK_THROWS_WITH_AS(bucketed_batches(lengths, 0, {.batch_size = 0}),
-                       "bucketed_batches: batch_size = 0 is not positive", fovea::ValueError);
+                       "bucketed_batches: batch_size = 0: must be positive", fovea::ValueError);
   CHECK_THROWS_WITH_AS(bucketed_batches(lengths, 0, {.pool_batches = -1}),
-                       "bucketed_batches: pool_batches = -1 is not positive", fovea::ValueError);
+                       "bucketed_batches: pool_batches = -1: must be positive", fovea::ValueError);
   CHECK_THROWS_AS(sorted_batches(lengths, 0), fovea::ValueError);
   const std::int64_t huge = std::numeric_limits<std::int64_t>::max();
   CHECK(bucketed_batches(lengths, 0, {.batch_size = huge, .pool_batches = huge}).size() == 1);

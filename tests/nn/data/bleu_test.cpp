@@ -20,7 +20,8 @@ const std::vector<Lines> dog_references = {
     {"The dog bit the man.", "It was not unexpected.", "The man bit him first."},
     {"The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."}};
 
-// A corpus that any language can make again: words w0 .. w6 drawn by ANSI C's example generator.
+// A corpus that is reproducible in any language: words w0 .. w6 drawn by ANSI C's example
+// generator.
 class RandomCorpus {
  public:
   RandomCorpus() {
@@ -137,7 +138,7 @@ TEST_CASE("bleu: empty and equal texts") {
   CHECK(corpus_bleu(Lines{"a  b\tc d "}, Lines{" a b c d"}).score == doctest::Approx(100));
 }
 
-TEST_CASE("bleu: the line is multi-bleu.perl's") {
+TEST_CASE("bleu: the printed line is that of multi-bleu.perl") {
   CHECK(corpus_bleu(dog, dog_references).str() ==
         "BLEU = 49.19, 71.4/54.5/50.0/40.0 (BP=0.931, ratio=0.933, hyp_len=14, ref_len=15)");
   CHECK(Bleu().str() ==
@@ -146,8 +147,8 @@ TEST_CASE("bleu: the line is multi-bleu.perl's") {
 
 TEST_CASE("bleu: unequal numbers of lines") {
   CHECK_THROWS_WITH_AS(corpus_bleu(Lines{"a", "b"}, Lines{"a"}),
-                       "corpus_bleu: 2 hypotheses and 1 references: each needs one",
+                       "corpus_bleu: 2 hypotheses and 1 references: must be equal",
                        fovea::ValueError);
-  CHECK_THROWS_WITH_AS(corpus_bleu(Lines{"a"}, std::vector<Lines>{}), "corpus_bleu: no references",
-                       fovea::ValueError);
+  CHECK_THROWS_WITH_AS(corpus_bleu(Lines{"a"}, std::vector<Lines>{}),
+                       "corpus_bleu: 0 references: must be at least 1", fovea::ValueError);
 }

@@ -33,8 +33,8 @@ void check_has(const std::string& message, const std::string& text) {
   CHECK(message.find(text) != std::string::npos);
 }
 
-// The definition, without bookkeeping: count all pairs, merge the best everywhere, count again.
-std::vector<Bpe::Merge> learn_slowly(const Lines& lines, std::size_t merges) {
+// Reference implementation: count all pairs, merge the best everywhere, repeat.
+std::vector<SubwordNmtBpe::Merge> learn_slowly(const Lines& lines, std::size_t merges) {
   std::map<Tokens, std::int64_t> words;
   for (const std::string& line : lines)
     for (const std::string& word : tokenize(line, Unit::words)) {
@@ -42,13 +42,13 @@ std::vector<Bpe::Merge> learn_slowly(const Lines& lines, std::size_t merges) {
       symbols.back() += "</w>";
       ++words[symbols];
     }
-  std::vector<Bpe::Merge> learned;
+  std::vector<SubwordNmtBpe::Merge> learned;
   while (learned.size() < merges) {
-    std::map<Bpe::Merge, std::int64_t> counts;
+    std::map<SubwordNmtBpe::Merge, std::int64_t> counts;
     for (const auto& [symbols, count] : words)
       for (std::size_t i = 0; i + 1 < symbols.size(); ++i)
         counts[{symbols[i], symbols[i + 1]}] += count;
-    Bpe::Merge best;
+    SubwordNmtBpe::Merge best;
     std::int64_t most = 1;  // pairs that come once are no pattern
     for (const auto& [pair, count] : counts)
       if (count > 1 && count >= most) best = pair, most = count;  // the map ascends: ties go up
@@ -70,8 +70,8 @@ std::vector<Bpe::Merge> learn_slowly(const Lines& lines, std::size_t merges) {
   return learned;
 }
 
-// The definition of encode_word: as long as one occurs, join every place of the earliest rule.
-Tokens encode_slowly(const std::vector<Bpe::Merge>& merges, const std::string& word) {
+// Reference of encode_word: while a rule matches, apply the first such rule everywhere.
+Tokens encode_slowly(const std::vector<SubwordNmtBpe::Merge>& merges, const std::string& word) {
   Tokens pieces = tokenize(word, Unit::characters);
   pieces.back() += "</w>";
   for (std::size_t rank = 0; rank < merges.size();) {
@@ -89,7 +89,7 @@ Tokens encode_slowly(const std::vector<Bpe::Merge>& merges, const std::string& w
   return pieces;
 }
 
-// Numbers below n, the same on every platform.
+// Random integers below n, the same on every platform.
 class Draw {
  public:
   std::uint32_t operator()(std::uint32_t n) {
@@ -111,23 +111,23 @@ class Draw {
 
 TEST_CASE("the example of the paper: low, lower, newest, widest") {
   // Sennrich et al. 2016, figure 1: with these counts the first merges are es, est, est</w>, lo,
-  // low (the paper's own end-of-word is a piece of its own; here it belongs to the last character).
+  // low (in the paper </w> is a separate piece; here it belongs to the last character).
   const auto times = [](int n, const std::string& word) {
     std::string line;
     for (int i = 0; i < n; ++i) line += word + " ";
     return line;
   };
   const Lines text = {times(5, "low"), times(2, "lower"), times(6, "newest"), times(3, "widest")};
-  const Bpe bpe = Bpe::learn(std::vector<Lines>{text}, 4);
+  const SubwordNmtBpe bpe = SubwordNmtBpe::learn(std::vector<Lines>{text}, 4);
   // Nine times each: "s t</w>" and "e s"; the greater one is "s t</w>".
-  CHECK(bpe.merges() ==
-        std::vector<Bpe::Merge>{{"s", "t</w>"}, {"e", "st</w>"}, {"l", "o"}, {"w", "est</w>"}});
+  CHECK(bpe.merges() == std::vector<SubwordNmtBpe::Merge>{
+                            {"s", "t</w>"}, {"e", "st</w>"}, {"l", "o"}, {"w", "est</w>"}});
   CHECK(spaced(bpe.encode("lowest")) == "lo@@ west");
   CHECK(spaced(bpe.encode("low west")) == "lo@@ w west");
 }
 
-TEST_CASE("the first rule that fits a word is used at all its places, from the left") {
-  const Bpe bpe({{"a", "a"}, {"aa", "b</w>"}, {"a", "b</w>"}});
+TEST_CASE("the first rule that matches a word is applied everywhere in it, from the left") {
+  const SubwordNmtBpe bpe({{"a", "a"}, {"aa", "b</w>"}, {"a", "b</w>"}});
   CHECK(spaced(bpe.encode("aaab")) == "aa@@ ab");
   CHECK(spaced(bpe.encode("aab")) == "aab");
   CHECK(spaced(bpe.encode("aaaa")) == "aa@@ a@@ a");  // the last a is "a</w>", another symbol
@@ -135,95 +135,102 @@ TEST_CASE("the first rule that fits a word is used at all its places, from the l
   CHECK(spaced(bpe.encode("ba")) == "b@@ a");
 }
 
-TEST_CASE("an earlier rule wins wherever it stands in the word") {
-  const Bpe bpe({{"b", "c</w>"}, {"a", "b"}});
+TEST_CASE("an earlier rule wins at any position in the word") {
+  const SubwordNmtBpe bpe({{"b", "c</w>"}, {"a", "b"}});
   CHECK(spaced(bpe.encode("abc")) == "a@@ bc");
   CHECK(spaced(bpe.encode("abd")) == "ab@@ d");
 }
 
 TEST_CASE("without merges every character is a piece, also beyond ASCII") {
-  CHECK(spaced(Bpe().encode("ab c")) == "a@@ b c");
-  CHECK(spaced(Bpe().encode("größe 😀x")) == "g@@ r@@ ö@@ ß@@ e 😀@@ x");
-  CHECK(Bpe().encode("").empty());
-  CHECK(Bpe().encode(" \t ").empty());
-  CHECK(Bpe().encode_word("").empty());
+  CHECK(spaced(SubwordNmtBpe().encode("ab c")) == "a@@ b c");
+  CHECK(spaced(SubwordNmtBpe().encode("größe 😀x")) == "g@@ r@@ ö@@ ß@@ e 😀@@ x");
+  CHECK(SubwordNmtBpe().encode("").empty());
+  CHECK(SubwordNmtBpe().encode(" \t ").empty());
+  CHECK(SubwordNmtBpe().encode_word("").empty());
 }
 
 TEST_CASE("a rule with characters beyond ASCII") {
-  const Bpe bpe = Bpe::learn(std::vector<Lines>{{"größe größer", "größte"}}, 100);
+  const SubwordNmtBpe bpe =
+      SubwordNmtBpe::learn(std::vector<Lines>{{"größe größer", "größte"}}, 100);
   CHECK(spaced(bpe.encode("größe")) == "größ@@ e");
 }
 
-TEST_CASE("joining gives the line back") {
-  const Bpe bpe = Bpe::learn(std::vector<Lines>{{"ein hund und eine hündin", "ein mund"}}, 10);
+TEST_CASE("join() restores the line") {
+  const SubwordNmtBpe bpe =
+      SubwordNmtBpe::learn(std::vector<Lines>{{"ein hund und eine hündin", "ein mund"}}, 10);
   for (const std::string line :
        {"ein hund und eine hündin", "unbekannte wörter : \xFF\xFE 😀", "x", "", "@ a@b @@@x"})
-    CHECK(Bpe::join(bpe.encode(line)) == line);
-  CHECK(Bpe::join(bpe.encode("  zwei   blanks ")) == "zwei blanks");
-  CHECK(Bpe::join(std::vector<std::string>{"ab@@", "c", "d@@"}) == "abc d");
-  CHECK(Bpe::join({}).empty());
+    CHECK(SubwordNmtBpe::join(bpe.encode(line)) == line);
+  CHECK(SubwordNmtBpe::join(bpe.encode("  zwei   blanks ")) == "zwei blanks");
+  CHECK(SubwordNmtBpe::join(std::vector<std::string>{"ab@@", "c", "d@@"}) == "abc d");
+  CHECK(SubwordNmtBpe::join({}).empty());
 }
 
 TEST_CASE("a codes file is read as it was written") {
-  const Bpe bpe = Bpe::learn(std::vector<Lines>{{"aba abab ababa bab 'ö ö'ö"}}, 50);
+  const SubwordNmtBpe bpe =
+      SubwordNmtBpe::learn(std::vector<Lines>{{"aba abab ababa bab 'ö ö'ö"}}, 50);
   REQUIRE(bpe.merges().size() > 3);
   CHECK(bpe.str().starts_with("#version: 0.2\n"));
-  CHECK(Bpe::parse(bpe.str(), "codes").merges() == bpe.merges());
-  CHECK(Bpe::parse("#version: 0.2\r\na b\r\nab c</w>", "codes").merges() ==
-        std::vector<Bpe::Merge>{{"a", "b"}, {"ab", "c</w>"}});
+  CHECK(SubwordNmtBpe::parse(bpe.str(), "codes").merges() == bpe.merges());
+  CHECK(SubwordNmtBpe::parse("#version: 0.2\r\na b\r\nab c</w>", "codes").merges() ==
+        std::vector<SubwordNmtBpe::Merge>{{"a", "b"}, {"ab", "c</w>"}});
 }
 
-TEST_CASE("a pair that stands twice counts where it stands first") {
-  const Bpe bpe = Bpe::parse("#version: 0.2\na b\nb c\na b\n", "codes");
+TEST_CASE("a duplicate pair has its first rank") {
+  const SubwordNmtBpe bpe = SubwordNmtBpe::parse("#version: 0.2\na b\nb c\na b\n", "codes");
   CHECK(spaced(bpe.encode("abcd")) == "ab@@ c@@ d");
   CHECK(bpe.merges().size() == 3);
 }
 
-TEST_CASE("what is wrong with a codes file is said with its line") {
+TEST_CASE("errors in a codes file name the line") {
   const auto parse = [](const std::string& text) {
-    return message_of([&] { Bpe::parse(text, "my.codes"); });
+    return message_of([&] { SubwordNmtBpe::parse(text, "my.codes"); });
   };
-  check_has(parse(""), "my.codes: there are no merges in it");
-  check_has(parse("#version: 0.2\n"), "my.codes: there are no merges in it");
-  check_has(parse("a b\n"), "my.codes:1: 'a b' where '#version: 0.2' must stand");
+  check_has(parse(""), "my.codes: 0 merges: must be at least 1");
+  check_has(parse("#version: 0.2\n"), "my.codes: 0 merges: must be at least 1");
+  check_has(parse("a b\n"), "my.codes:1: 'a b': must be '#version: 0.2'");
   check_has(parse("#version: 0.1\na b\n"), "my.codes:1: '#version: 0.1'");
-  check_has(parse("#version: 0.2\na b\nabc\n"), "my.codes:3: 'abc' is not two pieces");
-  check_has(parse("#version: 0.2\na b c\n"), "my.codes:2: 'a b c' is not two pieces");
-  check_has(parse("#version: 0.2\na b\n\nc d\n"), "my.codes:3: '' is not two pieces");
+  check_has(parse("#version: 0.2\na b\nabc\n"), "my.codes:3: 'abc': must be two pieces");
+  check_has(parse("#version: 0.2\na b c\n"), "my.codes:2: 'a b c': must be two pieces");
+  check_has(parse("#version: 0.2\na b\n\nc d\n"), "my.codes:3: '': must be two pieces");
   check_has(parse("#version: 0.2\na \xFF\n"), "my.codes:2: not valid UTF-8");
-  check_has(message_of([] { Bpe::read("nowhere.codes"); }), "nowhere.codes");
-  check_has(message_of([] { Bpe(std::vector<Bpe::Merge>{{"a", ""}}); }), "the piece '' is empty");
+  check_has(message_of([] { SubwordNmtBpe::read("nowhere.codes"); }), "nowhere.codes");
   check_has(message_of([] {
-              Bpe(std::vector<Bpe::Merge>{{"a b", "c"}});
+              SubwordNmtBpe(std::vector<SubwordNmtBpe::Merge>{{"a", ""}});
             }),
-            "the piece 'a b' is not free of blanks");
+            "piece '': must not be empty");
+  check_has(message_of([] {
+              SubwordNmtBpe(std::vector<SubwordNmtBpe::Merge>{{"a b", "c"}});
+            }),
+            "piece 'a b': must not contain blanks");
 }
 
-TEST_CASE("learning: what it is given, and what it refuses") {
+TEST_CASE("learning: valid and invalid arguments") {
   const auto learn = [](std::int64_t merges, std::int64_t min_count) {
-    return Bpe::learn(std::vector<Lines>{{"ab ab ab", "cd cd"}, {"ef"}}, merges, min_count)
+    return SubwordNmtBpe::learn(std::vector<Lines>{{"ab ab ab", "cd cd"}, {"ef"}}, merges,
+                                min_count)
         .merges();
   };
   CHECK(learn(0, 2).empty());
-  CHECK(learn(1, 2) == std::vector<Bpe::Merge>{{"a", "b</w>"}});
-  CHECK(learn(10, 2) == std::vector<Bpe::Merge>{{"a", "b</w>"}, {"c", "d</w>"}});
+  CHECK(learn(1, 2) == std::vector<SubwordNmtBpe::Merge>{{"a", "b</w>"}});
+  CHECK(learn(10, 2) == std::vector<SubwordNmtBpe::Merge>{{"a", "b</w>"}, {"c", "d</w>"}});
   CHECK(learn(10, 1).size() == 3);
   CHECK(learn(10, 4).empty());
-  CHECK(Bpe::learn({}, 10).merges().empty());
-  CHECK(Bpe::learn(std::vector<Lines>{{"", "  "}}, 10).merges().empty());
+  CHECK(SubwordNmtBpe::learn({}, 10).merges().empty());
+  CHECK(SubwordNmtBpe::learn(std::vector<Lines>{{"", "  "}}, 10).merges().empty());
   check_has(message_of([&] { learn(-1, 2); }), "-1 merges: must not be negative");
   check_has(message_of([&] { learn(1, 0); }), "min_count = 0: must be at least 1");
 }
 
 TEST_CASE("texts are counted together") {
   const Lines first = {"ab ab cd"}, second = {"cd cd"};
-  CHECK(Bpe::learn(std::vector<Lines>{first, second}, 1).merges() ==
-        std::vector<Bpe::Merge>{{"c", "d</w>"}});
+  CHECK(SubwordNmtBpe::learn(std::vector<Lines>{first, second}, 1).merges() ==
+        std::vector<SubwordNmtBpe::Merge>{{"c", "d</w>"}});
 }
 
-TEST_CASE("the quick learner finds what counting again after every merge finds") {
-  // Two letters alone: words such as aaabaab have pairs that overlap themselves, pieces that come
-  // about in several ways, and many ties.
+TEST_CASE("the fast learner equals recounting after every merge") {
+  // Two letters only: words such as aaabaab have overlapping pairs, pieces merged in several ways,
+  // and many ties.
   Draw draw;
   for (const std::uint32_t letters : {1u, 2u, 4u}) {
     Lines lines;
@@ -232,21 +239,21 @@ TEST_CASE("the quick learner finds what counting again after every merge finds")
       for (int w = 0; w < 6; ++w) line += draw.word(letters, 1 + draw(9)) + ' ';
       lines.push_back(line);
     }
-    const std::vector<Bpe::Merge> slow = learn_slowly(lines, 400);
+    const std::vector<SubwordNmtBpe::Merge> slow = learn_slowly(lines, 400);
     CHECK(slow.size() > (letters == 1 ? 5u : 60u));
-    CHECK(Bpe::learn(std::vector<Lines>{lines}, 400).merges() == slow);
+    CHECK(SubwordNmtBpe::learn(std::vector<Lines>{lines}, 400).merges() == slow);
   }
 }
 
-TEST_CASE("a word's pieces are those of the definition, whatever the order of the rules") {
+TEST_CASE("encode_word equals its definition for any order of the rules") {
   Draw draw;
   for (int round = 0; round < 300; ++round) {
-    // Rules in random order: a rule may precede those that make its pieces.
-    std::vector<Bpe::Merge> merges;
+    // Rules in random order: a rule may precede those that create its pieces.
+    std::vector<SubwordNmtBpe::Merge> merges;
     for (std::uint32_t n = 1 + draw(12); n > 0; --n)
       merges.emplace_back(draw.word(2, 1 + draw(3)),
                           draw.word(2, 1 + draw(3)) + (draw(3) == 0 ? "</w>" : ""));
-    const Bpe bpe(merges);
+    const SubwordNmtBpe bpe(merges);
     for (int i = 0; i < 5; ++i) {
       const std::string word = draw.word(2, 1 + draw(30));
       CHECK(bpe.encode_word(word) == encode_slowly(merges, word));
@@ -255,15 +262,15 @@ TEST_CASE("a word's pieces are those of the definition, whatever the order of th
 }
 
 TEST_CASE("a word of a million characters") {
-  // Steps that are quadratic in the length would take hours.
+  // A quadratic algorithm would take hours.
   Draw draw;
   const std::string word = draw.word(4, 1'000'000);
-  const Bpe bpe = Bpe::learn(std::vector<Lines>{{word}}, 2'000);
+  const SubwordNmtBpe bpe = SubwordNmtBpe::learn(std::vector<Lines>{{word}}, 2'000);
   REQUIRE(bpe.merges().size() == 2'000);
   const Tokens pieces = bpe.encode_word(word);
   CHECK(pieces.size() < word.size() / 3);
-  CHECK(Bpe::join(pieces) == word);
-  // Far from its end, the pieces of a part are those of the whole.
+  CHECK(SubwordNmtBpe::join(pieces) == word);
+  // Far from the end, the pieces of a prefix equal those of the whole.
   const Tokens slow = encode_slowly(bpe.merges(), word.substr(0, 400));
   REQUIRE(slow.size() > 60);
   CHECK(std::equal(pieces.begin(), pieces.begin() + 40, slow.begin()));
@@ -273,7 +280,7 @@ TEST_CASE("subword-nmt's own codes and text: Multi30k") {
   const char* data = std::getenv("FOVEA_DATA");
   if (!data) return test::skip("FOVEA_DATA is not set");
   const fs::path folder = fs::path(data) / "multi30k";
-  const Bpe bpe = Bpe::read(folder / "bpe10k.en-de.codes");
+  const SubwordNmtBpe bpe = SubwordNmtBpe::read(folder / "bpe10k.en-de.codes");
   REQUIRE(bpe.merges().size() == 10'000);
   std::size_t lines = 0;
   for (const std::string language : {"en", "de"}) {
@@ -283,14 +290,14 @@ TEST_CASE("subword-nmt's own codes and text: Multi30k") {
     for (std::size_t i = 0; i < text.size(); ++i, ++lines) {
       const Tokens pieces = bpe.encode(text[i]);
       REQUIRE(spaced(pieces) == spaced(tokenize(wanted[i], Unit::words)));
-      REQUIRE(Bpe::join(pieces) == spaced(tokenize(text[i], Unit::words)));
+      REQUIRE(SubwordNmtBpe::join(pieces) == spaced(tokenize(text[i], Unit::words)));
     }
   }
   CHECK(lines == 2'028);
 
   const std::vector<Lines> train = {read_lines(folder / "train.lc.norm.tok.en"),
                                     read_lines(folder / "train.lc.norm.tok.de")};
-  const std::vector<Bpe::Merge> learned = Bpe::learn(train, 10'000).merges();
+  const std::vector<SubwordNmtBpe::Merge> learned = SubwordNmtBpe::learn(train, 10'000).merges();
   REQUIRE(learned.size() == 10'000);
   std::size_t equal = 0;
   while (equal < learned.size() && learned[equal] == bpe.merges()[equal]) ++equal;

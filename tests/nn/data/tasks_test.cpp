@@ -46,8 +46,7 @@ std::vector<std::string> pieces(std::string line, const std::string& separators)
   return tokenize(line, Unit::words);
 }
 
-// What a person makes of a line, written without a look at the generator: "yyyy-m-d", and in
-// `weekday` the day of the week that it names, or -1.
+// An independent parser of a line: "yyyy-m-d", and in `weekday` the day of the week in it, or -1.
 std::string read_date(const std::string& line, int& weekday) {
   int year = -1, month = -1, day = -1;
   weekday = -1;
@@ -89,7 +88,7 @@ std::string without_zeros(const std::string& iso) {
 
 }  // namespace
 
-TEST_CASE("dates: the sizes that were asked for, and no line twice") {
+TEST_CASE("dates: the requested sizes, and distinct lines") {
   const TaskSplits dates = make_dates({.train = 3000, .validation = 200, .test = 1000});
   CHECK(dates.train.size() == 3000);
   CHECK(dates.validation.size() == 200);
@@ -102,7 +101,7 @@ TEST_CASE("dates: the sizes that were asked for, and no line twice") {
   CHECK(seen.size() == 4200);
 }
 
-TEST_CASE("dates: an independent reader finds the same day in every line") {
+TEST_CASE("dates: an independent parser finds the same day in every line") {
   const TaskSplits dates = make_dates({.train = 20'000, .validation = 0, .test = 0});
   std::int64_t with_weekday = 0;
   for (std::int64_t i = 0; i < dates.train.size(); ++i) {
@@ -138,14 +137,14 @@ TEST_CASE("dates: lines are lower-case ASCII of 8 to 36 characters, targets are 
   }
 }
 
-TEST_CASE("dates: a seed gives its dates again, another gives others") {
+TEST_CASE("dates: equal seeds give equal dates, other seeds others") {
   const DatesOptions small{.train = 100, .validation = 10, .test = 50, .seed = 5};
   const TaskSplits dates = make_dates(small);
   CHECK(make_dates(small).train.source == dates.train.source);
   DatesOptions other = small;
   other.seed = 6;
   CHECK(make_dates(other).train.source != dates.train.source);
-  // More to learn from leaves the test as it was: runs of different sizes stay comparable.
+  // A larger training split does not change the test split: runs stay comparable.
   DatesOptions larger = small;
   larger.train = 1000;
   CHECK(make_dates(larger).test.source == dates.test.source);
@@ -158,12 +157,13 @@ TEST_CASE("dates: the same lines on every platform") {
   CHECK(dates.test.target == Lines{"1970-01-09", "2006-07-22", "1980-04-21"});
 }
 
-TEST_CASE("dates: sizes that cannot be") {
+TEST_CASE("dates: invalid sizes") {
   CHECK(make_dates({.train = 0, .validation = 0, .test = 0}).test.size() == 0);
   CHECK_THROWS_WITH_AS(make_dates({.train = -1}),
-                       "make_dates: -1 examples: a split has 0 to 438300", fovea::ValueError);
+                       "make_dates: a split of -1 examples: must be from 0 to 438300",
+                       fovea::ValueError);
   CHECK_THROWS_AS(make_dates({.train = INT64_MAX}), fovea::ValueError);
   CHECK_THROWS_WITH_AS(make_dates({.train = 400'000, .validation = 50'000, .test = 0}),
-                       "make_dates: 450000 examples in all: at most 438300 different ones are made",
+                       "make_dates: 450000 examples in total: must be at most 438300",
                        fovea::ValueError);
 }

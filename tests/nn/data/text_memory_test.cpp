@@ -1,4 +1,4 @@
-// What reading a text takes, as multiples of its size: counted in operator new.
+// The memory of reading a text, as multiples of its size: counted in operator new.
 #include <fovea/nn/data/text.h>
 
 #include <atomic>

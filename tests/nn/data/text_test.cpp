@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A folder that is gone when the test is over.
+// A directory that is deleted after the test.
 class Folder {
  public:
   Folder() {
@@ -75,12 +75,12 @@ const std::string packed_nothing = from_hex("1f8b0800000000000003030000000000000
 
 }  // namespace
 
-TEST_CASE("text: words are what runs of blanks separate") {
+TEST_CASE("text: words are separated by blanks") {
   CHECK(tokenize("", Unit::words).empty());
   CHECK(tokenize(" \t \r\n\v\f", Unit::words).empty());
   CHECK(tokenize("one", Unit::words) == Tokens{"one"});
   CHECK(tokenize("  zwei  junge\tmänner \r\n", Unit::words) == Tokens{"zwei", "junge", "männer"});
-  // A no-break space is a character like any other: Moses keeps it within a token.
+  // A no-break space is an ordinary character: Moses keeps it within a token.
   CHECK(tokenize("1\xC2\xA0"
                  "000",
                  Unit::words)
@@ -89,7 +89,7 @@ TEST_CASE("text: words are what runs of blanks separate") {
   CHECK(detokenize(Tokens{"zwei", "männer"}, Unit::words) == "zwei männer");
 }
 
-TEST_CASE("text: characters give every line back byte for byte") {
+TEST_CASE("text: characters restore every line exactly") {
   CHECK(tokenize("a ß→😀", Unit::characters) == Tokens{"a", " ", "ß", "→", "😀"});
   std::string every_byte;
   for (int byte = 0; byte < 256; ++byte) every_byte += static_cast<char>(byte);
@@ -105,7 +105,7 @@ TEST_CASE("text: units have names") {
   CHECK(unit_named("words") == Unit::words);
   CHECK(unit_named(unit_name(Unit::characters)) == Unit::characters);
   CHECK(message_of<fovea::ValueError>([] { unit_named("bytes"); }) ==
-        "unit_named: 'bytes' is neither words nor characters");
+        "unit_named: 'bytes': must be one of words, characters");
 }
 
 TEST_CASE("text: line ends, empty lines and a byte order mark") {
@@ -124,7 +124,7 @@ TEST_CASE("text: invalid UTF-8 is an error that names the line, or passes") {
   CHECK(lines_of("no\xC3way\n", Utf8::lenient) == Lines{"no\xC3way"});
 }
 
-TEST_CASE("text: files that are not there, or are folders") {
+TEST_CASE("text: missing files and directories") {
   const Folder folder;
   const std::string missing = (folder.path() / "missing.de").string();
   CHECK(message_of<fovea::Error>([&] { read_lines(missing); }) ==
@@ -150,22 +150,22 @@ TEST_CASE("text: a parallel text has equally many lines on both sides") {
   const fs::path longer = folder.write("y.en", "one\ntwo\n\n");
   CHECK(message_of<fovea::FormatError>([&] { read_parallel(de, longer); }) ==
         "read_parallel: " + de.string() + " has 2 lines and " + longer.string() +
-            " has 3: line i of one must translate line i of the other");
+            " has 3: must be equal, line i of one translates line i of the other");
 }
 
-TEST_CASE("text: a .gz file is read as if it were unpacked") {
+TEST_CASE("text: a .gz file is decompressed") {
   const Folder folder;
   CHECK(read_lines(folder.write("a.gz", packed_lines)) == Lines{"one", "two"});
   CHECK(read_lines(folder.write("b.tsv.gz", packed_lines + packed_nothing + packed_drei)) ==
         Lines{"one", "two", "drei"});
   CHECK(read_lines(folder.write("none.gz", packed_nothing)).empty());
-  // The name decides, not the bytes: what is no text is an error.
+  // The name decides, not the bytes: other files are errors.
   const fs::path plain = folder.write("plain.txt", packed_lines);
   CHECK(message_of<fovea::FormatError>([&] { read_lines(plain); }) ==
         "read_lines: " + plain.string() + ":1: byte 2 (0x8B) is not valid UTF-8");
 }
 
-TEST_CASE("gzip: what is longer than one piece of the reader's memory") {
+TEST_CASE("gzip: files longer than the buffer") {
   // head -c 100000 /dev/zero | tr '\0' a | gzip -9n
   const std::string packed = from_hex("1f8b0800000000000203edc13101000000c2a0aceb5fc21a1e4001" +
                                       std::string(192, '0') + "af0687fae21ba0860100");
@@ -179,29 +179,29 @@ TEST_CASE("gzip: damaged files are errors that name the file") {
   const auto message = [](const std::string& bytes) {
     return message_of<fovea::FormatError>([&] { gunzip(bytes, "a.gz"); });
   };
-  CHECK(message("") == "gunzip: a.gz: ends in the middle");
+  CHECK(message("") == "gunzip: a.gz: truncated file");
   for (std::size_t size = 1; size < packed_lines.size(); ++size)
-    CHECK(message(packed_lines.substr(0, size)) == "gunzip: a.gz: ends in the middle");
+    CHECK(message(packed_lines.substr(0, size)) == "gunzip: a.gz: truncated file");
   CHECK(message("one two") == "gunzip: a.gz: incorrect header check");
   CHECK(message(packed_lines + "left over") == "gunzip: a.gz: incorrect header check");
   std::string wrong_sum = packed_lines;
-  wrong_sum[20] = static_cast<char>(wrong_sum[20] ^ 1);  // its first byte, behind 20 others
+  wrong_sum[20] = static_cast<char>(wrong_sum[20] ^ 1);  // the first byte of the checksum
   CHECK(message(wrong_sum) == "gunzip: a.gz: incorrect data check");
   std::string wrong_length = packed_lines;
   wrong_length.back() = 1;
   CHECK(message(wrong_length) == "gunzip: a.gz: incorrect length check");
 }
 
-TEST_CASE("gzip: a file that unpacks to too many times its size is an error") {
+TEST_CASE("gzip: a decompression bomb is an error") {
   // gzip -9n of zeros: 2,097,152 of them take about 2 kB, which is 1 MiB + 200 kB at most.
   CHECK(gunzip_limit(0) == 1 << 20);
   CHECK(gunzip_limit(1'000'000) == (1 << 20) + 100'000'000);
   const std::string bomb = gzip(std::string(2 << 20, '\0'));
   REQUIRE(bomb.size() < 4096);
   CHECK(message_of<fovea::FormatError>([&] { gunzip(bomb, "bomb.gz"); }) ==
-        "gunzip: bomb.gz: unpacks to more than " + std::to_string(gunzip_limit(bomb.size())) +
-            " bytes: must be at most 1 MiB and 100 times its size");
-  // Members count together, and the largest text that is allowed is read.
+        "gunzip: bomb.gz: decompresses to more than " + std::to_string(gunzip_limit(bomb.size())) +
+            " bytes: must be at most 1 MiB + 100 times its size");
+  // The limit is for all members together, and a text of exactly this size is read.
   const std::string half = gzip(std::string(700'000, '\0'));
   CHECK_THROWS_AS(gunzip(half + half, "two.gz"), fovea::FormatError);
   const std::string most = gzip(std::string(1 << 20, 'a'));

@@ -9,7 +9,7 @@ using fovea::nn::data::Utf8Writer;
 
 namespace {
 
-// What comes out, piece by piece, and at the end what finish() adds.
+// The outputs of each write(), then of finish().
 std::vector<std::string> written(const std::vector<std::string>& pieces) {
   std::vector<std::string> out;
   Utf8Writer writer([&](const std::string& text) { out.push_back(text); });
@@ -23,7 +23,7 @@ const std::string none = "\xEF\xBF\xBD";
 
 }  // namespace
 
-TEST_CASE("whole characters pass at once, halves wait for the rest") {
+TEST_CASE("complete characters pass at once, incomplete ones wait") {
   CHECK(written({"a", "bc"}) == Strings{"a", "bc"});
   CHECK(written({"\xC3", "\xA4"}) == Strings{"ä"});
   CHECK(written({"x\xE2\x82", "\xACy"}) == Strings{"x", "€y"});
@@ -32,23 +32,24 @@ TEST_CASE("whole characters pass at once, halves wait for the rest") {
   CHECK(written({"", ""}) == Strings{});
 }
 
-TEST_CASE("what can be no character does not wait") {
+TEST_CASE("invalid bytes do not wait") {
   CHECK(written({"\xFF", "a"}) == Strings{none, "a"});
   CHECK(written({"\x80"}) == Strings{none});
-  CHECK(written({"\xC0", "\xAF"}) == Strings{none, none});   // overlong
-  CHECK(written({"\xE0", "\x80"}) == Strings{none + none});  // overlong: seen at the second byte
-  CHECK(written({"\xED\xA0"}) == Strings{none + none});      // half of a surrogate
-  CHECK(written({"\xF5"}) == Strings{none});                 // above U+10FFFF
+  CHECK(written({"\xC0", "\xAF"}) == Strings{none, none});  // overlong
+  CHECK(written({"\xE0", "\x80"}) ==
+        Strings{none + none});                           // overlong: detected at the second byte
+  CHECK(written({"\xED\xA0"}) == Strings{none + none});  // half of a surrogate
+  CHECK(written({"\xF5"}) == Strings{none});             // above U+10FFFF
   CHECK(written({"\xC3", "a"}) == Strings{none + "a"});
   CHECK(written({"\xE2\x82", "\xC3", "\xA4"}) == Strings{none + none, "ä"});
 }
 
-TEST_CASE("what is left at the end is no character") {
+TEST_CASE("incomplete bytes at the end become U+FFFD") {
   CHECK(written({"a\xC3"}) == Strings{"a", none});
   CHECK(written({"\xF0\x9F\x98"}) == Strings{none + none + none});
 }
 
-TEST_CASE("any bytes, in any pieces, come out as valid UTF-8, and the same in all pieces") {
+TEST_CASE("any bytes give valid UTF-8, the same for any split into chunks") {
   std::uint32_t state = 7;
   const auto random = [&] { return (state = state * 1664525 + 1013904223) >> 16; };
   const std::string alphabet = "a\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\xED\xA0\xFF\xC0";

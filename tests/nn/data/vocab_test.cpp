@@ -34,7 +34,7 @@ TEST_CASE("vocab: minimum count and maximum size") {
         Tokens{"<pad>", "<unk>", "<bos>", "<eos>", "fig", "apple"});
   CHECK(Vocab(fruit, {.max_size = 4}).size() == 4);
   CHECK(message_of<fovea::ValueError>([] { Vocab(fruit, {.max_size = 3}); }) ==
-        "Vocab: max_size = 3 leaves no room for the 4 specials");
+        "Vocab: max_size = 3: must be at least 4, for the special tokens");
 }
 
 TEST_CASE("vocab: tokens are counted over lines") {
@@ -53,11 +53,12 @@ TEST_CASE("vocab: encoding and decoding") {
   CHECK(vocab.decode(Ids{Vocab::pad, 4, Vocab::pad}) == Tokens{"fig"});
   CHECK(message_of<fovea::IndexError>([&] {
           vocab.decode(Ids{4, 9});
-        }) == "Vocab: id 9 is not in 0 .. 8");
-  CHECK(message_of<fovea::IndexError>([&] { vocab.token(-1); }) == "Vocab: id -1 is not in 0 .. 8");
+        }) == "Vocab: id = 9: must be in [0, 9)");
+  CHECK(message_of<fovea::IndexError>([&] { vocab.token(-1); }) ==
+        "Vocab: id = -1: must be in [0, 9)");
 }
 
-TEST_CASE("vocab: no text can produce a special") {
+TEST_CASE("vocab: no text is encoded as a special token") {
   TokenCounts counts;
   count_tokens(Tokens{"<eos> <pad> <bos> <unk> x <eos>"}, Unit::words, counts);
   const Vocab vocab(counts);
@@ -86,7 +87,7 @@ TEST_CASE("vocab: JSON carries any token, in ASCII") {
   CHECK(all_tokens(Vocab::from_json(Vocab().to_json())) == all_tokens(Vocab()));
 }
 
-TEST_CASE("vocab: JSON that is no vocabulary is refused") {
+TEST_CASE("vocab: invalid JSON is an error") {
   const auto error_of = [](const std::string& json) {
     return message_of<fovea::FormatError>([&] { Vocab::from_json(json); });
   };
@@ -94,16 +95,16 @@ TEST_CASE("vocab: JSON that is no vocabulary is refused") {
     return R"(["<pad>","<unk>","<bos>","<eos>",)" + more + "]";
   };
   for (const char* text : {"", "{", "null", "{}", "\"<pad>\"", "[\"<pad>\"", "\xFF"})
-    CHECK(error_of(text) == "Vocab: not a JSON array of tokens");
-  CHECK(error_of("[]") == "Vocab: entry 0 is not <pad>");
-  CHECK(error_of(R"(["<pad>","<unk>","<eos>","<bos>"])") == "Vocab: entry 2 is not <bos>");
-  CHECK(error_of(R"(["<pad>","<unk>","<bos>"])") == "Vocab: entry 3 is not <eos>");
-  CHECK(error_of(with(R"("x","x")")) == "Vocab: \"x\" appears twice");
-  CHECK(error_of(with(R"("x",{"hex":"78"})")) == "Vocab: \"x\" appears twice");
-  CHECK(error_of(with(R"("<bos>")")) == "Vocab: <bos> appears as an ordinary token");
+    CHECK(error_of(text) == "Vocab: must be a JSON array of tokens");
+  CHECK(error_of("[]") == "Vocab: entry 0: must be <pad>");
+  CHECK(error_of(R"(["<pad>","<unk>","<eos>","<bos>"])") == "Vocab: entry 2: must be <bos>");
+  CHECK(error_of(R"(["<pad>","<unk>","<bos>"])") == "Vocab: entry 3: must be <eos>");
+  CHECK(error_of(with(R"("x","x")")) == "Vocab: \"x\": must appear once");
+  CHECK(error_of(with(R"("x",{"hex":"78"})")) == "Vocab: \"x\": must appear once");
+  CHECK(error_of(with(R"("<bos>")")) == "Vocab: <bos>: must not be an ordinary token");
   for (const char* entry : {"5", "null", "[]", "{}", R"({"hex":5})", R"({"hex":"ff","x":1})"})
-    CHECK(error_of(with(entry)) == R"(Vocab: entry 4 is neither a string nor {"hex": "..."})");
+    CHECK(error_of(with(entry)) == R"(Vocab: entry 4: must be a string or {"hex": "..."})");
   for (const char* hex : {"f", "fff", "zz", "-1", " f", "0x"})
     CHECK(error_of(with(std::string(R"({"hex":")") + hex + "\"}")) ==
-          "Vocab: \"" + std::string(hex) + "\" is not pairs of hexadecimal digits");
+          "Vocab: \"" + std::string(hex) + "\": must be pairs of hexadecimal digits");
 }

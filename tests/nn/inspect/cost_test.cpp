@@ -1,4 +1,4 @@
-// The forecast is what the counters measure, and says where it goes.
+// The forecast against measured memory, by phase and module.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/loss.h>
@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::int64_t slack = 32 << 10;  // of the counters, see MemoryStats
 
-// A language model that learns to say 0 1 2 ...
+// A language model of the sequence 0 1 2 ...
 struct Training {
   Rng rng{1};
   nn::TransformerLM model;
@@ -42,8 +42,8 @@ struct Training {
     return cross_entropy(model(batch), batch);
   }
 
-  CostLedger forecast(Rehearsal& rehearsal) {
-    return nn::inspect::forecast_step(rehearsal, model,
+  CostLedger forecast(DryRun& dry_run) {
+    return nn::inspect::forecast_step(dry_run, model,
                                       {.loss = [this] { return loss(); },
                                        .update = [this] { adam.step(); },
                                        .optimizer_state = [this] { return adam.state(); }});
@@ -73,13 +73,13 @@ nn::TransformerLMOptions small_model() {
 }
 
 CostLedger forecast_of(std::int64_t batch, std::int64_t length) {
-  Rehearsal rehearsal;
-  return Training(small_model(), batch, length).forecast(rehearsal);
+  DryRun dry_run;
+  return Training(small_model(), batch, length).forecast(dry_run);
 }
 
 }  // namespace
 
-TEST_CASE("the forecast is what the counters measure") {
+TEST_CASE("the forecast equals the measured memory") {
   set_num_threads(1);
   for (const std::int64_t batch : {1, 9})
     for (const std::int64_t length : {5, 128}) {
@@ -90,13 +90,13 @@ TEST_CASE("the forecast is what the counters measure") {
     }
 }
 
-TEST_CASE("parameters, gradients and optimiser are counted apart") {
+TEST_CASE("parameters, gradients and optimizer are counted separately") {
   const CostLedger cost = forecast_of(2, 16);
   Rng rng(1);
   const std::int64_t count = nn::TransformerLM(small_model(), rng).parameter_count();
   CHECK(cost.parameters == count);
   CHECK(cost.gradient_bytes == 4 * count);
-  CHECK(cost.optimizer_bytes > 8 * count);  // two numbers for each, a rate, and counts
+  CHECK(cost.optimizer_bytes > 8 * count);  // two moments per element, a learning rate, and counts
   CHECK(cost.optimizer_bytes < 8 * count + 1024);
   std::int64_t parameters = 0, saved = 0;
   for (const auto& row : cost.modules) parameters += row.parameters, saved += row.saved_bytes;
@@ -111,14 +111,14 @@ TEST_CASE("activations grow with the batch, parameters do not") {
   CHECK(one.optimizer_bytes == four.optimizer_bytes);
 }
 
-TEST_CASE("a real model is counted too, and left as it was") {
+TEST_CASE("a real model is counted too, and not changed") {
   Training training(small_model(), 4, 32);
   const std::int64_t live = memory_stats().live_bytes;
   const auto before = training.model.parameters()[0].second.to_vector<float>();
   CostLedger cost;
   {
-    Rehearsal rehearsal;
-    cost = training.forecast(rehearsal);
+    DryRun dry_run;
+    cost = training.forecast(dry_run);
   }
   CHECK(memory_stats().live_bytes == live);
   CHECK(training.model.parameters()[0].second.to_vector<float>() == before);
@@ -126,16 +126,16 @@ TEST_CASE("a real model is counted too, and left as it was") {
 }
 
 TEST_CASE("a validation counts too, without a graph") {
-  Rehearsal rehearsal;
+  DryRun dry_run;
   Training training(small_model(), 2, 16), larger(small_model(), 64, 128);
   nn::inspect::TrainingStep step{.loss = [&] { return training.loss(); }};
-  const CostLedger without = nn::inspect::forecast_step(rehearsal, training.model, step);
+  const CostLedger without = nn::inspect::forecast_step(dry_run, training.model, step);
   CHECK(without.validation_peak_bytes == 0);
   step.validation = [&] {
     CHECK(!grad_enabled());
     const Tensor loss = larger.loss();
   };
-  const CostLedger with = nn::inspect::forecast_step(rehearsal, training.model, step);
+  const CostLedger with = nn::inspect::forecast_step(dry_run, training.model, step);
   CHECK(with.step_peak_bytes() == without.peak_bytes());
   CHECK(with.peak_bytes() == with.validation_peak_bytes);
   CHECK(with.peak_bytes() > without.peak_bytes());
@@ -144,7 +144,7 @@ TEST_CASE("a validation counts too, without a graph") {
 
 namespace {
 
-// A net whose work is known: its loss is the sum of what two layers, one after the other, give.
+// A net of known work: its loss is the sum of the output of two layers.
 struct TwoLayers final : nn::Module {
   explicit TwoLayers(Rng& rng)
       : first({.in_features = 7, .out_features = 5}, rng),
@@ -162,8 +162,8 @@ const nn::inspect::ModuleCost& row(const CostLedger& cost, const std::string& mo
 
 }  // namespace
 
-TEST_CASE("work of two layers, by module and phase, to the operation") {
-  Rehearsal rehearsal;
+TEST_CASE("exact work of two layers, by module and phase") {
+  DryRun dry_run;
   Rng rng(1);
   TwoLayers net(rng), other(rng);
   net.name_tree("net");
@@ -181,10 +181,10 @@ TEST_CASE("work of two layers, by module and phase, to the operation") {
             if (max_norm > 0) optim::clip_grad_norm(net.parameters(), max_norm);
             adam.step();
           }};
-  const CostLedger cost = nn::inspect::forecast_step(rehearsal, net, step);
+  const CostLedger cost = nn::inspect::forecast_step(dry_run, net, step);
   const double first = 2.0 * N * 7 * 5, second = 2.0 * N * 5 * 3, outside = 2.0 * 7 * 5;
   CHECK(row(cost, "first").forward.flops == first);
-  CHECK(row(cost, "first").backward.flops == first + N * 5);  // dW and db: x wants nothing
+  CHECK(row(cost, "first").backward.flops == first + N * 5);  // dW and db: x requires no gradient
   CHECK(row(cost, "second").forward.flops == second);
   CHECK(row(cost, "second").backward.flops == 2 * second);
   CHECK(row(cost, "net2.first").forward.flops == outside);
@@ -194,20 +194,20 @@ TEST_CASE("work of two layers, by module and phase, to the operation") {
   CHECK(cost.parameters == 7 * 5 + 5 + 5 * 3);
   CHECK(cost.update.flops == 12 * count);
   max_norm = 1e-7;
-  const CostLedger clipped = nn::inspect::forecast_step(rehearsal, net, step);
+  const CostLedger clipped = nn::inspect::forecast_step(dry_run, net, step);
   CHECK(clipped.forward.flops == cost.forward.flops);
   CHECK(clipped.backward.flops == cost.backward.flops);
   CHECK(clipped.update.flops == (12 + 2 + 1) * count);  // squares, and the scaling
 }
 
-TEST_CASE("what is done again in the backward belongs to it") {
-  Rehearsal rehearsal;
+TEST_CASE("recomputation in the backward counts as backward") {
+  DryRun dry_run;
   Rng rng(1);
   TwoLayers net(rng);
   const auto forward = [&](std::span<const Tensor> in) { return net.second(net.first(in[0])); };
   const auto cost_of_step = [&](bool again) {
     return nn::inspect::forecast_step(
-        rehearsal, net, {.loss = [&] {
+        dry_run, net, {.loss = [&] {
           const Tensor x = ones({4, 7}).set_requires_grad();
           return sum(again ? checkpoint(forward, std::span(&x, 1)) : forward(std::span(&x, 1)));
         }});
@@ -220,9 +220,9 @@ TEST_CASE("what is done again in the backward belongs to it") {
 TEST_CASE("a loss that throws leaves a real model without gradients") {
   Training training(small_model(), 2, 8);
   {
-    Rehearsal rehearsal;
+    DryRun dry_run;
     CHECK(message_of<ValueError>([&] {
-            nn::inspect::forecast_step(rehearsal, training.model, {.loss = [&]() -> Tensor {
+            nn::inspect::forecast_step(dry_run, training.model, {.loss = [&]() -> Tensor {
                                          training.loss().backward();
                                          value_error("loss", "not today");
                                        }});
@@ -234,8 +234,8 @@ TEST_CASE("a loss that throws leaves a real model without gradients") {
 
 TEST_CASE("work is counted by module, and grows with the batch") {
   const CostLedger one = forecast_of(2, 16), two = forecast_of(4, 16);
-  // Every number of a weight matrix meets every token once, in a multiplication and an addition,
-  // and twice on the way back. The rest is attention, norms, sums and the loss.
+  // Every element of a weight matrix has one multiply-add per token in the forward, and two in the
+  // backward. The rest is attention, norms, sums and the loss.
   const double weights = 2.0 * 2 * 16 * static_cast<double>(one.parameters);
   CHECK(one.forward.flops > 0.6 * weights);
   CHECK(one.forward.flops < 1.6 * weights);
@@ -252,7 +252,7 @@ TEST_CASE("work is counted by module, and grows with the batch") {
   CHECK(backward == doctest::Approx(one.backward.flops));
 }
 
-TEST_CASE("the table names modules and sums") {
+TEST_CASE("the table has modules and totals") {
   const std::string text = forecast_of(2, 16).table();
   for (const char* part : {"module", "parameters", "transformer.layers.0", "transformer.layers.1",
                            "total", "optimizer state", "saved for the backward",
@@ -265,12 +265,12 @@ TEST_CASE("the table names modules and sums") {
 TEST_CASE("a step without a loss") {
   Rng rng(1);
   nn::TransformerLM model(small_model(), rng);
-  Rehearsal rehearsal;
-  CHECK(message_of<ValueError>([&] { nn::inspect::forecast_step(rehearsal, model, {}); }) ==
-        "forecast_step: there is no loss: a step is the way to one and back");
+  DryRun dry_run;
+  CHECK(message_of<ValueError>([&] { nn::inspect::forecast_step(dry_run, model, {}); }) ==
+        "forecast_step: loss: must be a function");
 }
 
-TEST_CASE("bytes for people, and back") {
+TEST_CASE("formatting and parsing of bytes") {
   CHECK(readable_bytes(0) == "0 B");
   CHECK(readable_bytes(999) == "999 B");
   CHECK(readable_bytes(1000) == "1.00 kB");
@@ -287,5 +287,5 @@ TEST_CASE("bytes for people, and back") {
   for (const char* wrong : {"", "GB", "-1GB", "0", "1XB", "1 G B x", "nan", "inf", "1e99"})
     CHECK_THROWS_AS(parse_bytes(wrong), ValueError);
   CHECK(message_of<ValueError>([] { parse_bytes("much"); }) ==
-        "parse_bytes: 'much' is no number of bytes: such as 800MB, 2.5GB or 1GiB");
+        "parse_bytes: 'much': must be a number of bytes, such as 800MB, 2.5GB or 1GiB");
 }

@@ -21,7 +21,7 @@ std::string svg_of(std::vector<double> x, std::vector<double> y, bool log_y = fa
                       .log_y = log_y});
 }
 
-// Neither a number that no renderer reads nor an endless axis.
+// Checks for numbers that no renderer can parse, and for endless axes.
 void check_drawn(const std::string& svg) {
   CHECK(what_is_wrong_with(svg) == "");
   CHECK(count_of(svg, "nan") == 0);
@@ -49,7 +49,7 @@ TEST_CASE("curve: axes, ticks, legend and lines") {
 TEST_CASE("curve: points fall where the axes say") {
   const std::string svg = svg_of({0, 10}, {0, 1});
   CHECK(count_of(svg, "d=\"M74.0 366.0L696.0 72.0\"") == 1);
-  // log10: 1 lies midway between 0.1 and 10
+  // log10: 1 is midway between 0.1 and 10
   CHECK(count_of(svg_of({0, 5, 10}, {0.1, 1, 10}, true), "L385.0 219.0L") == 1);
 }
 
@@ -59,14 +59,14 @@ TEST_CASE("curve: zero is written 0") {
   CHECK(count_of(svg, ">-0</text>") == 0);
 }
 
-TEST_CASE("curve: a point that cannot be shown leaves a gap") {
+TEST_CASE("curve: a point that cannot be drawn leaves a gap") {
   const std::string gap = svg_of({0, 1, 2, 3, 4}, {1, 2, not_a_number, 2, 1});
   check_drawn(gap);
   CHECK(count_of(gap, "d=\"M74.0 366.0L229.5 72.0M540.5 72.0L696.0 366.0\"") == 1);
   CHECK(count_of(gap, "<circle") == 4);
   check_drawn(svg_of({0, 1, infinity, 3}, {1, 2, 3, -infinity}));
   CHECK(count_of(svg_of({0, 1, 2}, {1, 0, -1}, true), "<circle") == 1);  // logarithms of 0 and -1
-  // of a long line, points between two gaps are still seen
+  // in a long line, single points between two gaps are still drawn
   std::vector<double> x, y;
   for (int i = 0; i < 100; ++i) {
     x.push_back(i);
@@ -94,7 +94,7 @@ TEST_CASE("curve: hostile ranges") {
 
 TEST_CASE("curve: a logarithmic x axis") {
   Chart chart{.series = {{"s", {16, 32, 64}, {0, 1, 0}}}, .log_x = true};
-  // 32 lies midway between 16 and 64
+  // 32 is midway between 16 and 64
   CHECK(count_of(draw_as_svg(chart), "d=\"M74.0 366.0L385.0 72.0L696.0 366.0\"") == 1);
   CHECK(count_of(draw_as_svg(chart), ">50<") == 1);
   chart.x_ticks = {8, 16, 32, 64, 128};
@@ -105,7 +105,7 @@ TEST_CASE("curve: a logarithmic x axis") {
   CHECK(count_of(draw_as_svg(chart), "<circle") == 1);  // logarithms of 0 and -1
 }
 
-TEST_CASE("curve: marks are rings where they say") {
+TEST_CASE("curve: marks are rings at their positions") {
   Chart chart{.series = {{"s", {0, 10}, {0, 1}}}, .marks = {{5, 0.5, "a & b"}, {11, 0.5, "out"}}};
   chart.marks.push_back({5, not_a_number, "nowhere"});
   const std::string svg = draw_as_svg(chart);
@@ -125,10 +125,10 @@ TEST_CASE("curve: several charts in one file") {
   CHECK(count_of(svg, "<style>") == 1);
   check_drawn(draw_as_svg(std::vector<Chart>{}, 1));
   CHECK_THROWS_WITH_AS(draw_as_svg(std::vector<Chart>{chart}, 0),
-                       "Chart: 0 charts a row: it must be 1 or more", fovea::ValueError);
+                       "Chart: columns = 0: must be at least 1", fovea::ValueError);
 }
 
-TEST_CASE("curve: many series share the colours, their names take several lines") {
+TEST_CASE("curve: many series repeat the colors, the legend takes several lines") {
   Chart chart{.title = "many"};
   for (int i = 0; i < 8; ++i)
     chart.series.push_back({"a name of some length " + std::to_string(i), {0, 1}, {0, 1}});
@@ -141,7 +141,7 @@ TEST_CASE("curve: many series share the colours, their names take several lines"
   CHECK(count_of(svg, "class=\"label\" x=\"108\"") >= 3);
 }
 
-TEST_CASE("curve: a point needs both numbers") {
-  CHECK_THROWS_WITH_AS(svg_of({1, 2}, {1}), "Chart: series s has 2 x and 1 y: a point needs both",
+TEST_CASE("curve: unequal numbers of x and y are an error") {
+  CHECK_THROWS_WITH_AS(svg_of({1, 2}, {1}), "Chart: series s with 2 x and 1 y: must be equal",
                        fovea::ShapeError);
 }

@@ -1,4 +1,4 @@
-// What ops cost, against formulas by hand; and that no op is without an entry.
+// The cost of ops against formulas, and completeness of the table.
 #include <fovea/core/ops/additive_attention.h>
 #include <fovea/core/ops/attention.h>
 #include <fovea/core/ops/attention_step.h>
@@ -30,14 +30,14 @@ using namespace fovea;
 using nn::inspect::cost_of;
 using nn::inspect::has_cost;
 using nn::inspect::OpCost;
-using Pass = SeenOp::Pass;
+using Pass = OpEvent::Pass;
 
 namespace {
 
 struct Costs final : OpObserver {
   std::map<std::pair<std::string, Pass>, OpCost> sums;
   bool all_known = true, all_sane = true;
-  void see(const SeenOp& op) noexcept override {
+  void on_op(const OpEvent& op) noexcept override {
     const OpCost c = cost_of(op);
     OpCost& sum = sums[{op.name, op.pass}];
     sum.flops += c.flops;
@@ -69,7 +69,7 @@ TEST_CASE("every registered op has an entry") {
   CHECK_FALSE(has_cost("frobnicate"));
 }
 
-// Sizes are at the places where the entries look for them, whatever the op is called with.
+// The entries find their sizes for any optional arguments of the op.
 TEST_CASE("the cost of every gradient case is known and sane, forward, backward and twice") {
   for (const test::GradCase& c : test::grad_cases()) {
     CAPTURE(c.op);
@@ -93,10 +93,10 @@ TEST_CASE("the cost of every gradient case is known and sane, forward, backward 
   }
 }
 
-TEST_CASE("linear: 2 N I O, twice that and the bias's sum backward") {
+TEST_CASE("linear: 2 N I O, twice that and the bias sum backward") {
   Rng rng(1);
   const nn::Linear layer({.in_features = 7, .out_features = 5}, rng);
-  const Tensor x = randn({2, 3, 7}, rng);  // no gradient wanted: one product backward
+  const Tensor x = randn({2, 3, 7}, rng);  // requires no gradient: one product backward
   Costs costs = costs_of([&] { sum(layer(x)).backward(); });
   const double product = 2.0 * 6 * 7 * 5;
   CHECK(costs.flops("linear", Pass::forward) == product);
@@ -119,34 +119,34 @@ TEST_CASE("matmul: broadcast batches, vectors, and a second derivative's transpo
   CHECK(costs.flops("matmul", Pass::backward) == 2 * product);
   costs = costs_of([&] { matmul(randn({7}, rng), randn({7}, rng)); });
   CHECK(costs.flops("matmul", Pass::forward) == 14);
-  // The backward is made of two products, which cost what they cost, and nothing besides.
+  // The backward is two products, with no other cost.
   costs = costs_of([&] { grad(sum(matmul(a, b)), a, {.create_graph = true}); });
   CHECK(costs.flops("matmul", Pass::forward) == 2 * product);
   CHECK(costs.flops("matmul", Pass::backward) == 0);
 }
 
-TEST_CASE("multi-head attention: projections, and the pairs that are kept") {
+TEST_CASE("multi-head attention: projections, and the unmasked pairs") {
   Rng rng(1);
   const std::int64_t B = 2, T = 6, C = 16, H = 4;
   const nn::MultiheadAttention attend({.embed_dim = C, .num_heads = H, .causal = true}, rng);
   const Tensor x = randn({B, T, C}, rng).set_requires_grad();
   Costs costs = costs_of([&] { sum(attend(x)).backward(); });
   const double projections = 2.0 * B * T * C * (3 * C + C);
-  const double pair = 2.0 * C * B * T * (T + 1) / 2;  // one product over the kept pairs
+  const double pair = 2.0 * C * B * T * (T + 1) / 2;  // one product over the unmasked pairs
   CHECK(costs.flops("linear", Pass::forward) == projections);
   CHECK(costs.flops("linear", Pass::backward) == 2 * projections + B * T * 4 * C);
   CHECK(costs.flops("scaled_dot_product_attention", Pass::forward) == 2 * pair);
   CHECK(costs.flops("scaled_dot_product_attention", Pass::backward) == 5 * pair);
 }
 
-TEST_CASE("attention: what nobody wants is not counted") {
+TEST_CASE("attention: gradients that are not required are not counted") {
   Rng rng(1);
   const Tensor q = randn({1, 1, 5, 4}, rng).set_requires_grad(), k = randn({1, 1, 5, 4}, rng);
   Costs costs = costs_of([&] { sum(scaled_dot_product_attention(q, k, k)).backward(); });
   CHECK(costs.flops("scaled_dot_product_attention", Pass::backward) == 2 * 25 * (4 + 4 + 4));
 }
 
-TEST_CASE("lstm: both directions, real tokens only") {
+TEST_CASE("lstm: both directions, without padding") {
   Rng rng(1);
   const std::int64_t I = 3, H = 8;
   const nn::LSTM lstm({.input_size = I, .hidden_size = H, .bidirectional = true}, rng);
@@ -158,16 +158,17 @@ TEST_CASE("lstm: both directions, real tokens only") {
   CHECK(costs.flops("lstm", Pass::backward) == 2 * products);
 }
 
-TEST_CASE("gru and rnn: what nobody wants is not made, what is not kept is made again") {
+TEST_CASE(
+    "gru and rnn: no products for gradients that are not required, recomputed gates counted") {
   Rng rng(1);
   const std::int64_t N = 7, I = 3, H = 8;
   const RaggedIndex index(std::vector<std::int64_t>{5, 2});
-  const Tensor data = randn({N, I}, rng), wanted = data.clone().set_requires_grad();
+  const Tensor data = randn({N, I}, rng), needs_grad = data.clone().set_requires_grad();
   const auto check = [&](const auto& net, const char* op, std::int64_t gates, bool recompute) {
     CAPTURE(op);
     const double input = 2.0 * N * gates * H * I, state = 2.0 * N * gates * H * H;
     const double again = recompute ? input + state : 0;
-    Costs costs = costs_of([&] { sum(net(Ragged{wanted, index}).states.values).backward(); });
+    Costs costs = costs_of([&] { sum(net(Ragged{needs_grad, index}).states.values).backward(); });
     CHECK(costs.flops(op, Pass::forward) == input + state);
     CHECK(costs.flops(op, Pass::backward) == 2 * (input + state) + again);
     costs = costs_of([&] { sum(net(Ragged{data, index}).states.values).backward(); });
@@ -197,7 +198,7 @@ TEST_CASE("lstm: frozen weights have no products") {
   CHECK(costs.flops("lstm", Pass::backward) == products);
 }
 
-TEST_CASE("a linear layer that goes step by step") {
+TEST_CASE("a linear layer step by step") {
   Rng rng(1);
   const std::int64_t B = 2, T = 3, E = 4, Z = 6, out = 5;
   const Tensor x = randn({B, T, E}, rng).set_requires_grad();
@@ -214,7 +215,7 @@ TEST_CASE("a linear layer that goes step by step") {
   Costs costs = steps(randn({B, Z}, rng).set_requires_grad());
   const double early = 2.0 * B * T * out * E, later = 2.0 * B * T * out * Z;
   CHECK(costs.flops("early_linear", Pass::forward) == early);
-  CHECK(costs.flops("linear", Pass::forward) == 0);  // what it is made of is not seen beside it
+  CHECK(costs.flops("linear", Pass::forward) == 0);  // its inner ops are not counted again
   // dx; dW of all columns; the bias's sum
   CHECK(costs.flops("early_linear", Pass::backward) == early + (early + later) + B * T * out);
   CHECK(costs.bytes("early_linear", Pass::forward) ==
@@ -277,7 +278,7 @@ TEST_CASE("additive and linear attention") {
   CHECK(costs.flops("prefix_product", Pass::backward) == 3 * product);
 }
 
-TEST_CASE("scans: a multiplication and an addition each way, and da") {
+TEST_CASE("scans: a multiplication and an addition per pass, and da") {
   Rng rng(1);
   const std::int64_t N = 7, H = 4;
   const RaggedIndex index(std::vector<std::int64_t>{5, 2});
@@ -293,7 +294,7 @@ TEST_CASE("scans: a multiplication and an addition each way, and da") {
   check("linear_recurrence", linear_recurrence, leaf({N, H}), 2, 3);
   check("linear_recurrence", linear_recurrence, leaf({H}), 2, 4);
   check("linear_recurrence", linear_recurrence, randn({H}, rng), 2, 2);
-  // Of H / 2 complex numbers: 6 for a product, 2 for a sum.
+  // For H / 2 complex numbers: 6 per product, 2 per sum.
   check("complex_linear_recurrence", complex_linear_recurrence, leaf({N, H}), 4, 7);
 }
 
@@ -338,10 +339,11 @@ TEST_CASE("elementwise ops, views and optimizers") {
   CHECK(costs.bytes("adam_step", Pass::update) == 4 * 70);
 }
 
-TEST_CASE("an op that the table does not know, and a backward whose forward nobody saw") {
+TEST_CASE("an op without an entry, and a backward whose forward was not observed") {
   const Tensor x = ones({3}).set_requires_grad();
   const auto own = [&] {
-    return record<"my_own_op">(ones({3}), {x}, [](const Tensor& dy, Wanted) { return Grads(dy); });
+    return record<"my_own_op">(ones({3}), {x},
+                               [](const Tensor& dy, NeedsGrad) { return Grads(dy); });
   };
   Costs costs = costs_of([&] { own(); });
   CHECK_FALSE(costs.all_known);
@@ -351,9 +353,10 @@ TEST_CASE("an op that the table does not know, and a backward whose forward nobo
   CHECK_FALSE(costs_of([&] { y.backward(ones({3})); }).all_known);
 }
 
-TEST_CASE("a user's op of a built-in's name and other sizes is not known, and ends nothing") {
+TEST_CASE(
+    "a user's op with the name of a built-in op and other sizes is unknown, without an error") {
   const auto seen = [](const char* name, const OpSizes& sizes) {
-    SeenOp op{name, Pass::forward, nullptr, &sizes, Wanted(~std::uint64_t{0})};
+    OpEvent op{name, Pass::forward, nullptr, &sizes, NeedsGrad(~std::uint64_t{0})};
     const OpCost forward = cost_of(op);
     op.pass = Pass::backward;
     return std::pair(forward, cost_of(op));
@@ -373,5 +376,5 @@ TEST_CASE("a user's op of a built-in's name and other sizes is not known, and en
     CHECK(backward.known == (op == std::string("attention_step")));
   }
   CHECK_FALSE(seen("matmul", {{{true, {2, 3, 3}}, {true, {4, 3, 3}}}, {three}}).first.known);
-  CHECK_FALSE(seen("lstm", {{three}, {three}}).first.known);  // does not say its work
+  CHECK_FALSE(seen("lstm", {{three}, {three}}).first.known);  // its work is not set
 }

@@ -1,5 +1,4 @@
-// ||dL/dh_t|| against derivatives known by hand and by differences; and what is watched stays as it
-// was.
+// ||dL/dh_t|| against derivatives by hand and by finite differences; watching changes no result.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -31,7 +30,7 @@ Tensor known_gradient(std::int64_t rows) {
   return from_data(values, {rows, 2});
 }
 
-// Something with a history.
+// A tensor with a graph.
 Tensor made(const Shape& shape) { return 1.0 * ones(shape).set_requires_grad(); }
 
 RaggedIndex index_of(const std::vector<std::int64_t>& lengths) { return RaggedIndex(lengths); }
@@ -56,7 +55,8 @@ class Doubled final : public Visitor {
 
 }  // namespace
 
-TEST_CASE("packed rows: norms, by position and from the end, over the sequences that are there") {
+TEST_CASE(
+    "packed rows: norms, by position and from the end, over the sequences with that position") {
   const Ragged h{made({5, 2}), index_of({3, 0, 2})};
   GradientFlow flow;
   flow.watch("h", h);
@@ -67,7 +67,7 @@ TEST_CASE("packed rows: norms, by position and from the end, over the sequences 
   CHECK(seen.by_distance() == Numbers{(15 + 25) / 2.0, (10 + 20) / 2.0, 5});
 }
 
-TEST_CASE("padded rows: with lengths, what lies behind an end does not count") {
+TEST_CASE("padded rows: with lengths, padding is ignored") {
   const Tensor h = made({2, 3, 2});
   const Tensor loss = sum(reshape(known_gradient(6), {2, 3, 2}) * h);
   GradientFlow flow;
@@ -91,7 +91,7 @@ TEST_CASE("unrolled steps: forward and from the end; a step that the loss does n
   CHECK(flow.measure()[1].name == "reverse");
 }
 
-TEST_CASE("several backward() add up, clear() lets go") {
+TEST_CASE("several backward() calls accumulate, clear() releases the tensors") {
   const Tensor h = made({1, 1, 2});
   GradientFlow flow;
   flow.watch("h", h);
@@ -102,7 +102,7 @@ TEST_CASE("several backward() add up, clear() lets go") {
   CHECK(flow.measure().empty());
 }
 
-TEST_CASE("a gradient whose squares vanish in f32 is measured") {
+TEST_CASE("a gradient whose squares underflow in f32 is measured") {
   const Tensor h = made({1, 1, 1});
   GradientFlow flow;
   flow.watch("h", h);
@@ -129,7 +129,7 @@ TEST_CASE("a recurrent net's output has the direct part only, unroll() all of it
   for (std::size_t t = 0; t < 5; ++t) CHECK(whole[t] < whole[t + 1]);
 }
 
-TEST_CASE("the backward direction's states stand at their own positions") {
+TEST_CASE("the states of the backward direction have their own positions") {
   Rng rng(1);
   GRU both({.input_size = 3, .hidden_size = 4, .bidirectional = true}, rng);
   const Ragged x{randn({5, 3}, rng), index_of({3, 2})};
@@ -143,7 +143,7 @@ TEST_CASE("the backward direction's states stand at their own positions") {
   for (const std::size_t row : {0U, 1U, 3U}) CHECK(seen.norms[row + 1] < seen.norms[row]);
 }
 
-TEST_CASE("between the layers of a Transformer: differences") {
+TEST_CASE("between the layers of a Transformer: finite differences") {
   Rng rng(1);
   TransformerEncoder encoder = encoder_of(0, rng);
   Doubled().child("", encoder);
@@ -172,7 +172,7 @@ TEST_CASE("between the layers of a Transformer: differences") {
   }
 }
 
-TEST_CASE("the model's output and gradients are the same to the bit with and without") {
+TEST_CASE("the model's output and gradients are bitwise the same with and without it") {
   std::vector<Tensor> seen[2];
   for (const bool watched : {false, true}) {
     Rng rng(1);
@@ -199,54 +199,54 @@ TEST_CASE("the model's output and gradients are the same to the bit with and wit
     CHECK(max_difference(seen[0][i], seen[1][i]) == 0);
 }
 
-TEST_CASE("what cannot be watched, or has not been") {
+TEST_CASE("invalid and missing watches are errors") {
   GradientFlow flow;
   CHECK(message_of<StateError>([&] {
           flow.watch("h", zeros({2, 3, 4}));
         }) ==
-        "GradientFlow: h: the states (2, 3, 4) have no history: they are detached, were computed "
-        "under NoGrad, or from nothing that wants a gradient");
+        "GradientFlow: h: states (2, 3, 4) without graph: they are detached, were computed under "
+        "NoGrad, or from inputs that require no gradient");
   CHECK(message_of<StateError>([&] {
           flow.watch("h", made({1, 2, 2}).detach());
         }) ==
-        "GradientFlow: h: the states (1, 2, 2) have no history: they are detached, were computed "
-        "under NoGrad, or from nothing that wants a gradient");
+        "GradientFlow: h: states (1, 2, 2) without graph: they are detached, were computed under "
+        "NoGrad, or from inputs that require no gradient");
   const Tensor h = made({1, 2, 2});
   flow.watch("h", h);
   CHECK(message_of<StateError>([&] { flow.measure(); }) ==
-        "GradientFlow: h: no gradient has arrived: backward() has not run since watch(), or the "
+        "GradientFlow: h: no gradient: backward() has not run since watch(), or the "
         "loss does not depend on these states");
   CHECK(message_of<ValueError>([&] { flow.watch("h", h); }) ==
-        "GradientFlow: \"h\" is watched already: names must differ");
+        "GradientFlow: name \"h\": must not be in use already");
   CHECK(message_of<ValueError>([&] { flow.measure("g"); }) ==
-        "GradientFlow: nothing named \"g\" is watched: there are: h");
+        "GradientFlow: name \"g\": must be one of the watched names: h");
   CHECK(message_of<ValueError>([&] { GradientFlow().measure("g"); }) ==
-        "GradientFlow: nothing named \"g\" is watched: there are: none");
+        "GradientFlow: name \"g\": must be one of the watched names: none");
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("invalid arguments are errors") {
   GradientFlow flow;
   CHECK(message_of<ShapeError>([&] {
           flow.watch("h", made({4, 2}));
-        }) == "GradientFlow: h: states (4, 2): they must be (B, T, C), or packed with an index");
+        }) == "GradientFlow: h: states (4, 2): must be (B, T, C), or packed with an index");
   CHECK(message_of<ShapeError>([&] {
           flow.watch("h", made({2, 3, 2}), index_of({1, 4}));
         }) ==
-        "GradientFlow: h: states (2, 3, 2) for 2 sequences, the longest of 4: they must be "
+        "GradientFlow: h: states (2, 3, 2) for 2 sequences of up to 4 tokens: must be "
         "(B, T, C)");
   CHECK(message_of<ShapeError>([&] {
           flow.watch("h", Ragged{made({4, 2}), index_of({3, 2})});
-        }) == "GradientFlow: h: states (4, 2) for 5 packed rows: they must be (N, C)");
+        }) == "GradientFlow: h: states (4, 2) for 5 packed rows: must be (N, C)");
   CHECK(message_of<ShapeError>([&] {
           flow.watch("h", UnrolledStates{{made({1, 2})}, index_of({2})});
-        }) == "GradientFlow: h: 1 steps for sequences of up to 2: one for each position");
+        }) == "GradientFlow: h: 1 steps for sequences of up to 2 tokens: must be equal");
   CHECK(message_of<ShapeError>([&] {
           flow.watch("h", UnrolledStates{{made({3, 2})}, index_of({1, 1})});
-        }) == "GradientFlow: h: step 0 is (3, 2) for 2 sequences: each needs a row");
+        }) == "GradientFlow: h: step 0 of shape (3, 2) for 2 sequences: must have a row for each");
   CHECK(flow.measure().empty());  // nothing half watched
 }
 
-TEST_CASE("a chart: one line a layer, logarithmic, by position from 1 or from the end") {
+TEST_CASE("a chart: one line per layer, logarithmic, by position from 1 or from the end") {
   const std::vector<Flow> flows{{"gru", index_of({3}), {1e-4, 1e-2, 1}},
                                 {"attention", index_of({2}), {0.5, 0.25}}};
   const Chart chart = chart_of(flows);

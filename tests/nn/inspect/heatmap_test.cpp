@@ -23,8 +23,8 @@ const HeatMap greeting{.title = "greeting",
 
 }  // namespace
 
-TEST_CASE("heat map: in the terminal, without colour") {
-  CHECK(draw_in_terminal(greeting, Colour::off) ==
+TEST_CASE("heat map: in the terminal, without color") {
+  CHECK(draw_in_terminal(greeting, Color::off) ==
         "greeting\n"
         "         b\n"
         "         c\n"
@@ -39,7 +39,7 @@ TEST_CASE("heat map: in the terminal, without colour") {
 TEST_CASE("heat map: in the terminal the largest weight has the darkest shade") {
   const HeatMap faint{
       .row_labels = {"r"}, .column_labels = {"a", "b", "c"}, .weights = {0.02, 0.31, 0.1}};
-  CHECK(draw_in_terminal(faint, Colour::off) ==
+  CHECK(draw_in_terminal(faint, Color::off) ==
         "   a b c\n"
         "  ┌──────┐\n"
         "r │  ██░░│\n"
@@ -47,20 +47,20 @@ TEST_CASE("heat map: in the terminal the largest weight has the darkest shade") 
         "0   ░░▒▒▓▓██ 0.31\n");
 }
 
-TEST_CASE("heat map: in the terminal, with colour") {
-  const std::string rgb = draw_in_terminal(greeting, Colour::rgb);
+TEST_CASE("heat map: in the terminal, with color") {
+  const std::string rgb = draw_in_terminal(greeting, Color::rgb);
   CHECK(count_of(rgb, "\x1b[48;2;68;1;84m  \x1b[0m") == 2);     // weight 0, and the scale's
   CHECK(count_of(rgb, "\x1b[48;2;253;231;37m  \x1b[0m") == 2);  // weight 1
   CHECK(count_of(rgb, "\x1b[") == 2 * (5 + 5));
-  const std::string palette = draw_in_terminal(greeting, Colour::palette);
+  const std::string palette = draw_in_terminal(greeting, Color::palette);
   CHECK(count_of(palette, "\x1b[48;5;") == 5 + 5);
-  CHECK(count_of(draw_in_terminal(greeting, Colour::off), "\x1b") == 0);
+  CHECK(count_of(draw_in_terminal(greeting, Color::off), "\x1b") == 0);
 }
 
-TEST_CASE("heat map: several side by side") {
+TEST_CASE("heat map: several next to each other") {
   const HeatMap small{.title = "日", .row_labels = {"x"}, .column_labels = {"é"}, .weights = {1}};
   const std::vector<HeatMap> maps = {small, greeting, small};
-  CHECK(draw_in_terminal(maps, Colour::off, 45) ==
+  CHECK(draw_in_terminal(maps, Color::off, 45) ==
         "                 greeting\n"
         "                          b\n"
         "                          c\n"
@@ -71,30 +71,31 @@ TEST_CASE("heat map: several side by side") {
         "  └──┘                 └──────┘\n"
         "0   ░░▒▒▓▓██ 1       0   ░░▒▒▓▓██ 1\n"
         "\n" +
-            draw_in_terminal(small, Colour::off));
-  const std::string wide = draw_in_terminal(maps, Colour::rgb, 200);
+            draw_in_terminal(small, Color::off));
+  const std::string wide = draw_in_terminal(maps, Color::rgb, 200);
   CHECK(count_of(wide, "\n") == 9);
-  CHECK(count_of(wide, "\x1b[48;2;") == 3 * 5 + 1 + 5 + 1);  // the scales, and what is a number
-  CHECK(draw_in_terminal(std::vector<HeatMap>{}, Colour::off) == "");
+  CHECK(count_of(wide, "\x1b[48;2;") ==
+        3 * 5 + 1 + 5 + 1);  // the scales, and the cells that are not NaN
+  CHECK(draw_in_terminal(std::vector<HeatMap>{}, Color::off) == "");
 }
 
-TEST_CASE("heat map: labels drive no terminal, and long ones end in dots") {
+TEST_CASE("heat map: labels cannot control the terminal, and long ones end in dots") {
   const HeatMap map{.title = "\x1b]0;title\x07",
                     .row_labels = {"\x1b[2J"},
                     .column_labels = {"abcdefghijklmnopqrstuvwxyz", " "},
                     .weights = {1, 1}};
-  const std::string drawn = draw_in_terminal(map, Colour::off);
+  const std::string drawn = draw_in_terminal(map, Color::off);
   CHECK(count_of(drawn, "\x1b") == 0);
   CHECK(count_of(drawn, "o\n") == 1);
   CHECK(count_of(drawn, "⋮ ␣\n") == 1);
   CHECK(count_of(drawn, "p") == 0);
 }
 
-TEST_CASE("heat map: weights outside 0 .. 1 are shown at its ends") {
+TEST_CASE("heat map: weights outside 0 .. 1 are clamped") {
   const HeatMap map{.row_labels = {"x"},
                     .column_labels = {"a", "b", "c", "d"},
                     .weights = {-3, 7, infinity, -infinity}};
-  CHECK(count_of(draw_in_terminal(map, Colour::off), "x │  ████  │") == 1);
+  CHECK(count_of(draw_in_terminal(map, Color::off), "x │  ████  │") == 1);
   const std::string svg = draw_as_svg(map);
   CHECK(what_is_wrong_with(svg) == "");
   CHECK(count_of(svg, "x → b: 7.000") == 1);
@@ -125,19 +126,20 @@ TEST_CASE("heat map: as SVG, labels are text and nothing else") {
   CHECK(count_of(svg, ">&amp;amp;<") == 1);
 }
 
-TEST_CASE("heat map: empty ones are drawn, wrong ones are not") {
+TEST_CASE("heat map: empty maps are drawn, invalid ones are errors") {
   for (const HeatMap& map :
        {HeatMap{}, HeatMap{.row_labels = {"x"}}, HeatMap{.column_labels = {"x"}}}) {
     CHECK(what_is_wrong_with(draw_as_svg(map)) == "");
-    CHECK(count_of(draw_in_terminal(map, Colour::rgb), "┌") == 1);
+    CHECK(count_of(draw_in_terminal(map, Color::rgb), "┌") == 1);
   }
   const HeatMap wrong{.row_labels = {"a", "b"}, .column_labels = {"c"}, .weights = {1, 1, 1}};
-  const char* message = "HeatMap: 3 weights for 2 row labels and 1 column labels: one a cell";
+  const char* message =
+      "HeatMap: 3 weights for 2 row labels and 1 column labels: must be one per cell";
   CHECK_THROWS_WITH_AS(draw_as_svg(wrong), message, fovea::ShapeError);
-  CHECK_THROWS_WITH_AS(draw_in_terminal(wrong, Colour::off), message, fovea::ShapeError);
+  CHECK_THROWS_WITH_AS(draw_in_terminal(wrong, Color::off), message, fovea::ShapeError);
 }
 
-TEST_CASE("heat map: no hostile token leaves its place") {
+TEST_CASE("heat map: hostile tokens stay text") {
   const auto map_of = [](const std::string& token) {
     return HeatMap{.title = token,
                    .row_labels = {token, "b"},
@@ -152,7 +154,7 @@ TEST_CASE("heat map: no hostile token leaves its place") {
     const std::string svg = draw_as_svg(map_of(token));
     CHECK(what_is_wrong_with(svg) == "");
     CHECK(other_tags(svg) == other_tags(draw_as_svg(map_of("a"))));
-    for (const char c : draw_in_terminal(map_of(token), Colour::off))
+    for (const char c : draw_in_terminal(map_of(token), Color::off))
       CHECK((static_cast<unsigned char>(c) >= 0x20 || c == '\n'));
   }
 }

@@ -1,5 +1,5 @@
-// Tokens that try to be more than text: markup, scripts, ends of elements and comments, escape
-// sequences of terminals, marks of templates, controls of direction, and what is no UTF-8.
+// Tokens for injection tests: markup, scripts, ends of elements and comments, terminal escape
+// sequences, template placeholders, text direction controls, and invalid UTF-8.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace fovea::test {
 
-// What runs sets window.ran, or changes the page's title.
+// A script that runs sets window.ran, or changes the page's title.
 inline const std::vector<std::string> hostile_tokens = {
     "</script><script>window.ran=1</script>",
     "<script>window.ran=1</script>",

@@ -27,10 +27,10 @@ using test::message_of;
 
 namespace {
 
-// Looks where it was told to, whatever the queries and keys are.
-class Told : public Attention {
+// A mechanism with fixed weights for any queries and keys.
+class FixedWeights : public Attention {
  public:
-  explicit Told(Tensor weights) : weights_(std::move(weights)) {}  // (B, H, T, S)
+  explicit FixedWeights(Tensor weights) : weights_(std::move(weights)) {}  // (B, H, T, S)
   Tensor operator()(const Tensor& query, const Tensor&, const Tensor&, const Mask&) const override {
     if (watched())
       report({weights_.dim(0), weights_.dim(1), weights_.dim(2), weights_.dim(3),
@@ -43,7 +43,7 @@ class Told : public Attention {
   void operator()() const { (*this)({}, {}, {}, Mask::none()); }
   void visit(Visitor&) override {}
 
-  mutable std::int64_t most_rows = 0;  // that were ever asked for at once
+  mutable std::int64_t most_rows = 0;  // the most rows requested at once
 
  private:
   Tensor weights_;
@@ -53,7 +53,7 @@ Tensor some_weights() { return full({1, 1, 2, 3}, 1.0 / 3); }
 
 // model.encoder.layers.{0, 1}.attn,  model.decoder.layers.0.{self_attn, cross},  model.tied
 struct Layer : Module {
-  Told attn{some_weights()};
+  FixedWeights attn{some_weights()};
   void visit(Visitor& v) override { v("attn", attn); }
 };
 struct Encoder : Module {
@@ -61,7 +61,7 @@ struct Encoder : Module {
   void visit(Visitor& v) override { v("layers", layers); }
 };
 struct DecoderLayer : Module {
-  Told self_attn{some_weights()}, cross{some_weights()};
+  FixedWeights self_attn{some_weights()}, cross{some_weights()};
   void visit(Visitor& v) override {
     v("self_attn", self_attn);
     v("cross", cross);
@@ -88,14 +88,14 @@ std::string watched_by(Module& model, const std::string& pattern) {
   return names;
 }
 
-// (B, H, T, S) = (1, 2, 2, 3): the second head's first query keeps no key.
+// (B, H, T, S) = (1, 2, 2, 3): the first query of the second head is fully masked.
 Tensor two_heads(DType dtype = DType::f64) {
   return from_data(std::vector<double>{0.5, 0.25, 0.25, 0, 1, 0, 0, 0, 0, 0.125, 0.125, 0.75},
                    {1, 2, 2, 3})
       .to(dtype);
 }
 
-ProbedCall probed(Told& layer, ProbeOptions options) {
+ProbedCall probed(FixedWeights& layer, ProbeOptions options) {
   const AttentionProbe probe(layer, "**", std::move(options));
   layer();
   return probe.layers().at(0).calls.at(0);
@@ -120,7 +120,7 @@ const ProbeOptions everything{.matrix = true,
 
 }  // namespace
 
-TEST_CASE("probe: which layers a pattern watches") {
+TEST_CASE("probe: the layers matched by a pattern") {
   Model model;
   CHECK(attention_layers(model) ==
         std::vector<std::string>{"encoder.layers.0.attn", "encoder.layers.1.attn",
@@ -138,20 +138,21 @@ TEST_CASE("probe: which layers a pattern watches") {
   CHECK(watched_by(model, "**") ==  // "tied" is encoder.layers.0.attn
         "encoder.layers.0.attn encoder.layers.1.attn decoder.layers.0.self_attn "
         "decoder.layers.0.cross ");
-  Told alone(some_weights());
+  FixedWeights alone(some_weights());
   CHECK(watched_by(alone, "**") == " ");  // the model itself: it has no path
 }
 
-TEST_CASE("probe: what does not fit is told") {
+TEST_CASE("probe: invalid options are errors") {
   Model model;
   for (const char* pattern : {"*.*", "encoder.*.attn", "encoder.layers.0.attn.**.x", "tie", ""})
     CHECK(message_of<ValueError>([&] { AttentionProbe(model, pattern); })
-              .starts_with("AttentionProbe: no attention layer matches \"" + std::string(pattern) +
-                           "\": there are: encoder.layers.0.attn, encoder.layers.1.attn, "));
+              .starts_with("AttentionProbe: pattern \"" + std::string(pattern) +
+                           "\": must match one of the attention layers: encoder.layers.0.attn, "
+                           "encoder.layers.1.attn, "));
   CHECK(message_of<ValueError>([&] { AttentionProbe(model, "**", {.block_rows = 0}); }) ==
-        "AttentionProbe: block_rows 0: at least 1");
+        "AttentionProbe: block_rows = 0: must be at least 1");
   CHECK(message_of<ValueError>([&] { AttentionProbe(model, "**", {.top_k = -1}); }) ==
-        "AttentionProbe: top_k -1: not below 0");
+        "AttentionProbe: top_k = -1: must be at least 0");
   constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min();
   CHECK(message_of<ValueError>([&] {
           AttentionProbe(model, "**", {.window = ProbeWindow{least, 0}});
@@ -159,27 +160,28 @@ TEST_CASE("probe: what does not fit is told") {
   CHECK(message_of<ValueError>([&] {
           AttentionProbe(model, "**", {.window = ProbeWindow{0, -1}});
         }) == "AttentionProbe: window.right = -1: must be at least 0");
-  Told root(two_heads());
-  CHECK(message_of<ValueError>([&] { AttentionProbe(root, "attn"); }) ==
-        "AttentionProbe: no attention layer matches \"attn\": there are: the model itself");
+  FixedWeights root(two_heads());
+  CHECK(
+      message_of<ValueError>([&] { AttentionProbe(root, "attn"); }) ==
+      "AttentionProbe: pattern \"attn\": must match one of the attention layers: the model itself");
   const AttentionProbe probe(model, "tied");
   CHECK(message_of<ValueError>([&] { probe.layer("encoder"); }) ==
-        "AttentionProbe: \"encoder\" is not watched: [tied] are");
+        "AttentionProbe: layer \"encoder\": must be one of the watched layers: tied");
 
-  Told layer(two_heads());
+  FixedWeights layer(two_heads());
   CHECK(message_of<ShapeError>([&] { probed(layer, {.distance = true}); }) ==
-        "AttentionProbe: the model: 2 queries and 3 keys: distance and window need a corner");
+        "AttentionProbe: the model: 2 queries and 3 keys: distance and window require a corner");
   CHECK(message_of<IndexError>([&] { probed(layer, {.rows = {2}}); }) ==
-        "AttentionProbe: the model: row 2 of 2 queries");
+        "AttentionProbe: the model: row = 2: must be within 2 queries");
   CHECK(message_of<IndexError>([&] { probed(layer, {.rows = {-3}}); }) ==
-        "AttentionProbe: the model: row -3 of 2 queries");
+        "AttentionProbe: the model: row = -3: must be within 2 queries");
 }
 
-TEST_CASE("probe: what is recorded, by hand") {
+TEST_CASE("probe: recorded values, by hand") {
   for (const DType dtype : {DType::f32, DType::f64})
     for (const std::int64_t block_rows : {1, 2, 5}) {
       CAPTURE(block_rows);
-      Told layer(two_heads(dtype));
+      FixedWeights layer(two_heads(dtype));
       const double tolerance = dtype == DType::f32 ? 1e-7 : 1e-15;
       const auto is = [&](const Tensor& got, const Shape& shape, const std::vector<double>& want) {
         return got.dtype() == dtype &&
@@ -195,7 +197,7 @@ TEST_CASE("probe: what is recorded, by hand") {
       CHECK(same_bits(call.rows, two_heads(dtype)));  // rows 0 and -1 are both rows
       const double mixed = -0.25 * std::log(0.125) - 0.75 * std::log(0.75);
       CHECK(is(call.entropy, {1, 2, 2}, {1.5 * std::log(2), 0, 0, mixed}));
-      // bottom_right: query t stands at key t + 1.
+      // bottom_right: query t has the position of key t + 1.
       CHECK(is(call.distance, {1, 2, 2}, {0.75, 1, 0, 0.375}));
       CHECK(is(call.window_mass, {1, 2, 2}, {0.75, 1, 0, 0.875}));
       CHECK(call.top_keys.to_vector<std::int64_t>() ==
@@ -211,7 +213,7 @@ TEST_CASE("probe: what is recorded, by hand") {
 
 TEST_CASE("probe: NaN is not hidden") {
   constexpr float none = std::numeric_limits<float>::quiet_NaN();
-  Told layer(from_data(std::vector<float>{0.5f, none, 0.25f, none}, {1, 1, 1, 4}));
+  FixedWeights layer(from_data(std::vector<float>{0.5f, none, 0.25f, none}, {1, 1, 1, 4}));
   ProbeOptions options = everything;
   options.top_k = 3;
   options.window = ProbeWindow{3, 0};
@@ -221,8 +223,8 @@ TEST_CASE("probe: NaN is not hidden") {
   CHECK(call.top_keys.to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 3, 0});
 }
 
-TEST_CASE("probe: only what was asked for, in blocks no larger than asked for") {
-  Told layer(full({2, 3, 50, 7}, 1.0 / 7));
+TEST_CASE("probe: only requested values, in blocks of at most block_rows") {
+  FixedWeights layer(full({2, 3, 50, 7}, 1.0 / 7));
   const ProbedCall call = probed(layer, {.entropy = true, .block_rows = 16});
   CHECK(layer.most_rows == 16);
   CHECK(call.entropy.shape() == Shape{2, 3, 50});
@@ -230,18 +232,18 @@ TEST_CASE("probe: only what was asked for, in blocks no larger than asked for") 
                               &call.window_mass, &call.top_keys, &call.top_weights})
     CHECK_FALSE(other->defined());
 
-  Told chosen(full({1, 1, 50, 7}, 1.0 / 7));
+  FixedWeights chosen(full({1, 1, 50, 7}, 1.0 / 7));
   CHECK(probed(chosen, {.rows = {-1, 3, 3}}).rows.shape() == Shape{1, 1, 3, 7});
   CHECK(chosen.most_rows == 1);
   CHECK(probed(chosen, {.top_k = 100}).top_keys.shape() == Shape{1, 1, 50, 7});
-  Told none(zeros({1, 2, 0, 3}));
+  FixedWeights none(zeros({1, 2, 0, 3}));
   ProbeOptions no_rows = everything;
   no_rows.rows.clear();
   CHECK(probed(none, no_rows).matrix.shape() == Shape{1, 2, 0, 3});
 }
 
-TEST_CASE("probe: watches while it lives, and can be paused and cleared") {
-  Told layer(some_weights());
+TEST_CASE("probe: records during its lifetime, and can be paused and cleared") {
+  FixedWeights layer(some_weights());
   {
     AttentionProbe probe(layer), second(layer);
     layer();
@@ -295,7 +297,7 @@ void check_unchanged(Attention& layer, Rng& rng, const Tensor& x, const Mask& ma
 
 }  // namespace
 
-TEST_CASE("probe: outputs, gradients and random draws stay the same to the bit") {
+TEST_CASE("probe: outputs, gradients and random draws are bitwise the same") {
   Rng data(1);
   const Tensor x = randn({2, 9, 12}, data);
   const Mask mask = Mask::lengths({9, 5});
@@ -318,7 +320,7 @@ TEST_CASE("probe: outputs, gradients and random draws stay the same to the bit")
   }
 }
 
-TEST_CASE("probe: multi-head attention's mean over the heads is that of its weights") {
+TEST_CASE("probe: head_mean of multi-head attention is the mean of its weights") {
   Rng rng(3);
   const Tensor x = randn({3, 45, 12}, rng);
   MultiheadAttentionOptions options{.embed_dim = 12, .num_heads = 3, .dropout = 0.4};
@@ -335,7 +337,7 @@ TEST_CASE("probe: multi-head attention's mean over the heads is that of its weig
   }
 }
 
-TEST_CASE("probe: the weights are those that the output was made with, before dropout") {
+TEST_CASE("probe: the weights are those of the output, before dropout") {
   Rng rng(2);
   const Tensor x = randn({2, 7, 6}, rng);
   for (const std::string& name : single_head_attention_names()) {
@@ -364,7 +366,7 @@ TEST_CASE("probe: summaries keep O(T) memory") {
   MultiheadAttention layer({.embed_dim = 16, .num_heads = H}, rng);
   const NoGrad guard;
   struct Bytes {
-    std::int64_t kept, peak;  // beyond those of a run without probe
+    std::int64_t kept, peak;  // in addition to a run without probe
   };
   const auto bytes_of = [&](std::int64_t T) {
     const Tensor x = randn({1, T, 16}, rng);
@@ -390,18 +392,18 @@ TEST_CASE("probe: summaries keep O(T) memory") {
   CHECK(large.peak < matrix / 10);
 }
 
-TEST_CASE("probe: a window without ends has all the mass") {
-  Told layer(two_heads());
+TEST_CASE("probe: an unlimited window has all the mass") {
+  FixedWeights layer(two_heads());
   constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
   const AttentionProbe probe(
       layer, "**", {.window = ProbeWindow{most, most}, .corner = Mask::Corner::bottom_right});
   layer();
   CHECK(probe.layers()[0].calls[0].window_mass.to_vector<double>() ==
-        std::vector<double>{1, 1, 0, 1});  // head 1's first query keeps no key
+        std::vector<double>{1, 1, 0, 1});  // the first query of head 1 is fully masked
 }
 
 TEST_CASE("attention maps: from a probe") {
-  Told layer(concat({two_heads(), zeros({1, 2, 2, 3}, DType::f64)}, 0));  // B = 2
+  FixedWeights layer(concat({two_heads(), zeros({1, 2, 2, 3}, DType::f64)}, 0));  // B = 2
   AttentionProbe probe(layer);
   CHECK(attention_maps(probe, {}).empty());
   layer();
@@ -417,14 +419,14 @@ TEST_CASE("attention maps: from a probe") {
   CHECK(maps[0].weights == two_heads().to_vector<float>());
   CHECK(attention_maps(probe, {.batch_row = 1})[0].weights == std::vector<float>(12, 0.0f));
   CHECK(message_of<IndexError>([&] { attention_maps(probe, {.batch_row = 2}); }) ==
-        "attention_maps: the model: batch row 2 of 2");
+        "attention_maps: the model: batch_row = 2: must be below 2");
   const AttentionProbe summary(layer, "**", {.entropy = true});
   layer();
   CHECK(message_of<StateError>([&] { attention_maps(summary, {}); }) ==
-        "attention_maps: the model: its probe records no matrix: {.matrix = true} does");
+        "attention_maps: the model: no matrix recorded: the probe must have .matrix = true");
 }
 
-TEST_CASE("attention maps: steps of a decoder are put under each other") {
+TEST_CASE("attention maps: the steps of a decoder are concatenated") {
   Rng rng(4);
   MultiheadAttention layer({.embed_dim = 4, .num_heads = 2, .causal = true}, rng);
   const Tensor x = randn({1, 3, 4}, rng);

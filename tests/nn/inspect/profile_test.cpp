@@ -1,4 +1,4 @@
-// A profile's sums, its tables, and its trace; that it changes nothing and sees nothing when off.
+// The sums, tables and trace of a profile; it changes no results, and records nothing when stopped.
 #include <fovea/core/diagnose.h>
 #include <fovea/core/files.h>
 #include <fovea/core/ops/elementwise.h>
@@ -59,7 +59,7 @@ void wait_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)
 
 }  // namespace
 
-TEST_CASE("rows of ops: calls, operations, bytes kept; the sums are the totals") {
+TEST_CASE("rows of ops: calls, operations, saved bytes; the sums are the totals") {
   const Tensor x = ones({4, 8}), w = ones({3, 8}).set_requires_grad();
   Profile profile;
   for (int i = 0; i < 2; ++i) {
@@ -71,10 +71,10 @@ TEST_CASE("rows of ops: calls, operations, bytes kept; the sums are the totals")
   const ProfileRow& linear_row = row(ops, "linear");
   CHECK(linear_row.calls == 2);
   CHECK(linear_row.flops == 2 * (2.0 * 4 * 8 * 3 + 2.0 * 4 * 8 * 3));  // x needs no gradient
-  CHECK(linear_row.kept_bytes == 2 * 4 * 8 * 4);
+  CHECK(linear_row.saved_bytes == 2 * 4 * 8 * 4);
   CHECK(linear_row.forward_ms > 0);
   CHECK(linear_row.backward_ms > 0);
-  CHECK(row(ops, "tanh").kept_bytes == 2 * 4 * 3 * 4);
+  CHECK(row(ops, "tanh").saved_bytes == 2 * 4 * 3 * 4);
   CHECK(row(ops, "(backward engine)").backward_ms > 0);
   CHECK(ops.size() == 4);
 
@@ -92,7 +92,7 @@ TEST_CASE("rows of ops: calls, operations, bytes kept; the sums are the totals")
   CHECK(totals.op_ms + totals.observer_ms <= totals.wall_ms);
 }
 
-TEST_CASE("rows of modules have all that is inside them, updates are outside") {
+TEST_CASE("rows of modules include their children, updates are outside") {
   Learner learner;
   Profile profile;
   learner.step();
@@ -112,7 +112,7 @@ TEST_CASE("rows of modules have all that is inside them, updates are outside") {
   CHECK(none.flops >= adam.flops);
 }
 
-TEST_CASE("every op of a training step is known, and what a step does is in the tables") {
+TEST_CASE("every op of a training step has a cost, and is in the tables") {
   Learner learner;
   learner.step();
   Profile profile({.peak_gflops = 100});
@@ -133,19 +133,19 @@ TEST_CASE("every op of a training step is known, and what a step does is in the 
         std::string::npos);
 }
 
-TEST_CASE("stopped time does not count, and nothing is seen") {
+TEST_CASE("pauses take no time, and nothing is recorded in them") {
   const Tensor x = ones({3}).set_requires_grad();
   const auto start = std::chrono::steady_clock::now();
   Profile profile;
   exp(x);
   profile.stop();
-  CHECK_FALSE(autograd_mode.watched);
+  CHECK_FALSE(autograd_mode.observed);
   exp(x);
   wait_ms(60);
   CHECK(message_of<StateError>([&] {
           profile.start();
           profile.start();
-        }) == "Profile: start: it is watching already");
+        }) == "Profile: start: already recording");
   exp(x);
   profile.stop();
   profile.stop();
@@ -161,7 +161,7 @@ TEST_CASE("stopped time does not count, and nothing is seen") {
   CHECK(end <= 1e3 * profile.totals().wall_ms);
 }
 
-TEST_CASE("two profiles end in any order: the inner one sees, and nothing is left behind") {
+TEST_CASE("two profiles end in any order: the inner one records, and no observer remains") {
   const Tensor x = ones({3}).set_requires_grad();
   const auto calls = [](const Profile& profile) {
     return profile.by_op().empty() ? 0 : row(profile.by_op(), "exp").calls;
@@ -174,7 +174,7 @@ TEST_CASE("two profiles end in any order: the inner one sees, and nothing is lef
   exp(x);
   b.stop();
   CHECK(autograd_mode.observe == nullptr);
-  CHECK_FALSE(autograd_mode.watched);
+  CHECK_FALSE(autograd_mode.observed);
   exp(x);
   CHECK(calls(a) == 1);
   CHECK(calls(b) == 2);
@@ -194,7 +194,7 @@ TEST_CASE("two profiles end in any order: the inner one sees, and nothing is lef
   CHECK(calls(third) == 1);
 }
 
-TEST_CASE("a search for NaN that began while watching does not go on watching") {
+TEST_CASE("anomaly detection that started during a profile does not keep it recording") {
   const Tensor x = ones({3});
   Profile profile;
   {
@@ -202,39 +202,39 @@ TEST_CASE("a search for NaN that began while watching does not go on watching") 
     profile.stop();
     CHECK(message_of<NonFiniteError>([&] { log(x - 1.0); }) != "no error");
   }
-  CHECK_FALSE(autograd_mode.watched);
+  CHECK_FALSE(autograd_mode.observed);
 }
 
-TEST_CASE("a profile is not stopped by another thread, nor inside a backward") {
+TEST_CASE("a profile cannot be stopped on another thread or inside a backward") {
   Profile profile;
   std::string message;
   std::thread([&] { message = message_of<StateError>([&] { profile.stop(); }); }).join();
-  CHECK(message == "Profile: stop: another thread is watched: it must be stopped there");
+  CHECK(message == "Profile: stop: must be called on the recorded thread");
   const Tensor x = ones({3}).set_requires_grad();
   Tensor y = exp(x);
   y.register_hook([&](const Tensor&) -> Tensor {
     profile.stop();
     return {};
   });
-  CHECK(message_of<StateError>([&] { sum(y).backward(); })
-            .starts_with("Profile: stop: a backward is running: it can be stopped when that has "
-                         "ended"));
+  CHECK(message_of<StateError>([&] {
+          sum(y).backward();
+        }).starts_with("Profile: stop: must not be called inside a backward"));
   CHECK(profile.watching());
   profile.stop();
-  CHECK_FALSE(autograd_mode.watched);
+  CHECK_FALSE(autograd_mode.observed);
 }
 
-TEST_CASE("a profile ends with its scope, also by an exception") {
+TEST_CASE("a profile ends with its scope, also after an exception") {
   try {
     const Profile profile;
     throw std::runtime_error("stop");
   } catch (const std::runtime_error&) {
   }
-  CHECK_FALSE(autograd_mode.watched);
+  CHECK_FALSE(autograd_mode.observed);
   CHECK(autograd_mode.observe == nullptr);
 }
 
-TEST_CASE("losses are the same to the bit with and without") {
+TEST_CASE("losses are bitwise the same with and without it") {
   Learner plain, watched;
   Profile profile;
   profile.stop();
@@ -247,7 +247,7 @@ TEST_CASE("losses are the same to the bit with and without") {
   }
 }
 
-TEST_CASE("without gradients many tokens have the layers' names, few are one pass") {
+TEST_CASE("without gradients many tokens run the single layers, few the fused op") {
   Learner learner;
   learner.model.eval();
   const NoGrad guard;
@@ -268,12 +268,12 @@ TEST_CASE("without gradients many tokens have the layers' names, few are one pas
   CHECK(few.find("layers.0.linear1 ") == std::string::npos);
 }
 
-TEST_CASE("an op whose cost nobody knows is marked") {
+TEST_CASE("an op of unknown cost is marked") {
   const Tensor x = ones({3}).set_requires_grad();
   Profile profile;
-  record<"users_op">(ones({3}), {x}, [](const Tensor& dy, Wanted) { return Grads(dy); });
+  record<"users_op">(ones({3}), {x}, [](const Tensor& dy, NeedsGrad) { return Grads(dy); });
   CHECK_FALSE(row(profile.by_op(), "users_op").known);
-  CHECK(profile.table().find("operations not known") != std::string::npos);
+  CHECK(profile.table().find("FLOP unknown") != std::string::npos);
 }
 
 TEST_CASE("the trace: well formed, slices nest, and their times are the tables'") {
@@ -317,7 +317,7 @@ TEST_CASE("the trace: well formed, slices nest, and their times are the tables'"
   for (auto& entry : threads) {
     CAPTURE(entry.first);
     auto& slices = entry.second;
-    // Two slices of a thread lie one in the other or apart; 1 ps of rounding.
+    // Two slices of a thread are nested or disjoint; 1 ps of rounding.
     std::sort(slices.begin(), slices.end(), [](const Slice& a, const Slice& b) {
       return a.begin != b.begin ? a.begin < b.begin : a.end > b.end;
     });
@@ -337,7 +337,7 @@ TEST_CASE("the trace: well formed, slices nest, and their times are the tables'"
   CHECK(layers == 4);  // forward and backward, twice
 }
 
-TEST_CASE("a trace that is full says what it left out; an unwritable path is an error") {
+TEST_CASE("a full trace has the number of omitted events; an unwritable path is an error") {
   const Tensor x = ones({3});
   Profile profile({.max_trace_events = 2});
   for (int i = 0; i < 5; ++i) exp(x);
@@ -356,7 +356,7 @@ TEST_CASE("the sgemm rate is a rate") {
   CHECK(rate < 1e5);
 }
 
-TEST_CASE("a trace is UTF-8, whatever bytes the names of modules are") {
+TEST_CASE("a trace is UTF-8 for any bytes in module names") {
   Learner learner;
   learner.model.name_tree("l\xFFm");
   Profile profile;

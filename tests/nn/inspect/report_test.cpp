@@ -45,7 +45,7 @@ Report greeting() {
   return report;
 }
 
-// Between two marks, the first time.
+// The first text between two markers.
 std::string between(const std::string& text, std::string_view begin, std::string_view end) {
   const std::size_t at = text.find(begin) + begin.size();
   return text.substr(at, text.find(end, at) - at);
@@ -65,13 +65,13 @@ std::string base64_of(const std::string& bytes) {
   return text.append((4 - text.size() % 4) % 4, '=');
 }
 
-// As JSON gives a text back that had invalid bytes in it.
+// A text with invalid bytes after a round trip through JSON.
 bool same_text(const std::string& found, const std::string& given) {
   return found == given || (found.find("\xEF\xBF\xBD") != std::string::npos &&
                             nn::data::find_invalid_utf8(given) != std::string::npos);
 }
 
-// What the page carries.
+// The data in the page.
 Json data_of(const std::string& page) {
   constexpr std::string_view before = "<script type=\"application/json\" id=\"data\">";
   const std::size_t begin = page.find(before) + before.size();
@@ -92,7 +92,7 @@ std::vector<std::uint8_t> decoded_base64(const std::string& text) {
   return bytes;
 }
 
-// As report.h and the page's reader describe it: (rows, S).
+// Decodes the format described in report.h: (rows, S).
 std::vector<float> decoded(const std::string& text, std::size_t rows, std::size_t S) {
   const std::vector<std::uint8_t> bytes = decoded_base64(text);
   std::vector<float> weights;
@@ -119,7 +119,7 @@ std::string error_of(const Report& report) {
 
 }  // namespace
 
-TEST_CASE("report: the page carries what it was given") {
+TEST_CASE("report: the page contains the given data") {
   Report report = greeting();
   report.facts = {{"model", "gru"}, {"parameters", "12"}};
   report.sentences[0].prediction = "hallo welt";
@@ -151,7 +151,7 @@ TEST_CASE("report: the page carries what it was given") {
                       R"("mechanism":"additive","queries":1})");
 }
 
-TEST_CASE("report: weights are off by at most a 510th of their row's largest") {
+TEST_CASE("report: the error of a weight is at most 1/510 of the row's largest") {
   Rng rng(1);
   const std::size_t T = 17, S = 23, heads = 3;
   Report report{.title = "precision"};
@@ -173,7 +173,7 @@ TEST_CASE("report: weights are off by at most a 510th of their row's largest") {
   }
 }
 
-TEST_CASE("report: texts stay texts, each hostile token at each place") {
+TEST_CASE("report: hostile tokens stay text in every position") {
   CHECK(test::hostile_tokens.size() >= 30);
   const std::string plain = report_page(greeting());
   for (const std::string& token : test::hostile_tokens) {
@@ -204,7 +204,7 @@ TEST_CASE("report: texts stay texts, each hostile token at each place") {
         "a\xEF\xBF\xBD");
 }
 
-TEST_CASE("report: the page's policy allows its own style and script, and nothing else") {
+TEST_CASE("report: the content security policy allows only the page's style and script") {
   CHECK(base64_of(test::sha256("abc")) == "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
   const std::string page = report_page(greeting());
   const auto hash = [&](const char* tag) {
@@ -222,7 +222,7 @@ TEST_CASE("report: the page's policy allows its own style and script, and nothin
     CHECK(count_of(page, attribute) == 0);
 }
 
-TEST_CASE("report: the page stands alone") {
+TEST_CASE("report: the page is self-contained") {
   const std::string page = report_page(greeting());
   CHECK(page.starts_with("<!DOCTYPE html>\n<html lang=\"en\">\n"));
   CHECK(page.ends_with("</html>\n"));
@@ -265,7 +265,7 @@ TEST_CASE("report: its size") {
   CHECK(size > 100 << 10);
 }
 
-TEST_CASE("report: is written as a whole") {
+TEST_CASE("report: is written atomically") {
   namespace fs = std::filesystem;
   const fs::path path =
       fs::temp_directory_path() / ("fovea_report_test_" + std::to_string(::getpid()) + ".html");
@@ -279,20 +279,19 @@ TEST_CASE("report: is written as a whole") {
   CHECK_THROWS_AS(write_report("/no/such/folder/report.html", greeting()), Error);
 }
 
-TEST_CASE("report: what does not fit is told") {
-  CHECK(error_of<ValueError>({.title = "empty"}) ==
-        "report: no sentences: a page needs one at least to show");
+TEST_CASE("report: invalid data are errors") {
+  CHECK(error_of<ValueError>({.title = "empty"}) == "report: 0 sentences: must be at least 1");
   Report report = greeting();
   report.sentences[0].maps[0].keys = "sauce";
   CHECK(error_of<ValueError>(report) ==
-        "report: \"hello world\": decoder.attention is of the sequence \"sauce\": the sentence has "
+        "report: \"hello world\": sequence of decoder.attention \"sauce\": must be one of "
         "[source, target]");
   for (const std::int64_t heads : {0, 1, 3, -2}) {
     report = greeting();
     report.sentences[0].maps[0].heads = heads;
     CHECK(error_of<ShapeError>(report) ==
-          "report: \"hello world\": decoder.attention has 12 weights: " + std::to_string(heads) +
-              " heads, 3 queries and 2 keys need " +
+          "report: \"hello world\": decoder.attention has 12 weights: for " +
+              std::to_string(heads) + " heads, 3 queries and 2 keys must be " +
               std::to_string(std::max<std::int64_t>(0, heads) * 6));
   }
   for (const float weight : {not_a_number, 1.01f, -0.01f, std::numeric_limits<float>::infinity()}) {
@@ -300,23 +299,23 @@ TEST_CASE("report: what does not fit is told") {
     report.sentences[0].maps[0].weights[9] = weight;
     const std::string message = error_of<ValueError>(report);
     CHECK(message.starts_with("report: \"hello world\": decoder.attention: weight "));
-    CHECK(message.ends_with(" of head 1, query 1, key 1: 0 .. 1 is shown"));
+    CHECK(message.ends_with(" of head 1, query 1, key 1: must be in [0, 1]"));
   }
   report = greeting();
   report.sentences[0].maps[0].weights[9] = 1.00001f;  // a sum in f32
   CHECK(error_of<ValueError>(report) == "no error");
   report.sentences[0].evidence = {.sequence = "source", .weights = {1}};
   CHECK(error_of<ShapeError>(report) ==
-        "report: \"hello world\": evidence has 1 weights for 2 tokens: one each");
+        "report: \"hello world\": evidence has 1 weights for 2 tokens: must be equal");
   report.sentences[0].evidence.weights = {1, not_a_number};
   CHECK(error_of<ValueError>(report) ==
-        "report: \"hello world\": evidence of weight nan: a number is needed");
+        "report: \"hello world\": evidence weight nan: must be finite");
   report.sentences[0].evidence.sequence = "text";
   CHECK(error_of<ValueError>(report) ==
-        "report: \"hello world\": evidence is of the sequence \"text\": the sentence has "
+        "report: \"hello world\": sequence of evidence \"text\": must be one of "
         "[source, target]");
   report = greeting();
   report.sentences[0].sequences.push_back({"book", std::vector<std::string>(65536, "x")});
   CHECK(error_of<ValueError>(report) ==
-        "report: \"hello world\": book has 65536 tokens: a page shows up to 65535");
+        "report: \"hello world\": book has 65536 tokens: must be at most 65535");
 }

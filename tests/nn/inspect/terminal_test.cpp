@@ -31,7 +31,7 @@ class Environment {
   std::optional<std::string> old_;
 };
 
-// The near end of a pseudo-terminal: a terminal that needs nobody to sit at it.
+// The terminal end of a pseudo-terminal.
 class Terminal {
  public:
   Terminal() : descriptor_(posix_openpt(O_RDWR | O_NOCTTY)) { REQUIRE(descriptor_ >= 0); }
@@ -48,29 +48,29 @@ std::string text_of(const std::string& label) { return visible(label).text; }
 
 }  // namespace
 
-TEST_CASE("terminal: colours need a terminal that shows them and a user who wants them") {
+TEST_CASE("terminal: colors need a terminal that supports them and no NO_COLOR") {
   const Terminal terminal;
   const Environment no_colour("NO_COLOR", nullptr), term("TERM", "xterm"),
       kind("COLORTERM", nullptr);
-  CHECK(terminal_colour(terminal.descriptor()) == Colour::palette);
+  CHECK(terminal_color(terminal.descriptor()) == Color::palette);
   {
     const Environment truecolor("COLORTERM", "truecolor");
-    CHECK(terminal_colour(terminal.descriptor()) == Colour::rgb);
+    CHECK(terminal_color(terminal.descriptor()) == Color::rgb);
     const Environment unwanted("NO_COLOR", "1");
-    CHECK(terminal_colour(terminal.descriptor()) == Colour::off);
+    CHECK(terminal_color(terminal.descriptor()) == Color::off);
     const Environment empty("NO_COLOR", "");  // no-color.org: only when not an empty string
-    CHECK(terminal_colour(terminal.descriptor()) == Colour::rgb);
+    CHECK(terminal_color(terminal.descriptor()) == Color::rgb);
   }
   for (const char* value : {"dumb", static_cast<const char*>(nullptr)}) {
     const Environment dumb("TERM", value);
-    CHECK(terminal_colour(terminal.descriptor()) == Colour::off);
+    CHECK(terminal_color(terminal.descriptor()) == Color::off);
   }
   int ends[2];
   REQUIRE(pipe(ends) == 0);
-  CHECK(terminal_colour(ends[1]) == Colour::off);
+  CHECK(terminal_color(ends[1]) == Color::off);
   close(ends[0]);
   close(ends[1]);
-  CHECK(terminal_colour(-1) == Colour::off);
+  CHECK(terminal_color(-1) == Color::off);
 }
 
 TEST_CASE("terminal: columns of a label") {
@@ -99,7 +99,7 @@ TEST_CASE("terminal: labels are made safe and visible") {
   CHECK(text_of("\xCC\x81x") == "◌\xCC\x81x");
 }
 
-TEST_CASE("terminal: texts keep their lines and drive nothing") {
+TEST_CASE("terminal: texts keep their lines and cannot control the terminal") {
   CHECK(terminal_text("two\tcolumns\n next line\n") == "two\tcolumns\n next line\n");
   CHECK(terminal_text("gr\u00fc\u00dfe \u0301\u200d") == "gr\u00fc\u00dfe \u0301\u200d");
   CHECK(terminal_text("\x1b[2J\r\u009b") == "\u241b[2J\u240d\ufffd");

@@ -1,4 +1,4 @@
-// unroll(): the numbers and gradients of the net itself, and every state's whole derivative.
+// unroll(): the values and gradients of the net itself, and the total derivative of every state.
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/elementwise.h>
 #include <fovea/core/ops/layout.h>
@@ -34,7 +34,7 @@ class Doubled final : public Visitor {
   void child(std::string_view, Module& module) override { module.visit(*this); }
 };
 
-// Every output weighted by a fixed random number: a gradient that is wrong anywhere shows.
+// Every output weighted by a fixed random value, to detect any wrong gradient.
 Tensor weighed(const Tensor& x, std::uint64_t seed) {
   Rng rng(seed);
   return sum(square(x) * randn(x.shape(), rng, x.dtype()));
@@ -64,7 +64,7 @@ void check_same_numbers(const RecurrentOptions& options) {
     CHECK_MESSAGE(max_difference(named.second.grad(), grads[i++]) <= 1e-6, named.first);
 }
 
-// What follows row `row` of a sequence that ends before row `end`, as a loss of the state there.
+// The loss of the rest of a sequence, rows (row, end), as a function of the state at `row`.
 using Rest = std::function<Tensor(const Tensor& h)>;
 
 // dL/dh by central differences.    h: (1, H)
@@ -81,7 +81,7 @@ std::vector<double> difference_quotient(const Rest& loss, const Tensor& h) {
   return slope;
 }
 
-// Calls check(b, s, row, after): `after` is what comes behind step s of sequence b.
+// Calls check(b, s, row, after): `after` is the loss after step s of sequence b.
 template <class F>
 void for_each_step(const Ragged& x, const F& check) {
   for (std::int64_t b = 0; b < x.index.batch_size(); ++b)
@@ -106,7 +106,7 @@ void retain(const std::vector<Tensor>& steps) {
 
 }  // namespace
 
-TEST_CASE("the numbers and the gradients are the net's") {
+TEST_CASE("the values and the gradients equal those of the net") {
   for (const std::int64_t layers : {1, 2})
     for (const bool both : {false, true})
       for (const bool bias : {false, true}) {
@@ -122,7 +122,7 @@ TEST_CASE("the numbers and the gradients are the net's") {
       }
 }
 
-TEST_CASE("with everything that a net may have: norms, projections, zoneout, masks") {
+TEST_CASE("with all options of a net: norms, projections, zoneout, masks") {
   RecurrentOptions options{
       .input_size = 3, .hidden_size = 5, .num_layers = 2, .bidirectional = true};
   options.variational_dropout = 0.2;
@@ -140,7 +140,7 @@ TEST_CASE("with everything that a net may have: norms, projections, zoneout, mas
   }
 }
 
-TEST_CASE("initial states are where the steps begin") {
+TEST_CASE("the steps start from the initial states") {
   Rng rng(1);
   LSTM net({.input_size = 3, .hidden_size = 5}, rng);
   const Ragged x = random_batch(3);
@@ -152,12 +152,12 @@ TEST_CASE("initial states are where the steps begin") {
   CHECK(max_difference(select(steps.last_cell, 1, 2), select(c, 1, 2)) == 0);
 }
 
-TEST_CASE("what does not fit") {
+TEST_CASE("invalid arguments are errors") {
   Rng rng(1);
   GRU net({.input_size = 3, .hidden_size = 2}, rng);
   const Ragged x{zeros({4, 3}), RaggedIndex(std::vector<std::int64_t>{3, 2})};
   CHECK(test::message_of<ShapeError>([&] { unroll(net, x); }) ==
-        "GRU: input (4, 3) for 5 packed rows: it must be (N, input_size) = (5, 3)");
+        "GRU: input (4, 3) for 5 packed rows: must be (N, input_size) = (5, 3)");
   CHECK_THROWS_AS(unroll(net, random_batch(4)), ShapeError);
   CHECK_THROWS_AS(unroll(net, random_batch(3), zeros({1, 3, 2})), ShapeError);
 }
@@ -196,7 +196,7 @@ TEST_CASE("a state of a GRU has its whole derivative: the rest of the sequence a
   });
 }
 
-TEST_CASE("states and cells of an LSTM have theirs, each with the other held") {
+TEST_CASE("states and cells of an LSTM have theirs, each with the other fixed") {
   Rng rng(1);
   LSTM net({.input_size = 3, .hidden_size = 4}, rng);
   Doubled().child("", net);
@@ -206,7 +206,7 @@ TEST_CASE("states and cells of an LSTM have theirs, each with the other held") {
   const UnrolledLayer& layer = run.layers[0];
   retain(layer.states.steps);
   retain(layer.cells.steps);
-  // The cells too: what they keep at the end counts, so that every one has a gradient.
+  // The final cells are part of the loss, so that every cell has a gradient.
   (sum(w * square(run.states.values)) + sum(square(run.last_cell))).backward();
   for_each_step(x, [&](std::int64_t b, std::int64_t s, std::int64_t row, const Ragged& after) {
     const NoGrad guard;

@@ -1,4 +1,4 @@
-// A small reader of XML for the tests of pictures: enough to say that a file is well-formed.
+// A small XML parser for the tests of figures: it checks that a file is well-formed.
 #pragma once
 
 #include <fovea/nn/data/utf8.h>
@@ -9,8 +9,8 @@
 
 namespace fovea::test {
 
-// "" where every tag is closed in order, every reference is known and every character is allowed;
-// otherwise what is wrong. Knows no comments, processing instructions or CDATA: none are written.
+// "" if every tag is closed in order, every reference is known and every character is allowed; else
+// the error. Comments, processing instructions and CDATA are not supported: none are written.
 inline std::string what_is_wrong_with(std::string_view xml) {
   for (std::size_t at = 0; at < xml.size();) {
     const auto point = nn::data::first_code_point(xml.substr(at));
@@ -41,7 +41,7 @@ inline std::string what_is_wrong_with(std::string_view xml) {
   return open.empty() ? "" : "left open: " + std::string(open.back());
 }
 
-// How often `piece` stands in `text`.
+// The number of occurrences of `piece` in `text`.
 inline int count_of(std::string_view text, std::string_view piece) {
   int count = 0;
   for (std::size_t at = text.find(piece); at != text.npos; at = text.find(piece, at + 1)) ++count;

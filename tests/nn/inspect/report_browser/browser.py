@@ -147,7 +147,7 @@ class Browser:
                   deviceScaleFactor=scale, mobile=mobile)
         self.settle()
 
-    def colour_scheme(self, name):
+    def color_scheme(self, name):
         self.send("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": name}])
         self.settle()

@@ -1,4 +1,4 @@
-// Writes the report that the browser test opens: sizes, scripts and tokens chosen to hurt.
+// Writes the report for the browser test, with extreme sizes, scripts and hostile tokens.
 //
 //   make_report FILE.html
 #include <fovea/core/random.h>
@@ -16,8 +16,7 @@ namespace {
 
 using Tokens = std::vector<std::string>;
 
-// Weights as trained heads have them: each looks at some place relative to its own, more or less
-// sharply.
+// Weights like those of trained heads: each attends to a relative position, more or less sharply.
 std::vector<float> weights(std::int64_t heads, std::size_t T, std::size_t S, bool causal,
                            fovea::Rng& rng) {
   std::vector<float> all;

@@ -27,8 +27,8 @@ def text(page, selector):
     return page.evaluate(f"document.querySelector({json.dumps(selector)}).innerText")
 
 
-def colours(page, png):
-    """How many colours a picture has, and how bright it is on average (0 .. 255)."""
+def colors(page, png):
+    """How many colors a picture has, and how bright it is on average (0 .. 255)."""
     return page.evaluate(f"""(async () => {{
         const bytes = Uint8Array.from(atob("{base64.b64encode(png).decode()}"),
                                       (c) => c.charCodeAt(0));
@@ -71,7 +71,7 @@ def loads(page, url):
 
 def hovers(page):
     page.click("#kind label:nth-of-type(2)")
-    check(text(page, "#query-label").startswith("target"), "cross attention: the target looks")
+    check(text(page, "#query-label").startswith("target"), "cross attention: target queries")
     before, details = page.evaluate(HEAT), page.evaluate(DETAILS)
     page.move_to("#query-tokens .token:nth-child(4)")
     check(page.evaluate(HEAT) != before, "hovering a token changes the heat map")
@@ -81,29 +81,29 @@ def hovers(page):
                         "const i = row.indexOf(Math.max(...row));"
                         "return [i, weights.keys.tokens[i], percent(row[i])]; })()")
     check(text(page, f"#key-tokens .token:nth-child({top[0] + 1}) small") == top[2],
-          "the key that it looks at most shows its weight")
+          "the key with the largest weight shows it")
     first = text(page, "#details .bars li").split("\n")
-    check(first[0] == top[1] and first[-1] == top[2], f"and stands first: {first}")
+    check(first[0] == top[1] and first[-1] == top[2], f"and is first in the list: {first}")
     page.move_to("#heat", (0.01, 0.01))
-    check(text(page, "#cell").startswith("<s> → ein: "), "hovering a cell tells its weight")
+    check(text(page, "#cell").startswith("<s> → ein: "), "hovering a cell shows its weight")
     page.move_to("h1")
     check(page.evaluate(DETAILS) == details, "leaving shows all tokens again")
     page.click("#key-tokens .token:nth-child(2)")
     page.move_to("#query-tokens .token:nth-child(1)")
-    check(page.evaluate(DETAILS).startswith("kleiner"), "a click holds a token")
+    check(page.evaluate(DETAILS).startswith("kleiner"), "a click pins a token")
     page.press("Escape")
-    check(page.evaluate("state.held") is None, "Escape lets it go")
+    check(page.evaluate("state.held") is None, "Escape unpins it")
 
 
 def stands_still(page):
-    """Weights that appear below tokens move none of them."""
+    """Tokens do not move when weights appear below them."""
     places = ("[...document.querySelectorAll('#strips .token')].map((b) => "
               "[b.offsetLeft, b.offsetTop, b.offsetWidth, b.offsetHeight].join())")
     fill = "document.querySelectorAll('#strips small').forEach((s) => s.textContent = {})"
     page.evaluate(fill.format("''"))
     before = page.evaluate(places)
     page.evaluate(fill.format("percent(0.0005)"))  # as wide as they come
-    check(len(before) == 17 and page.evaluate(places) == before, "tokens stand still")
+    check(len(before) == 17 and page.evaluate(places) == before, "tokens do not move")
     page.evaluate("drawFocus()")
 
 
@@ -144,17 +144,17 @@ def obeys_the_keyboard(page):
     page.press("ArrowRight")
     check(page.evaluate(where) == ["query", "1"], "the right arrow moves to the next token")
     check(page.evaluate(DETAILS) != details, "and shows it")
-    check(page.evaluate("document.getElementById('status').textContent").startswith("looks at"),
-          "and says where it looks")
+    check(page.evaluate("document.getElementById('status').textContent").startswith("attends to"),
+          "and announces its largest weights")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     check(outline == "solid", "the focus is visible")
     page.press("End")
     check(page.evaluate(where) == ["query", "7"], "End moves to the last")
     page.press("ArrowDown")
     check(page.evaluate(where) == ["key", "7"], "the down arrow moves to the keys")
-    check("is looked at by" in page.evaluate(DETAILS), "and shows who looks at the token")
+    check("attended by" in page.evaluate(DETAILS), "and shows the queries that attend to the token")
     page.press("Enter")
-    check(page.evaluate("state.held?.side") == "key", "Enter holds")
+    check(page.evaluate("state.held?.side") == "key", "Enter pins")
     page.press("Escape")
     page.evaluate("document.getElementById('scroller').focus()")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
@@ -175,7 +175,7 @@ def has_a_table(page):
     page.settle()
     cells = page.evaluate("[...document.querySelectorAll('#table tbody tr')].map((r) => "
                           "r.querySelectorAll('td').length)")
-    check(cells == [8] * 8, f"the table has a cell a weight: {cells}")
+    check(cells == [8] * 8, f"the table has one cell per weight: {cells}")
     check(text(page, "#table tbody td") == page.evaluate("percent(matrix()[0])"), "the weight")
     page.evaluate("document.getElementById('table').open = false")
 
@@ -184,18 +184,18 @@ def is_light_and_dark(page):
     background = "getComputedStyle(document.body).backgroundColor"
     pictures = {}
     for scheme in ("light", "dark"):
-        page.colour_scheme(scheme)
+        page.color_scheme(scheme)
         pictures[scheme] = (page.evaluate(background), page.evaluate(HEAT), page.screenshot())
-        many, bright = colours(page, pictures[scheme][2])
-        check(many > 100, f"the {scheme} screenshot is not blank: {many} colours")
+        many, bright = colors(page, pictures[scheme][2])
+        check(many > 100, f"the {scheme} screenshot is not blank: {many} colors")
         check((bright > 128) == (scheme == "light"), f"brightness of {scheme}: {bright}")
     check(all(a != b for a, b in zip(*pictures.values())), "dark differs: page, heat map, picture")
     page.click("#theme")
-    check(page.evaluate(background) == pictures["light"][0], "the button chooses the other theme")
+    check(page.evaluate(background) == pictures["light"][0], "the button selects the other theme")
     page.press("d")
-    check(page.evaluate(background) == pictures["dark"][0], "d chooses, too")
-    page.colour_scheme("light")
-    check(page.evaluate(background) == pictures["dark"][0], "what was chosen stays")
+    check(page.evaluate(background) == pictures["dark"][0], "d selects it too")
+    page.color_scheme("light")
+    check(page.evaluate(background) == pictures["dark"][0], "the selection persists")
     page.press("d")
 
 
@@ -266,7 +266,7 @@ def main():
         return 0
     with page:
         page.viewport(1280, 900)
-        page.colour_scheme("light")
+        page.color_scheme("light")
         loads(page, pathlib.Path(sys.argv[1]).resolve().as_uri())
         for step in (hovers, stands_still, changes_heads, obeys_the_keyboard, has_a_table,
                      is_light_and_dark, fits_small_screens, shows_texts_as_they_are,

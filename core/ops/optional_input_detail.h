@@ -1,4 +1,4 @@
-// Tensors that an op can be called without: an undefined one stands for none.
+// Optional tensor arguments of an op: an undefined tensor means that the argument is absent.
 #pragma once
 
 #include <fovea/core/error.h>
@@ -16,14 +16,14 @@ const T* data_or_null(const Tensor& x) {
 inline bool is_dense_or_none(const Tensor& x) { return !x.defined() || x.is_contiguous(); }
 inline Tensor dense_or_none(const Tensor& x) { return x.defined() ? x.contiguous() : Tensor(); }
 
-/// ShapeError, DTypeError unless x is undefined, or of this shape and of the inputs' dtype.
+/// ShapeError, DTypeError unless x is undefined, or has this shape and the inputs' dtype.
 inline void check_if_given(std::string_view op, std::string_view name, const Tensor& x,
                            const Shape& shape, DType dtype) {
   if (!x.defined()) return;
   if (!(x.shape() == shape))
-    shape_error(op, "{} {}: it must be {}", name, x.shape().str(), shape.str());
+    shape_error(op, "{} {}: must be {}", name, x.shape().str(), shape.str());
   if (x.dtype() != dtype)
-    dtype_error(op, "{} is {} beside inputs of {}: types must be equal", name, name_of(x.dtype()),
+    dtype_error(op, "{} is {}, inputs are {}: dtypes must be equal", name, name_of(x.dtype()),
                 name_of(dtype));
 }
 

@@ -1,9 +1,9 @@
 // Matrix products, for float and double. All matrices are row-major with a row stride ("ld").
 //
-// Every element of C is one chain of multiply-adds over k in ascending order, cut at fixed places,
-// or, of few rows by a transposed B, a fixed sum of such chains; threads share out whole elements,
-// never a sum. So the bits of C do not depend on the number of threads. beta = 0 does not read C,
-// K = 0 and alpha = 0 do not read A and B, as in BLAS.
+// Every element of C is one chain of multiply-adds over k in ascending order, split at fixed
+// positions, or, for few rows and a transposed B, a fixed sum of such chains; threads share whole
+// elements, never a sum. So C is bitwise independent of the number of threads. beta = 0 does not
+// read C, K = 0 and alpha = 0 do not read A and B, as in BLAS.
 #pragma once
 
 #include <fovea/core/kernels/gemm_kernels.h>
@@ -21,19 +21,20 @@ template <class T>
 void gemm(Trans ta, Trans tb, int64_t M, int64_t N, int64_t K, T alpha, const T* A, int64_t lda,
           const T* B, int64_t ldb, T beta, T* C, int64_t ldc, const T* bias = nullptr);
 
-// The same on the calling thread alone, for callers that are inside a parallel_for.
+// The same on the calling thread only, for callers inside a parallel_for.
 template <class T>
 void gemm_serial(Trans ta, Trans tb, int64_t M, int64_t N, int64_t K, T alpha, const T* A,
                  int64_t lda, const T* B, int64_t ldb, T beta, T* C, int64_t ldc,
                  const T* bias = nullptr);
 
-// The definition in three loops: the oracle of the tests, and the fastest for a few dozen products.
+// Reference implementation in three loops, for the tests; also the fastest for a few dozen
+// products.
 template <class T>
 void gemm_naive(Trans ta, Trans tb, int64_t M, int64_t N, int64_t K, T alpha, const T* A,
                 int64_t lda, const T* B, int64_t ldb, T beta, T* C, int64_t ldc,
                 const T* bias = nullptr);
 
-// The same by OpenBLAS, on the calling thread alone. Sizes and strides must fit an int.
+// The same by OpenBLAS, on the calling thread only. Sizes and strides must fit an int.
 template <class T>
 void gemm_blas(Trans ta, Trans tb, int64_t M, int64_t N, int64_t K, T alpha, const T* A,
                int64_t lda, const T* B, int64_t ldb, T beta, T* C, int64_t ldc);
@@ -45,14 +46,14 @@ void batched_gemm(int64_t batch, Trans ta, Trans tb, int64_t M, int64_t N, int64
                   const T* A, int64_t lda, int64_t a_step, const T* B, int64_t ldb, int64_t b_step,
                   T beta, T* C, int64_t ldc, int64_t c_step);
 
-// The same with the matrices' addresses listed.
+// The same with a list of the matrices' addresses.
 template <class T>
 void batched_gemm(int64_t batch, Trans ta, Trans tb, int64_t M, int64_t N, int64_t K, T alpha,
                   const T* const* A, int64_t lda, const T* const* B, int64_t ldb, T beta,
                   T* const* C, int64_t ldc);
 
-// op(B) laid out as the inner loops read it, for many products with the same B (the weights of a
-// recurrent net, step after step). Packing again into the same object reuses its memory.
+// op(B) packed for the inner loops, for many products with the same B (the weights of a recurrent
+// net, step after step). Packing again into the same object reuses its memory.
 template <class T>
 class PackedB {
  public:

@@ -1,5 +1,5 @@
-// The only file that knows OpenBLAS: always one thread a call, whichever build is installed.
-#include <fovea/core/kernels/blas.h>
+// The only file that uses OpenBLAS: one thread per call, for any OpenBLAS build.
+#include <fovea/core/kernels/gemm.h>
 
 #include <cblas.h>
 #include <mutex>
@@ -8,8 +8,8 @@
 namespace fovea::kernels {
 namespace {
 
-// OpenBLAS's serial build may not be entered by several threads at once, unless it was compiled
-// with locks, which it does not tell. Its other builds may.
+// OpenBLAS's serial build is not reentrant unless it was compiled with locks, which cannot be
+// queried. Its other builds are.
 std::mutex* entry_lock() {
   static std::mutex mutex;
   static std::mutex* const lock = [] {

@@ -1,4 +1,4 @@
-// What the implementations of ScoreMod share: the checks of what they capture. For
+// Checks of captured tensors, shared by the implementations of ScoreMod. For
 // core/ops/score_mod*.cpp.
 #pragma once
 
@@ -8,19 +8,19 @@
 
 namespace fovea::detail {
 
-/// ShapeError unless `x` is (B or 1, H or 1, ...), DTypeError unless it has the scores' type.
+/// ShapeError unless `x` is (B or 1, H or 1, ...), DTypeError unless it has the scores' dtype.
 void check_captured(std::string_view op, const Tensor& x, std::int64_t B, std::int64_t H,
                     DType dtype);
 
-/// Where query 0 stands among the keys. ShapeError if T != S and no corner was said.
+/// Position of query 0 among the keys. ShapeError if T != S and no corner was given.
 std::int64_t corner_shift(std::string_view op, Mask::Corner corner, std::int64_t T, std::int64_t S);
 
-/// The T of a reference() that was told -1.
+/// The number of queries in a reference() call; T < 0: the rows end with the last query.
 inline std::int64_t query_count(const Tensor& scores, std::int64_t query_offset, std::int64_t T) {
   return T < 0 ? query_offset + scores.dim(2) : T;
 }
 
-/// 0 where the axis is to be broadcast.
+/// 0 if the axis is broadcast.
 inline std::int64_t broadcast_stride(const Tensor& x, std::int64_t axis) {
   return x.dim(axis) == 1 ? 0 : x.strides()[axis];
 }

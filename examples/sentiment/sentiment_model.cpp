@@ -1,4 +1,4 @@
-#include "critic.h"
+#include "sentiment_model.h"
 
 #include <fovea/core/autograd.h>
 #include <fovea/core/ops/layout.h>
@@ -17,9 +17,9 @@ using fovea::Tensor;
 namespace {
 
 constexpr const char* kKind = "fovea sentiment 2";
-// In those of version 1 all recurrent models read both ways, and said so in no name.
+// In version 1 all recurrent models were bidirectional, without "bi" in their name.
 constexpr const char* kFirstKind = "fovea sentiment 1";
-constexpr std::int64_t rarest_pair = 2;  // a pair seen once says nothing that its words do not
+constexpr std::int64_t min_pair_count = 2;  // a pair seen once says nothing that its words do not
 
 std::string pair_of(const std::string& a, const std::string& b) { return a + ' ' + b; }
 
@@ -31,27 +31,28 @@ std::string metadata_of(const fovea::SafetensorsFile& file, const std::string& k
 void check_kind(const fovea::SafetensorsFile& file) {
   const std::string kind = metadata_of(file, "kind");
   if (kind != kKind && kind != kFirstKind)
-    fovea::format_error("load", "{} was not written by sentiment: its kind is '{}', not '{}'",
+    fovea::format_error("load", "{}: kind = '{}': must be '{}', a model of sentiment",
                         file.source(), kind, kKind);
   if (file.find("place.counts"))
-    fovea::format_error("load", "{} is for --resume: the model is in the file without '.last'",
-                        file.source());
+    fovea::format_error(
+        "load", "{}: is a checkpoint for --resume, the model is in the file without '.last'",
+        file.source());
 }
 
-std::string todays_name(const std::string& model, const fovea::SafetensorsFile& file) {
-  const bool unsaid = metadata_of(file, "kind") == kFirstKind && parts_of(model).recurrent();
-  return unsaid ? "bi" + model : model;
+std::string current_name(const std::string& model, const fovea::SafetensorsFile& file) {
+  const bool old = metadata_of(file, "kind") == kFirstKind && parts_of(model).recurrent();
+  return old ? "bi" + model : model;
 }
 
-// The name of the model, of which there is one with this pooling.
+// The name of the model, checked together with its pooling.
 std::string checked_model(const support::SavedOptions& saved, const fovea::SafetensorsFile& file) {
   const std::string name = saved.text("model");
   try {
-    std::string model = todays_name(name, file);
+    std::string model = current_name(name, file);
     pool_by(model, saved.choice("pooling", {"last", "mean", "max", "attention"}));
     return model;
   } catch (const fovea::ValueError& error) {
-    fovea::format_error("load", "{}: its options: model = \"{}\": {}", file.source(), name,
+    fovea::format_error("load", "{}: options: model = \"{}\": {}", file.source(), name,
                         error.what());
   }
 }
@@ -70,16 +71,16 @@ data::Vocab vocab_of(const Reviews& reviews, const Options& o) {
   }
   std::erase_if(words, [&](const auto& entry) { return entry.second < o.min_count; });
   for (const auto& [pair, count] : pairs)
-    if (count >= rarest_pair) words[pair] = count;
+    if (count >= min_pair_count) words[pair] = count;
   return data::Vocab(words);
 }
 
-Critic::Critic(data::Vocab vocab, const Options& o, fovea::Rng& rng)
+SentimentModel::SentimentModel(data::Vocab vocab, const Options& o, fovea::Rng& rng)
     : trained_on_(o.task()),
       vocab_(std::move(vocab)),
       model_(std::make_unique<Classifier>(o.model, vocab_.size(), rng)) {}
 
-std::string Critic::describe() const {
+std::string SentimentModel::describe() const {
   const ModelOptions& o = model_->options();
   return nlohmann::json{{"model", o.model}, {"pooling", o.pooling}, {"bigrams", o.bigrams},
                         {"embed", o.embed}, {"hidden", o.hidden},   {"layers", o.layers},
@@ -87,15 +88,15 @@ std::string Critic::describe() const {
       .dump();
 }
 
-fovea::Metadata Critic::metadata() const {
+fovea::Metadata SentimentModel::metadata() const {
   return {{"kind", kKind}, {"options", describe()}, {"vocab", vocab_.to_json()}};
 }
 
-void Critic::save(const std::filesystem::path& path) const {
+void SentimentModel::save(const std::filesystem::path& path) const {
   fovea::save(path, model_->state(), metadata());
 }
 
-Critic Critic::load(const std::filesystem::path& path, fovea::Rng& rng) {
+SentimentModel SentimentModel::load(const std::filesystem::path& path, fovea::Rng& rng) {
   namespace ranges = support::ranges;
   const fovea::SafetensorsFile file = support::read_checkpoint(path, "sentiment");
   check_kind(file);
@@ -108,31 +109,31 @@ Critic Critic::load(const std::filesystem::path& path, fovea::Rng& rng) {
                              .layers = saved.number<std::int64_t>("layers", ranges::layers),
                              .heads = saved.number<std::int64_t>("heads", ranges::heads),
                              .dropout = saved.number<double>("dropout", ranges::probability)};
-  Critic critic;
-  critic.trained_on_ = saved.choice("data", {"reviews", "sst2"});
-  critic.vocab_ = support::read_vocab(file, "vocab", "embedding.weight");
-  const std::int64_t V = critic.vocab_.size();
+  SentimentModel model;
+  model.trained_on_ = saved.choice("data", {"reviews", "sst2"});
+  model.vocab_ = support::read_vocab(file, "vocab", "embedding.weight");
+  const std::int64_t V = model.vocab_.size();
   support::compare_tensors(
       file, [&](fovea::Rng& unused) { return Classifier(options, V, unused).state(); });
-  critic.model_ = std::make_unique<Classifier>(options, V, rng);
-  fovea::load_into(file, critic.model_->state(), {.finite = true});
-  return critic;
+  model.model_ = std::make_unique<Classifier>(options, V, rng);
+  fovea::load_into(file, model.model_->state(), {.finite = true});
+  return model;
 }
 
 EncodedText encode(const data::Vocab& vocab, const data::Tokens& words, bool bigrams) {
   EncodedText text{vocab.encode(words), {}};
-  if (text.words.empty()) text.words.push_back(data::Vocab::unk);  // a blank line says nothing
+  if (text.words.empty()) text.words.push_back(data::Vocab::unk);  // a blank line
   if (bigrams)
     for (std::size_t t = 1; t < words.size(); ++t)
       text.pairs.push_back(vocab.id(pair_of(words[t - 1], words[t])));
   return text;
 }
 
-EncodedText Critic::encode(const data::Tokens& words) const {
+EncodedText SentimentModel::encode(const data::Tokens& words) const {
   return ::encode(vocab_, words, model_->options().bigrams);
 }
 
-fovea::Ragged Critic::batch(const std::vector<const EncodedText*>& texts) const {
+fovea::Ragged SentimentModel::batch(const std::vector<const EncodedText*>& texts) const {
   data::Ids ids, lengths;
   for (const EncodedText* text : texts) {
     const std::size_t before = ids.size();
@@ -144,7 +145,7 @@ fovea::Ragged Critic::batch(const std::vector<const EncodedText*>& texts) const 
   return {fovea::from_data(ids, {std::ssize(ids)}), fovea::RaggedIndex(lengths)};
 }
 
-std::vector<double> Critic::log_odds(const std::vector<data::Tokens>& texts) const {
+std::vector<double> SentimentModel::log_odds(const std::vector<data::Tokens>& texts) const {
   const fovea::NoGrad guard;
   model_->eval();
   std::vector<EncodedText> encoded;
@@ -165,7 +166,7 @@ std::vector<double> Critic::log_odds(const std::vector<data::Tokens>& texts) con
   return odds;
 }
 
-std::vector<double> Critic::positive(const std::vector<std::string>& lines) const {
+std::vector<double> SentimentModel::positive(const std::vector<std::string>& lines) const {
   std::vector<data::Tokens> texts;
   for (const std::string& line : lines) texts.push_back(words_of(line));
   std::vector<double> probabilities;
@@ -173,23 +174,23 @@ std::vector<double> Critic::positive(const std::vector<std::string>& lines) cons
   return probabilities;
 }
 
-Judgement Critic::judge(const std::string& line) const {
-  Judgement seen;
-  seen.words = words_of(line);
-  std::vector<data::Tokens> texts{seen.words};
-  for (std::size_t t = 0; t < seen.words.size(); ++t) {
-    texts.push_back(seen.words);
+Explanation SentimentModel::explain(const std::string& line) const {
+  Explanation explanation;
+  explanation.words = words_of(line);
+  std::vector<data::Tokens> texts{explanation.words};
+  for (std::size_t t = 0; t < explanation.words.size(); ++t) {
+    texts.push_back(explanation.words);
     texts.back().erase(texts.back().begin() + static_cast<std::ptrdiff_t>(t));
   }
   const std::vector<double> odds = log_odds(texts);
-  seen.positive = sigmoid(odds[0]);
-  for (std::size_t t = 1; t < odds.size(); ++t) seen.evidence.push_back(odds[0] - odds[t]);
-  if (model_->pooling.attends() && !seen.words.empty()) {
+  explanation.positive = sigmoid(odds[0]);
+  for (std::size_t t = 1; t < odds.size(); ++t) explanation.evidence.push_back(odds[0] - odds[t]);
+  if (model_->pooling.attends() && !explanation.words.empty()) {
     const fovea::NoGrad guard;
-    const EncodedText text = encode(seen.words);
+    const EncodedText text = encode(explanation.words);
     Tensor weights;
     (*model_)(batch({&text}), &weights);
-    seen.looked = weights.to_vector<double>();
+    explanation.pooling_weights = weights.to_vector<double>();
   }
-  return seen;
+  return explanation;
 }

@@ -1,4 +1,4 @@
-#include "speaker.h"
+#include "language_model.h"
 
 #include <fovea/nn/data/utf8_writer.h>
 
@@ -14,12 +14,13 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 
 }  // namespace
 
-Speech say(const Speaker& speaker, const std::string& prompt, const SpeechOptions& options,
-           const std::function<void(const std::string&)>& out) {
-  Speech speech;
-  speech.tokens = speaker.encode(prompt);
+Generation generate_text(const LanguageModel& model, const std::string& prompt,
+                         const GenerationOptions& options,
+                         const std::function<void(const std::string&)>& out) {
+  Generation generated;
+  generated.tokens = model.encode(prompt);
   fovea::nn::data::Utf8Writer writer([&](const std::string& text) {
-    speech.text += text;
+    generated.text += text;
     out(text);
   });
   writer.write(prompt);
@@ -27,14 +28,14 @@ Speech say(const Speaker& speaker, const std::string& prompt, const SpeechOption
   fovea::Rng rng(options.seed);
   const Clock::time_point begin = Clock::now();
   Clock::time_point first = begin, last = begin;
-  const Ids said = fovea::nn::generate(*speaker.model, speech.tokens,
+  const Ids said = fovea::nn::generate(*model.model, generated.tokens,
                                        {.sampling = options.sampling,
                                         .max_tokens = options.tokens,
-                                        .stop = options.endless ? Ids{} : speaker.stop},
+                                        .stop = options.endless ? Ids{} : model.stop},
                                        rng, [&](std::int64_t token) {
                                          last = Clock::now();
-                                         if (speech.new_tokens++ == 0) first = last;
-                                         std::string bytes = speaker.bytes_of(token);
+                                         if (generated.new_tokens++ == 0) first = last;
+                                         std::string bytes = model.bytes_of(token);
                                          if (at_beginning && bytes.starts_with(' '))
                                            bytes.erase(0, 1);
                                          at_beginning = false;
@@ -43,9 +44,10 @@ Speech say(const Speaker& speaker, const std::string& prompt, const SpeechOption
                                          return true;
                                        });
   writer.finish();
-  speech.tokens.insert(speech.tokens.end(), said.begin(), said.end());
-  speech.prompt_seconds = seconds_between(begin, first);
+  generated.tokens.insert(generated.tokens.end(), said.begin(), said.end());
+  generated.prompt_seconds = seconds_between(begin, first);
   const double seconds = seconds_between(first, last);
-  if (seconds > 0) speech.tokens_per_second = static_cast<double>(speech.new_tokens - 1) / seconds;
-  return speech;
+  if (seconds > 0)
+    generated.tokens_per_second = static_cast<double>(generated.new_tokens - 1) / seconds;
+  return generated;
 }

@@ -1,4 +1,4 @@
-// From lines to ids and back: what a line is cut into, and the vocabularies.
+// From lines to ids and back: tokenization and vocabularies.
 #pragma once
 
 #include <fovea/core/safetensors.h>
@@ -9,16 +9,16 @@
 
 #include "corpus.h"
 
-/// Lines as characters, as words, or as pieces of words (BPE). Pieces are shared: then both
-/// languages have one vocabulary.
-class Speller {
+/// Splits lines into characters, words, or subwords (BPE). With BPE both languages share the merges
+/// and one vocabulary.
+class Tokenizer {
  public:
-  /// Learns the merges, if it has to, and the vocabularies from the training text.
-  Speller(const Corpus& corpus, const Options& options);
+  /// Learns the merges (unless given) and the vocabularies from the training text.
+  Tokenizer(const Corpus& corpus, const Options& options);
 
-  /// What a checkpoint keeps of it, and back. FormatError names the file and what of it is wrong.
+  /// Saves to and loads from a checkpoint's metadata. FormatError names the file and the error.
   void write(fovea::Metadata& metadata) const;
-  Speller(const fovea::SafetensorsFile& file, fovea::nn::data::Unit unit);
+  Tokenizer(const fovea::SafetensorsFile& file, fovea::nn::data::Unit unit);
 
   fovea::nn::data::Ids encode_source(const std::string& line) const;
   fovea::nn::data::Ids encode_target(const std::string& line) const;
@@ -29,11 +29,11 @@ class Speller {
   const fovea::nn::data::Vocab& target() const { return target_; }
   fovea::nn::data::Unit unit() const { return unit_; }
   bool joint() const { return bpe_.has_value(); }
-  /// Do both cut lines alike, and give every token the same number?
-  bool operator==(const Speller& other) const;
+  /// Whether both have the same tokenization and the same token ids.
+  bool operator==(const Tokenizer& other) const;
 
  private:
   fovea::nn::data::Unit unit_;
-  std::optional<fovea::nn::data::Bpe> bpe_;
+  std::optional<fovea::nn::data::SubwordNmtBpe> bpe_;
   fovea::nn::data::Vocab source_, target_;
 };

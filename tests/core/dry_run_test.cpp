@@ -1,5 +1,6 @@
-// A rehearsal counts what the real thing counts, computes nothing and takes hardly any memory.
+// A dry run has the byte counts of a real run, computes nothing and takes almost no memory.
 #include <fovea/core/autograd.h>
+#include <fovea/core/dry_run.h>
 #include <fovea/core/mask.h>
 #include <fovea/core/ops/attention_step.h>
 #include <fovea/core/ops/elementwise.h>
@@ -10,7 +11,6 @@
 #include <fovea/core/ops/matmul.h>
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/random.h>
-#include <fovea/core/rehearsal.h>
 #include <fovea/core/threads.h>
 #include <fovea/tests/support/compare.h>
 
@@ -23,7 +23,7 @@ using test::message_of;
 
 namespace {
 
-// Two layers, views and a broadcast: a gradient that is summed, copied and handed on.
+// Two layers, views and a broadcast: a gradient that is summed, copied and passed on.
 void small_step(std::int64_t B) {
   Rng rng(1);
   Tensor w = randn({300, 500}, rng).set_requires_grad();
@@ -43,40 +43,40 @@ std::int64_t measured_peak(std::int64_t B) {
 
 }  // namespace
 
-TEST_CASE("a rehearsal counts what the real step counts") {
+TEST_CASE("a dry run has the byte counts of the real step") {
   set_num_threads(1);
   for (const std::int64_t B : {1, 7, 64, 300}) {
     const std::int64_t measured = measured_peak(B);
-    Rehearsal rehearsal;
+    DryRun dry_run;
     small_step(B);
-    CHECK(std::abs(rehearsal.peak_bytes() - measured) <= 32 << 10);  // the counters' slack
-    CHECK(rehearsal.live_bytes() == 0);
+    CHECK(std::abs(dry_run.peak_bytes() - measured) <= 32 << 10);  // the counters' slack
+    CHECK(dry_run.live_bytes() == 0);
   }
 }
 
-TEST_CASE("a rehearsal takes no memory, however large its tensors") {
+TEST_CASE("a dry run takes no memory, however large its tensors") {
   const MemoryStats before = memory_stats();
-  Rehearsal rehearsal;
+  DryRun dry_run;
   constexpr std::int64_t n = std::int64_t{1} << 20;
   const Tensor x = ones({n, 1024});  // 4 GiB
   const Tensor y = exp(x) + x.clone();
-  CHECK(rehearsal.live_bytes() == 2 * 4 * n * 1024);
-  CHECK(rehearsal.peak_bytes() == 4 * 4 * n * 1024);
+  CHECK(dry_run.live_bytes() == 2 * 4 * n * 1024);
+  CHECK(dry_run.peak_bytes() == 4 * 4 * n * 1024);
   CHECK(y.shape() == Shape{n, 1024});
   CHECK(memory_stats().live_bytes == before.live_bytes);
   CHECK(memory_stats().system_bytes <= before.system_bytes + (32 << 20));  // one arena for headers
 }
 
-TEST_CASE("what is given stays, what is computed is zero") {
-  Rehearsal rehearsal;
+TEST_CASE("values from data stay, computed values are zero") {
+  DryRun dry_run;
   const Tensor given = from_data(std::vector<std::int64_t>{3, 1, 2}, {3});
   CHECK(given.to_vector<std::int64_t>() == std::vector<std::int64_t>{3, 1, 2});
   CHECK((given + given).data<std::int64_t>()[0] == 0);
   CHECK(sum(ones({2000})).item<double>() == 0);
 }
 
-TEST_CASE("ids, lengths and masks are what they are") {
-  Rehearsal rehearsal;
+TEST_CASE("ids, lengths and masks have their real values") {
+  DryRun dry_run;
   const std::vector<std::int64_t> ids{1, 1, 2, 3, 3, 3};
   const Tensor x = from_data(ids, {2, 3});
   CHECK(x.clone().to_vector<std::int64_t>() == ids);
@@ -100,8 +100,8 @@ TEST_CASE("ids, lengths and masks are what they are") {
   CHECK(kept_pairs(Mask::documents(x).plan(rows), rows) == 5 + 9);
 }
 
-TEST_CASE("nothing is computed behind the loops either") {
-  Rehearsal rehearsal;
+TEST_CASE("nothing is computed outside the kernels either") {
+  DryRun dry_run;
   const NoGrad guard;
   const Tensor w = from_data(std::vector<float>(64, 1.0f), {8, 8});
   const Tensor x = from_data(std::vector<float>(8, 1.0f), {1, 1, 8});
@@ -120,16 +120,16 @@ TEST_CASE("nothing is computed behind the loops either") {
   CHECK(matmul(w, w).data<float>()[0] == 0);
 }
 
-TEST_CASE("arguments are checked as ever") {
-  Rehearsal rehearsal;
+TEST_CASE("arguments are checked as usual") {
+  DryRun dry_run;
   CHECK_THROWS_AS(matmul(ones({2, 3}), ones({2, 3})), ShapeError);
   CHECK_THROWS_AS(cross_entropy(ones({2, 3}), from_data(std::vector<std::int64_t>{0, 3}, {2})),
                   IndexError);
 }
 
-TEST_CASE("what is alive is told by module") {
+TEST_CASE("live bytes by module") {
   const std::string encoder = "encoder", attention = "encoder.attention";
-  Rehearsal rehearsal;
+  DryRun dry_run;
   const Tensor outside = ones({10});
   Tensor in_encoder, in_attention;
   {
@@ -141,22 +141,22 @@ TEST_CASE("what is alive is told by module") {
   }
   const std::map<std::string, std::int64_t> alive{
       {"", 40}, {"encoder", 400}, {"encoder.attention", 4000}};
-  CHECK(rehearsal.live_by_module() == alive);
-  CHECK(rehearsal.live_bytes() == 4440);
-  CHECK(rehearsal.peak_bytes() == 4460);
-  rehearsal.reset_peak();
-  CHECK(rehearsal.peak_bytes() == 4440);
-  CHECK(rehearsal.allocations() == 4);
+  CHECK(dry_run.live_by_module() == alive);
+  CHECK(dry_run.live_bytes() == 4440);
+  CHECK(dry_run.peak_bytes() == 4460);
+  dry_run.reset_peak();
+  CHECK(dry_run.peak_bytes() == 4440);
+  CHECK(dry_run.allocations() == 4);
 }
 
-TEST_CASE("afterwards everything is real again") {
+TEST_CASE("after a dry run all ops compute again") {
   Tensor survivor;
   {
-    Rehearsal rehearsal;
+    DryRun dry_run;
     survivor = ones({100'000});
-    CHECK(Rehearsal::on());
+    CHECK(DryRun::on());
   }
-  CHECK(!Rehearsal::on());
+  CHECK(!DryRun::on());
   const MemoryStats before = memory_stats();
   CHECK(sum(ones({3})).item<double>() == 3);
   const Tensor x = ones({100'000});
@@ -165,8 +165,8 @@ TEST_CASE("afterwards everything is real again") {
   CHECK(memory_stats().live_bytes - before.live_bytes == 400'000);
 }
 
-TEST_CASE("other threads go on computing, and may free what was rehearsed") {
-  Rehearsal rehearsal;
+TEST_CASE("other threads compute during a dry run, and may free its tensors") {
+  DryRun dry_run;
   Tensor handed_over = ones({100'000});
   double total = 0;
   std::thread([&, mine = std::move(handed_over)]() mutable {
@@ -174,12 +174,12 @@ TEST_CASE("other threads go on computing, and may free what was rehearsed") {
     mine = {};
   }).join();
   CHECK(total == 1000);
-  CHECK(rehearsal.live_bytes() == 400'000);  // this thread has not seen it go
+  CHECK(dry_run.live_bytes() == 400'000);  // another thread freed it
 }
 
-TEST_CASE("one rehearsal at a time") {
-  Rehearsal rehearsal;
-  CHECK(message_of<StateError>([] { Rehearsal second; }) ==
-        "Rehearsal: this thread rehearses already: one at a time");
-  CHECK(Rehearsal::on());
+TEST_CASE("one dry run at a time") {
+  DryRun dry_run;
+  CHECK(message_of<StateError>([] { DryRun second; }) ==
+        "DryRun: a dry run is already active on this thread: must end first");
+  CHECK(DryRun::on());
 }

@@ -1,4 +1,4 @@
-#include "speller.h"
+#include "tokenizer.h"
 
 #include <fovea/core/error.h>
 #include <fovea/examples/support/checkpoint.h>
@@ -7,19 +7,19 @@ namespace data = fovea::nn::data;
 
 namespace {
 
-std::optional<data::Bpe> bpe_of(const Corpus& corpus, const Options& o) {
-  if (!o.bpe.empty()) return data::Bpe::read(o.bpe);
+std::optional<data::SubwordNmtBpe> bpe_of(const Corpus& corpus, const Options& o) {
+  if (!o.bpe.empty()) return data::SubwordNmtBpe::read(o.bpe);
   if (o.bpe_merges == 0) return {};
   const std::vector<data::Lines> texts = {corpus.train.source, corpus.train.target};
-  data::Bpe learned = data::Bpe::learn(texts, o.bpe_merges);
+  data::SubwordNmtBpe learned = data::SubwordNmtBpe::learn(texts, o.bpe_merges);
   if (learned.merges().empty())
-    fovea::value_error("bpe", "no two characters stand together twice in the training text");
+    fovea::value_error("bpe", "no pair of adjacent characters occurs twice in the training text");
   return learned;
 }
 
 }  // namespace
 
-Speller::Speller(const Corpus& corpus, const Options& o)
+Tokenizer::Tokenizer(const Corpus& corpus, const Options& o)
     : unit_(corpus.unit), bpe_(bpe_of(corpus, o)) {
   data::TokenCounts source, target;
   data::TokenCounts& second = joint() ? source : target;
@@ -34,7 +34,7 @@ Speller::Speller(const Corpus& corpus, const Options& o)
   target_ = data::Vocab(second, bounds);
 }
 
-void Speller::write(fovea::Metadata& metadata) const {
+void Tokenizer::write(fovea::Metadata& metadata) const {
   metadata["source_vocab"] = source_.to_json();
   if (joint()) {
     metadata["bpe"] = bpe_->str();
@@ -43,35 +43,36 @@ void Speller::write(fovea::Metadata& metadata) const {
   }
 }
 
-Speller::Speller(const fovea::SafetensorsFile& file, data::Unit unit) : unit_(unit) {
+Tokenizer::Tokenizer(const fovea::SafetensorsFile& file, data::Unit unit) : unit_(unit) {
   source_ = support::read_vocab(file, "source_vocab", "source_embedding.weight");
   if (file.metadata().contains("bpe")) {
-    bpe_ = data::Bpe::parse(support::metadata_text(file, "bpe"), file.source() + ": its BPE");
+    bpe_ = data::SubwordNmtBpe::parse(support::metadata_text(file, "bpe"),
+                                      file.source() + ": its BPE");
     target_ = source_;
   } else {
     target_ = support::read_vocab(file, "target_vocab", "target_embedding.weight");
   }
 }
 
-bool Speller::operator==(const Speller& other) const {
+bool Tokenizer::operator==(const Tokenizer& other) const {
   fovea::Metadata mine, theirs;
   write(mine);
   other.write(theirs);
   return unit_ == other.unit_ && mine == theirs;
 }
 
-data::Ids Speller::encode_source(const std::string& line) const {
+data::Ids Tokenizer::encode_source(const std::string& line) const {
   return source_.encode(cut(line));
 }
 
-data::Ids Speller::encode_target(const std::string& line) const {
+data::Ids Tokenizer::encode_target(const std::string& line) const {
   return target_.encode(cut(line));
 }
 
-data::Tokens Speller::cut(const std::string& line) const {
+data::Tokens Tokenizer::cut(const std::string& line) const {
   return bpe_ ? bpe_->encode(line) : data::tokenize(line, unit_);
 }
 
-std::string Speller::join(const data::Tokens& tokens) const {
-  return bpe_ ? data::Bpe::join(tokens) : data::detokenize(tokens, unit_);
+std::string Tokenizer::join(const data::Tokens& tokens) const {
+  return bpe_ ? data::SubwordNmtBpe::join(tokens) : data::detokenize(tokens, unit_);
 }
