@@ -53,6 +53,70 @@ std::size_t header_checksum_at(std::string_view bytes) {
 
 constexpr DType kTensorTypes[] = {DType::f32, DType::f64, DType::i64, DType::boolean};
 
+// Builds the header's JSON. Json::parse() keeps the last of duplicate names, and its time and
+// memory per value are not bounded by the size of the header if the header is nested.
+struct HeaderBuilder final : Json::json_sax_t {
+  Json root;
+  std::string problem;
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t&) override { return false; }  // not in text
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    const auto [at, is_new] = open_.back()->emplace(name, nullptr);
+    member_ = &*at;
+    return is_new || refuse(fmt::format("'{}': the name occurs twice", name));
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& e) override {
+    return refuse(fmt::format("the header is not valid JSON: {}", e.what()));
+  }
+
+ private:
+  static constexpr std::size_t kMaxDepth = 8;          // a tensor's shape is at depth 3
+  static constexpr std::int64_t kMaxValues = 1 << 22;  // of about 500,000 tensors
+
+  bool refuse(std::string text) {
+    problem = std::move(text);
+    return false;
+  }
+  // The new value, in the open object or array; null if there are too many.
+  Json* put(Json value) {
+    if (++values_ > kMaxValues) return nullptr;
+    if (open_.empty()) return &(root = std::move(value));
+    if (open_.back()->is_array()) return &open_.back()->emplace_back(std::move(value));
+    return &(*member_ = std::move(value));
+  }
+  bool add(Json value) {
+    return put(std::move(value)) ||
+           refuse(fmt::format("the header has more than {} values", kMaxValues));
+  }
+  bool open(Json value) {
+    if (open_.size() == kMaxDepth)
+      return refuse(fmt::format("the header is nested more than {} deep", kMaxDepth));
+    if (Json* const place = put(std::move(value))) {
+      open_.push_back(place);
+      return true;
+    }
+    return refuse(fmt::format("the header has more than {} values", kMaxValues));
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  std::vector<Json*> open_;
+  Json* member_ = nullptr;  // of the last key
+  std::int64_t values_ = 0;
+};
+
 // Parses the header; every message begins with the file's name.
 class HeaderParser {
  public:
@@ -127,23 +191,11 @@ void HeaderParser::parse(std::string_view header, std::size_t data_size) {
   check_coverage(data_size);
 }
 
-// nlohmann's parser silently keeps the last of duplicate names: they are detected here.
 Json HeaderParser::parse_json(std::string_view header) const {
-  std::vector<std::set<std::string>> open_objects;
-  const auto watch = [&](int, Json::parse_event_t event, const Json& value) {
-    if (event == Json::parse_event_t::object_start) open_objects.emplace_back();
-    if (event == Json::parse_event_t::object_end) open_objects.pop_back();
-    if (event == Json::parse_event_t::key) {
-      const auto& name = value.get_ref<const std::string&>();
-      if (!open_objects.back().insert(name).second) fail("'{}': the name occurs twice", name);
-    }
-    return true;
-  };
-  try {
-    return Json::parse(header, watch);
-  } catch (const Json::exception& error) {
-    fail("the header is not valid JSON: {}", error.what());
-  }
+  HeaderBuilder builder;
+  Json::sax_parse(header, &builder);
+  if (!builder.problem.empty()) fail("{}", builder.problem);
+  return std::move(builder.root);
 }
 
 void HeaderParser::read_metadata(const Json& object) {

@@ -287,6 +287,8 @@ Tensor without_graph(const Tensor& x) {
 Tensor full(const Shape& shape, double value, DType dtype) {
   if (dtype == DType::i64 && !(std::abs(value) < 0x1p63))
     value_error("full", "{} as i64: must be finite and below 2^63", value);
+  if (dtype == DType::i64 && value != std::trunc(value))
+    value_error("full", "{} as i64: must be a whole number", value);
   Tensor y = empty(shape, dtype);
   if (DryRun::on() && value == 0) return y;  // reads as zeros
   const ComputeIntegers loops(dtype);

@@ -114,6 +114,7 @@ TransformerMemory Transformer::encode(const Tensor& ids,
 Tensor Transformer::decode(const TransformerMemory& memory, const Tensor& inputs,
                            const std::vector<std::int64_t>& lengths) const {
   const Scope in(*this);
+  check_memory(memory);
   check_ids("inputs", inputs, lengths);
   const Ragged tokens = pack(inputs, RaggedIndex(lengths));
   const RaggedIndex& index = tokens.index;
@@ -134,7 +135,15 @@ Tensor Transformer::decode(const TransformerMemory& memory, const Tensor& inputs
   return output(decoder.norm ? (*decoder.norm)(x) : x);  // (N, V)
 }
 
+void Transformer::check_memory(const TransformerMemory& memory) const {
+  if (memory.layers.size() != decoder.layers.size())
+    value_error("Transformer", "memory of {} layers: must be of encode(), with {} layers",
+                memory.layers.size(), decoder.layers.size());
+}
+
 std::vector<Tensor> Transformer::initial_state(const TransformerMemory& memory) const {
+  const Scope in(*this);
+  check_memory(memory);
   std::vector<Tensor> state;
   for (std::size_t i = 0; i < decoder.layers.size(); ++i) {
     const MultiheadAttentionOptions& o = decoder.layers[i].self_attn.options();
@@ -149,6 +158,7 @@ std::vector<Tensor> Transformer::initial_state(const TransformerMemory& memory) 
 Tensor Transformer::step(const TransformerMemory& memory, const Tensor& ids,
                          std::vector<Tensor>& state, Tensor* weights) const {
   const Scope in(*this);
+  check_memory(memory);
   const std::size_t layers = decoder.layers.size();
   const std::int64_t B = memory.layers[0].index.batch_size(), rows = ids.dim(0),
                      C = options_.d_model;

@@ -97,6 +97,7 @@ class Transformer : public Module {
   Dropout drop;
 
  private:
+  void check_memory(const TransformerMemory& memory) const;
   Tensor embed(const Embedding& table, const PositionalEncoding& add, const Tensor& ids,
                const Tensor& positions) const;
 };

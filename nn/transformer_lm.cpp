@@ -63,6 +63,15 @@ Tensor last_of_rows(const Tensor& h, const std::vector<std::int64_t>& counts) {
   return fovea::stack(rows);
 }
 
+}  // namespace
+
+const std::vector<std::int64_t>& LmCache::lengths() const {
+  if (layers.empty()) state_error("LmCache", "it has no layers: must be of make_cache()");
+  return layers[0].lengths();
+}
+
+namespace {
+
 void check_layers(const Options& o, const LmCache& cache) {
   if (std::ssize(cache.layers) != o.num_layers)
     value_error("TransformerLM", "a cache of {} layers: must be {}", cache.layers.size(),

@@ -45,7 +45,7 @@ struct TransformerLMOptions {
 struct LmCache {
   std::vector<KvCache> layers;
 
-  const std::vector<std::int64_t>& lengths() const { return layers[0].lengths(); }  ///< (B)
+  const std::vector<std::int64_t>& lengths() const;  ///< (B). StateError without layers
   void clear();
 };
 

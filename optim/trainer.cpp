@@ -95,6 +95,8 @@ class Run {
     check_finite("loss", value);
     if (loss.weight < 0)
       value_error("train", "loss weight = {}: must not be negative", loss.weight);
+    const std::int64_t tokens =
+        checked_add("train: sum of loss weights", state_.tokens, loss.weight);
     loss.value.backward();
     state_.gradient_norm = 0;
     if (options_.clip_norm > 0) {
@@ -107,7 +109,7 @@ class Run {
     constexpr double memory = 0.98;  // of the running loss: about fifty steps
     state_.running_loss =
         state_.step == 0 ? value : memory * state_.running_loss + (1 - memory) * value;
-    state_.tokens += loss.weight;
+    state_.tokens = tokens;
     ++state_.step;
     if (++state_.batch == state_.batches) {
       ++state_.epoch;
@@ -386,6 +388,8 @@ TrainingResult train(const TrainingTask& task, const TrainerOptions& options,
                 !task.optimizer ? "optimizer"
                 : !task.batches ? "batches"
                                 : "loss");
+  for (std::size_t i = 0; i < task.generators.size(); ++i)
+    if (!task.generators[i]) value_error("train", "generator {} is null: must be an Rng", i);
   check_options(options);
   check_files(options);
   std::optional<TrainingLock> lock;

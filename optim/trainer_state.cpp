@@ -1,5 +1,6 @@
 #include <fovea/core/checksum_detail.h>
 #include <fovea/core/error.h>
+#include <fovea/core/file_lock.h>
 #include <fovea/core/files.h>
 #include <fovea/core/sizes.h>
 #include <fovea/optim/trainer_detail.h>
@@ -339,6 +340,11 @@ void check_files(const TrainerOptions& options) {
                     path->string(), other);
     known.emplace_back(name, target);
   }
+  for (const std::filesystem::path* model : {&options.best, &options.last})
+    for (const auto& [name, target] : known)
+      if (!model->empty() && target.path == lock_path("train", *model))
+        value_error("train", "{} = {} is the lock of {}: must be another file", name,
+                    target.path.string(), model->string());
 }
 
 }  // namespace fovea::optim::detail

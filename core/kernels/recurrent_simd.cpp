@@ -1,6 +1,9 @@
 #include <fovea/core/kernels/recurrent.h>
 #include <fovea/core/kernels/vecmath.h>
 
+#include <cmath>
+#include <type_traits>
+
 namespace fovea::kernels::FOVEA_ISA {
 namespace {
 
@@ -79,6 +82,21 @@ struct Moments {
 };
 
 template <class T>
+Moments<T> wide_moments(int64_t n, const T* x, T eps) {
+  using W = std::conditional_t<sizeof(T) == sizeof(float), double, long double>;
+  W mean = 0, rest = 0, variance = 0;
+  for (int64_t k = 0; k < n; ++k) mean += static_cast<W>(x[k]) / static_cast<W>(n);
+  for (int64_t k = 0; k < n; ++k) rest += static_cast<W>(x[k]) - mean;
+  mean += rest / static_cast<W>(n);
+  for (int64_t k = 0; k < n; ++k) {
+    const W d = static_cast<W>(x[k]) - mean;
+    variance += d * d;
+  }
+  const W scale = 1 / std::sqrt(variance / static_cast<W>(n) + static_cast<W>(eps));
+  return {static_cast<T>(mean), static_cast<T>(scale)};
+}
+
+template <class T>
 Moments<T> moments_of(int64_t n, const T* x) {
   T total = 0, squares = 0;
 #pragma omp simd reduction(+ : total)
@@ -86,8 +104,14 @@ Moments<T> moments_of(int64_t n, const T* x) {
   const T mean = total / static_cast<T>(n);
 #pragma omp simd reduction(+ : squares)
   for (int64_t k = 0; k < n; ++k) squares += (x[k] - mean) * (x[k] - mean);
-  const T variance = squares / static_cast<T>(n);
-  return {mean, 1 / square_root(variance + static_cast<T>(kNormEpsilon))};
+  const T variance = squares / static_cast<T>(n), eps = static_cast<T>(kNormEpsilon);
+  // As layer_norm: squares that overflow, or a mean whose rounding error is not negligible.
+  constexpr T limit = sizeof(T) == sizeof(float) ? T(0x1p100) : T(0x1p200) * T(0x1p700);
+  const T square = mean * mean;
+  if (!(variance < limit && variance >= T(0x1p-34) * square &&
+        variance + eps >= T(0x1p-20) * square)) [[unlikely]]
+    return wide_moments(n, x, eps);
+  return {mean, 1 / square_root(variance + eps)};
 }
 
 template <class T, bool coupled, bool normed>

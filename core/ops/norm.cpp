@@ -5,6 +5,8 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/core/ops/rows_detail.h>
 
+#include <cmath>
+
 namespace fovea {
 namespace {
 
@@ -13,6 +15,11 @@ using detail::row_count;
 void check_x(std::string_view op, const Tensor& x) {
   check_defined(op, "x", x);
   if (x.rank() == 0) shape_error(op, "x (): there is no last axis to normalize over");
+}
+
+void check_eps(std::string_view op, double eps) {
+  if (!(eps >= 0 && std::isfinite(eps)))
+    value_error(op, "eps = {}: must be finite and at least 0", eps);
 }
 
 // A weight or bias must be (C), with x's dtype.
@@ -86,6 +93,7 @@ struct GradientBuffers {
 // saves x, g, mu, r
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   check_x("layer_norm", x);
+  check_eps("layer_norm", eps);
   check_scale("layer_norm", "weight", weight, x);
   check_scale("layer_norm", "bias", bias, x);
   const Tensor rows = x.contiguous(), g = dense_or(weight, 1, x), b = dense_or(bias, 0, x);
@@ -123,6 +131,7 @@ Tensor layer_norm_reference(const Tensor& x, const Tensor& weight, const Tensor&
 // saves x, g, r
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   check_x("rms_norm", x);
+  check_eps("rms_norm", eps);
   check_scale("rms_norm", "weight", weight, x);
   const Tensor rows = x.contiguous(), g = dense_or(weight, 1, x);
   const std::int64_t n = row_count(x), C = x.dim(-1);

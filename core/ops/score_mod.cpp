@@ -4,6 +4,8 @@
 #include <fovea/core/ops/layout.h>
 #include <fovea/core/ops/score_mod_detail.h>
 
+#include <limits>
+
 namespace fovea {
 namespace detail {
 
@@ -186,7 +188,8 @@ ScoreMod ScoreMod::bias(const Tensor& bias) {
 }
 
 ScoreMod ScoreMod::soft_cap(double cap) {
-  if (!(cap > 0)) value_error("ScoreMod::soft_cap", "cap = {}: must be above 0", cap);
+  if (!(cap > 0 && cap <= std::numeric_limits<float>::max()))
+    value_error("ScoreMod::soft_cap", "cap = {}: must be above 0 and finite in f32", cap);
   return ScoreMod(std::make_shared<SoftCapImpl>(cap));
 }
 

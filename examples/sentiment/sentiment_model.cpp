@@ -59,6 +59,14 @@ std::string checked_model(const support::SavedOptions& saved, const fovea::Safet
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
+// A word takes about 1 KiB in a pass. An explanation takes a pass for each word.
+constexpr std::size_t kMaxTextBytes = 65'536, kMaxExplainedBytes = 4'096;
+
+void check_length(const std::string& text, std::size_t limit) {
+  if (text.size() > limit)
+    fovea::value_error("sentiment", "a text of {} bytes: must have at most {}", text.size(), limit);
+}
+
 }  // namespace
 
 data::Vocab vocab_of(const Reviews& reviews, const Options& o) {
@@ -168,13 +176,17 @@ std::vector<double> SentimentModel::log_odds(const std::vector<data::Tokens>& te
 
 std::vector<double> SentimentModel::positive(const std::vector<std::string>& lines) const {
   std::vector<data::Tokens> texts;
-  for (const std::string& line : lines) texts.push_back(words_of(line));
+  for (const std::string& line : lines) {
+    check_length(line, kMaxTextBytes);
+    texts.push_back(words_of(line));
+  }
   std::vector<double> probabilities;
   for (const double odds : log_odds(texts)) probabilities.push_back(sigmoid(odds));
   return probabilities;
 }
 
 Explanation SentimentModel::explain(const std::string& line) const {
+  check_length(line, kMaxExplainedBytes);
   Explanation explanation;
   explanation.words = words_of(line);
   std::vector<data::Tokens> texts{explanation.words};

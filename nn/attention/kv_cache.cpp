@@ -46,6 +46,7 @@ KvCache::KvCache(const KvCacheOptions& options)
 KvCache::Step KvCache::checked_step(const KeyValue& kv,
                                     const std::vector<std::int64_t>& counts) const {
   const KvCacheOptions& o = options_;
+  if (!keys_.defined()) state_error("KvCache", "the cache was moved from: must not be used");
   const std::int64_t T = kv.k.rank() == 4 ? kv.k.dim(2) : 0;
   const Shape shape{o.batch_size, o.num_kv_heads, T, o.head_dim};
   if (!(kv.k.shape() == shape) || !(kv.v.shape() == shape))
@@ -176,6 +177,7 @@ Mask KvCache::table_of(const Step& step, std::int64_t S) const {
 }
 
 Tensor KvCache::next_positions(std::int64_t T) const {
+  checked_range("KvCache", "T", T, 0, is_ring() ? options_.max_chunk : options_.capacity);
   const bool equal = all_equal(lengths_);
   const std::size_t rows = equal ? 1 : lengths_.size();
   std::vector<std::int64_t> positions;

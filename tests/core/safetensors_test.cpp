@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 using namespace fovea;
@@ -289,6 +290,23 @@ TEST_CASE("safetensors: entries that do not fit into a tensor") {
       entry(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4])", 4), "F");
   CHECK(message_of<ShapeError>([&] { deep.tensor("w"); }) ==
         "safetensors: F: 'w' has 9 axes: a tensor has at most 8");
+}
+
+TEST_CASE("safetensors: the cost of a header is linear in its size") {
+  std::string header = "{";
+  for (int i = 0; i < 50'000; ++i)
+    header += fmt::format(R"({}"k{}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})",
+                          i == 0 ? "" : ",", i);
+  CHECK(SafetensorsFile::parse(file_of(header + "}", 0), "F").entries().size() == 50'000);
+  for (const char* open : {"[", R"({"a":)"}) {
+    std::string nested;
+    for (int i = 0; i < 1'000'000; ++i) nested += open;
+    CHECK(refusal(file_of(nested, 0)) == "safetensors: F: the header is nested more than 8 deep");
+  }
+  std::string many = R"({"w":{"shape":[0)";
+  for (int i = 0; i < 1 << 22; ++i) many += ",0";
+  CHECK(refusal(file_of(many + "]}}", 0)) ==
+        "safetensors: F: the header has more than 4194304 values");
 }
 
 TEST_CASE("safetensors: files written by other programs load") {

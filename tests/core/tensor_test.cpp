@@ -188,6 +188,8 @@ TEST_CASE("copy_from writes through views; on an error it writes nothing") {
   column.copy_from(tensor({7, 8}));
   CHECK(max_difference(x, tensor({{0, 7, 0}, {0, 8, 0}})) == 0);
   x.fill(4);
+  CHECK(message_of<ValueError>([] { zeros({2}, DType::i64).fill(1.5); }) ==
+        "full: 1.5 as i64: must be a whole number");
   CHECK(max_difference(x, full({2, 3}, 4)) == 0);
   const auto version = x.impl()->storage->version();
   CHECK(message_of<ShapeError>([&] {

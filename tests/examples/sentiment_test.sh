@@ -113,6 +113,8 @@ one_output_per_line() {
   : >empty.txt
   works --load reviews-bow.safetensors --input empty.txt --output none.txt
   has_lines none.txt 0
+  head -c 70000 /dev/zero | tr "\0" a >long.txt
+  refuses 1 'a text of 70000 bytes: must have at most 65536' --load reviews-bow.safetensors --input long.txt
   works --load reviews-bow.safetensors --text "It isn't a well-made film..." --text ''
   sed -n 's/\[[^]]*\]//g; 1s/^[0-9.]*  //p' output | grep -qx "it is n't a well made film ..." ||
     fail "tokenized as '$(sed -n 1p output)'"

@@ -8,9 +8,11 @@
 #include <fovea/tests/support/compare.h>
 
 #include <algorithm>
+#include <limits>
 #include <type_traits>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 using namespace fovea;
 using namespace fovea::nn;
@@ -271,10 +273,15 @@ TEST_CASE("a cache can be moved, not copied") {
   cache.append(tokens(3));
   const KvCache moved = std::move(cache);
   CHECK(moved.lengths() == std::vector<int64_t>{3, 3});
+  CHECK(message_of<StateError>([&] { cache.append(tokens(1)); }) ==
+        "KvCache: the cache was moved from: must not be used");
 }
 
 TEST_CASE("errors") {
   KvCache cache = small_cache(4);
+  for (const int64_t T : {int64_t{-1}, int64_t{5}, std::numeric_limits<int64_t>::max()})
+    CHECK(message_of<ValueError>([&] { cache.next_positions(T); }) ==
+          fmt::format("KvCache: T = {}: must be from 0 to 4", T));
   cache.append(tokens(3));
   CHECK(message_of<StateError>([&] { cache.append(tokens(2)); }) ==
         "KvCache: row 0: 3 cached and 2 new tokens: must be at most capacity = 4");

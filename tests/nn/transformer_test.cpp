@@ -344,6 +344,9 @@ TEST_CASE("error messages name the argument and the module") {
   CHECK(message_of<ShapeError>([&] {
           model.encode(e.source, {4, 2});
         }) == "Transformer: ids (3, 4) and 2 lengths: must be (B, length) and B, in translate");
+  CHECK(message_of<ValueError>([&] { model.initial_state({}); }) ==
+        "Transformer: memory of 0 layers: must be of encode(), with 2 layers, in translate");
+  CHECK_THROWS_AS(model.decode({}, ones({1, 2}, DType::i64), {2}), ValueError);
   const TransformerMemory memory = model.encode(e.source, e.source_lengths);
   std::vector<Tensor> state;
   CHECK(message_of<ShapeError>([&] {

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 using namespace fovea;
@@ -293,6 +294,9 @@ TEST_CASE("trainer: best, last and log are three files, which can be written") {
   CHECK(message({.best = file, .last = same}) == rule("last", "best"));
   CHECK(message({.best = file, .log = same}) == rule("log", "best"));
   CHECK(message({.last = file, .log = same}) == rule("log", "last"));
+  const fs::path lock = folder / ".fovea-file.lock";
+  CHECK(message({.last = file, .log = lock}).ends_with(": must be another file"));
+  CHECK(message({.best = file, .last = lock}).ends_with(": must be another file"));
   fs::create_directory(folder / "folder");
   for (const TrainerOptions& options :
        {TrainerOptions{.best = folder / "folder"}, TrainerOptions{.last = folder / "folder"},
@@ -343,6 +347,18 @@ TEST_CASE("trainer: errors") {
   task = toy.task();
   task.loss = {};
   CHECK(message(task) == "train: the task has no loss" + rule);
+  task = toy.task();
+  task.generators.push_back(nullptr);
+  CHECK(message(task) ==
+        fmt::format("train: generator {} is null: must be an Rng", task.generators.size() - 1));
+  task = toy.task();
+  const auto loss = task.loss;
+  task.loss = [&](std::int64_t epoch, std::int64_t batch) {
+    TrainingTask::Loss heavy = loss(epoch, batch);
+    heavy.weight = std::numeric_limits<std::int64_t>::max() / 2 + 1;
+    return heavy;
+  };
+  CHECK_THROWS_AS(train(task, {.max_epochs = 2}), ShapeError);  // the sum of two overflows
   task = toy.task();
   task.batches = [](std::int64_t) { return 0; };
   CHECK(message(task) == "train: epoch 0 has 0 batches: at least one is needed");

@@ -6,9 +6,11 @@
 #include <fovea/core/random.h>
 #include <fovea/tests/support/compare.h>
 
+#include <cmath>
 #include <limits>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 using namespace fovea;
 using namespace fovea::test;
@@ -139,4 +141,15 @@ TEST_CASE("norms: errors") {
         }) == "rms_norm: x is f32, weight is f64: dtypes must be equal");
   CHECK(message_of<DTypeError>([] { rms_norm(arange(3)); }) ==
         "rms_norm: needs f32 or f64, and got i64");
+}
+
+TEST_CASE("norms: an epsilon that cannot be") {
+  for (const double eps : {-1.0, std::nan(""), HUGE_VAL}) {
+    CHECK(message_of<ValueError>([&] {
+            layer_norm(ones({2, 3}), {}, {}, eps);
+          }) == fmt::format("layer_norm: eps = {}: must be finite and at least 0", eps));
+    CHECK(message_of<ValueError>([&] {
+            rms_norm(ones({2, 3}), {}, eps);
+          }) == fmt::format("rms_norm: eps = {}: must be finite and at least 0", eps));
+  }
 }

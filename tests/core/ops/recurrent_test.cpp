@@ -304,3 +304,20 @@ TEST_CASE("recurrent: errors") {
           recurrent({}, {}, two_rows, {.kind = RecurrentKind::gru});
         }) == "gru: 0 directions: there must be 1 or 2");
 }
+
+TEST_CASE("lstm: the norm of a cell of constant or huge elements") {
+  constexpr std::int64_t H = 64;
+  RecurrentDirection d;
+  d.gates = zeros({1, 4 * H});
+  d.weight_hh = zeros({4 * H, H});
+  d.cell_norm_weight = ones({H});
+  d.cell_norm_bias = zeros({H});
+  const auto states = [&](const Tensor& cell) {
+    d.initial_cell = cell;
+    return recurrent({}, {d}, RaggedIndex({1}), {.kind = RecurrentKind::lstm}).states;
+  };
+  CHECK(max_difference(states(full({1, H}, 33333.3)), zeros({1, H})) < 1e-3);
+  Rng rng(1);
+  const Tensor cell = randn({1, H}, rng);
+  CHECK(max_difference(states(cell * 1e20), states(cell * 1e5)) < 1e-6);
+}

@@ -9,8 +9,11 @@
 #include <fovea/core/ops/reduce.h>
 #include <fovea/tests/support/compare.h>
 
+#include <cmath>
+
 #include "score_mod_support.h"
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 using namespace fovea;
 using namespace fovea::test;
@@ -334,7 +337,7 @@ TEST_CASE("score_mod: errors of built-in score_mods") {
         "t5_bucket: max_distance = 8: must be above 8, the number of distances with their own "
         "bucket");
   CHECK(message_of<ValueError>([] { ScoreMod::soft_cap(0); }) ==
-        "ScoreMod::soft_cap: cap = 0: must be above 0");
+        "ScoreMod::soft_cap: cap = 0: must be above 0 and finite in f32");
   CHECK(message_of<ShapeError>([] {
           ScoreMod::clipped_relative(zeros({2, 3, 4, 8}), zeros({4, 8}));
         }) ==
@@ -408,4 +411,10 @@ TEST_CASE("score_mod: an empty score_mod, and compositions with it") {
   CHECK_FALSE(none.then(none));
   CHECK(&none.then(cap).impl() == &cap.impl());
   CHECK(&cap.then(none).impl() == &cap.impl());
+}
+
+TEST_CASE("ScoreMod::soft_cap: a cap that f32 does not hold") {
+  for (const double cap : {0.0, -1.0, 1e39, HUGE_VAL, std::nan("")})
+    CHECK(message_of<ValueError>([&] { ScoreMod::soft_cap(cap); }) ==
+          fmt::format("ScoreMod::soft_cap: cap = {}: must be above 0 and finite in f32", cap));
 }
