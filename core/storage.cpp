@@ -17,7 +17,7 @@
 namespace fovea {
 namespace {
 
-// Under a sanitizer every block comes from the system, so that a use after free is detected.
+// Under AddressSanitizer every block comes from the system, so that a use after free is detected.
 #ifdef FOVEA_SANITIZED
 constexpr bool kSanitized = true;
 #else
@@ -129,15 +129,15 @@ struct GlobalPool {
 };
 
 GlobalPool& global_pool() {
-  static GlobalPool* pool = [] {
-    auto* made = new GlobalPool;
-    // Locked during fork(): otherwise the child could inherit a lock held by a missing thread.
-    const auto unlock = [] { global_pool().mutex.unlock(); };
-    pthread_atfork([] { global_pool().mutex.lock(); }, unlock, unlock);
-    return made;
-  }();
+  static auto* pool = new GlobalPool;
   return *pool;
 }
+
+// Locked across fork(): otherwise the child could inherit a lock held by a missing thread.
+// Registered before main(): another thread may be in fork() when the pool is first used.
+void unlock_pool() { global_pool().mutex.unlock(); }
+[[maybe_unused]] const int pool_locked_across_fork =
+    pthread_atfork([] { global_pool().mutex.lock(); }, unlock_pool, unlock_pool);
 
 // Free small blocks of this thread: no lock, no atomics. Lists above kCacheBytes move to the global
 // pool, and all lists when the thread ends.

@@ -24,15 +24,15 @@ struct Watches {
 };
 
 Watches& watches() {
-  static Watches* instance = [] {
-    auto* made = new Watches;  // never destroyed: a static model may outlive it
-    // Locked across fork(), or the child could wait forever for a mutex held by a missing thread.
-    const auto unlock = [] { watches().mutex.unlock(); };
-    pthread_atfork([] { watches().mutex.lock(); }, unlock, unlock);
-    return made;
-  }();
+  static auto* instance = new Watches;  // never destroyed: a static model may outlive it
   return *instance;
 }
+
+// Held across fork(): the child would wait forever for a thread that it does not have. Registered
+// before main(): while another thread is in fork(), it would be too late for that child.
+void unlock_watches() { watches().mutex.unlock(); }
+[[maybe_unused]] const int watches_held_across_fork =
+    pthread_atfork([] { watches().mutex.lock(); }, unlock_watches, unlock_watches);
 
 template <class Which>
 void erase_watches(const Which& which) {
