@@ -28,10 +28,10 @@ Watches& watches() {
   return *instance;
 }
 
-// Held across fork(): the child would wait forever for a thread that it does not have. Registered
-// before main(): while another thread is in fork(), it would be too late for that child.
+// Locked across fork(): otherwise the child could inherit a lock held by a missing thread.
+// Registered before main(): another thread may be in fork() when it is first used.
 void unlock_watches() { watches().mutex.unlock(); }
-[[maybe_unused]] const int watches_held_across_fork =
+[[maybe_unused]] const int watches_locked_across_fork =
     pthread_atfork([] { watches().mutex.lock(); }, unlock_watches, unlock_watches);
 
 template <class Which>
