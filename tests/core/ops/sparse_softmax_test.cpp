@@ -132,7 +132,7 @@ TEST_CASE("sparse softmax: ties, constants, views, sizes 1 and 0") {
 }
 
 TEST_CASE(
-    "sparse softmax: under a mask: as over what is kept alone; nothing of the dropped comes in, "
+    "sparse softmax: under a mask: only attended entries count; masked ones have no effect, "
     "NaN neither") {
   for (const Kind& kind : kinds) {
     CAPTURE(kind.name);
